@@ -1,0 +1,53 @@
+/**
+ * Client ids and group names: parsed once at the door, branded, and trusted
+ * everywhere else. No other module takes a raw string for either.
+ *
+ * @module
+ */
+
+declare const brand: unique symbol;
+
+/**
+ * A host's id as its update agent sends it: 1 to 253 printable ASCII
+ * characters (0x21 to 0x7e) without a comma, since the ids of one group are
+ * joined by commas in a Lease's `holderIdentity`. Zincati sends 32 lower-case
+ * hexadecimal digits.
+ */
+export type ClientId = string & { readonly [brand]: "ClientId" };
+
+/**
+ * A reboot group: 1 to 63 characters of `[a-zA-Z0-9.-]`, case-sensitive.
+ * The pattern is the protocol's own.
+ *
+ * @see https://coreos.github.io/zincati/development/fleetlock/protocol/
+ */
+export type Group = string & { readonly [brand]: "Group" };
+
+/** The longest id accepted, in characters: the length limit of a Kubernetes object name. */
+export const MAX_ID_LENGTH = 253;
+
+/** The longest group accepted, in characters: the length limit of a Kubernetes label. */
+export const MAX_GROUP_LENGTH = 63;
+
+const ID = /^[\x21-\x2b\x2d-\x7e]{1,253}$/;
+const GROUP = /^[a-zA-Z0-9.-]{1,63}$/;
+
+/**
+ * Parses a client's id.
+ *
+ * @param raw Anything, typically a value out of parsed JSON.
+ * @returns The id, or undefined where `raw` is no valid one.
+ */
+export function parseClientId(raw: unknown): ClientId | undefined {
+  return typeof raw === "string" && ID.test(raw) ? raw as ClientId : undefined;
+}
+
+/**
+ * Parses a group's name.
+ *
+ * @param raw Anything, typically a value out of parsed JSON.
+ * @returns The group, or undefined where `raw` is no valid one.
+ */
+export function parseGroup(raw: unknown): Group | undefined {
+  return typeof raw === "string" && GROUP.test(raw) ? raw as Group : undefined;
+}

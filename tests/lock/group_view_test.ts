@@ -1,0 +1,64 @@
+import assert from "node:assert/strict";
+import { GroupView } from "../../src/lock/group_view.ts";
+import { type Group, parseGroup } from "../../src/lock/identity.ts";
+import { ABSENT, type Versioned } from "../../src/lock/lock_store.ts";
+import { FREE } from "../../src/lock/semaphore.ts";
+
+const A = parseGroup("a")!;
+const B = parseGroup("b")!;
+
+function at(version: number): Versioned {
+  return { state: { ...FREE, transitions: version }, version };
+}
+
+function listing(version: number, groups: [Group, Versioned][]) {
+  return { groups: new Map(groups), version };
+}
+
+Deno.test("a view knows nothing before the first listing, then that other groups are absent", () => {
+  const view = new GroupView();
+  assert.equal(view.get(A), undefined);
+  view.synced(listing(5, [[A, at(3)]]));
+  assert.equal(view.get(A)?.version, 3);
+  assert.equal(view.get(B), ABSENT);
+});
+
+Deno.test("a view never goes back to an older version", () => {
+  const view = new GroupView();
+  view.learn(A, at(7));
+  view.changed(A, at(6), 6);
+  assert.equal(view.get(A)?.version, 7);
+  view.synced(listing(6, [[A, at(5)]]));
+  assert.equal(view.get(A)?.version, 7);
+  view.changed(A, ABSENT, 6);
+  assert.equal(view.get(A)?.version, 7);
+});
+
+Deno.test("a view drops what was deleted, unless it knows of something newer", () => {
+  const view = new GroupView();
+  view.synced(listing(5, [[A, at(3)], [B, at(4)]]));
+  view.changed(A, ABSENT, 6);
+  assert.equal(view.get(A), ABSENT);
+  view.learn(A, at(9));
+  view.synced(listing(8, []));
+  assert.equal(view.get(A)?.version, 9);
+  assert.equal(view.get(B), ABSENT);
+});
+
+Deno.test("a view that has fallen behind keeps what it knows and claims no more", () => {
+  const told: unknown[] = [];
+  const view = new GroupView({ synced: () => told.push("synced"), lost: (reason) => told.push(reason) });
+  view.synced(listing(5, [[A, at(3)]]));
+  view.lost("gone");
+  assert.equal(view.isSynced, false);
+  assert.equal(view.get(A)?.version, 3);
+  assert.equal(view.get(B), undefined);
+  assert.deepEqual(told, ["synced", "gone"]);
+});
+
+Deno.test("a view does not grow by groups that do not exist", () => {
+  const view = new GroupView();
+  view.learn(A, ABSENT);
+  view.changed(B, ABSENT, 4);
+  assert.equal(view.groups.size, 0);
+});

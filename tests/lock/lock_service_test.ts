@@ -1,0 +1,337 @@
+import assert from "node:assert/strict";
+import fc from "fast-check";
+import { type ClientId, type Group, parseClientId, parseGroup } from "../../src/lock/identity.ts";
+import { LockService, type LockServiceOptions } from "../../src/lock/lock_service.ts";
+import {
+  type CallOptions,
+  type LockStore,
+  MemoryBackend,
+  MemoryLockStore,
+  StoreUnavailableError,
+  type Versioned,
+} from "../../src/lock/lock_store.ts";
+import type { GroupState } from "../../src/lock/semaphore.ts";
+import { FakeClock, HastyClock } from "../support/fake_clock.ts";
+
+const group = parseGroup("default")!;
+const other = parseGroup("other")!;
+const alice = parseClientId("alice")!;
+const bob = parseClientId("bob")!;
+
+function client(n: number): ClientId {
+  return parseClientId(`client-${n}`)!;
+}
+
+/** Counts the calls, and lets a test step in before each. */
+class SpyStore extends MemoryLockStore {
+  reads = 0;
+  writes = 0;
+  lists = 0;
+  before: (call: "read" | "write", group: Group) => Promise<void> | void = () => {};
+
+  constructor(readonly backend: MemoryBackend = new MemoryBackend()) {
+    super(backend);
+  }
+
+  override async read(group: Group, options?: CallOptions): Promise<Versioned> {
+    this.reads++;
+    await this.before("read", group);
+    return super.read(group, options);
+  }
+
+  override async write(group: Group, expected: Versioned, next: GroupState, options?: CallOptions) {
+    this.writes++;
+    await this.before("write", group);
+    return super.write(group, expected, next, options);
+  }
+
+  override list(options?: CallOptions) {
+    this.lists++;
+    return super.list(options);
+  }
+}
+
+/** A service on its own store, with the watch on or off. */
+function setUp(options: LockServiceOptions & { watch?: boolean; backend?: MemoryBackend } = {}) {
+  const store = new SpyStore(options.backend);
+  const locks = new LockService(store, { clock: new HastyClock(), random: () => 0, ...options });
+  const stop = new AbortController();
+  const watching = options.watch ? locks.watch(stop.signal) : Promise.resolve();
+  return {
+    store,
+    locks,
+    async [Symbol.asyncDispose]() {
+      stop.abort();
+      await watching;
+    },
+  };
+}
+
+function holders(backend: MemoryBackend, of: Group = group): string[] {
+  return (backend.groups.get(of)?.state.holders ?? []).map((holder) => holder.id);
+}
+
+for (const watch of [false, true]) {
+  const how = watch ? "with a watch" : "without a watch";
+
+  Deno.test(`${how}, a client obtains, keeps and releases while another is refused`, async () => {
+    await using all = setUp({ watch });
+    const { locks, store } = all;
+    assert.equal((await locks.preReboot(alice, group)).kind, "granted");
+    assert.equal((await locks.preReboot(alice, group)).kind, "renewed");
+    const refused = await locks.preReboot(bob, group);
+    assert(refused.kind === "refused" && refused.refusal.kind === "lock_held");
+    assert.deepEqual(refused.refusal.holders.map((holder) => holder.id), [alice]);
+    assert.equal((await locks.steadyState(bob, group)).kind, "not_held");
+    assert.deepEqual(holders(store.backend), [alice]);
+    assert.equal((await locks.steadyState(alice, group)).kind, "released");
+    assert.deepEqual(holders(store.backend), []);
+    assert.equal((await locks.steadyState(alice, group)).kind, "not_held");
+    assert.equal((await locks.preReboot(bob, group)).kind, "granted");
+    assert.equal(store.backend.groups.get(group)?.state.transitions, 2);
+  });
+}
+
+Deno.test("with a watch, the calls to the store are as few as can be", async () => {
+  await using all = setUp({ watch: true });
+  const { locks, store } = all;
+  const cost = async (act: () => Promise<unknown>) => {
+    const before = [store.reads, store.writes, store.lists];
+    await act();
+    return [store.reads, store.writes, store.lists].map((count, i) => count - before[i]!);
+  };
+  assert.deepEqual(await cost(() => locks.preReboot(alice, group)), [0, 1, 0], "first grant of a group");
+  assert.deepEqual(await cost(() => locks.preReboot(bob, group)), [0, 0, 0], "refusal");
+  assert.deepEqual(await cost(() => locks.preReboot(alice, group)), [0, 1, 0], "renewal");
+  assert.deepEqual(await cost(() => locks.steadyState(bob, group)), [1, 0, 0], "release by a non-holder");
+  assert.deepEqual(await cost(() => locks.steadyState(alice, group)), [0, 1, 0], "release");
+  assert.deepEqual(await cost(() => locks.preReboot(bob, group)), [0, 1, 0], "grant");
+});
+
+Deno.test("without a watch, a known free group costs one write, a refusal one read", async () => {
+  await using all = setUp();
+  const { locks, store } = all;
+  await locks.preReboot(alice, group);
+  await locks.steadyState(alice, group);
+  store.reads = store.writes = 0;
+  await locks.preReboot(bob, group);
+  assert.deepEqual([store.reads, store.writes], [0, 1]);
+  await locks.preReboot(alice, group);
+  assert.deepEqual([store.reads, store.writes], [1, 1]);
+});
+
+Deno.test("conflicts are decided afresh: another replica's grant is seen, not overwritten", async () => {
+  const backend = new MemoryBackend();
+  await using mine = setUp({ backend });
+  await using theirs = setUp({ backend });
+  await mine.locks.preReboot(alice, group);
+  await mine.locks.steadyState(alice, group); // mine now knows the group as free
+  await theirs.locks.preReboot(bob, group);
+  const outcome = await mine.locks.preReboot(alice, group);
+  assert(outcome.kind === "refused" && outcome.refusal.kind === "lock_held");
+  assert.deepEqual(holders(backend), [bob]);
+});
+
+Deno.test("a client that meets conflicts without end is sent away, and nothing is taken", async () => {
+  const backend = new MemoryBackend();
+  await using all = setUp({ backend, slots: 100 });
+  const rival = new MemoryLockStore(backend);
+  all.store.before = async (call) => {
+    if (call !== "write") return;
+    const seen = await rival.read(group);
+    await rival.write(group, seen, { ...seen.state, transitions: seen.state.transitions + 1 });
+  };
+  const outcome = await all.locks.preReboot(alice, group);
+  assert.deepEqual(outcome, { kind: "refused", refusal: { kind: "contended" } });
+  assert.deepEqual(holders(backend), []);
+});
+
+Deno.test("of a crowd that asks at once, one write is tried and the others are answered from it", async () => {
+  await using all = setUp({ watch: true });
+  const outcomes = await Promise.all(
+    Array.from({ length: 1_000 }, (_, n) => all.locks.preReboot(client(n), group)),
+  );
+  assert.equal(outcomes.filter((outcome) => outcome.kind === "granted").length, 1);
+  assert.deepEqual([all.store.reads, all.store.writes], [0, 1]);
+});
+
+Deno.test("a crowd of hosts that hold nothing shares one read, begun after they asked", async () => {
+  await using all = setUp({ watch: true });
+  await all.locks.preReboot(alice, group);
+  all.store.reads = 0;
+  const outcomes = await Promise.all(Array.from({ length: 100 }, (_, n) => all.locks.steadyState(client(n), group)));
+  assert(outcomes.every((outcome) => outcome.kind === "not_held"));
+  // The first one's own, and one for all who came while that was under way.
+  assert.equal(all.store.reads, 2);
+});
+
+Deno.test("a read begun before a client asked does not prove that it holds nothing", async () => {
+  const backend = new MemoryBackend();
+  await using mine = setUp({ backend });
+  await using theirs = setUp({ backend });
+  const gate = Promise.withResolvers<void>();
+  const read = mine.store.read.bind(mine.store);
+  let first = true;
+  // The first read looks at the store at once, and its answer arrives late.
+  mine.store.read = async (of: Group) => {
+    const found = await read(of);
+    if (first) {
+      first = false;
+      await gate.promise;
+    }
+    return found;
+  };
+  const early = mine.locks.steadyState(bob, group);
+  await new Promise((resolve) => setTimeout(resolve, 0));
+  await theirs.locks.preReboot(alice, group);
+  const late = mine.locks.steadyState(alice, group);
+  gate.resolve();
+  assert.equal((await early).kind, "not_held");
+  assert.equal((await late).kind, "released");
+  assert.deepEqual(holders(backend), []);
+});
+
+Deno.test("a stale view may refuse, but never grants and never claims a release", async () => {
+  const backend = new MemoryBackend();
+  await using all = setUp({ backend, watch: true });
+  await all.locks.preReboot(alice, group);
+  backend.watchers.clear(); // the watch goes silent
+  const rival = new LockService(new MemoryLockStore(backend));
+  await rival.steadyState(alice, group);
+  await rival.preReboot(bob, group);
+  // The view still says that alice holds the only slot.
+  const repeated = await all.locks.preReboot(alice, group);
+  assert(repeated.kind === "refused" && repeated.refusal.kind === "lock_held");
+  assert.deepEqual(repeated.refusal.holders.map((holder) => holder.id), [bob]);
+  await rival.steadyState(bob, group);
+  await rival.preReboot(alice, group);
+  assert.equal((await all.locks.steadyState(alice, group)).kind, "released");
+});
+
+Deno.test("a process that was paused after its write proves the hold again before it says yes", async () => {
+  const backend = new MemoryBackend();
+  const clock = new HastyClock();
+  await using all = setUp({ backend, clock });
+  const rival = new LockService(new MemoryLockStore(backend));
+  const write = all.store.write.bind(all.store);
+  let paused = false;
+  all.store.write = async (...args) => {
+    const written = await write(...args);
+    if (!paused) {
+      paused = true;
+      await clock.advance(3_600_000);
+      // Meanwhile the client came back through another replica, and someone else took its slot.
+      await rival.steadyState(alice, group);
+      await rival.preReboot(bob, group);
+    }
+    return written;
+  };
+  const outcome = await all.locks.preReboot(alice, group);
+  assert(outcome.kind === "refused" && outcome.refusal.kind === "lock_held");
+  assert.deepEqual(holders(backend), [bob]);
+});
+
+Deno.test("an unavailable store is thrown to everyone who waits, and the service recovers", async () => {
+  await using all = setUp();
+  all.store.before = () => {
+    throw new StoreUnavailableError("away");
+  };
+  const outcomes = await Promise.allSettled(
+    Array.from({ length: 20 }, (_, n) => all.locks.preReboot(client(n), group)),
+  );
+  assert(outcomes.every((outcome) => outcome.status === "rejected" && outcome.reason instanceof StoreUnavailableError));
+  await assert.rejects(all.locks.steadyState(alice, group), StoreUnavailableError);
+  all.store.before = () => {};
+  assert.equal((await all.locks.preReboot(alice, group)).kind, "granted");
+});
+
+Deno.test("a grant whose answer was lost is found again by the repeated request", async () => {
+  await using all = setUp();
+  const write = all.store.write.bind(all.store);
+  all.store.write = async (...args) => {
+    await write(...args);
+    throw new StoreUnavailableError("answer lost");
+  };
+  await assert.rejects(all.locks.preReboot(alice, group), StoreUnavailableError);
+  all.store.write = write;
+  assert.equal((await all.locks.preReboot(alice, group)).kind, "renewed");
+  assert.deepEqual(holders(all.store.backend), [alice]);
+});
+
+for (const watch of [false, true]) {
+  Deno.test(`new groups beyond the limit are refused ${watch ? "with" : "without"} a watch, known ones and releases are not`, async () => {
+    await using all = setUp({ watch, maxGroups: 1 });
+    assert.equal((await all.locks.preReboot(alice, group)).kind, "granted");
+    assert.deepEqual(await all.locks.preReboot(bob, other), {
+      kind: "refused",
+      refusal: { kind: "too_many_groups", limit: 1 },
+    });
+    assert.equal((await all.locks.steadyState(bob, other)).kind, "not_held");
+    assert.equal((await all.locks.steadyState(alice, group)).kind, "released");
+    assert.equal((await all.locks.preReboot(bob, group)).kind, "granted");
+    assert.deepEqual([...all.store.backend.groups.keys()], [group]);
+  });
+}
+
+Deno.test("a store that lets nobody list still serves new groups", async () => {
+  await using all = setUp();
+  all.store.list = () => Promise.reject(new StoreUnavailableError("may not list"));
+  assert.equal((await all.locks.preReboot(alice, group)).kind, "granted");
+  assert.deepEqual([...(await all.locks.groups()).keys()], [group]);
+});
+
+Deno.test("several replicas never hold more than the slots, in any interleaving", async () => {
+  type Step = { replica: number; who: number; operation: "preReboot" | "steadyState" };
+  const step: fc.Arbitrary<Step> = fc.record({
+    replica: fc.nat(2),
+    who: fc.nat(5),
+    operation: fc.constantFrom("preReboot", "steadyState"),
+  });
+  await fc.assert(
+    fc.asyncProperty(
+      fc.scheduler(),
+      fc.constantFrom(1, 2, 3, 10),
+      fc.boolean(),
+      fc.array(step, { maxLength: 30 }),
+      async (scheduler, slots, watch, steps) => {
+        const backend = new MemoryBackend();
+        let most = 0;
+        class Scheduled extends MemoryLockStore {
+          override read(...args: Parameters<LockStore["read"]>) {
+            return scheduler.schedule(Promise.resolve()).then(() => super.read(...args));
+          }
+          override write(...args: Parameters<LockStore["write"]>) {
+            return scheduler.schedule(Promise.resolve()).then(() => super.write(...args)).then((written) => {
+              most = Math.max(most, holders(backend).length);
+              return written;
+            });
+          }
+        }
+        const stop = new AbortController();
+        const replicas = [0, 1, 2].map(() =>
+          new LockService(new Scheduled(backend), { slots, clock: new FakeHasty(), random: () => 0 })
+        );
+        const watches = watch ? replicas.map((replica) => replica.watch(stop.signal)) : [];
+        const results = steps.map(({ replica, who, operation }) =>
+          scheduler.schedule(Promise.resolve()).then(async () => {
+            await replicas[replica]![operation](client(who), group);
+          })
+        );
+        await scheduler.waitFor(Promise.all(results));
+        stop.abort();
+        await Promise.all(watches);
+        assert(most <= slots, `${most} holders of ${slots}`);
+        const grants = backend.groups.get(group)?.state.transitions ?? 0;
+        assert(grants <= steps.filter((each) => each.operation === "preReboot").length);
+      },
+    ),
+    { numRuns: 200 },
+  );
+});
+
+/** A clock whose sleeps end in a microtask, so that a scheduler sees nothing but the store's calls. */
+class FakeHasty extends FakeClock {
+  override sleep(): Promise<void> {
+    return Promise.resolve();
+  }
+}

@@ -2,7 +2,7 @@
  * The two operations of the protocol: read, decide, write conditionally, and
  * again where another was quicker. It owns when the store is asked and what a
  * yes rests on; what a slot is belongs to the semaphore, where locks are kept to
- * the store.
+ * the store, what makes a host safe to reboot to the node keeper.
  *
  * @module
  */
@@ -11,24 +11,39 @@ import { type Clock, systemClock } from "./clock.ts";
 import { GroupView } from "./group_view.ts";
 import type { ClientId, Group } from "./identity.ts";
 import { ABSENT, type LockStore, StoreUnavailableError, type Versioned } from "./lock_store.ts";
-import { acquire, type GroupState, type Holder, holderOf, release } from "./semaphore.ts";
+import type { DrainOutcome, Hold, NodeKeeper, NodeMatch, PodLeft } from "./node_keeper.ts";
+import { acquire, amend, type GroupState, type HeldNode, type Holder, holderOf, release } from "./semaphore.ts";
 
-/** Why a slot is not given now. The client may ask again. */
+/** Why the answer is "not now". The client may ask again. */
 export type Refusal =
   /** Every slot is taken. */
   | { readonly kind: "lock_held"; readonly holders: readonly Holder[]; readonly slots: number }
-  /** Others changed the group again and again while this request tried. */
+  /** Others changed the group again and again while this request tried, or took the slot away. */
   | { readonly kind: "contended" }
   /** The group is new, and there are as many as may be. */
-  | { readonly kind: "too_many_groups"; readonly limit: number };
+  | { readonly kind: "too_many_groups"; readonly limit: number }
+  /** Several nodes have the client's id. */
+  | { readonly kind: "node_ambiguous"; readonly nodes: readonly string[] }
+  /** The client holds a slot; its node's pods are not gone yet. */
+  | { readonly kind: "draining"; readonly node: string; readonly pods: readonly PodLeft[] }
+  /** The client holds a slot; its node's pods did not go in time. */
+  | { readonly kind: "drain_failed"; readonly node: string; readonly pods: readonly PodLeft[] }
+  /** The client keeps its slot until its node is ready. */
+  | { readonly kind: "node_not_ready"; readonly node: string; readonly reason: string };
 
-/** The outcome of {@link LockService.preReboot}. */
+/** A refused request. */
+export interface Refused {
+  readonly kind: "refused";
+  readonly refusal: Refusal;
+}
+
+/** The outcome of {@link LockService.preReboot}: the client may reboot, or not now. */
 export type PreRebootOutcome =
   /** The client took a slot. */
   | { readonly kind: "granted"; readonly holder: Holder }
   /** The client held a slot before, and still does. */
   | { readonly kind: "renewed"; readonly holder: Holder }
-  | { readonly kind: "refused"; readonly refusal: Refusal };
+  | Refused;
 
 /** The outcome of {@link LockService.steadyState}. */
 export type SteadyStateOutcome =
@@ -36,7 +51,7 @@ export type SteadyStateOutcome =
   | { readonly kind: "released"; readonly holder: Holder }
   /** The client held nothing. */
   | { readonly kind: "not_held" }
-  | { readonly kind: "refused"; readonly refusal: Refusal };
+  | Refused;
 
 /** Options of {@link LockService}. */
 export interface LockServiceOptions {
@@ -44,6 +59,12 @@ export interface LockServiceOptions {
   readonly slots?: number;
   /** How many groups there may be; a further one is refused. @default {64} */
   readonly maxGroups?: number;
+  /** Empties the hosts before they reboot; without one, a slot alone is enough for a yes. */
+  readonly keeper?: NodeKeeper;
+  /** How long an answer may wait for the node keeper, in milliseconds. @default {240000} */
+  readonly replyWaitMs?: number;
+  /** Ends such waits at once, when the server stops. */
+  readonly stopping?: AbortSignal;
   /** @default {systemClock} */
   readonly clock?: Clock;
   /** A number from 0 (inclusive) to 1, for jitter. @default {Math.random} */
@@ -55,14 +76,31 @@ export interface LockServiceOptions {
 /** How often a write is tried against others' before the client is sent away. */
 const MAX_CONFLICTS = 10;
 
-/** The longest first pause after a conflict; it doubles with each. */
+/** The longest first pause after a conflict, in milliseconds; it doubles with each. */
 const CONFLICT_PAUSE_MS = 10;
 
 /**
- * How long a write's proof may lie back when the yes is given. A process that
- * was paused in between must not give it: the world has moved on.
+ * How long a write's proof may lie back when the yes is given, in milliseconds.
+ * A process that was paused in between must not give it: the world has moved on.
  */
 const PROOF_TTL_MS = 15_000;
+
+/** What an answer may rest on, weakest first. */
+const enum Proof {
+  /** Whatever was seen last, however long ago. */
+  Anything,
+  /** A view that is in step with the store, or another request's operation. */
+  InStep,
+  /** A read begun, or a write tried, after this request arrived. */
+  Fresh,
+}
+
+/** What to do about the state that was seen. */
+type Decision<T> =
+  /** Write it; the answer then rests on the write. */
+  | { readonly write: GroupState; readonly then: (written: GroupState) => T }
+  /** Nothing is to be written; the answer is good if what was seen is worth that much. */
+  | { readonly answer: T; readonly needs: Proof };
 
 /** What a store operation saw, and when it began. */
 interface Observation {
@@ -92,6 +130,9 @@ export class LockService {
   readonly #store: LockStore;
   readonly #view: GroupView;
   readonly #maxGroups: number;
+  readonly #keeper?: NodeKeeper;
+  readonly #replyWaitMs: number;
+  readonly #stopping: AbortSignal;
   readonly #clock: Clock;
   readonly #random: () => number;
   readonly #running = new Map<Group, Promise<Observation>>();
@@ -102,6 +143,9 @@ export class LockService {
     this.#store = store;
     this.slots = options.slots ?? 1;
     this.#maxGroups = options.maxGroups ?? 64;
+    this.#keeper = options.keeper;
+    this.#replyWaitMs = options.replyWaitMs ?? 240_000;
+    this.#stopping = options.stopping ?? new AbortController().signal;
     this.#clock = options.clock ?? systemClock;
     this.#random = options.random ?? Math.random;
     const onWatch = options.onWatch ?? (() => {});
@@ -143,85 +187,204 @@ export class LockService {
   }
 
   /**
-   * A client asks for a slot of its group, or whether it still holds one.
+   * Asks the store who holds what, past every cache.
    *
-   * @throws {StoreUnavailableError} The store failed; whether a slot was taken is unknown.
+   * @returns The hold, or undefined where the client holds nothing.
+   * @throws {StoreUnavailableError} The store does not answer.
+   */
+  async readHolder(id: ClientId, group: Group): Promise<Holder | undefined> {
+    return holderOf((await this.#store.read(group)).state, id);
+  }
+
+  /**
+   * A client asks for a slot of its group, or whether it still holds one, and
+   * for its node to be emptied.
+   *
+   * @throws {StoreUnavailableError} The store or the cluster failed; whether a slot was taken is unknown.
    */
   async preReboot(id: ClientId, group: Group): Promise<PreRebootOutcome> {
-    let seen = this.#view.get(group);
-    let current = this.#view.isSynced;
+    const acquired = await this.#acquire(id, group);
+    if (acquired.kind === "refused" || this.#keeper === undefined) return acquired;
+    const match = await this.#keeper.match(id);
+    switch (match.kind) {
+      case "none":
+        return acquired;
+      case "ambiguous":
+        return refused({ kind: "node_ambiguous", nodes: match.nodes });
+      case "node": {
+        const { since, node } = acquired.holder;
+        const outcome = await this.#keeper.drain({ group, id, since, node }, this.#replyWaitMs, this.#stopping);
+        return await this.#conclude(outcome, acquired, group, node ?? heldNode(match));
+      }
+    }
+  }
+
+  /**
+   * A client says that it runs and needs its slot no more. One that holds none
+   * is told so. One that holds one gets rid of it when its node is ready.
+   *
+   * @throws {StoreUnavailableError} The store or the cluster failed; whether the slot was freed is unknown.
+   */
+  async steadyState(id: ClientId, group: Group): Promise<SteadyStateOutcome> {
+    const arrival = ++this.#ticket;
+    const unready = await this.#restore(id, group, arrival);
+    if (unready !== undefined) return unready;
+    return await this.#settle<SteadyStateOutcome>(group, arrival, (state) => {
+      const wish = release(state, id, this.#clock.now());
+      if (wish.kind === "not_held") return { answer: { kind: "not_held" }, needs: Proof.Fresh };
+      return { write: wish.next, then: () => ({ kind: "released", holder: holderOf(state, id)! }) };
+    });
+  }
+
+  /** Takes or renews a slot. */
+  async #acquire(id: ClientId, group: Group): Promise<PreRebootOutcome> {
+    const arrival = ++this.#ticket;
+    let permit: { readonly node?: HeldNode } | undefined;
     let granted = false;
+    const decide = (state: GroupState): Decision<PreRebootOutcome | "ask"> => {
+      const wish = acquire(state, id, this.slots, this.#clock.now(), permit?.node);
+      switch (wish.kind) {
+        case "full": {
+          const refusal: Refusal = { kind: "lock_held", holders: state.holders, slots: this.slots };
+          return { answer: refused(refusal), needs: Proof.InStep };
+        }
+        case "grant":
+          if (permit === undefined) return { answer: "ask", needs: Proof.Anything };
+          return {
+            write: wish.next,
+            then: (written) => {
+              granted = true;
+              return { kind: "granted", holder: holderOf(written, id)! };
+            },
+          };
+        case "renew":
+          // A grant of this very request that had to be proven again is still a grant.
+          return {
+            write: wish.next,
+            then: (written) => ({ kind: granted ? "granted" : "renewed", holder: holderOf(written, id)! }),
+          };
+      }
+    };
+    const outcome = await this.#settle(group, arrival, decide);
+    if (outcome !== "ask") return outcome;
+    const permission = await this.#mayGrant(id, group);
+    if ("kind" in permission) return refused(permission);
+    permit = permission;
+    return await this.#settle<PreRebootOutcome>(
+      group,
+      arrival,
+      decide as (state: GroupState) => Decision<PreRebootOutcome>,
+    );
+  }
+
+  /** Asks whatever may have a reason not to grant a free slot now. */
+  async #mayGrant(id: ClientId, group: Group): Promise<Refusal | { readonly node?: HeldNode }> {
+    if ((this.#view.get(group)?.version ?? ABSENT.version) === ABSENT.version) {
+      const groups = await this.groups();
+      if (!groups.has(group) && groups.size >= this.#maxGroups) {
+        return { kind: "too_many_groups", limit: this.#maxGroups };
+      }
+    }
+    const match: NodeMatch = await this.#keeper?.match(id) ?? { kind: "none" };
+    switch (match.kind) {
+      case "none":
+        return {};
+      case "node":
+        return { node: heldNode(match) };
+      case "ambiguous":
+        return { kind: "node_ambiguous", nodes: match.nodes };
+    }
+  }
+
+  /** Makes an answer of a drain's outcome. A yes is proven by the write that notes the drain's end. */
+  async #conclude(
+    outcome: DrainOutcome,
+    acquired: Exclude<PreRebootOutcome, Refused>,
+    group: Group,
+    node: HeldNode,
+  ): Promise<PreRebootOutcome> {
+    const { id } = acquired.holder;
+    switch (outcome.kind) {
+      case "drained":
+      case "proceed": {
+        const holder = await this.#amend(id, group, { ...node, phase: "drained" });
+        return holder === undefined ? refused({ kind: "contended" }) : { kind: acquired.kind, holder };
+      }
+      case "failed":
+        if (node.phase !== "failed") await this.#amend(id, group, { ...node, phase: "failed" });
+        return refused({ kind: "drain_failed", node: outcome.node, pods: outcome.pods });
+      case "draining":
+        return refused({ kind: "draining", node: outcome.node, pods: outcome.pods });
+      case "abandoned":
+        return refused({ kind: "contended" });
+    }
+  }
+
+  /** Notes how far a holder's node is. Undefined where the client holds no slot any more. */
+  async #amend(id: ClientId, group: Group, node: HeldNode): Promise<Holder | undefined> {
+    const outcome = await this.#settle<Holder | Refused | undefined>(group, ++this.#ticket, (state) => {
+      const next = amend(state, id, this.#clock.now(), node);
+      if (next === undefined) return { answer: undefined, needs: Proof.Fresh };
+      return { write: next, then: (written) => holderOf(written, id) };
+    });
+    return outcome !== undefined && "refusal" in outcome ? undefined : outcome;
+  }
+
+  /** Waits for a holder's node to be back, and lifts our cordon from it. Undefined where nothing is left to wait for. */
+  async #restore(id: ClientId, group: Group, arrival: number): Promise<SteadyStateOutcome | undefined> {
+    if (this.#keeper === undefined) return undefined;
+    const holder = await this.#settle<Holder | undefined>(group, arrival, (state) => {
+      const answer = holderOf(state, id);
+      // The release of a holder is proven later, by its write.
+      return { answer, needs: answer === undefined ? Proof.Fresh : Proof.Anything };
+    });
+    if (holder !== undefined) {
+      if ("refusal" in holder) return holder;
+      const hold: Hold = { group, id, since: holder.since, node: holder.node };
+      const outcome = await this.#keeper.awaitReturn(hold, this.#replyWaitMs, this.#stopping);
+      if (outcome.kind === "not_ready") {
+        return refused({ kind: "node_not_ready", node: outcome.node, reason: outcome.reason });
+      }
+    }
+    await this.#keeper.uncordon(group, id);
+    return holder === undefined ? { kind: "not_held" } : undefined;
+  }
+
+  /**
+   * Decides on what is known of a group, and finds out more until the decision
+   * is written or rests on proof enough.
+   *
+   * @param arrival The request's ticket.
+   */
+  async #settle<T>(
+    group: Group,
+    arrival: number,
+    decide: (state: GroupState) => Decision<T>,
+  ): Promise<T | Refused> {
+    let seen = this.#view.get(group);
+    let proof = this.#view.isSynced ? Proof.InStep : Proof.Anything;
     for (let conflicts = 0; conflicts <= MAX_CONFLICTS;) {
-      const now = this.#clock.now();
-      const wish = seen && acquire(seen.state, id, this.slots, now);
-      if (wish?.kind === "full" && current) {
-        return refused({ kind: "lock_held", holders: seen!.state.holders, slots: this.slots });
-      }
+      const decision = seen && decide(seen.state);
+      if (decision !== undefined && "answer" in decision && proof >= decision.needs) return decision.answer;
       const running = this.#running.get(group);
-      if (running !== undefined) {
-        seen = (await running).found;
-        current = true;
+      if (running !== undefined || decision === undefined || "answer" in decision) {
+        const observation: Observation = await (running ?? this.#read(group));
+        seen = observation.found;
+        proof = observation.ticket > arrival ? Proof.Fresh : Proof.InStep;
         continue;
       }
-      if (wish === undefined || wish.kind === "full") {
-        seen = (await this.#read(group)).found;
-        current = true;
-        continue;
-      }
-      if (seen!.version === ABSENT.version && !(await this.#mayCreate())) {
-        return refused({ kind: "too_many_groups", limit: this.#maxGroups });
-      }
-      // Between the look above and here another request may have begun an operation (mayCreate waits).
-      if (this.#running.has(group)) continue;
-      const outcome = await this.#write(group, seen!, wish.next);
-      seen = outcome.found;
-      current = true;
-      if (!outcome.wrote) {
-        await this.#pause(conflicts++);
-        continue;
-      }
-      granted ||= wish.kind === "grant";
-      if (this.#clock.monotonic() - outcome.began <= PROOF_TTL_MS) {
-        return { kind: granted ? "granted" : "renewed", holder: holderOf(seen.state, id)! };
+      const observation: Observation = await this.#write(group, seen!, decision.write);
+      seen = observation.found;
+      proof = Proof.Fresh;
+      if (observation.wrote) {
+        const answer = decision.then(seen.state);
+        if (this.#clock.monotonic() - observation.began <= PROOF_TTL_MS) return answer;
+      } else {
+        await this.#clock.sleep(this.#random() * CONFLICT_PAUSE_MS * 2 ** conflicts);
       }
       conflicts++;
     }
     return refused({ kind: "contended" });
-  }
-
-  /**
-   * A client says that it runs and needs its slot no more. One that holds none is told so.
-   *
-   * @throws {StoreUnavailableError} The store failed; whether the slot was freed is unknown.
-   */
-  async steadyState(id: ClientId, group: Group): Promise<SteadyStateOutcome> {
-    const arrival = ++this.#ticket;
-    let seen = this.#view.isSynced ? this.#view.get(group) : undefined;
-    let proven = false;
-    let held: Holder | undefined;
-    for (let conflicts = 0; conflicts <= MAX_CONFLICTS;) {
-      const wish = seen && release(seen.state, id, this.#clock.now());
-      if (wish?.kind === "not_held" && proven) return { kind: "not_held" };
-      const running = this.#running.get(group);
-      if (running !== undefined || wish === undefined || wish.kind === "not_held") {
-        // Only what began after this request came proves that the client holds nothing.
-        const observation: Observation = await (running ?? this.#read(group));
-        seen = observation.found;
-        proven = observation.ticket > arrival;
-        continue;
-      }
-      held = holderOf(seen!.state, id);
-      const outcome = await this.#write(group, seen!, wish.next);
-      if (outcome.wrote) return { kind: "released", holder: held! };
-      seen = outcome.found;
-      proven = true;
-      await this.#pause(conflicts++);
-    }
-    return refused({ kind: "contended" });
-  }
-
-  async #mayCreate(): Promise<boolean> {
-    return (await this.groups()).size < this.#maxGroups;
   }
 
   #read(group: Group): Promise<Observation> {
@@ -254,12 +417,12 @@ export class LockService {
     this.#running.set(group, operation);
     return operation;
   }
-
-  #pause(conflicts: number): Promise<void> {
-    return this.#clock.sleep(this.#random() * CONFLICT_PAUSE_MS * 2 ** conflicts);
-  }
 }
 
-function refused(refusal: Refusal): { kind: "refused"; refusal: Refusal } {
+function heldNode(match: Extract<NodeMatch, { kind: "node" }>): HeldNode {
+  return { name: match.name, bootId: match.bootId, phase: "draining" };
+}
+
+function refused(refusal: Refusal): Refused {
   return { kind: "refused", refusal };
 }

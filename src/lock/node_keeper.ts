@@ -6,6 +6,9 @@
  */
 
 import type { ClientId, Group } from "./identity.ts";
+import type { HeldNode } from "./semaphore.ts";
+
+export type { DrainPhase, HeldNode } from "./semaphore.ts";
 
 /** One grant to one client: what a drain belongs to. A later grant to the same client is another hold. */
 export interface Hold {
@@ -16,19 +19,6 @@ export interface Hold {
   /** The node as it was at the grant; undefined where no node matched then. */
   readonly node?: HeldNode;
 }
-
-/** The node of a holder, as recorded with the lock. */
-export interface HeldNode {
-  /** The Node's name. */
-  readonly name: string;
-  /** `status.nodeInfo.bootID` at the grant; another one later shows that the host has rebooted. */
-  readonly bootId?: string;
-  /** How far its drain is. */
-  readonly phase: DrainPhase;
-}
-
-/** How far a drain is: under way, done, or given up at its time-out with pods left. */
-export type DrainPhase = "draining" | "drained" | "failed";
 
 /** Which node a client runs on. */
 export type NodeMatch =

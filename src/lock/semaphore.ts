@@ -9,12 +9,27 @@
 
 import type { ClientId } from "./identity.ts";
 
+/** How far a drain is: under way, done, or given up at its time-out with pods left. */
+export type DrainPhase = "draining" | "drained" | "failed";
+
+/** The node of a holder, as recorded with the lock. */
+export interface HeldNode {
+  /** The Node's name. */
+  readonly name: string;
+  /** `status.nodeInfo.bootID` at the grant; another one later shows that the host has rebooted. */
+  readonly bootId?: string;
+  /** How far its drain is. */
+  readonly phase: DrainPhase;
+}
+
 /** One client that holds a slot. */
 export interface Holder {
   /** The client's id. One read back from a store may be what an administrator wrote there. */
   readonly id: ClientId;
   /** When the slot was granted, in milliseconds since the epoch, by the granting replica's clock. */
   readonly since: number;
+  /** The node that the client runs on; undefined where none matched. */
+  readonly node?: HeldNode;
 }
 
 /** Everything a store keeps of one group. */
@@ -63,8 +78,9 @@ export function holderOf(state: GroupState, id: ClientId): Holder | undefined {
  *
  * @param slots How many holders the group may have, a positive integer.
  * @param now Milliseconds since the epoch, noted as the grant's time.
+ * @param node The client's node, noted with a grant. A renewal keeps what was noted then.
  */
-export function acquire(state: GroupState, id: ClientId, slots: number, now: number): Acquisition {
+export function acquire(state: GroupState, id: ClientId, slots: number, now: number, node?: HeldNode): Acquisition {
   if (holderOf(state, id) !== undefined) {
     return { kind: "renew", next: { ...state, renewed: now } };
   }
@@ -72,7 +88,7 @@ export function acquire(state: GroupState, id: ClientId, slots: number, now: num
   return {
     kind: "grant",
     next: {
-      holders: [...state.holders, { id, since: now }],
+      holders: [...state.holders, node === undefined ? { id, since: now } : { id, since: now, node }],
       transitions: state.transitions + 1,
       renewed: now,
     },
@@ -94,5 +110,20 @@ export function release(state: GroupState, id: ClientId, now: number): Release {
       holders: state.holders.filter((holder) => holder.id !== id),
       renewed: now,
     },
+  };
+}
+
+/**
+ * Notes how far a holder's node is.
+ *
+ * @param now Milliseconds since the epoch.
+ * @returns The state to write, which proves the hold once written; undefined where the client holds no slot.
+ */
+export function amend(state: GroupState, id: ClientId, now: number, node: HeldNode): GroupState | undefined {
+  if (holderOf(state, id) === undefined) return undefined;
+  return {
+    ...state,
+    holders: state.holders.map((holder) => holder.id === id ? { ...holder, node } : holder),
+    renewed: now,
   };
 }

@@ -161,8 +161,8 @@ Deno.test("a crowd of hosts that hold nothing shares one read, begun after they 
   all.store.reads = 0;
   const outcomes = await Promise.all(Array.from({ length: 100 }, (_, n) => all.locks.steadyState(client(n), group)));
   assert(outcomes.every((outcome) => outcome.kind === "not_held"));
-  // The first one's own, and one for all who came while that was under way.
-  assert.equal(all.store.reads, 2);
+  // At most the first one's own, and one for all who came while that was under way.
+  assert(all.store.reads <= 2, `${all.store.reads} reads`);
 });
 
 Deno.test("a read begun before a client asked does not prove that it holds nothing", async () => {

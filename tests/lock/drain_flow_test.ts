@@ -1,0 +1,193 @@
+import assert from "node:assert/strict";
+import { parseClientId, parseGroup } from "../../src/lock/identity.ts";
+import { LockService } from "../../src/lock/lock_service.ts";
+import { MemoryBackend, MemoryLockStore, StoreUnavailableError } from "../../src/lock/lock_store.ts";
+import type { DrainOutcome, Hold, NodeKeeper, NodeMatch, ReturnOutcome } from "../../src/lock/node_keeper.ts";
+import type { Holder } from "../../src/lock/semaphore.ts";
+import { HastyClock } from "../support/fake_clock.ts";
+
+const group = parseGroup("default")!;
+const alice = parseClientId("alice")!;
+const bob = parseClientId("bob")!;
+const pods = [{ namespace: "web", name: "web-0", reason: "its budget allows no disruption now" }];
+
+/** A keeper that answers what the test says, and notes what it was asked to do. */
+class ScriptedKeeper implements NodeKeeper {
+  matches: NodeMatch = { kind: "node", name: "worker-1", bootId: "boot-1" };
+  drains: DrainOutcome | (() => Promise<DrainOutcome>) = { kind: "drained" };
+  returns: ReturnOutcome = { kind: "ready" };
+  readonly drained: Hold[] = [];
+  readonly uncordoned: string[] = [];
+  readonly held: () => Holder | undefined;
+
+  /** @param held Looks into the store. */
+  constructor(held: () => Holder | undefined) {
+    this.held = held;
+  }
+
+  match(): Promise<NodeMatch> {
+    return Promise.resolve(this.matches);
+  }
+
+  async drain(hold: Hold): Promise<DrainOutcome> {
+    assert.equal(this.held()?.id, hold.id, "a node is drained only for a holder");
+    this.drained.push(hold);
+    return typeof this.drains === "function" ? await this.drains() : this.drains;
+  }
+
+  awaitReturn(): Promise<ReturnOutcome> {
+    return Promise.resolve(this.returns);
+  }
+
+  uncordon(of: string, id: string): Promise<void> {
+    this.uncordoned.push(`${of}/${id}`);
+    return Promise.resolve();
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return Promise.resolve();
+  }
+}
+
+function setUp() {
+  const backend = new MemoryBackend();
+  const held = () => backend.groups.get(group)?.state.holders[0];
+  const keeper = new ScriptedKeeper(held);
+  const locks = new LockService(new MemoryLockStore(backend), { keeper, clock: new HastyClock(), random: () => 0 });
+  return { backend, keeper, locks, held };
+}
+
+Deno.test("a yes comes after the drain, and the lock tells the node and how far it is", async () => {
+  const { keeper, locks, held } = setUp();
+  keeper.drains = () => {
+    assert.deepEqual(held()?.node, { name: "worker-1", bootId: "boot-1", phase: "draining" });
+    return Promise.resolve({ kind: "drained" });
+  };
+  assert.equal((await locks.preReboot(alice, group)).kind, "granted");
+  assert.deepEqual(held()?.node, { name: "worker-1", bootId: "boot-1", phase: "drained" });
+});
+
+Deno.test("pods that are left are no yes; the slot stays taken, and the next request joins", async () => {
+  const { keeper, locks, held } = setUp();
+  keeper.drains = { kind: "draining", node: "worker-1", pods };
+  for (const _ of [1, 2]) {
+    assert.deepEqual(await locks.preReboot(alice, group), {
+      kind: "refused",
+      refusal: { kind: "draining", node: "worker-1", pods },
+    });
+  }
+  assert.equal(new Set(keeper.drained.map((hold) => hold.since)).size, 1);
+  assert.equal(held()?.node?.phase, "draining");
+  keeper.drains = { kind: "drained" };
+  assert.equal((await locks.preReboot(alice, group)).kind, "renewed");
+});
+
+Deno.test("a drain that failed keeps the lock and says so, until it succeeds after all", async () => {
+  const { keeper, locks, held } = setUp();
+  keeper.drains = { kind: "failed", node: "worker-1", pods };
+  const outcome = await locks.preReboot(alice, group);
+  assert(outcome.kind === "refused" && outcome.refusal.kind === "drain_failed");
+  assert.equal(held()?.node?.phase, "failed");
+  assert.equal((await locks.preReboot(bob, group)).kind, "refused");
+  keeper.drains = { kind: "drained" };
+  assert.equal((await locks.preReboot(alice, group)).kind, "renewed");
+  assert.equal(held()?.node?.phase, "drained");
+});
+
+Deno.test("policy may go on with pods left", async () => {
+  const { keeper, locks } = setUp();
+  keeper.drains = { kind: "proceed", node: "worker-1", pods };
+  assert.equal((await locks.preReboot(alice, group)).kind, "granted");
+});
+
+Deno.test("an ambiguous client takes no slot, so that others of its group go on", async () => {
+  const { keeper, locks, held } = setUp();
+  keeper.matches = { kind: "ambiguous", nodes: ["worker-1", "worker-2"] };
+  assert.deepEqual(await locks.preReboot(alice, group), {
+    kind: "refused",
+    refusal: { kind: "node_ambiguous", nodes: ["worker-1", "worker-2"] },
+  });
+  assert.equal(held(), undefined);
+});
+
+Deno.test("a holder that has become ambiguous gets no yes", async () => {
+  const { keeper, locks } = setUp();
+  await locks.preReboot(alice, group);
+  keeper.matches = { kind: "ambiguous", nodes: ["worker-1", "worker-2"] };
+  const outcome = await locks.preReboot(alice, group);
+  assert(outcome.kind === "refused" && outcome.refusal.kind === "node_ambiguous");
+});
+
+Deno.test("a host that matches no node is locked and released without a drain", async () => {
+  const { keeper, locks, held } = setUp();
+  keeper.matches = { kind: "none" };
+  assert.equal((await locks.preReboot(alice, group)).kind, "granted");
+  assert.equal(held()?.node, undefined);
+  assert.deepEqual(keeper.drained, []);
+  assert.equal((await locks.steadyState(alice, group)).kind, "released");
+});
+
+Deno.test("a refused client costs the keeper nothing", async () => {
+  const { keeper, locks } = setUp();
+  await locks.preReboot(alice, group);
+  keeper.match = () => Promise.reject(new Error("must not be asked"));
+  assert.equal((await locks.preReboot(bob, group)).kind, "refused");
+});
+
+Deno.test("a lock that is deleted by hand while its node is drained is no yes", async () => {
+  const { backend, keeper, locks } = setUp();
+  keeper.drains = () => {
+    backend.groups.delete(group);
+    return Promise.resolve({ kind: "drained" });
+  };
+  const outcome = await locks.preReboot(alice, group);
+  assert(outcome.kind === "refused" && outcome.refusal.kind === "contended");
+  assert.equal(backend.groups.get(group), undefined);
+});
+
+Deno.test("a lock that another client got while the drain went on is no yes", async () => {
+  const { backend, keeper, locks, held } = setUp();
+  const rival = new LockService(new MemoryLockStore(backend));
+  keeper.drains = async () => {
+    await rival.steadyState(alice, group);
+    await rival.preReboot(bob, group);
+    return { kind: "drained" };
+  };
+  assert.equal((await locks.preReboot(alice, group)).kind, "refused");
+  assert.equal(held()?.id, bob);
+});
+
+Deno.test("a slot is freed when the node is back, after our cordon is lifted", async () => {
+  const { keeper, locks, held } = setUp();
+  await locks.preReboot(alice, group);
+  keeper.returns = { kind: "not_ready", node: "worker-1", reason: "its kubelet has not reported since the reboot" };
+  const outcome = await locks.steadyState(alice, group);
+  assert(outcome.kind === "refused" && outcome.refusal.kind === "node_not_ready");
+  assert.equal(held()?.id, alice);
+  assert.deepEqual(keeper.uncordoned, []);
+  keeper.returns = { kind: "ready" };
+  const uncordon = keeper.uncordon.bind(keeper);
+  keeper.uncordon = (...args) => {
+    assert.equal(held()?.id, alice, "the slot is freed last");
+    return uncordon(...args);
+  };
+  assert.equal((await locks.steadyState(alice, group)).kind, "released");
+  assert.deepEqual(keeper.uncordoned, ["default/alice"]);
+  assert.equal(held(), undefined);
+});
+
+Deno.test("a client that holds nothing has our cordon lifted if one is left", async () => {
+  const { keeper, locks } = setUp();
+  assert.equal((await locks.steadyState(alice, group)).kind, "not_held");
+  assert.deepEqual(keeper.uncordoned, ["default/alice"]);
+});
+
+Deno.test("a cluster that does not answer is neither a yes nor a release", async () => {
+  const { keeper, locks, held } = setUp();
+  await locks.preReboot(alice, group);
+  keeper.drain = () => Promise.reject(new StoreUnavailableError("away"));
+  await assert.rejects(locks.preReboot(alice, group), StoreUnavailableError);
+  keeper.uncordon = () => Promise.reject(new StoreUnavailableError("away"));
+  await assert.rejects(locks.steadyState(alice, group), StoreUnavailableError);
+  assert.equal(held()?.id, alice);
+});

@@ -1,0 +1,160 @@
+/**
+ * Stores in memory that fail on command, or count what is asked of them.
+ *
+ * @module
+ */
+
+import type { Group } from "../../src/lock/identity.ts";
+import {
+  type CallOptions,
+  type Listing,
+  type LockWatcher,
+  MemoryBackend,
+  MemoryLockStore,
+  StoreUnavailableError,
+  type Versioned,
+} from "../../src/lock/lock_store.ts";
+import type { GroupState } from "../../src/lock/semaphore.ts";
+
+/** What another writer makes of a group's state. */
+export type Rival = (state: GroupState) => GroupState;
+
+/** A store on which another writer is quicker: the conflicts are real ones. */
+export class ConflictingStore extends MemoryLockStore {
+  /** How many of the next writes conflict. */
+  conflicts: number;
+  readonly #rival: Rival;
+  readonly #other: MemoryLockStore;
+
+  /**
+   * @param conflicts How many of the next writes conflict.
+   * @param rival What the other writer writes; by default the state as it was, so that only its version is new.
+   */
+  constructor(conflicts: number, rival: Rival = (state) => state, backend: MemoryBackend = new MemoryBackend()) {
+    super(backend);
+    this.conflicts = conflicts;
+    this.#rival = rival;
+    this.#other = new MemoryLockStore(backend);
+  }
+
+  /** Lets the other writer go first, while {@link conflicts} is above 0. */
+  override async write(
+    group: Group,
+    expected: Versioned,
+    next: GroupState,
+    options?: CallOptions,
+  ): Promise<Versioned | "conflict"> {
+    if (this.conflicts > 0) {
+      this.conflicts--;
+      const found = await this.#other.read(group);
+      await this.#other.write(group, found, this.#rival(found.state));
+    }
+    return super.write(group, expected, next, options);
+  }
+}
+
+/** A store that can be cut off, from its watchers too, and whose answers can get lost. */
+export class UnavailableStore extends MemoryLockStore {
+  /** How many of the next writes take effect and throw all the same. */
+  lostAnswers = 0;
+  readonly #watchers = new Set<LockWatcher>();
+  #unavailable = false;
+
+  /** Whether every call throws {@link StoreUnavailableError}. */
+  get unavailable(): boolean {
+    return this.#unavailable;
+  }
+
+  /** Cuts the store off, or connects it again. */
+  async setUnavailable(unavailable: boolean): Promise<void> {
+    if (unavailable === this.#unavailable) return;
+    this.#unavailable = unavailable;
+    const listing = unavailable ? undefined : await super.list();
+    for (const watcher of this.#watchers) {
+      if (listing === undefined) watcher.lost(fault());
+      else watcher.synced(listing);
+    }
+  }
+
+  /** See {@link MemoryLockStore.read}. */
+  override async read(group: Group, options?: CallOptions): Promise<Versioned> {
+    this.#check();
+    return await super.read(group, options);
+  }
+
+  /** See {@link MemoryLockStore.write}. */
+  override async write(
+    group: Group,
+    expected: Versioned,
+    next: GroupState,
+    options?: CallOptions,
+  ): Promise<Versioned | "conflict"> {
+    this.#check();
+    const written = await super.write(group, expected, next, options);
+    if (this.lostAnswers > 0) {
+      this.lostAnswers--;
+      throw fault();
+    }
+    return written;
+  }
+
+  /** See {@link MemoryLockStore.list}. */
+  override async list(options?: CallOptions): Promise<Listing> {
+    this.#check();
+    return await super.list(options);
+  }
+
+  /** See {@link MemoryLockStore.watch}: nothing arrives while the store is cut off. */
+  override async watch(watcher: LockWatcher, signal: AbortSignal): Promise<void> {
+    const gate: LockWatcher = {
+      synced: (listing) => this.#unavailable ? watcher.lost(fault()) : watcher.synced(listing),
+      changed: (...change) => this.#unavailable || watcher.changed(...change),
+      lost: (reason) => watcher.lost(reason),
+    };
+    this.#watchers.add(watcher);
+    await super.watch(gate, signal);
+    this.#watchers.delete(watcher);
+  }
+
+  #check(): void {
+    if (this.#unavailable) throw fault();
+  }
+}
+
+/** A store that counts the calls to it. */
+export class CountingStore extends MemoryLockStore {
+  /** Calls since the start or the last {@link reset}. */
+  calls: { reads: number; writes: number; lists: number } = { reads: 0, writes: 0, lists: 0 };
+
+  /** Counts from 0 again. */
+  reset(): void {
+    this.calls = { reads: 0, writes: 0, lists: 0 };
+  }
+
+  /** See {@link MemoryLockStore.read}. */
+  override read(group: Group, options?: CallOptions): Promise<Versioned> {
+    this.calls.reads++;
+    return super.read(group, options);
+  }
+
+  /** See {@link MemoryLockStore.write}. */
+  override write(
+    group: Group,
+    expected: Versioned,
+    next: GroupState,
+    options?: CallOptions,
+  ): Promise<Versioned | "conflict"> {
+    this.calls.writes++;
+    return super.write(group, expected, next, options);
+  }
+
+  /** See {@link MemoryLockStore.list}. */
+  override list(options?: CallOptions): Promise<Listing> {
+    this.calls.lists++;
+    return super.list(options);
+  }
+}
+
+function fault(): StoreUnavailableError {
+  return new StoreUnavailableError("The store was made unavailable by a test");
+}

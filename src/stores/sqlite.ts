@@ -1,0 +1,358 @@
+/**
+ * Keeps the locks in one SQLite file, for hosts without Kubernetes. It owns the
+ * file: its schema, its durability (a write that was answered survives a power
+ * cut) and the peace between several processes on it. What a state means is the
+ * semaphore's; holders are kept here as they come.
+ *
+ * SQLite blocks the thread, so each try is short, and a file that another
+ * process has locked is tried again asynchronously.
+ *
+ * @module
+ */
+
+import { dirname, resolve } from "node:path";
+import { DatabaseSync, type StatementSync } from "node:sqlite";
+import { type Clock, systemClock } from "../lock/clock.ts";
+import type { Group } from "../lock/identity.ts";
+import {
+  ABSENT,
+  type CallOptions,
+  type Listing,
+  type LockStore,
+  type LockWatcher,
+  StoreUnavailableError,
+  type Versioned,
+} from "../lock/lock_store.ts";
+import type { GroupState, Holder } from "../lock/semaphore.ts";
+
+/** Options of {@link SqliteLockStore.open}. */
+export interface SqliteLockStoreOptions {
+  /** How often a watch looks for changes by other processes, in milliseconds. @default {200} */
+  readonly pollIntervalMs?: number;
+  /** How long a call waits for a file that another process has locked, in milliseconds. @default {5000} */
+  readonly busyDeadlineMs?: number;
+  /** Measures the two above. @default {systemClock} */
+  readonly clock?: Clock;
+}
+
+/** The file cannot be used as it is, whatever is tried. The message is one sentence for the operator. */
+export class StoreConfigurationError extends Error {
+  /** Names the class in logs. */
+  override readonly name = "StoreConfigurationError";
+}
+
+/** "flok": in the header of every file of ours, so that another program's is never written to. */
+const APPLICATION_ID = 0x666c6f6b;
+
+/** The version of {@link SCHEMA}, kept in `user_version`. */
+const SCHEMA_VERSION = 1;
+
+/**
+ * The counter survives the deletion of groups, so that no version comes twice.
+ * The trigger gives an administrator's `UPDATE` a new version, so that nobody
+ * overwrites it on the strength of what was there before.
+ */
+const SCHEMA = `
+  CREATE TABLE counter (
+    only INTEGER PRIMARY KEY CHECK (only = 0),
+    version INTEGER NOT NULL
+  ) STRICT;
+  INSERT INTO counter VALUES (0, 0);
+  CREATE TABLE lock_group (
+    name TEXT PRIMARY KEY,
+    version INTEGER NOT NULL CHECK (version > 0),
+    holders TEXT NOT NULL CHECK (json_valid(holders) AND json_type(holders) = 'array'),
+    transitions INTEGER NOT NULL,
+    renewed INTEGER
+  ) STRICT, WITHOUT ROWID;
+  CREATE TRIGGER edited_by_hand AFTER UPDATE ON lock_group WHEN new.version = old.version BEGIN
+    UPDATE counter SET version = version + 1;
+    UPDATE lock_group SET version = (SELECT version FROM counter) WHERE name = new.name;
+  END;
+  PRAGMA application_id = ${APPLICATION_ID};
+  PRAGMA user_version = ${SCHEMA_VERSION};
+`;
+
+/** How long SQLite itself may block the thread on a locked file, in milliseconds. */
+const BUSY_TIMEOUT_MS = 10;
+
+/** The longest pause before a locked file is tried again, in milliseconds. */
+const BUSY_PAUSE_MS = 20;
+
+/** A row of `lock_group`. */
+interface Row {
+  readonly name: string;
+  readonly version: number;
+  readonly holders: string;
+  readonly transitions: number;
+  readonly renewed: number | null;
+}
+
+/** Keeps the locks in one SQLite file. Several processes of one machine may use it at a time. */
+export class SqliteLockStore implements LockStore {
+  readonly #path: string;
+  readonly #database: DatabaseSync;
+  readonly #file: Deno.FileInfo;
+  readonly #watchers = new Set<LockWatcher>();
+  readonly #options: Required<SqliteLockStoreOptions>;
+  readonly #selectOne: StatementSync;
+  readonly #selectAll: StatementSync;
+  readonly #count: StatementSync;
+  readonly #upsert: StatementSync;
+  readonly #dataVersion: StatementSync;
+  #closed = false;
+
+  private constructor(path: string, database: DatabaseSync, options: Required<SqliteLockStoreOptions>) {
+    this.#path = path;
+    this.#database = database;
+    this.#file = Deno.statSync(path);
+    this.#options = options;
+    this.#selectOne = database.prepare("SELECT * FROM lock_group WHERE name = ?");
+    // One statement, so that the groups and the counter are of one moment.
+    this.#selectAll = database.prepare(
+      "SELECT counter.version AS moment, lock_group.* FROM counter LEFT JOIN lock_group ON true",
+    );
+    this.#count = database.prepare("UPDATE counter SET version = version + 1 RETURNING version");
+    this.#upsert = database.prepare("INSERT OR REPLACE INTO lock_group VALUES (?, ?, ?, ?, ?)");
+    this.#dataVersion = database.prepare("PRAGMA data_version");
+  }
+
+  /**
+   * Opens the file; where there is none, creates it (mode 0600) with its parent
+   * folder (0700).
+   *
+   * @param path The file, absolute or relative to the working directory.
+   * @throws {StoreConfigurationError} The file cannot be created or written, or it is no database,
+   * another program's, or a newer fleetlock's. It is left as it was.
+   * @throws {StoreUnavailableError} Another process kept it locked.
+   */
+  static async open(path: string, options: SqliteLockStoreOptions = {}): Promise<SqliteLockStore> {
+    const all = { pollIntervalMs: 200, busyDeadlineMs: 5000, clock: systemClock, ...options };
+    if (path === "" || path === ":memory:") {
+      throw new StoreConfigurationError(`Cannot keep locks in "${path}": the SQLite store needs the path of a file`);
+    }
+    const file = resolve(path);
+    let database: DatabaseSync | undefined;
+    try {
+      create(file);
+      database = new DatabaseSync(file, { timeout: BUSY_TIMEOUT_MS });
+      await whileBusy(all, {}, () => prepare(database!, file));
+      return new SqliteLockStore(file, database, all);
+    } catch (error) {
+      database?.close();
+      if (error instanceof StoreConfigurationError || error instanceof StoreUnavailableError) throw error;
+      throw new StoreConfigurationError(`Cannot use "${file}" as a SQLite store: ${messageOf(error)}`, {
+        cause: error,
+      });
+    }
+  }
+
+  /** See {@link LockStore.read}. */
+  read(group: Group, options: CallOptions = {}): Promise<Versioned> {
+    return this.#attempt(options, () => {
+      const row = this.#selectOne.get(group) as unknown as Row | undefined;
+      return row === undefined ? ABSENT : decode(row);
+    });
+  }
+
+  /** See {@link LockStore.write}. */
+  write(
+    group: Group,
+    expected: Versioned,
+    next: GroupState,
+    options: CallOptions = {},
+  ): Promise<Versioned | "conflict"> {
+    return this.#attempt(options, () => {
+      // IMMEDIATE: takes the write lock before the look, so that nothing can change between look and write.
+      const written = inTransaction(this.#database, () => {
+        const row = this.#selectOne.get(group) as unknown as Row | undefined;
+        if ((row?.version ?? ABSENT.version) !== expected.version) return "conflict";
+        const { version } = this.#count.get() as { version: number };
+        this.#upsert.run(group, version, JSON.stringify(next.holders), next.transitions, next.renewed ?? null);
+        return { state: next, version };
+      });
+      if (written !== "conflict") {
+        for (const watcher of this.#watchers) watcher.changed(group, written, written.version);
+      }
+      return written;
+    });
+  }
+
+  /** See {@link LockStore.list}. */
+  list(options: CallOptions = {}): Promise<Listing> {
+    return this.#attempt(options, () => this.#list());
+  }
+
+  /**
+   * See {@link LockStore.watch}. Own writes are reported at once, those of other
+   * processes after {@link SqliteLockStoreOptions.pollIntervalMs} at most.
+   */
+  async watch(watcher: LockWatcher, signal: AbortSignal): Promise<void> {
+    let seen: unknown;
+    let isLost = false;
+    while (!signal.aborted) {
+      try {
+        // Listing, reporting and adding the watcher happen in one turn: no own write gets lost in between.
+        await this.#attempt({ signal }, () => {
+          const { data_version: latest } = this.#dataVersion.get() as { data_version: number };
+          if (latest === seen) return;
+          watcher.synced(this.#list());
+          this.#watchers.add(watcher);
+          seen = latest;
+          isLost = false;
+        });
+      } catch (error) {
+        if (signal.aborted) break;
+        seen = undefined;
+        this.#watchers.delete(watcher);
+        if (!isLost) watcher.lost(error);
+        isLost = true;
+      }
+      await this.#options.clock.sleep(this.#options.pollIntervalMs, signal).catch(() => {});
+    }
+    this.#watchers.delete(watcher);
+  }
+
+  /** Closes the file. The last process to do so folds the write-ahead log into it. */
+  [Symbol.asyncDispose](): Promise<void> {
+    if (!this.#closed) this.#database.close();
+    this.#closed = true;
+    return Promise.resolve();
+  }
+
+  #list(): Listing {
+    const rows = this.#selectAll.all() as unknown as (Row & { moment: number })[];
+    const groups = new Map<Group, Versioned>();
+    for (const row of rows) {
+      if (row.name !== null) groups.set(row.name as Group, decode(row));
+    }
+    return { groups, version: rows[0]!.moment };
+  }
+
+  async #attempt<T>(options: CallOptions, act: () => T): Promise<T> {
+    options.signal?.throwIfAborted();
+    try {
+      return await whileBusy(this.#options, options, () => {
+        this.#checkFile();
+        return act();
+      });
+    } catch (error) {
+      if (error instanceof StoreUnavailableError || options.signal?.aborted) throw error;
+      throw new StoreUnavailableError(`SQLite file "${this.#path}": ${messageOf(error)}`, { cause: error });
+    }
+  }
+
+  /**
+   * A file removed or replaced under us stays usable for us, while another
+   * process would grant the same slots from the new one. Opening the new one
+   * here would mix up its versions with the old one's, so a restart is needed.
+   */
+  #checkFile(): void {
+    if (this.#closed) throw new Error("the store is closed");
+    const { dev, ino } = Deno.statSync(this.#path);
+    if (dev !== this.#file.dev || ino !== this.#file.ino) {
+      throw new Error("it was replaced while in use; restart to use the new file");
+    }
+  }
+}
+
+function create(file: string): void {
+  Deno.mkdirSync(dirname(file), { recursive: true, mode: 0o700 });
+  try {
+    // Never opens a file that is there: closing it would drop the POSIX locks that this process has on it.
+    Deno.openSync(file, { createNew: true, write: true, mode: 0o600 }).close();
+  } catch (error) {
+    if (!(error instanceof Deno.errors.AlreadyExists)) throw error;
+    if (!Deno.statSync(file).isFile) throw new Error("it is not a regular file");
+  }
+}
+
+/** Makes a database ours, or finds out that it is. Writes nothing to one that is not. */
+function prepare(database: DatabaseSync, file: string): void {
+  checkOwner(database, file);
+  const { journal_mode: mode } = database.prepare("PRAGMA journal_mode = WAL").get() as { journal_mode: string };
+  if (mode !== "wal") throw new Error("its file system does not allow a write-ahead log");
+  database.exec("PRAGMA synchronous = FULL");
+  // Also where the schema is there: it shows at the start that the file can be written.
+  inTransaction(database, () => {
+    if (checkOwner(database, file) === "new") database.exec(SCHEMA);
+  });
+}
+
+function checkOwner(database: DatabaseSync, file: string): "new" | "ours" {
+  const { application_id: owner } = database.prepare("PRAGMA application_id").get() as { application_id: number };
+  const { user_version: schema } = database.prepare("PRAGMA user_version").get() as { user_version: number };
+  const { tables } = database.prepare("SELECT count(*) AS tables FROM sqlite_schema").get() as { tables: number };
+  if (owner === 0 && schema === 0 && tables === 0) return "new";
+  if (owner !== APPLICATION_ID) {
+    throw new StoreConfigurationError(`Cannot use "${file}" as a SQLite store: it is another program's database`);
+  }
+  if (schema > SCHEMA_VERSION) {
+    throw new StoreConfigurationError(
+      `Cannot use "${file}" as a SQLite store: a newer fleetlock wrote it (schema ${schema}, known is ${SCHEMA_VERSION})`,
+    );
+  }
+  return "ours";
+}
+
+/** Runs `act` in a transaction that is ended in every case; where `act` or the commit throws, nothing was written. */
+function inTransaction<T>(database: DatabaseSync, act: () => T): T {
+  database.exec("BEGIN IMMEDIATE");
+  try {
+    const result = act();
+    database.exec("COMMIT");
+    return result;
+  } catch (error) {
+    try {
+      database.exec("ROLLBACK");
+    } catch {
+      // SQLite has rolled back by itself, as it does after some faults.
+    }
+    throw error;
+  }
+}
+
+/** Runs `act` until the file is not locked by another process, at most to the deadline. */
+async function whileBusy<T>(
+  { busyDeadlineMs, clock }: Required<SqliteLockStoreOptions>,
+  { signal }: CallOptions,
+  act: () => T,
+): Promise<T> {
+  const deadline = clock.monotonic() + busyDeadlineMs;
+  for (;;) {
+    try {
+      return act();
+    } catch (error) {
+      if (!isBusy(error)) throw error;
+      if (clock.monotonic() >= deadline) {
+        throw new StoreUnavailableError(`Another process kept the SQLite file locked for ${busyDeadlineMs} ms`, {
+          cause: error,
+        });
+      }
+    }
+    await clock.sleep(Math.random() * BUSY_PAUSE_MS, signal);
+  }
+}
+
+/** Deno gives SQLite's result code only as its text; this is SQLITE_BUSY's. */
+function isBusy(error: unknown): boolean {
+  return error instanceof Error && error.message.startsWith("database is locked");
+}
+
+function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}
+
+/** @throws {Error} The row holds no list of holders, so an administrator has damaged it. */
+function decode(row: Row): Versioned {
+  const holders = JSON.parse(row.holders) as Holder[];
+  for (const holder of holders) {
+    if (typeof holder?.id !== "string" || typeof holder.since !== "number") {
+      throw new Error(`the holders of group "${row.name}" are malformed`);
+    }
+  }
+  return {
+    state: { holders, transitions: row.transitions, ...(row.renewed === null ? {} : { renewed: row.renewed }) },
+    version: row.version,
+  };
+}

@@ -1,0 +1,398 @@
+/**
+ * What every {@link LockStore} must do, as one suite. Each case gets two stores
+ * on one fresh backend, as two replicas have them.
+ *
+ * @module
+ */
+
+import assert from "node:assert/strict";
+import { type ClientId, type Group, parseClientId, parseGroup } from "../../src/lock/identity.ts";
+import { ABSENT, type Listing, type LockStore, type LockWatcher, type Versioned } from "../../src/lock/lock_store.ts";
+import type { GroupState, Holder } from "../../src/lock/semaphore.ts";
+import { until } from "../support/condition.ts";
+
+/** Two stores on one backend that holds no groups yet. */
+export interface ContractStores extends AsyncDisposable {
+  /** One replica's store. */
+  readonly first: LockStore;
+  /** Another's. */
+  readonly second: LockStore;
+  /** Deletes a group as an administrator would, past both stores. Without it the cases of deletion are skipped. */
+  readonly deleteGroup?: (group: Group) => Promise<void> | void;
+}
+
+/** What to run the suite on. */
+export interface LockStoreContract {
+  /** The store's name, in the tests' names. */
+  readonly name: string;
+  /** Opens two stores on a fresh, empty backend; the case disposes of them. */
+  readonly open: () => Promise<ContractStores>;
+  /** Whether to ignore the whole suite, where the backend is not available. */
+  readonly ignore?: boolean;
+  /** Cases that this store cannot pass, by their name, each with the reason. */
+  readonly skip?: Readonly<Record<string, string>>;
+}
+
+type Case = (stores: ContractStores) => Promise<void>;
+
+const NOW = Date.UTC(2026, 0, 2, 3, 4, 5, 678);
+
+/** All printable ASCII characters that an id may have. */
+const PRINTABLE = Array.from({ length: 0x7e - 0x21 + 1 }, (_, i) => String.fromCharCode(0x21 + i))
+  .filter((character) => character !== ",").join("");
+
+const LONGEST_ID = (PRINTABLE + PRINTABLE + PRINTABLE).slice(0, 253);
+
+const ODD_GROUPS = [
+  "default",
+  "Default",
+  "DEFAULT",
+  ".",
+  "..",
+  "...",
+  "-",
+  ".leading",
+  "trailing.",
+  "-dash-",
+  "a..b",
+  "a.b",
+  "a-b",
+  "0",
+  "x".repeat(63),
+  "X".repeat(63),
+  "-".repeat(63),
+].map(group);
+
+const CASES: Record<string, Case> = {
+  async "says absent of a group that does not exist"({ first }) {
+    const found = await first.read(group("none"));
+    assert.deepEqual(found.state, ABSENT.state);
+    assert.equal(found.version, 0);
+    assert.equal((await first.list()).groups.size, 0);
+  },
+
+  async "creates a group that the other store then reads"({ first, second }) {
+    const written = await mustWrite(first, group("default"), ABSENT, held("a"));
+    assert.ok(Number.isSafeInteger(written.version) && written.version > 0);
+    assert.deepEqual(written.state, held("a"));
+    assertSame(await second.read(group("default")), written);
+    assertSame(await first.read(group("default")), written);
+  },
+
+  async "lets exactly one of many creators win"({ first, second }) {
+    for (const name of ["race-1", "race-2", "race-3"].map(group)) {
+      const stores = Array.from({ length: 10 }, (_, i) => i % 2 === 0 ? first : second);
+      const results = await Promise.all(stores.map((store, i) => store.write(name, ABSENT, held(`host-${i}`))));
+      const winners = results.filter((result) => result !== "conflict");
+      assert.equal(winners.length, 1);
+      assertSame(await first.read(name), winners[0]!);
+    }
+  },
+
+  async "lets exactly one of many writers on one version win"({ first, second }) {
+    const base = await mustWrite(first, group("default"), ABSENT, held());
+    const stores = Array.from({ length: 10 }, (_, i) => i % 2 === 0 ? first : second);
+    const results = await Promise.all(stores.map((store, i) => store.write(group("default"), base, held(`host-${i}`))));
+    const winners = results.filter((result) => result !== "conflict");
+    assert.equal(winners.length, 1);
+    assertSame(await second.read(group("default")), winners[0]!);
+  },
+
+  async "writes nothing on a stale version, or where the group was thought absent"({ first, second }) {
+    const old = await mustWrite(first, group("default"), ABSENT, held("a"));
+    const latest = await mustWrite(second, group("default"), old, held("b"));
+    assert.equal(await first.write(group("default"), old, held("c")), "conflict");
+    assert.equal(await second.write(group("default"), old, held("c")), "conflict");
+    assert.equal(await first.write(group("default"), ABSENT, held("c")), "conflict");
+    assertSame(await first.read(group("default")), latest);
+  },
+
+  async "takes what any call of the store returned as the base of a write"({ first, second }) {
+    const name = group("default");
+    const created = await mustWrite(first, name, ABSENT, held("a"));
+    const written = await mustWrite(first, name, created, held("a", "b"));
+    assert.ok(written.version > created.version);
+    await mustWrite(second, name, await second.read(name), held("b"));
+    await mustWrite(first, name, (await first.list()).groups.get(name)!, held("c"));
+    await watching(second, async (mirror) => {
+      await until(() => mirror.groups.get(name)?.state.holders[0]?.id === "c");
+      await mustWrite(second, name, mirror.groups.get(name)!, held());
+    });
+    assert.deepEqual((await first.read(name)).state, held());
+  },
+
+  async "gives versions that grow over all groups and both stores"({ first, second }) {
+    const versions: number[] = [];
+    const latest = new Map<Group, Versioned>();
+    for (let i = 0; i < 12; i++) {
+      const name = group(`group-${i % 3}`);
+      const written = await mustWrite(
+        i % 2 === 0 ? first : second,
+        name,
+        latest.get(name) ?? ABSENT,
+        held(`host-${i}`),
+      );
+      latest.set(name, written);
+      versions.push(written.version);
+    }
+    assert.deepEqual(versions, [...new Set(versions)].sort((a, b) => a - b));
+    assert.ok((await first.list()).version >= versions.at(-1)!);
+  },
+
+  async "leaves other groups as they are"({ first, second }) {
+    const one = await mustWrite(first, group("one"), ABSENT, held("a"));
+    await mustWrite(second, group("two"), ABSENT, held("b"));
+    assertSame(await second.read(group("one")), one);
+    await mustWrite(second, group("one"), one, held());
+  },
+
+  async "gives every state back exactly"({ first, second }) {
+    const states: GroupState[] = [
+      { holders: [], transitions: 0 },
+      { holders: [], transitions: 2_147_483_647, renewed: NOW },
+      ...[0, 1, 2, 3, 10].map((count) => ({
+        holders: Array.from({ length: count }, (_, i) => holder(`host-${i}`, NOW - 90_000 + i * 1001)),
+        transitions: count + 7,
+        renewed: NOW + count,
+      })),
+      {
+        holders: [
+          { ...holder("a", NOW), node: { name: "node-a.example", phase: "draining" } },
+          {
+            ...holder("b", NOW + 1),
+            node: { name: "b", bootId: "0b6b9f0e-4d1c-4f0e-8a54-2d0c6a1f3b77", phase: "drained" },
+          },
+          { ...holder("c", NOW + 2), node: { name: "c", bootId: "x", phase: "failed" } },
+          holder("d", NOW + 3),
+        ],
+        transitions: 4,
+        renewed: NOW,
+      },
+      // The order is the order of the grants, also where the clocks of the granting replicas disagreed.
+      { holders: [holder("b", NOW), holder("a", NOW - 3_600_000), holder("c", NOW)], transitions: 3, renewed: NOW - 1 },
+    ];
+    const name = group("default");
+    let base: Versioned = ABSENT;
+    for (const state of states) {
+      base = await mustWrite(first, name, base, state);
+      assert.deepEqual(base.state, state);
+      assert.deepEqual((await second.read(name)).state, state);
+      assert.deepEqual((await second.list()).groups.get(name)?.state, state);
+    }
+  },
+
+  async "keeps groups apart whatever their names"({ first, second }) {
+    for (const [i, name] of ODD_GROUPS.entries()) await mustWrite(first, name, ABSENT, held(`host-${i}`));
+    for (const [i, name] of ODD_GROUPS.entries()) {
+      assert.deepEqual((await second.read(name)).state, held(`host-${i}`), name);
+    }
+    assert.deepEqual([...(await second.list()).groups.keys()].sort(), [...ODD_GROUPS].sort());
+  },
+
+  async "gives back ids of 253 characters, quotes and backslashes included"({ first, second }) {
+    const ids = [LONGEST_ID, ...PRINTABLE, `';DROP/**/TABLE/**/lock_group;--`, `%s"\\u0000\\`, "null", "[]"];
+    const state = held(...ids);
+    await mustWrite(first, group("default"), ABSENT, state);
+    assert.deepEqual((await second.read(group("default"))).state, state);
+  },
+
+  async "lists every group with its state and version"({ first, second }) {
+    const written = new Map<Group, Versioned>();
+    for (const name of ["a", "b", "C"].map(group)) {
+      written.set(name, await mustWrite(first, name, ABSENT, held(`host-${name}`)));
+    }
+    const listing = await second.list();
+    assert.deepEqual([...listing.groups.keys()].sort(), [...written.keys()].sort());
+    for (const [name, versioned] of written) assertSame(listing.groups.get(name)!, versioned);
+  },
+
+  async "reports to a watch what is there, and the changes of both stores"({ first, second }) {
+    const name = group("default");
+    const created = await mustWrite(first, name, ABSENT, held("a"));
+    await watching(second, async (mirror) => {
+      await until(() => mirror.groups.has(name), { what: "the initial state" });
+      assertSame(mirror.groups.get(name)!, created);
+
+      const changed = await mustWrite(first, name, created, held("b"));
+      await until(() => mirror.groups.get(name)?.version === changed.version, { what: "a change of the other store" });
+      assert.deepEqual(mirror.groups.get(name)!.state, held("b"));
+
+      const own = await mustWrite(second, name, changed, held("c"));
+      await until(() => mirror.groups.get(name)?.version === own.version, { what: "a change of the same store" });
+
+      await mustWrite(first, group("New"), ABSENT, held("d"));
+      await until(() => mirror.groups.has(group("New")), { what: "a new group" });
+      assert.deepEqual(mirror.groups.get(group("New"))!.state, held("d"));
+      assert.ok(mirror.version >= mirror.groups.get(group("New"))!.version);
+    });
+  },
+
+  async "reports nothing after a watch has ended, and lets several watch"({ first, second }) {
+    const name = group("default");
+    let ended: Mirror | undefined;
+    await watching(first, async (lasting) => {
+      await watching(first, async (mirror) => {
+        ended = mirror;
+        await until(() => mirror.isSynced && lasting.isSynced);
+      });
+      const reports = ended!.reports;
+      await mustWrite(second, name, ABSENT, held("a"));
+      await until(() => lasting.groups.has(name), { what: "the lasting watch sees the change" });
+      assert.equal(ended!.reports, reports);
+    });
+  },
+
+  async "ends a watch at once whose signal has aborted before"({ first }) {
+    const mirror = new Mirror();
+    await first.watch(mirror, AbortSignal.abort());
+    assert.equal(mirror.reports, 0);
+  },
+
+  async "loses no update of many concurrent writers"({ first, second }) {
+    const name = group("default");
+    const writers = 12, rounds = 5;
+    await Promise.all(Array.from({ length: writers }, async (_, i) => {
+      const store = i % 2 === 0 ? first : second;
+      for (let done = 0; done < rounds;) {
+        const found = await store.read(name);
+        const next = { ...found.state, transitions: found.state.transitions + 1, renewed: NOW };
+        if (await store.write(name, found, next) !== "conflict") done++;
+      }
+    }));
+    assert.equal((await first.read(name)).state.transitions, writers * rounds);
+  },
+
+  async "throws the reason of an aborted signal, and writes nothing"({ first }) {
+    const reason = new Error("no longer wanted");
+    const options = { signal: AbortSignal.abort(reason) };
+    await assert.rejects(first.read(group("default"), options), reason);
+    await assert.rejects(first.list(options), reason);
+    await assert.rejects(first.write(group("default"), ABSENT, held("a"), options), reason);
+    assert.equal((await first.read(group("default"))).version, 0);
+  },
+};
+
+const DELETION_CASES: Record<string, Case> = {
+  async "obeys the deletion of a group"({ first, second, deleteGroup }) {
+    const name = group("default");
+    const old = await mustWrite(first, name, ABSENT, held("a"));
+    await deleteGroup!(name);
+    assert.equal((await second.read(name)).version, 0);
+    assert.equal((await second.list()).groups.size, 0);
+    assert.equal(await first.write(name, old, held("b")), "conflict");
+    assert.equal((await first.read(name)).version, 0);
+
+    const created = await mustWrite(second, name, ABSENT, held("c"));
+    assert.ok(created.version > old.version, "a version came twice");
+    assert.equal(await first.write(name, old, held("b")), "conflict");
+    assertSame(await first.read(name), created);
+  },
+
+  async "reports a deletion to a watch"({ first, second, deleteGroup }) {
+    const name = group("Default");
+    const old = await mustWrite(first, name, ABSENT, held("a"));
+    await mustWrite(first, group("other"), ABSENT, held("b"));
+    await watching(second, async (mirror) => {
+      await until(() => mirror.groups.size === 2, { what: "both groups" });
+      await deleteGroup!(name);
+      await until(() => !mirror.groups.has(name), { what: "the deletion" });
+      assert.ok(mirror.groups.has(group("other")));
+      assert.ok(mirror.version >= old.version);
+    });
+  },
+};
+
+/** Registers the suite's tests. */
+export function lockStoreContract({ name, open, ignore = false, skip = {} }: LockStoreContract): void {
+  for (const unknown of Object.keys(skip)) {
+    if (!(unknown in CASES) && !(unknown in DELETION_CASES)) throw new Error(`No such case: ${unknown}`);
+  }
+  for (const [title, run] of Object.entries({ ...CASES, ...DELETION_CASES })) {
+    const reason = skip[title];
+    Deno.test({
+      name: `${name} store ${title}${reason === undefined ? "" : ` (skipped: ${reason})`}`,
+      ignore: ignore || reason !== undefined,
+      sanitizeOps: true,
+      sanitizeResources: true,
+      async fn(test) {
+        await using stores = await open();
+        if (title in DELETION_CASES && stores.deleteGroup === undefined) {
+          await test.step({ name: "skipped: groups cannot be deleted", ignore: true, fn: () => {} });
+          return;
+        }
+        await run(stores);
+      },
+    });
+  }
+}
+
+/** What a watch has reported, put together. */
+class Mirror implements LockWatcher {
+  groups = new Map<Group, Versioned>();
+  version = 0;
+  reports = 0;
+  isSynced = false;
+
+  synced(listing: Listing): void {
+    this.reports++;
+    this.isSynced = true;
+    this.groups = new Map(listing.groups);
+    this.version = listing.version;
+  }
+
+  changed(group: Group, versioned: Versioned, version: number): void {
+    this.reports++;
+    assert.ok(this.isSynced, "a change before the first listing");
+    if (versioned.version === ABSENT.version) this.groups.delete(group);
+    else this.groups.set(group, versioned);
+    this.version = Math.max(this.version, version);
+  }
+
+  lost(): void {
+    this.reports++;
+  }
+}
+
+async function watching(store: LockStore, act: (mirror: Mirror) => Promise<void>): Promise<void> {
+  const mirror = new Mirror();
+  const stop = new AbortController();
+  const ended = store.watch(mirror, stop.signal);
+  try {
+    await act(mirror);
+  } finally {
+    stop.abort();
+    await ended;
+  }
+}
+
+async function mustWrite(store: LockStore, name: Group, base: Versioned, next: GroupState): Promise<Versioned> {
+  const written = await store.write(name, base, next);
+  assert.notEqual(written, "conflict");
+  return written as Versioned;
+}
+
+/** Compares what a Versioned promises: a store may put more into it. */
+function assertSame(actual: Versioned, expected: Versioned): void {
+  assert.deepEqual(actual.state, expected.state);
+  assert.equal(actual.version, expected.version);
+}
+
+function held(...ids: string[]): GroupState {
+  return { holders: ids.map((id, i) => holder(id, NOW + i)), transitions: ids.length, renewed: NOW };
+}
+
+function holder(raw: string, since: number): Holder {
+  return { id: id(raw), since };
+}
+
+function id(raw: string): ClientId {
+  const parsed = parseClientId(raw);
+  assert.ok(parsed !== undefined, `no valid id: ${raw}`);
+  return parsed;
+}
+
+function group(raw: string): Group {
+  const parsed = parseGroup(raw);
+  assert.ok(parsed !== undefined, `no valid group: ${raw}`);
+  return parsed;
+}

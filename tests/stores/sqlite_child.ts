@@ -1,0 +1,88 @@
+/**
+ * A process on a SQLite store, for the tests to kill or to race.
+ *
+ * - `grant FILE ROUND`: grants locks for ever, and prints `GROUP ID TRANSITIONS` after each grant.
+ * - `race FILE GROUP ID COUNT`: waits for its opponent, then takes and frees the one slot of a group COUNT
+ *   times. While it has the slot it has a file of its own making next to the database, so that it fails
+ *   where both have the slot at once. Prints how often the other was quicker.
+ *
+ * @module
+ */
+
+import { parseClientId, parseGroup } from "../../src/lock/identity.ts";
+import { acquire, release } from "../../src/lock/semaphore.ts";
+import { SqliteLockStore } from "../../src/stores/sqlite.ts";
+
+const [command, file = "", ...args] = Deno.args;
+await using store = await SqliteLockStore.open(file);
+
+switch (command) {
+  case "grant":
+    await grantForEver(args[0]!);
+    break;
+  case "race":
+    await race(args[0]!, args[1]!, Number(args[2]));
+    break;
+  default:
+    throw new Error(`Unknown command: ${command}`);
+}
+
+/** Creates groups, and hands the one slot of the group "shared" on from client to client. */
+async function grantForEver(round: string): Promise<void> {
+  const shared = parseGroup("shared")!;
+  for (let n = 0;; n++) {
+    const group = n % 2 === 0 ? shared : parseGroup(`round-${round}-${n}`)!;
+    const id = parseClientId(`host-${round}-${n}`)!;
+    let found = await store.read(group);
+    for (const holder of found.state.holders) {
+      const freed = release(found.state, holder.id, Date.now());
+      if (freed.kind === "free") found = await must(store.write(group, found, freed.next));
+    }
+    const wish = acquire(found.state, id, 1, Date.now());
+    if (wish.kind !== "grant") throw new Error(`Expected a grant of ${group}: ${wish.kind}`);
+    const { state } = await must(store.write(group, found, wish.next));
+    Deno.stdout.writeSync(new TextEncoder().encode(`${group} ${id} ${state.transitions}\n`));
+  }
+}
+
+async function race(groupName: string, idText: string, count: number): Promise<void> {
+  const group = parseGroup(groupName)!;
+  const id = parseClientId(idText)!;
+  const witness = `${file}.holder`;
+  await meet();
+  let conflicts = 0;
+  for (let grants = 0; grants < count;) {
+    const found = await store.read(group);
+    const wish = acquire(found.state, id, 1, Date.now());
+    if (wish.kind !== "grant") continue;
+    const written = await store.write(group, found, wish.next);
+    if (written === "conflict") {
+      conflicts++;
+      continue;
+    }
+    grants++;
+    Deno.openSync(witness, { createNew: true, write: true }).close();
+    Deno.removeSync(witness);
+    const freed = release(written.state, id, Date.now());
+    if (freed.kind !== "free") throw new Error("The granted slot is not held");
+    await must(store.write(group, written, freed.next));
+  }
+  console.log(`${conflicts} conflicts`);
+}
+
+/** Waits until both processes are here, so that neither is done before the other begins. */
+async function meet(): Promise<void> {
+  const group = parseGroup("meeting")!;
+  for (let isHere = false;;) {
+    const found = await store.read(group);
+    if (found.state.transitions === 2) return;
+    const next = { ...found.state, transitions: found.state.transitions + 1 };
+    if (!isHere) isHere = await store.write(group, found, next) !== "conflict";
+  }
+}
+
+async function must<T>(written: Promise<T | "conflict">): Promise<T> {
+  const result = await written;
+  if (result === "conflict") throw new Error("Another wrote what is this client's alone");
+  return result;
+}

@@ -16,7 +16,11 @@ export class GroupView implements LockWatcher {
   readonly #onSynced: () => void;
   #synced = false;
 
-  /** @param on Told when the watch gets in step with the store (`synced`) and when it falls behind (`lost`). */
+  /**
+   * Starts with nothing known.
+   *
+   * @param on Told when the watch gets in step with the store (`synced`) and when it falls behind (`lost`).
+   */
   constructor(on: { synced?: () => void; lost?: (reason: unknown) => void } = {}) {
     this.#onSynced = on.synced ?? (() => {});
     this.#onLost = on.lost ?? (() => {});

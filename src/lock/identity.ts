@@ -5,15 +5,13 @@
  * @module
  */
 
-declare const brand: unique symbol;
-
 /**
  * A host's id as its update agent sends it: 1 to 253 printable ASCII
  * characters (0x21 to 0x7e) without a comma, since the ids of one group are
  * joined by commas in a Lease's `holderIdentity`. Zincati sends 32 lower-case
  * hexadecimal digits.
  */
-export type ClientId = string & { readonly [brand]: "ClientId" };
+export type ClientId = string & { readonly __brand: "ClientId" };
 
 /**
  * A reboot group: 1 to 63 characters of `[a-zA-Z0-9.-]`, case-sensitive.
@@ -21,7 +19,7 @@ export type ClientId = string & { readonly [brand]: "ClientId" };
  *
  * @see https://coreos.github.io/zincati/development/fleetlock/protocol/
  */
-export type Group = string & { readonly [brand]: "Group" };
+export type Group = string & { readonly __brand: "Group" };
 
 /** The longest id accepted, in characters: the length limit of a Kubernetes object name. */
 export const MAX_ID_LENGTH = 253;

@@ -33,7 +33,9 @@ export type Refusal =
 
 /** A refused request. */
 export interface Refused {
+  /** Tells it from the other outcomes. */
   readonly kind: "refused";
+  /** Why. */
   readonly refusal: Refusal;
 }
 
@@ -65,7 +67,7 @@ export interface LockServiceOptions {
   readonly replyWaitMs?: number;
   /** Ends such waits at once, when the server stops. */
   readonly stopping?: AbortSignal;
-  /** @default {systemClock} */
+  /** What the grants' times and the pauses between tries go by. @default {systemClock} */
   readonly clock?: Clock;
   /** A number from 0 (inclusive) to 1, for jitter. @default {Math.random} */
   readonly random?: () => number;
@@ -138,7 +140,11 @@ export class LockService {
   readonly #running = new Map<Group, Promise<Observation>>();
   #ticket = 0;
 
-  /** @param store Where the locks are. The caller owns it and closes it after the service's last request. */
+  /**
+   * Starts with nothing known of the store.
+   *
+   * @param store Where the locks are. The caller owns it and closes it after the service's last request.
+   */
   constructor(store: LockStore, options: LockServiceOptions = {}) {
     this.#store = store;
     this.slots = options.slots ?? 1;

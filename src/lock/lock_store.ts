@@ -92,13 +92,19 @@ export interface LockStore extends AsyncDisposable {
 
 /** The store does not answer or refuses to serve us. Its message is for the log and the operator. */
 export class StoreUnavailableError extends Error {
+  /** Names the class in logs. */
   override readonly name = "StoreUnavailableError";
   /** When to try again, in milliseconds, where the store said so. */
   readonly retryAfterMs?: number;
   /** What is safe and useful to tell a client; undefined where nothing is. */
   readonly publicMessage?: string;
 
-  /** @param options `cause` is the fault underneath. */
+  /**
+   * Says what failed.
+   *
+   * @param message For the log and the operator.
+   * @param options `cause` is the fault underneath; the others are as the properties.
+   */
   constructor(
     message: string,
     options: { cause?: unknown; retryAfterMs?: number; publicMessage?: string } = {},
@@ -123,7 +129,11 @@ export class MemoryBackend {
 export class MemoryLockStore implements LockStore {
   readonly #backend: MemoryBackend;
 
-  /** @param backend Shared by the stores that should see the same groups; its own by default. */
+  /**
+   * Opens the store.
+   *
+   * @param backend Shared by the stores that should see the same groups; its own by default.
+   */
   constructor(backend: MemoryBackend = new MemoryBackend()) {
     this.#backend = backend;
   }

@@ -12,7 +12,9 @@ export type { DrainPhase, HeldNode } from "./semaphore.ts";
 
 /** One grant to one client: what a drain belongs to. A later grant to the same client is another hold. */
 export interface Hold {
+  /** The group whose slot is held. */
   readonly group: Group;
+  /** The client that holds it. */
   readonly id: ClientId;
   /** When the slot was granted, in milliseconds since the epoch. */
   readonly since: number;
@@ -30,7 +32,9 @@ export type NodeMatch =
 
 /** A pod that a drain waits for. */
 export interface PodLeft {
+  /** Its namespace. */
   readonly namespace: string;
+  /** Its name. */
   readonly name: string;
   /** Why it is still there, for a person, such as `its PodDisruptionBudget "web" allows no disruption now`. */
   readonly reason: string;

@@ -1,0 +1,316 @@
+/**
+ * Routes, limits and the translation of outcomes and faults to replies. It owns
+ * what a request gets; it decides nothing about locks.
+ *
+ * The rule above all: a request that carries the `fleet-lock-protocol` header
+ * is answered 2xx only as a POST that the lock service said yes to, and never
+ * 3xx. Zincati takes any 2xx for leave to reboot, and follows redirects.
+ *
+ * @module
+ */
+
+import { type Clock, systemClock } from "../lock/clock.ts";
+import type { ClientId, Group } from "../lock/identity.ts";
+import type { LockService, PreRebootOutcome, SteadyStateOutcome } from "../lock/lock_service.ts";
+import { StoreUnavailableError } from "../lock/lock_store.ts";
+import type { Endpoint, Metrics } from "../telemetry/metrics.ts";
+import {
+  decodeRequest,
+  describeRefusal,
+  encodeError,
+  ERROR_STATUS,
+  type ErrorKind,
+  SUCCESS_TEXT,
+  type SuccessKind,
+} from "./fleetlock.ts";
+import { type BodyLimits, BodyReader } from "./request_body.ts";
+
+/** Whether requests should be sent here: yes; not now, the store does not answer; no more, the server is stopping. */
+export type Readiness = "ready" | "store_unavailable" | "stopping";
+
+/** The levels of a request's log record. */
+export type Level = "trace" | "debug" | "info" | "warning" | "error";
+
+/** The part of LogTape's `Logger` that the handler uses. */
+export type RequestLogger =
+  & { isEnabledFor(level: Level): boolean }
+  & { [L in Level]: (message: string, fields: Record<string, unknown>) => void };
+
+/** What {@link createHandler} works with. */
+export interface HandlerOptions extends BodyLimits {
+  /** Decides. */
+  readonly locks: Pick<LockService, "preReboot" | "steadyState">;
+  /** Counts, and renders what it counted. */
+  readonly metrics: Pick<
+    Metrics,
+    "expectRequests" | "lockRequested" | "unlockRequested" | "requestDone" | "render" | "contentType"
+  >;
+  /** Gets one record a request: info for grants and releases, debug for refusals, warning and error for faults. */
+  readonly logger: RequestLogger;
+  /** Answers `/-/ready`. What it throws counts as "store_unavailable". */
+  readonly readiness: () => Promise<Readiness>;
+  /** What durations and ages go by. @default {systemClock} */
+  readonly clock?: Pick<Clock, "now" | "monotonic">;
+}
+
+/** A handler for `Deno.serve`. It never throws; dispose of it when the server has stopped. */
+export interface Handler extends Disposable {
+  /** Answers one request. */
+  (request: Request, info?: Deno.ServeHandlerInfo): Promise<Response>;
+}
+
+/** The header that tells a client of the protocol, whose value must be "true". */
+const PROTOCOL_HEADER = "fleet-lock-protocol";
+
+/** When to ask again after a fault of the store that does not say, in milliseconds. */
+const RETRY_AFTER_MS = 5_000;
+
+const SECURITY_HEADERS = {
+  "cache-control": "no-store",
+  "content-security-policy": "default-src 'none'; frame-ancestors 'none'",
+  "referrer-policy": "no-referrer",
+  "x-content-type-options": "nosniff",
+} as const;
+
+const JSON_HEADERS = { "content-type": "application/json", ...SECURITY_HEADERS };
+const TEXT: ResponseInit = { headers: { "content-type": "text/plain; charset=utf-8", ...SECURITY_HEADERS } };
+
+/** Made once, since each reply needs one. */
+const ERROR_INIT = Object.fromEntries(
+  Object.entries(ERROR_STATUS).map(([kind, status]) => [kind, { status, headers: JSON_HEADERS }]),
+) as unknown as Readonly<Record<ErrorKind, ResponseInit>>;
+
+/** What any endpoint may answer. */
+const COMMON_KINDS: readonly ErrorKind[] = ["method_not_allowed", "internal_error", "store_unavailable"];
+/** What both endpoints of the protocol may answer besides. */
+const PROTOCOL_KINDS: readonly ErrorKind[] = [
+  ...COMMON_KINDS,
+  "missing_header",
+  "decode_error",
+  "invalid_id",
+  "invalid_group",
+  "request_timeout",
+  "body_too_large",
+  "contended",
+];
+const EXPECTED: Readonly<Record<Endpoint, readonly (ErrorKind | SuccessKind | "ok")[]>> = {
+  "pre-reboot": [
+    ...PROTOCOL_KINDS,
+    "granted",
+    "renewed",
+    "lock_held",
+    "too_many_groups",
+    "node_ambiguous",
+    "draining",
+    "drain_failed",
+  ],
+  "steady-state": [...PROTOCOL_KINDS, "released", "not_held", "node_not_ready"],
+  other: [...COMMON_KINDS, "ok", "not_found"],
+};
+
+/**
+ * Makes the server's handler. The routes are POST `/v1/pre-reboot` and
+ * `/v1/steady-state`, and GET and HEAD of `/metrics`, `/-/healthy` and
+ * `/-/ready`; queries are ignored, and a trailing slash makes another path.
+ */
+export function createHandler(options: HandlerOptions): Handler {
+  const server = new Server(options);
+  const handle = (request: Request): Promise<Response> => server.handle(request);
+  return Object.assign(handle, { [Symbol.dispose]: () => server.bodies[Symbol.dispose]() });
+}
+
+class Server {
+  readonly bodies: BodyReader;
+  readonly #options: HandlerOptions;
+  readonly #clock: Pick<Clock, "now" | "monotonic">;
+
+  constructor(options: HandlerOptions) {
+    this.#options = options;
+    this.#clock = options.clock ?? systemClock;
+    this.bodies = new BodyReader(options, this.#clock);
+    for (const endpoint of Object.keys(EXPECTED) as Endpoint[]) {
+      options.metrics.expectRequests(endpoint, EXPECTED[endpoint]);
+    }
+  }
+
+  handle(request: Request): Promise<Response> {
+    switch (pathOf(request.url)) {
+      case "/v1/pre-reboot":
+        return this.#protocol(new Exchange(this.#options, this.#clock, "pre-reboot"), request);
+      case "/v1/steady-state":
+        return this.#protocol(new Exchange(this.#options, this.#clock, "steady-state"), request);
+      case "/metrics":
+        return this.#page(request, async () => {
+          const { metrics } = this.#options;
+          const page = await metrics.render();
+          return new Response(page, { headers: { ...SECURITY_HEADERS, "content-type": metrics.contentType } });
+        });
+      case "/-/healthy":
+        return this.#page(request, () => new Response("ok\n", TEXT));
+      case "/-/ready":
+        return this.#page(request, (exchange) => this.#ready(exchange));
+      default:
+        return Promise.resolve(notFound(new Exchange(this.#options, this.#clock, "other")));
+    }
+  }
+
+  async #protocol(exchange: Exchange, request: Request): Promise<Response> {
+    try {
+      if (request.method !== "POST") return exchange.methodNotAllowed("POST");
+      if (request.headers.get(PROTOCOL_HEADER) !== "true") {
+        return exchange.error("missing_header", `the header "${PROTOCOL_HEADER}" must be "true"`);
+      }
+      const body = await this.bodies.read(request);
+      if (typeof body === "string") {
+        switch (body) {
+          case "too_large":
+            return exchange.error("body_too_large", "the body is too large");
+          case "timeout":
+            return exchange.error("request_timeout", "the body did not arrive in time");
+          case "cut_off":
+            return exchange.error("decode_error", "the body ended early");
+        }
+      }
+      const decoded = decodeRequest(body);
+      if (decoded.kind !== "request") return exchange.error(decoded.kind, decoded.value);
+      const { id, group } = decoded;
+      exchange.client = decoded;
+      const { locks, metrics } = this.#options;
+      if (exchange.endpoint === "pre-reboot") {
+        metrics.lockRequested();
+        return exchange.outcome(await locks.preReboot(id, group), id, group);
+      }
+      metrics.unlockRequested();
+      return exchange.outcome(await locks.steadyState(id, group), id, group);
+    } catch (error) {
+      return exchange.fault(error);
+    }
+  }
+
+  async #page(request: Request, make: (exchange: Exchange) => Response | Promise<Response>): Promise<Response> {
+    const exchange = new Exchange(this.#options, this.#clock, "other");
+    try {
+      if (request.headers.has(PROTOCOL_HEADER)) return notFound(exchange);
+      if (request.method !== "GET" && request.method !== "HEAD") return exchange.methodNotAllowed("GET, HEAD");
+      const response = await make(exchange);
+      if (response.ok) exchange.done("ok");
+      return response;
+    } catch (error) {
+      return exchange.fault(error);
+    }
+  }
+
+  async #ready(exchange: Exchange): Promise<Response> {
+    const readiness = await this.#options.readiness().catch(() => "store_unavailable");
+    if (readiness === "ready") return new Response("ok\n", TEXT);
+    const value = readiness === "stopping" ? "the server is stopping" : "the store does not answer";
+    return exchange.unavailable(value, RETRY_AFTER_MS, "trace");
+  }
+}
+
+/** One request, from its arrival to its reply: counted and logged once, by the method that makes the reply. */
+class Exchange {
+  readonly endpoint: Endpoint;
+  /** Who asks, once that is known. */
+  client?: { readonly id: ClientId; readonly group: Group };
+  readonly #options: HandlerOptions;
+  readonly #clock: Pick<Clock, "now" | "monotonic">;
+  readonly #began: number;
+
+  constructor(options: HandlerOptions, clock: Pick<Clock, "now" | "monotonic">, endpoint: Endpoint) {
+    this.endpoint = endpoint;
+    this.#options = options;
+    this.#clock = clock;
+    this.#began = clock.monotonic();
+  }
+
+  outcome(outcome: PreRebootOutcome | SteadyStateOutcome, id: ClientId, group: Group): Response {
+    switch (outcome.kind) {
+      case "refused": {
+        const { refusal } = outcome;
+        const value = describeRefusal(refusal, group, this.#clock.now());
+        const holder = refusal.kind === "lock_held" ? refusal.holders.map((each) => each.id).join(",") : undefined;
+        return this.error(refusal.kind, value, holder === undefined ? undefined : { holder });
+      }
+      case "granted":
+      case "renewed":
+        this.done(outcome.kind, "info", "reboot slot granted", { holder: id });
+        break;
+      case "released":
+        this.done(outcome.kind, "info", "reboot slot released", {
+          held_seconds: Math.max(0, Math.round((this.#clock.now() - outcome.holder.since) / 1000)) || 0,
+        });
+        break;
+      case "not_held":
+        this.done(outcome.kind, "debug", "no reboot slot to release");
+        break;
+      default:
+        return outcome satisfies never;
+    }
+    return new Response(`${SUCCESS_TEXT[outcome.kind]}\n`, TEXT);
+  }
+
+  error(kind: ErrorKind, value: string, fields?: Record<string, unknown>): Response {
+    this.done(kind, "debug", "request refused", fields);
+    return new Response(encodeError(kind, value), ERROR_INIT[kind]);
+  }
+
+  methodNotAllowed(allow: string): Response {
+    const value = `this path allows ${allow} only`;
+    this.done("method_not_allowed", "debug", "request refused");
+    const { status } = ERROR_INIT.method_not_allowed;
+    return new Response(encodeError("method_not_allowed", value), { status, headers: { ...JSON_HEADERS, allow } });
+  }
+
+  unavailable(value: string, retryAfterMs: number, level: Level, error?: unknown): Response {
+    this.done("store_unavailable", level, "the store does not answer", error === undefined ? undefined : { error });
+    return new Response(encodeError("store_unavailable", value), {
+      status: ERROR_STATUS.store_unavailable,
+      headers: { ...JSON_HEADERS, "retry-after": `${Math.max(1, Math.ceil(retryAfterMs / 1000))}` },
+    });
+  }
+
+  /** Details of a fault go to the log, not to the client. */
+  fault(error: unknown): Response {
+    if (error instanceof StoreUnavailableError) {
+      const value = error.publicMessage ?? "the store of the locks does not answer: try again";
+      return this.unavailable(value, error.retryAfterMs ?? RETRY_AFTER_MS, "warning", error);
+    }
+    this.done("internal_error", "error", "internal error", { error });
+    return new Response(encodeError("internal_error", "internal error: the server's log has its details"), {
+      status: ERROR_STATUS.internal_error,
+      headers: JSON_HEADERS,
+    });
+  }
+
+  done(
+    kind: ErrorKind | SuccessKind | "ok",
+    level: Level = "trace",
+    message: string = "request served",
+    fields?: Record<string, unknown>,
+  ): void {
+    const duration = this.#clock.monotonic() - this.#began;
+    this.#options.metrics.requestDone(this.endpoint, kind, duration / 1000);
+    const { logger } = this.#options;
+    if (!logger.isEnabledFor(level)) return;
+    logger[level](message, {
+      endpoint: this.endpoint,
+      ...(this.client && { id: this.client.id, group: this.client.group }),
+      ...fields,
+      outcome: kind,
+      duration_ms: Math.round(duration * 1000) / 1000,
+    });
+  }
+}
+
+function notFound(exchange: Exchange): Response {
+  return exchange.error("not_found", "there is nothing at this path");
+}
+
+/** The path without its query. `URL` would do it too, at ten times the cost, and would rewrite `..` and `%2e`. */
+function pathOf(url: string): string {
+  const start = url.indexOf("/", "https://".length);
+  if (start < 0) return "";
+  const end = url.indexOf("?", start);
+  return end < 0 ? url.slice(start) : url.slice(start, end);
+}

@@ -1,0 +1,123 @@
+/**
+ * A load generator for loopback: a number of kept-alive connections, one request
+ * at a time on each. It speaks just enough HTTP/1.1 to cost little itself.
+ *
+ * @module
+ */
+
+/** What a load run found. */
+export interface LoadResult {
+  readonly requests: number;
+  readonly seconds: number;
+  readonly perSecond: number;
+  /** Latencies in milliseconds. */
+  readonly p50: number;
+  readonly p99: number;
+  readonly max: number;
+  /** How many answers each status had. */
+  readonly statuses: ReadonlyMap<number, number>;
+}
+
+/** A FleetLock request as bytes. */
+export function fleetLockRequest(path: string, id: string, group = "default"): Uint8Array {
+  const body = JSON.stringify({ client_params: { id, group } }, null, 2);
+  return new TextEncoder().encode(
+    `POST ${path} HTTP/1.1\r\nhost: localhost\r\nfleet-lock-protocol: true\r\ncontent-length: ${body.length}\r\n\r\n${body}`,
+  );
+}
+
+/** One connection of the generator. */
+export class Client implements Disposable {
+  readonly #connection: Deno.Conn;
+  readonly #buffer = new Uint8Array(16_384);
+  readonly #decoder = new TextDecoder();
+
+  private constructor(connection: Deno.TcpConn) {
+    connection.setNoDelay(true);
+    this.#connection = connection;
+  }
+
+  static async connect(url: string): Promise<Client> {
+    const { hostname, port } = new URL(url);
+    return new Client(await Deno.connect({ hostname, port: Number(port) }));
+  }
+
+  /** Sends one request and waits for its whole answer. */
+  async request(bytes: Uint8Array): Promise<number> {
+    await this.#connection.write(bytes);
+    let text = "";
+    for (;;) {
+      const read = await this.#connection.read(this.#buffer);
+      if (read === null) throw new Error("the server closed the connection");
+      text += this.#decoder.decode(this.#buffer.subarray(0, read));
+      const end = text.indexOf("\r\n\r\n");
+      if (end < 0) continue;
+      const length = Number(/content-length: (\d+)/i.exec(text)?.[1] ?? 0);
+      if (text.length >= end + 4 + length) return Number(text.slice(9, 12));
+    }
+  }
+
+  [Symbol.dispose](): void {
+    this.#connection.close();
+  }
+}
+
+/** Opens connections, many at a time but not all at once. */
+export async function connectAll(url: string, count: number): Promise<Client[]> {
+  const clients: Client[] = [];
+  while (clients.length < count) {
+    const some = Math.min(100, count - clients.length);
+    clients.push(...await Promise.all(Array.from({ length: some }, () => Client.connect(url))));
+  }
+  return clients;
+}
+
+/** Asks again and again on every connection, for a time or a number of requests. */
+export async function load(
+  url: string,
+  connections: number,
+  request: (connection: number, n: number) => Uint8Array,
+  until: { seconds: number } | { requests: number },
+): Promise<LoadResult> {
+  const clients = await connectAll(url, connections);
+  const latencies: number[] = [];
+  const statuses = new Map<number, number>();
+  const start = performance.now();
+  let sent = 0;
+  const goesOn = "seconds" in until
+    ? () => performance.now() - start < until.seconds * 1_000
+    : () => sent < until.requests;
+  await Promise.all(clients.map(async (client, connection) => {
+    for (let n = 0; goesOn(); n++) {
+      sent++;
+      const began = performance.now();
+      const status = await client.request(request(connection, n));
+      latencies.push(performance.now() - began);
+      statuses.set(status, (statuses.get(status) ?? 0) + 1);
+    }
+  }));
+  const seconds = (performance.now() - start) / 1_000;
+  for (const client of clients) client[Symbol.dispose]();
+  latencies.sort((a, b) => a - b);
+  const at = (q: number) => latencies[Math.min(latencies.length - 1, Math.floor(q * latencies.length))] ?? 0;
+  return {
+    requests: latencies.length,
+    seconds,
+    perSecond: latencies.length / seconds,
+    p50: at(0.5),
+    p99: at(0.99),
+    max: at(1),
+    statuses,
+  };
+}
+
+/** A process's resident memory in megabytes. */
+export function residentMegabytes(pid: number): number {
+  const kilobytes = /^VmRSS:\s+(\d+) kB$/m.exec(Deno.readTextFileSync(`/proc/${pid}/status`))?.[1];
+  return Number(kilobytes) / 1_024;
+}
+
+/** The middle of some figures. */
+export function median(figures: readonly number[]): number {
+  return [...figures].sort((a, b) => a - b)[Math.floor(figures.length / 2)] ?? NaN;
+}

@@ -1,0 +1,158 @@
+import assert from "node:assert/strict";
+import { DatabaseSync } from "node:sqlite";
+import { until } from "../support/condition.ts";
+import { PROGRAM, programCommand, runProgram, startProgram } from "../support/program.ts";
+import { preReboot, steadyState } from "../support/zincati.ts";
+
+const ALICE = "c988d2509fdf5cdcbed39037c56406fb";
+const BOB = "049ad0f57ade4723a48692b7b692c318";
+
+function test(name: string, fn: () => Promise<void>): void {
+  Deno.test({ name: `${PROGRAM}: ${name}`, fn, sanitizeOps: true, sanitizeResources: true });
+}
+
+/** A folder that goes with the test. */
+async function temporary() {
+  const path = await Deno.makeTempDir({ prefix: "fleetlock-test-" });
+  return { path, [Symbol.asyncDispose]: () => Deno.remove(path, { recursive: true }) };
+}
+
+test("obtains, keeps, refuses and releases, and keeps a lock over a kill -9", async () => {
+  await using folder = await temporary();
+  const store = `--store=sqlite:${folder.path}/locks.db`;
+  {
+    await using program = await startProgram([store]);
+    assert.equal((await fetch(`${program.url}/-/healthy`).then((reply) => reply.text())).trim(), "ok");
+    assert.equal((await fetch(`${program.url}/-/ready`).then((reply) => reply.text())).trim(), "ok");
+    assert.deepEqual(await preReboot(program.url, ALICE), { status: 200, text: "obtained reboot lease" });
+    assert.deepEqual(await preReboot(program.url, ALICE), { status: 200, text: "retained reboot lease" });
+    await program.stop("SIGKILL");
+  }
+  await using program = await startProgram([store]);
+  const refused = await preReboot(program.url, BOB);
+  assert.equal(refused.status, 423);
+  assert.equal(refused.kind, "lock_held");
+  assert.match(refused.value!, new RegExp(ALICE));
+  assert.equal((await steadyState(program.url, BOB)).status, 200);
+  const metrics = await fetch(`${program.url}/metrics`).then((reply) => reply.text());
+  assert.match(metrics, /^fleetlock_lock_state\{group="default"\} 1$/m);
+  assert.match(metrics, /^fleetlock_lock_transition_count\{group="default"\} 1$/m);
+  assert.deepEqual(await steadyState(program.url, ALICE), { status: 200, text: "steady-state confirmed" });
+  assert.equal((await preReboot(program.url, BOB)).status, 200);
+  assert.equal((await program.stop("SIGTERM")).code, 0);
+});
+
+test("two processes on one file agree on the holder", async () => {
+  await using folder = await temporary();
+  const store = `--store=sqlite:${folder.path}/locks.db`;
+  await using first = await startProgram([store]);
+  await using second = await startProgram([store]);
+  const replies = await Promise.all(
+    Array.from({ length: 40 }, (_, n) => preReboot((n % 2 ? first : second).url, `client-${n}`)),
+  );
+  assert.equal(replies.filter((reply) => reply.status === 200).length, 1);
+  assert.equal(replies.filter((reply) => reply.kind === "lock_held").length, 39);
+});
+
+/** A program with a request that stays under way until the lock on its file is given up. */
+async function startWithRunningRequest(path: string) {
+  const program = await startProgram([`--store=sqlite:${path}`]);
+  const file = new DatabaseSync(path);
+  file.exec("BEGIN IMMEDIATE");
+  const reply = preReboot(program.url, ALICE);
+  // Each failed try is a write that the store has begun.
+  await until(async () => {
+    const metrics = await fetch(`${program.url}/metrics`).then((reply) => reply.text());
+    return /^fleetlock_lock_request_count 1$/m.test(metrics);
+  });
+  return { program, reply, finish: () => file.close() };
+}
+
+for (const signal of ["SIGTERM", "SIGINT"] as const) {
+  test(`${signal} lets a running request finish, takes no more, and ends with 0`, async () => {
+    await using folder = await temporary();
+    const { program, reply, finish } = await startWithRunningRequest(`${folder.path}/locks.db`);
+    await using _program = program;
+    program.process.kill(signal);
+    await until(() => fetch(`${program.url}/-/ready`).then((reply) => reply.body?.cancel(), () => true));
+    finish();
+    assert.deepEqual(await reply, { status: 200, text: "obtained reboot lease" });
+    assert.equal((await program.process.status).code, 0);
+  });
+}
+
+test("a second signal ends it at once with 1", async () => {
+  await using folder = await temporary();
+  const { program, reply, finish } = await startWithRunningRequest(`${folder.path}/locks.db`);
+  await using _program = program;
+  const cut = assert.rejects(reply);
+  program.process.kill("SIGTERM");
+  await until(() => program.log().includes('"stopping"'));
+  program.process.kill("SIGTERM");
+  assert.equal((await program.process.status).code, 1);
+  await cut;
+  finish();
+});
+
+test("logs are JSON lines with constant messages, at the level asked for", async () => {
+  await using program = await startProgram(["-store", "memory", "-log-level=debug"]);
+  await preReboot(program.url, ALICE);
+  await preReboot(program.url, BOB);
+  await steadyState(program.url, ALICE);
+  await program.stop();
+  const lines = program.log().trimEnd().split("\n");
+  const records = lines.map((line) => JSON.parse(line));
+  for (const record of records) assert(record.time && record.level && record.message, JSON.stringify(record));
+  const mine = records.filter((record) => record.id === ALICE || record.id === BOB);
+  assert.deepEqual(mine.map((record) => [record.level, record.group, record.outcome]), [
+    ["info", "default", "granted"],
+    ["debug", "default", "lock_held"],
+    ["info", "default", "released"],
+  ]);
+});
+
+const answered: [string[], RegExp][] = [
+  [["-version"], /^\d+\.\d+\.\d+(\+[0-9a-f]+)?\n$/],
+  [["--version"], /^\d+\.\d+\.\d+(\+[0-9a-f]+)?\n$/],
+  [["-help"], /^Usage: fleetlock .*--address.*--store/s],
+  [["-h"], /^Usage: fleetlock/],
+];
+for (const [args, expected] of answered) {
+  test(`${args.join(" ")} is answered on stdout`, async () => {
+    const ended = await runProgram(args);
+    assert.equal(ended.code, 0);
+    assert.match(ended.stdout, expected);
+    assert.equal(ended.stderr, "");
+  });
+}
+
+const refused: [string[], Record<string, string>, number, RegExp][] = [
+  [["--adress=x"], {}, 2, /^fleetlock: unknown option '--adress=x' \(Did you mean --address\?\)\n$/],
+  [["--address"], {}, 2, /^fleetlock: option '--address <host:port>' argument missing\n$/],
+  [["frobnicate"], {}, 2, /^fleetlock: too many arguments\. Expected 0 arguments but got 1/],
+  [["--address=nonsense"], {}, 1, /^fleetlock: --address must be host:port/],
+  [[], {}, 1, /^fleetlock: no Kubernetes cluster found: .*--store sqlite:PATH\n$/],
+  [[], { KUBECONFIG: "/nowhere/kubeconfig" }, 1, /^fleetlock: .*\/nowhere\/kubeconfig.*\n$/],
+  [["--store=sqlite:/proc/nowhere/locks.db"], {}, 1, /^fleetlock: .*\/proc\/nowhere.*\n$/],
+  [["--store=memory", "--address=192.0.2.1:80"], {}, 1, /^fleetlock: cannot listen on 192\.0\.2\.1:80: .*\n$/],
+];
+for (const [args, environment, code, sentence] of refused) {
+  test(`${[...args, ...Object.keys(environment)].join(" ") || "no cluster"} is refused in one sentence`, async () => {
+    const ended = await runProgram(args, environment);
+    assert.equal(ended.code, code, ended.stderr);
+    assert.match(ended.stderr, sentence);
+    assert.equal(ended.stderr.trimEnd().split("\n").length, 1, ended.stderr);
+    assert.equal(ended.stdout, "");
+  });
+}
+
+test("an address in use is said in one sentence", async () => {
+  using listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+  const { port } = listener.addr as Deno.NetAddr;
+  const output = await programCommand(["--store=memory", `--address=127.0.0.1:${port}`]).output();
+  assert.equal(output.code, 1);
+  assert.match(
+    new TextDecoder().decode(output.stderr),
+    new RegExp(`^fleetlock: cannot listen on 127.0.0.1:${port}: the address is in use.*\n$`),
+  );
+});

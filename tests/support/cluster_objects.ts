@@ -1,0 +1,154 @@
+/**
+ * Builders of Kubernetes objects for tests: what is not said is what the test
+ * does not care about.
+ *
+ * @module
+ */
+
+import { zincatiId } from "../../src/kubernetes/zincati_id.ts";
+import type { ControlPlane } from "./control_plane.ts";
+
+/** What kwok, when it runs, must know to leave a pod to the test: the pod never ends by itself. */
+export interface PodSpec {
+  readonly name: string;
+  readonly namespace: string;
+  readonly node?: string;
+  readonly labels?: Record<string, string>;
+  readonly annotations?: Record<string, string>;
+  /** The kind and name of its controller, and the controller's UID. */
+  readonly owner?: { readonly apiVersion: string; readonly kind: string; readonly name: string; readonly uid: string };
+  readonly finalizers?: string[];
+  readonly emptyDir?: boolean;
+  readonly graceSeconds?: number;
+}
+
+/** A pod that tolerates everything and asks for nothing. */
+// deno-lint-ignore no-explicit-any
+export function pod(spec: PodSpec): any {
+  return {
+    apiVersion: "v1",
+    kind: "Pod",
+    metadata: {
+      name: spec.name,
+      namespace: spec.namespace,
+      labels: spec.labels,
+      annotations: spec.annotations,
+      finalizers: spec.finalizers,
+      ...(spec.owner && { ownerReferences: [{ ...spec.owner, controller: true }] }),
+    },
+    spec: {
+      ...(spec.node && { nodeName: spec.node }),
+      containers: [{ name: "main", image: "none" }],
+      terminationGracePeriodSeconds: spec.graceSeconds ?? 1,
+      tolerations: [{ operator: "Exists" }],
+      ...(spec.emptyDir && { volumes: [{ name: "scratch", emptyDir: {} }] }),
+    },
+  };
+}
+
+/** A node with its client. */
+export interface TestNode {
+  readonly name: string;
+  /** The id that its update agent sends. */
+  readonly id: string;
+  readonly machineId: string;
+}
+
+/** Makes a ready Node with a machine-id of its own. */
+export async function createNode(
+  plane: ControlPlane,
+  options: { machineId?: string; bootId?: string; annotations?: Record<string, string>; ready?: string } = {},
+): Promise<TestNode> {
+  const machineId = options.machineId ?? crypto.randomUUID().replaceAll("-", "");
+  const name = `node-${crypto.randomUUID().slice(0, 8)}`;
+  await plane.request("POST", "/api/v1/nodes", {
+    metadata: { name, annotations: options.annotations, labels: { "kubernetes.io/hostname": name } },
+  });
+  await setNodeStatus(plane, name, { machineId, bootId: options.bootId ?? "boot-1", ready: options.ready ?? "True" });
+  return { name, id: zincatiId(machineId) ?? "", machineId };
+}
+
+/** Changes what a kubelet would report. */
+export async function setNodeStatus(
+  plane: ControlPlane,
+  name: string,
+  status: { machineId?: string; bootId?: string; ready?: string },
+): Promise<void> {
+  const nodeInfo = {
+    ...(status.machineId !== undefined && { machineID: status.machineId }),
+    ...(status.bootId !== undefined && { bootID: status.bootId }),
+  };
+  const now = new Date().toISOString();
+  const ready = {
+    type: "Ready",
+    reason: "Test",
+    message: "said the test",
+    lastHeartbeatTime: now,
+    lastTransitionTime: now,
+  };
+  await plane.request("PATCH", `/api/v1/nodes/${name}/status`, {
+    status: {
+      nodeInfo,
+      ...(status.ready !== undefined && { conditions: [{ ...ready, status: status.ready }] }),
+      allocatable: { cpu: "32", memory: "64Gi", pods: "200" },
+      capacity: { cpu: "32", memory: "64Gi", pods: "200" },
+    },
+  }, "application/strategic-merge-patch+json");
+}
+
+/** Makes a pod that runs and is ready, as its kubelet would say. */
+// deno-lint-ignore no-explicit-any
+export async function createPod(plane: ControlPlane, spec: PodSpec, phase = "Running"): Promise<any> {
+  await plane.request("POST", `/api/v1/namespaces/${spec.namespace}/pods`, pod(spec));
+  return await plane.request("PATCH", `/api/v1/namespaces/${spec.namespace}/pods/${spec.name}/status`, {
+    status: { phase, conditions: [{ type: "Ready", status: phase === "Running" ? "True" : "False" }] },
+  }, "application/strategic-merge-patch+json");
+}
+
+/** Makes a disruption budget; without its controller, what it allows is what the test says. */
+export async function createBudget(
+  plane: ControlPlane,
+  namespace: string,
+  name: string,
+  labels: Record<string, string>,
+  allowed: number,
+): Promise<void> {
+  const path = `/apis/policy/v1/namespaces/${namespace}/poddisruptionbudgets`;
+  await plane.request("POST", path, {
+    metadata: { name },
+    spec: { maxUnavailable: 1, selector: { matchLabels: labels } },
+  });
+  await allowDisruptions(plane, namespace, name, allowed);
+}
+
+/** Sets how many disruptions a budget allows now. */
+export async function allowDisruptions(
+  plane: ControlPlane,
+  namespace: string,
+  name: string,
+  allowed: number,
+): Promise<void> {
+  const path = `/apis/policy/v1/namespaces/${namespace}/poddisruptionbudgets/${name}`;
+  const budget = await plane.request("GET", path);
+  budget.status = {
+    observedGeneration: budget.metadata.generation,
+    disruptionsAllowed: allowed,
+    currentHealthy: 2,
+    desiredHealthy: 2 - Math.min(allowed, 1),
+    expectedPods: 2,
+  };
+  await plane.request("PUT", `${path}/status`, budget);
+}
+
+/** Ends a pod at once, as its kubelet does when its containers have stopped. */
+export async function endPod(plane: ControlPlane, namespace: string, name: string): Promise<void> {
+  await plane.request("DELETE", `/api/v1/namespaces/${namespace}/pods/${name}`, { gracePeriodSeconds: 0 });
+}
+
+/** The pods on a node, by name. */
+// deno-lint-ignore no-explicit-any
+export async function podsOn(plane: ControlPlane, node: string): Promise<Map<string, any>> {
+  const list = await plane.request("GET", `/api/v1/pods?fieldSelector=spec.nodeName=${node}`);
+  // deno-lint-ignore no-explicit-any
+  return new Map(list.items.map((one: any) => [one.metadata.name, one]));
+}

@@ -1,0 +1,383 @@
+/**
+ * A real Kubernetes control plane for one test file: etcd and kube-apiserver
+ * from the folder that `KUBEBUILDER_ASSETS` names, on loopback and free ports,
+ * with its own folder, certificates and users. Optionally the controllers, the
+ * scheduler, and kwok in the place of kubelets.
+ *
+ * @module
+ */
+
+import { generateKeyPairSync } from "node:crypto";
+import { createClientAuthority, signClientCertificate } from "./certificates.ts";
+
+/** Which parts to start beside etcd and the API server. */
+export interface ControlPlaneOptions {
+  /** kube-controller-manager: ReplicaSets, budgets, garbage collection, … @default {false} */
+  readonly controllers?: boolean;
+  /** kube-scheduler. @default {false} */
+  readonly scheduler?: boolean;
+  /** kwok, which plays the kubelet of every node. @default {false} */
+  readonly kwok?: boolean;
+  /** Further flags of the API server. */
+  readonly apiServerFlags?: readonly string[];
+}
+
+/** A rule of a Role. */
+export interface Rule {
+  readonly apiGroups: readonly string[];
+  readonly resources: readonly string[];
+  readonly verbs: readonly string[];
+}
+
+/** The role of the Go program: all that reading and writing needs. */
+export const LEASE_RULES: readonly Rule[] = [
+  { apiGroups: ["coordination.k8s.io"], resources: ["leases"], verbs: ["get", "create", "update"] },
+];
+
+/** The parts, by the name of their program. */
+export type Part = "etcd" | "kube-apiserver" | "kube-controller-manager" | "kube-scheduler" | "kwok";
+
+const ASSETS = Deno.env.get("KUBEBUILDER_ASSETS");
+
+/**
+ * Defines a test that needs a control plane: skipped, with a name that says so,
+ * where `KUBEBUILDER_ASSETS` is unset; failing instead where `CI` is "true".
+ *
+ * @param options `restarts` for a test that starts and stops parts, whose processes the sanitizers would count as leaks.
+ */
+export function clusterTest(name: string, run: () => Promise<void>, options: { restarts?: boolean } = {}): void {
+  if (ASSETS) {
+    Deno.test({ name, sanitizeOps: !options.restarts, sanitizeResources: !options.restarts, fn: run });
+  } else if (Deno.env.get("CI") === "true") {
+    Deno.test(name, () => {
+      throw new Error("KUBEBUILDER_ASSETS must name a folder with etcd and kube-apiserver: in CI nothing is skipped");
+    });
+  } else {
+    Deno.test({ name: `${name} (skipped: KUBEBUILDER_ASSETS is not set)`, ignore: true, fn: run });
+  }
+}
+
+/**
+ * Starts a control plane before a file's first test and stops it after its last.
+ *
+ * @returns The control plane; call it in tests only.
+ */
+export function useControlPlane(options: ControlPlaneOptions = {}): () => ControlPlane {
+  let running: ControlPlane | undefined;
+  if (ASSETS) {
+    Deno.test.beforeAll(async () => {
+      running = await ControlPlane.start(options);
+    });
+    Deno.test.afterAll(async () => {
+      await running?.stop();
+      running = undefined;
+    });
+  }
+  return () => running!;
+}
+
+/** A running control plane. */
+export class ControlPlane implements AsyncDisposable {
+  /** The folder of its files, removed at the end; tests may put theirs there. */
+  readonly folder: string;
+  /** The API server's port on 127.0.0.1. */
+  readonly port: number;
+  /** A token of a cluster administrator. */
+  readonly adminToken: string = crypto.randomUUID();
+  /** Path of an administrator's kubeconfig. */
+  readonly kubeconfig: string;
+  /** The API server's authority, PEM. */
+  ca = "";
+  readonly #processes = new Map<Part, Deno.ChildProcess>();
+  readonly #commands = new Map<Part, string[]>();
+  #client: Deno.HttpClient | undefined;
+
+  private constructor(folder: string, port: number) {
+    this.folder = folder;
+    this.port = port;
+    this.kubeconfig = `${folder}/admin.kubeconfig`;
+  }
+
+  /** The API server's base URL. */
+  get server(): string {
+    return `https://127.0.0.1:${this.port}`;
+  }
+
+  /**
+   * Starts the parts and waits until the API server is ready.
+   *
+   * @throws {Error} A part ends or is not ready within a minute; the error has the end of its log.
+   */
+  static async start(options: ControlPlaneOptions = {}): Promise<ControlPlane> {
+    const folder = await Deno.makeTempDir({ prefix: "control-plane-" });
+    const [port, etcd, peer] = freePorts(3);
+    const plane = new ControlPlane(folder, port!);
+    try {
+      await plane.#prepare();
+      plane.#run("etcd", [
+        `--data-dir=${folder}/etcd`,
+        `--listen-client-urls=http://127.0.0.1:${etcd}`,
+        `--advertise-client-urls=http://127.0.0.1:${etcd}`,
+        `--listen-peer-urls=http://127.0.0.1:${peer}`,
+        `--initial-advertise-peer-urls=http://127.0.0.1:${peer}`,
+        `--initial-cluster=default=http://127.0.0.1:${peer}`,
+        "--unsafe-no-fsync",
+      ]);
+      plane.#run("kube-apiserver", [
+        `--etcd-servers=http://127.0.0.1:${etcd}`,
+        "--bind-address=127.0.0.1",
+        `--secure-port=${port}`,
+        `--cert-dir=${folder}/certificates`,
+        `--client-ca-file=${folder}/client-ca.crt`,
+        `--token-auth-file=${folder}/tokens.csv`,
+        `--service-account-key-file=${folder}/service-account.pub`,
+        `--service-account-signing-key-file=${folder}/service-account.key`,
+        "--service-account-issuer=https://kubernetes.default.svc",
+        "--service-cluster-ip-range=10.0.0.0/24",
+        "--authorization-mode=RBAC",
+        "--disable-admission-plugins=ServiceAccount",
+        "--endpoint-reconciler-type=none",
+        "--allow-privileged",
+        ...options.apiServerFlags ?? [],
+      ]);
+      await plane.#ready();
+      if (options.controllers) {
+        plane.#run("kube-controller-manager", [
+          `--kubeconfig=${plane.kubeconfig}`,
+          "--leader-elect=false",
+          "--secure-port=0",
+          `--service-account-private-key-file=${folder}/service-account.key`,
+          "--use-service-account-credentials=false",
+        ]);
+      }
+      if (options.scheduler) {
+        plane.#run("kube-scheduler", [`--kubeconfig=${plane.kubeconfig}`, "--leader-elect=false", "--secure-port=0"]);
+      }
+      if (options.kwok) {
+        plane.#run("kwok", [
+          `--kubeconfig=${plane.kubeconfig}`,
+          "--manage-all-nodes=true",
+          `--config=${ASSETS}/kwok-stages.yaml`,
+        ]);
+      }
+      return plane;
+    } catch (error) {
+      const log = await plane.log("kube-apiserver");
+      await plane.stop();
+      throw new Error(`the control plane did not start: ${log.slice(-2000)}`, { cause: error });
+    }
+  }
+
+  /** What a part has logged. */
+  async log(part: Part): Promise<string> {
+    return await Deno.readTextFile(`${this.folder}/${part}.log`).catch(() => "");
+  }
+
+  /** Stops a part in its tracks (SIGSTOP): its connections stay open and silent. */
+  pause(part: Part): void {
+    this.#processes.get(part)?.kill("SIGSTOP");
+  }
+
+  /** Lets a paused part go on. */
+  resume(part: Part): void {
+    this.#processes.get(part)?.kill("SIGCONT");
+  }
+
+  /** Ends a part (SIGKILL). */
+  async kill(part: Part): Promise<void> {
+    const process = this.#processes.get(part);
+    if (process === undefined) return;
+    this.#processes.delete(part);
+    // A paused process is killed too: SIGKILL needs no SIGCONT.
+    process.kill("SIGKILL");
+    await process.status;
+  }
+
+  /** Ends the API server: connections are refused until {@link startApiServer}. */
+  async stopApiServer(): Promise<void> {
+    await this.kill("kube-apiserver");
+    this.#client?.close();
+    this.#client = undefined;
+  }
+
+  /** Starts the API server again, on the same port, and waits until it is ready. */
+  async startApiServer(): Promise<void> {
+    this.#run("kube-apiserver");
+    await this.#ready();
+  }
+
+  /** Ends and starts the API server. */
+  async restartApiServer(): Promise<void> {
+    await this.stopApiServer();
+    await this.startApiServer();
+  }
+
+  /**
+   * Calls the API as the administrator.
+   *
+   * @param path Such as `/api/v1/namespaces`.
+   * @returns The answer's JSON.
+   * @throws {Error} The status is no success.
+   */
+  // deno-lint-ignore no-explicit-any
+  async request(method: string, path: string, body?: unknown, type = "application/json"): Promise<any> {
+    this.#client ??= Deno.createHttpClient({ caCerts: [this.ca] });
+    const response = await fetch(this.server + path, {
+      method,
+      headers: { authorization: `Bearer ${this.adminToken}`, "content-type": type },
+      body: body === undefined ? undefined : JSON.stringify(body),
+      client: this.#client,
+    });
+    const text = await response.text();
+    if (!response.ok) throw new Error(`${method} ${path}: ${response.status} ${text}`);
+    return response.headers.get("content-type")?.includes("json") ? JSON.parse(text) : text;
+  }
+
+  /**
+   * Makes a namespace with a name of its own.
+   *
+   * @returns Its name.
+   */
+  async createNamespace(): Promise<string> {
+    const name = `test-${crypto.randomUUID().slice(0, 8)}`;
+    await this.request("POST", "/api/v1/namespaces", { metadata: { name } });
+    return name;
+  }
+
+  /**
+   * Makes a service account with a Role of these rules, in a namespace.
+   *
+   * @returns A token of it, as a pod would have.
+   */
+  async createUser(
+    namespace: string,
+    rules: readonly Rule[],
+    name = `user-${crypto.randomUUID().slice(0, 8)}`,
+  ): Promise<string> {
+    const rbac = `/apis/rbac.authorization.k8s.io/v1/namespaces/${namespace}`;
+    await this.request("POST", `/api/v1/namespaces/${namespace}/serviceaccounts`, { metadata: { name } });
+    await this.request("POST", `${rbac}/roles`, { metadata: { name }, rules });
+    await this.request("POST", `${rbac}/rolebindings`, {
+      metadata: { name },
+      roleRef: { apiGroup: "rbac.authorization.k8s.io", kind: "Role", name },
+      subjects: [{ kind: "ServiceAccount", name, namespace }],
+    });
+    return await this.createToken(namespace, name);
+  }
+
+  /** Makes a further token of a service account. */
+  async createToken(namespace: string, name: string): Promise<string> {
+    const path = `/api/v1/namespaces/${namespace}/serviceaccounts/${name}/token`;
+    return (await this.request("POST", path, { spec: { expirationSeconds: 3600 } })).status.token;
+  }
+
+  /**
+   * Writes a kubeconfig.
+   *
+   * @param user The user's entry, such as `{ token }`.
+   * @param cluster Changes to the cluster's entry, such as `{ server }`.
+   * @returns Its path.
+   */
+  async writeKubeconfig(user: unknown, cluster: Record<string, unknown> = {}, path?: string): Promise<string> {
+    path ??= `${this.folder}/${crypto.randomUUID()}.kubeconfig`;
+    const config = {
+      apiVersion: "v1",
+      kind: "Config",
+      clusters: [{
+        name: "test",
+        cluster: { server: this.server, "certificate-authority-data": btoa(this.ca), ...cluster },
+      }],
+      users: [{ name: "test", user }],
+      contexts: [{ name: "test", context: { cluster: "test", user: "test" } }],
+      "current-context": "test",
+    };
+    await Deno.writeTextFile(path, JSON.stringify(config));
+    return path;
+  }
+
+  /**
+   * Makes a client certificate.
+   *
+   * @param name The user's name.
+   * @param group The user's group, such as "system:masters".
+   * @returns The certificate and its key, PEM.
+   */
+  createCertificate(name: string, group: string): Promise<{ cert: string; key: string }> {
+    return signClientCertificate(this.folder, name, group);
+  }
+
+  /** Ends all parts and removes the folder. */
+  async stop(): Promise<void> {
+    this.#client?.close();
+    this.#client = undefined;
+    for (const part of [...this.#processes.keys()].reverse()) await this.kill(part);
+    await Deno.remove(this.folder, { recursive: true }).catch(() => {});
+  }
+
+  /** See {@link stop}. */
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.stop();
+  }
+
+  async #prepare(): Promise<void> {
+    const { folder } = this;
+    const { publicKey, privateKey } = generateKeyPairSync("rsa", {
+      modulusLength: 2048,
+      publicKeyEncoding: { type: "spki", format: "pem" },
+      privateKeyEncoding: { type: "pkcs8", format: "pem" },
+    });
+    await Promise.all([
+      Deno.writeTextFile(`${folder}/service-account.pub`, publicKey),
+      Deno.writeTextFile(`${folder}/service-account.key`, privateKey),
+      Deno.writeTextFile(`${folder}/tokens.csv`, `${this.adminToken},admin,admin,"system:masters"\n`),
+      createClientAuthority(folder),
+    ]);
+  }
+
+  #run(part: Part, flags: string[] = this.#commands.get(part)!): void {
+    this.#commands.set(part, flags);
+    // The shell turns the output into a file and becomes the program itself.
+    const script = 'exec "$0" "$@" >>"$LOG" 2>&1';
+    const process = new Deno.Command("sh", {
+      args: ["-c", script, `${ASSETS}/${part}`, ...flags],
+      env: { LOG: `${this.folder}/${part}.log` },
+      stdin: "null",
+      stdout: "null",
+      stderr: "null",
+    }).spawn();
+    this.#processes.set(part, process);
+  }
+
+  async #ready(): Promise<void> {
+    const deadline = performance.now() + 60_000;
+    while (true) {
+      try {
+        this.ca ||= await this.#readAuthority();
+        await this.request("GET", "/readyz");
+        // The default namespace and the roles come a little after readiness.
+        await this.request("GET", "/api/v1/namespaces/default");
+        break;
+      } catch (error) {
+        if (performance.now() > deadline) throw error;
+        await new Promise((resolve) => setTimeout(resolve, 100));
+      }
+    }
+    await this.writeKubeconfig({ token: this.adminToken }, {}, this.kubeconfig);
+  }
+
+  /** The API server signs its own certificate and puts the authority behind it in one file. */
+  async #readAuthority(): Promise<string> {
+    const text = await Deno.readTextFile(`${this.folder}/certificates/apiserver.crt`);
+    const certificates = text.match(/-----BEGIN CERTIFICATE-----[^]*?-----END CERTIFICATE-----\n?/g) ?? [];
+    if (certificates.length < 2) throw new Error("the API server's certificates are not there yet");
+    return certificates.at(-1)!;
+  }
+}
+
+/** Finds ports that are free now; all at once, so that they differ. */
+function freePorts(count: number): number[] {
+  const listeners = Array.from({ length: count }, () => Deno.listen({ hostname: "127.0.0.1", port: 0 }));
+  const ports = listeners.map((listener) => listener.addr.port);
+  for (const listener of listeners) listener.close();
+  return ports;
+}

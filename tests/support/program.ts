@@ -1,0 +1,111 @@
+/**
+ * Runs the whole program as a process: from source, or what `FLEETLOCK_PROGRAM`
+ * names, the bundle (`.js`) or an executable.
+ *
+ * @module
+ */
+
+import { fileURLToPath } from "node:url";
+
+const root = fileURLToPath(new URL("../../", import.meta.url));
+
+/** The form of the program under test, for the tests' names. */
+export const PROGRAM: string = Deno.env.get("FLEETLOCK_PROGRAM") ?? "main.ts";
+
+/** A running program. */
+export interface Program extends AsyncDisposable {
+  readonly process: Deno.ChildProcess;
+  /** Where it listens, such as `http://127.0.0.1:40123`. */
+  readonly url: string;
+  /** Everything on stderr until now. */
+  readonly log: () => string;
+  /** The log's lines so far, parsed. */
+  readonly records: () => Record<string, unknown>[];
+  /** Ends it with a signal and waits. */
+  stop(signal?: Deno.Signal): Promise<Deno.CommandStatus>;
+}
+
+/** How a program ended, and what it said. */
+export interface Ended {
+  readonly code: number;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+/** The command that starts the program. */
+export function programCommand(args: readonly string[], environment: Record<string, string> = {}): Deno.Command {
+  const path = PROGRAM.startsWith("/") ? PROGRAM : `${root}${PROGRAM}`;
+  const script = /\.[jt]s$/.test(path);
+  const options: Deno.CommandOptions = {
+    clearEnv: true,
+    env: { PATH: Deno.env.get("PATH") ?? "", HOME: Deno.env.get("HOME") ?? "", NO_COLOR: "1", ...environment },
+    stdin: "null",
+    stdout: "piped",
+    stderr: "piped",
+  };
+  if (!script) return new Deno.Command(path, { ...options, args: [...args] });
+  return new Deno.Command(Deno.execPath(), {
+    ...options,
+    args: ["run", "--quiet", "--no-prompt", "--config", `${root}deno.json`, "-P", path, ...args],
+  });
+}
+
+/** Runs the program to its end. */
+export async function runProgram(args: readonly string[], environment: Record<string, string> = {}): Promise<Ended> {
+  const { code, stdout, stderr } = await programCommand(args, environment).output();
+  const text = new TextDecoder();
+  return { code, stdout: text.decode(stdout), stderr: text.decode(stderr) };
+}
+
+/** Starts the program on a free port of the loopback address and waits until it listens. */
+export async function startProgram(
+  args: readonly string[],
+  environment: Record<string, string> = {},
+): Promise<Program> {
+  const process = programCommand(["--address=127.0.0.1:0", ...args], environment).spawn();
+  let log = "";
+  const listening = Promise.withResolvers<string>();
+  const reading = (async () => {
+    for await (const chunk of process.stderr.pipeThrough(new TextDecoderStream())) {
+      log += chunk;
+      const url = /^.*"listening".*?"(http:[^"]+)"/m.exec(log)?.[1];
+      if (url !== undefined) listening.resolve(url);
+    }
+    listening.reject(new Error(`the program ended before it listened:\n${log}`));
+  })();
+  const draining = process.stdout.cancel();
+  const finish = async () => {
+    const status = await process.status;
+    await Promise.allSettled([reading, draining]);
+    return status;
+  };
+  try {
+    const url = await listening.promise;
+    return {
+      process,
+      url,
+      log: () => log,
+      records: () => log.split("\n").filter((line) => line.startsWith("{")).map((line) => JSON.parse(line)),
+      stop(signal = "SIGTERM") {
+        kill(process, signal);
+        return finish();
+      },
+      async [Symbol.asyncDispose]() {
+        kill(process, "SIGKILL");
+        await finish();
+      },
+    };
+  } catch (error) {
+    await finish();
+    throw error;
+  }
+}
+
+function kill(process: Deno.ChildProcess, signal: Deno.Signal): void {
+  try {
+    process.kill(signal);
+  } catch (error) {
+    // It has ended already.
+    if (!(error instanceof TypeError)) throw error;
+  }
+}

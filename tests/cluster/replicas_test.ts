@@ -1,46 +1,20 @@
 /** Replicas of the whole server on one real API server. @module */
 
 import assert from "node:assert/strict";
-import { parseConfig } from "../../src/config.ts";
-import { type Service, startService } from "../../src/service.ts";
 import { until } from "../support/condition.ts";
 import { clusterTest, useControlPlane } from "../support/control_plane.ts";
+import { startReplicas } from "../support/replicas.ts";
 import { preReboot, steadyState } from "../support/zincati.ts";
 
 const plane = useControlPlane();
 const ALICE = "c988d2509fdf5cdcbed39037c56406fb";
 const BOB = "049ad0f57ade4723a48692b7b692c318";
 
-/** Starts replicas in a namespace of their own. */
-async function startReplicas(count: number) {
-  const namespace = await plane().createNamespace();
-  const environment = { KUBECONFIG: plane().kubeconfig, NAMESPACE: namespace };
-  const config = parseConfig({ address: "127.0.0.1:0" }, environment);
-  await using stack = new AsyncDisposableStack();
-  const replicas: Service[] = [];
-  for (let n = 0; n < count; n++) replicas.push(stack.use(await startService(config, { version: "0.0.0" })));
-  for (const { url } of replicas) {
-    await until(async () => {
-      const reply = await fetch(`${url}/-/ready`);
-      await reply.body?.cancel();
-      return reply.ok;
-    });
-  }
-  const resources = stack.move();
-  return {
-    namespace,
-    urls: replicas.map((replica) => replica.url),
-    lease: (group = "default") =>
-      plane().request("GET", `/apis/coordination.k8s.io/v1/namespaces/${namespace}/leases/fleetlock-${group}`),
-    [Symbol.asyncDispose]: () => resources.disposeAsync(),
-  };
-}
-
 clusterTest(
   "a client obtains, keeps and releases while another is refused by every replica, and kubectl shows it",
   async () => {
-    await using all = await startReplicas(3);
-    const [first, second, third] = all.urls as [string, string, string];
+    await using all = await startReplicas(plane(), { count: 3 });
+    const [first, second, third] = all.urls as unknown as [string, string, string];
     assert.deepEqual(await preReboot(first, ALICE), { status: 200, text: "obtained reboot lease" });
     assert.equal((await all.lease()).spec.holderIdentity, ALICE);
     assert.deepEqual(await preReboot(second, ALICE), { status: 200, text: "retained reboot lease" });
@@ -58,7 +32,7 @@ clusterTest(
 );
 
 clusterTest("100 rounds of 60 clients racing over three replicas give exactly one winner each", async () => {
-  await using all = await startReplicas(3);
+  await using all = await startReplicas(plane(), { count: 3 });
   for (let round = 0; round < 100; round++) {
     const group = `round-${round % 50}`;
     const replies = await Promise.all(

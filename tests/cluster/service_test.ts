@@ -1,0 +1,124 @@
+/** The whole server on a real API server that goes away, comes back, denies, and is edited by hand. @module */
+
+import assert from "node:assert/strict";
+import { until } from "../support/condition.ts";
+import { clusterTest, LEASE_RULES, type Rule, useControlPlane } from "../support/control_plane.ts";
+import { isReady, startReplicas } from "../support/replicas.ts";
+import { startProgram } from "../support/program.ts";
+import { preReboot, steadyState } from "../support/zincati.ts";
+
+const plane = useControlPlane();
+const ALICE = "c988d2509fdf5cdcbed39037c56406fb";
+const BOB = "049ad0f57ade4723a48692b7b692c318";
+const LOCKS_ONLY = { flags: { drain: "false" } } as const;
+
+/** Changes a Lease as an administrator with kubectl would. */
+async function kubectl(...args: string[]): Promise<string> {
+  const { success, stdout, stderr } = await new Deno.Command("kubectl", {
+    args: ["--kubeconfig", plane().kubeconfig, ...args],
+  }).output();
+  if (!success) throw new Error(new TextDecoder().decode(stderr));
+  return new TextDecoder().decode(stdout);
+}
+
+clusterTest("kubectl shows the holder, and an administrator's edit or deletion is obeyed", async () => {
+  await using all = await startReplicas(plane(), LOCKS_ONLY);
+  const [url] = all.urls;
+  const inNamespace = ["--namespace", all.namespace];
+  await preReboot(url, ALICE);
+  assert.match(await kubectl("get", "leases", ...inNamespace), new RegExp(`^fleetlock-default +${ALICE} `, "m"));
+
+  const patch = JSON.stringify({ spec: { holderIdentity: BOB } });
+  await kubectl("patch", "lease", "fleetlock-default", ...inNamespace, "--type=merge", "--patch", patch);
+  await until(async () => (await preReboot(url, ALICE)).value?.includes(BOB));
+  assert.equal((await preReboot(url, BOB)).text, "retained reboot lease");
+
+  await kubectl("delete", "lease", "fleetlock-default", ...inNamespace);
+  await until(async () => (await preReboot(url, ALICE)).status === 200);
+  assert.equal((await steadyState(url, BOB)).status, 200);
+  assert.equal((await all.lease()).spec.holderIdentity, ALICE);
+});
+
+clusterTest("a Lease that the Go program holds is honoured, then released by its holder", async () => {
+  await using all = await startReplicas(plane(), LOCKS_ONLY);
+  const [url] = all.urls;
+  await plane().request("POST", `/apis/coordination.k8s.io/v1/namespaces/${all.namespace}/leases`, {
+    metadata: { name: "fleetlock-default" },
+    spec: { holderIdentity: ALICE, leaseTransitions: 7 },
+  });
+  await until(async () => (await preReboot(url, BOB)).kind === "lock_held");
+  assert.equal((await preReboot(url, ALICE)).text, "retained reboot lease");
+  assert.equal((await steadyState(url, ALICE)).status, 200);
+  assert.equal((await preReboot(url, BOB)).status, 200);
+  assert.equal((await all.lease()).spec.leaseTransitions, 8);
+});
+
+clusterTest("while the API server is away requests get 503, and all recovers by itself", async () => {
+  await using all = await startReplicas(plane(), LOCKS_ONLY);
+  const [url] = all.urls;
+  await preReboot(url, ALICE);
+  await plane().stopApiServer();
+  try {
+    await until(async () => !(await isReady(url)));
+    for (const ask of [preReboot, steadyState]) {
+      for (const group of ["default", "other"]) {
+        const reply = await ask(url, ALICE, group);
+        assert.deepEqual([reply.status, reply.kind], [503, "store_unavailable"]);
+      }
+    }
+    assert.equal((await fetch(`${url}/-/healthy`).then((reply) => reply.text())).trim(), "ok");
+    const metrics = await fetch(`${url}/metrics`).then((reply) => reply.text());
+    assert.match(metrics, /^fleetlock_watch_synced 0$/m);
+  } finally {
+    await plane().startApiServer();
+  }
+  await until(() => isReady(url), { timeoutMs: 60_000 });
+  assert.equal((await preReboot(url, ALICE)).text, "retained reboot lease");
+  assert.equal((await preReboot(url, BOB)).kind, "lock_held");
+}, { restarts: true });
+
+const rights: [string, readonly Rule[], (log: string) => void][] = [
+  ["all that is used", [{ ...LEASE_RULES[0]!, verbs: ["get", "create", "update", "list", "watch"] }], (log) => {
+    assert(!log.includes("permission"), log);
+  }],
+  ["the Go program's rights only", LEASE_RULES, (log) => {
+    assert.match(log, /"warning".*"permission":"list leases in/);
+    assert.match(log, /"warning".*"permission":"watch leases in/);
+  }],
+];
+for (const [name, rules, check] of rights) {
+  clusterTest(`the program with ${name} obtains, refuses and releases`, async () => {
+    const namespace = await plane().createNamespace();
+    const token = await plane().createUser(namespace, rules);
+    await using program = await startProgram(["--drain=false"], {
+      KUBECONFIG: await plane().writeKubeconfig({ token }),
+      NAMESPACE: namespace,
+    });
+    await until(() => isReady(program.url));
+    assert.equal((await preReboot(program.url, ALICE)).text, "obtained reboot lease");
+    assert.equal((await preReboot(program.url, BOB)).kind, "lock_held");
+    assert.equal((await steadyState(program.url, ALICE)).status, 200);
+    assert.equal((await preReboot(program.url, BOB)).status, 200);
+    assert.equal((await program.stop()).code, 0);
+    check(program.log());
+  }, { restarts: true });
+}
+
+clusterTest("a right that is missing is named in the log at start and in the 503 that needs it", async () => {
+  const namespace = await plane().createNamespace();
+  const rules = [{ ...LEASE_RULES[0]!, verbs: ["get", "list", "watch"] }];
+  const token = await plane().createUser(namespace, rules);
+  await using program = await startProgram(["--drain=false"], {
+    KUBECONFIG: await plane().writeKubeconfig({ token }),
+    NAMESPACE: namespace,
+  });
+  const reply = await preReboot(program.url, ALICE);
+  assert.deepEqual([reply.status, reply.kind], [503, "store_unavailable"]);
+  assert.match(reply.value!, /create leases/);
+  await until(
+    () => /"error".*"permission":"create leases in.*\n.*"error".*"permission":"update leases in/.test(program.log()),
+    {
+      what: `the log names the verbs:\n${program.log()}`,
+    },
+  );
+}, { restarts: true });

@@ -1,0 +1,310 @@
+/** The Lease store on a real API server: the contract of all stores, and what is particular to Leases. @module */
+
+import assert from "node:assert/strict";
+import { connectKubernetes, type KubernetesClient } from "../../src/kubernetes/client.ts";
+import { ForbiddenError } from "../../src/kubernetes/errors.ts";
+import { Leases } from "../../src/kubernetes/leases.ts";
+import type { WatchOptions } from "../../src/kubernetes/watch.ts";
+import { GroupView } from "../../src/lock/group_view.ts";
+import { type ClientId, type Group, parseGroup } from "../../src/lock/identity.ts";
+import { ABSENT, type LockStore, StoreUnavailableError, type Versioned } from "../../src/lock/lock_store.ts";
+import type { GroupState } from "../../src/lock/semaphore.ts";
+import { LeaseLockStore } from "../../src/stores/lease.ts";
+import { leaseName } from "../../src/stores/lease_codec.ts";
+import { lockStoreContract } from "../contracts/lock_store_contract.ts";
+import { until } from "../support/condition.ts";
+import { clusterTest, LEASE_RULES, useControlPlane } from "../support/control_plane.ts";
+import { TcpProxy } from "../support/tcp_proxy.ts";
+
+const plane = useControlPlane();
+const NOW = Date.UTC(2026, 0, 2, 3, 4, 5, 678);
+const DEFAULT = parseGroup("default")!;
+
+lockStoreContract({
+  name: "Lease",
+  ignore: !Deno.env.get("KUBEBUILDER_ASSETS"),
+  async open() {
+    const namespace = await plane().createNamespace();
+    const clients = await Promise.all([connect({ namespace }), connect({ namespace })]);
+    const [first, second] = clients.map((client) => new LeaseLockStore(new Leases(client)));
+    return {
+      first: first!,
+      second: second!,
+      deleteGroup: (group: Group) => plane().request("DELETE", leasePath(namespace, leaseName(group))),
+      async [Symbol.asyncDispose]() {
+        for (const client of clients) await client[Symbol.asyncDispose]();
+      },
+    };
+  },
+});
+
+clusterTest("the Lease of a held group shows its holder, and of a free one none", async () => {
+  await using opened = await open();
+  const { store, namespace } = opened;
+  const held = await write(store, ABSENT, state("a", "b"));
+  const lease = await plane().request("GET", leasePath(namespace));
+  assert.equal(lease.spec.holderIdentity, "a,b");
+  assert.equal(lease.spec.leaseTransitions, 2);
+  assert.equal(lease.spec.acquireTime, "2026-01-02T03:04:05.678000Z");
+  assert.equal(lease.metadata.managedFields[0].manager, "fleetlock");
+  await write(store, held, { holders: [], transitions: 2 });
+  const freed = await plane().request("GET", leasePath(namespace));
+  assert.equal(freed.spec.holderIdentity, "");
+  assert.equal(freed.spec.acquireTime, undefined);
+});
+
+clusterTest("a Lease that the Go program holds is honoured, released, and understood by it again", async () => {
+  await using opened = await open();
+  const { store, namespace } = opened;
+  // All that the Go program writes.
+  await plane().request("POST", leasePath(namespace, ""), {
+    metadata: { name: "fleetlock-default" },
+    spec: { holderIdentity: "go", leaseTransitions: 5 },
+  });
+  const found = await store.read(DEFAULT);
+  assert.deepEqual(found.state.holders.map((holder) => holder.id), ["go"]);
+  assert.equal(found.state.transitions, 5);
+  assert.ok(Math.abs(found.state.holders[0]!.since - Date.now()) < 60_000, "since the Lease's last change");
+  await write(store, found, { holders: [], transitions: 5 });
+  assert.equal((await plane().request("GET", leasePath(namespace))).spec.holderIdentity, "");
+});
+
+clusterTest("what an administrator does with kubectl is obeyed, and what is not ours is kept", async () => {
+  await using opened = await open();
+  const { store, namespace } = opened;
+  const base = await write(store, ABSENT, state("a"));
+  const patch = {
+    metadata: { labels: { team: "ops" }, annotations: { note: "by hand" }, finalizers: ["example.com/keep"] },
+    spec: { holderIdentity: "maintenance window" },
+  };
+  await plane().request("PATCH", leasePath(namespace), patch, "application/merge-patch+json");
+  assert.equal(await store.write(DEFAULT, base, state("b")), "conflict");
+  const edited = await store.read(DEFAULT);
+  assert.deepEqual(edited.state.holders.map((holder) => holder.id), ["maintenance window"]);
+  await write(store, edited, state("c"));
+  const lease = await plane().request("GET", leasePath(namespace));
+  assert.equal(lease.spec.holderIdentity, "c");
+  assert.equal(lease.metadata.labels.team, "ops");
+  assert.equal(lease.metadata.annotations.note, "by hand");
+  assert.deepEqual(lease.metadata.finalizers, ["example.com/keep"]);
+  await plane().request(
+    "PATCH",
+    leasePath(namespace),
+    { metadata: { finalizers: null } },
+    "application/merge-patch+json",
+  );
+});
+
+clusterTest("a namespace that does not exist is a fault that says so", async () => {
+  await using client = await connect({ namespace: "nowhere" });
+  const store = new LeaseLockStore(new Leases(client));
+  await assert.rejects(store.write(DEFAULT, ABSENT, state("a")), (error) => {
+    assert.ok(error instanceof StoreUnavailableError);
+    assert.match(error.message, /"nowhere" not found: does the namespace exist/);
+    return true;
+  });
+});
+
+clusterTest("get, create and update are all that reading and writing need", async () => {
+  const namespace = await plane().createNamespace();
+  const token = await plane().createUser(namespace, LEASE_RULES);
+  await using client = await connect({ namespace, token });
+  const store = new LeaseLockStore(new Leases(client));
+  assert.equal((await store.read(DEFAULT)).version, 0);
+  const base = await write(store, ABSENT, state("a"));
+  await write(store, base, state());
+  assert.equal(await store.write(DEFAULT, base, state("b")), "conflict");
+
+  const denied = (error: unknown) => error instanceof ForbiddenError && error.permission.verb === "list";
+  await assert.rejects(store.list(), denied);
+  const lost = Promise.withResolvers<unknown>();
+  const stop = new AbortController();
+  const watching = store.watch(new GroupView({ lost: lost.resolve }), stop.signal);
+  assert.ok(denied(await lost.promise), "the watch says that it may not list");
+  stop.abort();
+  await watching;
+});
+
+for (const verb of ["get", "create", "update"]) {
+  clusterTest(`a fault names the missing permission to ${verb} leases`, async () => {
+    const namespace = await plane().createNamespace();
+    await using admin = await connect({ namespace });
+    const base = await write(new LeaseLockStore(new Leases(admin)), ABSENT, state("a"));
+    const verbs = ["get", "create", "update"].filter((each) => each !== verb);
+    const token = await plane().createUser(namespace, [{ ...LEASE_RULES[0]!, verbs }]);
+    await using client = await connect({ namespace, token });
+    const store = new LeaseLockStore(new Leases(client));
+    const call = {
+      get: () => store.read(DEFAULT),
+      create: () => store.write(parseGroup("other")!, ABSENT, state("a")),
+      update: () => store.write(DEFAULT, base, state()),
+    }[verb]!;
+    await assert.rejects(call, (error) => {
+      assert.ok(error instanceof StoreUnavailableError);
+      assert.equal(error.publicMessage, `the server may not ${verb} leases in namespace "${namespace}"`);
+      assert.ok(error.message.startsWith(error.publicMessage));
+      return true;
+    });
+  });
+}
+
+clusterTest("a watch goes on from where its window ended, without listing again", async () => {
+  const namespace = await plane().createNamespace();
+  await using client = await connect({ namespace });
+  let windows = 0;
+  let listings = 0;
+  const counting: KubernetesClient = {
+    ...client,
+    stream(path, signal) {
+      windows++;
+      return client.stream(path, signal);
+    },
+  };
+  const store = new LeaseLockStore(new Leases(counting, { windowMs: 900, random: () => 0 }));
+  const view = new GroupView({ synced: () => listings++, lost: (error) => assert.fail(String(error)) });
+  await watching(store, view, async () => {
+    await until(() => view.isSynced);
+    for (let base: Versioned = ABSENT; windows < 3;) {
+      const { version } = base = await write(store, base, { ...state("a"), renewed: NOW + base.version });
+      await until(() => view.get(DEFAULT)?.version === version, { what: "the change" });
+    }
+  });
+  assert.equal(listings, 1);
+});
+
+clusterTest(
+  "while the API server is away calls fail at once; when it is back, calls and watch work again",
+  async () => {
+    await using opened = await open({ maxPauseMs: 500 });
+    const { store } = opened;
+    const base = await write(store, ABSENT, state("a"));
+    const lost: unknown[] = [];
+    const view = new GroupView({ lost: (error) => lost.push(error) });
+    await watching(store, view, async () => {
+      await until(() => view.isSynced);
+      await plane().stopApiServer();
+      await until(() => !view.isSynced, { what: "the watch knows" });
+      await assert.rejects(store.read(DEFAULT), StoreUnavailableError);
+      await assert.rejects(store.write(DEFAULT, base, state()), StoreUnavailableError);
+      await plane().startApiServer();
+      const written = await write(store, base, state("b"));
+      await until(() => view.isSynced && view.get(DEFAULT)?.version === written.version, { timeoutMs: 30_000 });
+    });
+    assert.ok(lost.every((error) => error instanceof StoreUnavailableError));
+  },
+  { restarts: true },
+);
+
+clusterTest("an API server that hangs makes a call fail at its deadline, and works again when it goes on", async () => {
+  await using opened = await open({}, { timeoutMs: 500 });
+  const { store } = opened;
+  await write(store, ABSENT, state("a"));
+  plane().pause("kube-apiserver");
+  try {
+    await assert.rejects(store.read(DEFAULT), (error) => {
+      assert.ok(error instanceof StoreUnavailableError);
+      assert.match(error.message, /did not answer within 500 ms/);
+      return true;
+    });
+  } finally {
+    plane().resume("kube-apiserver");
+  }
+  await until(() => store.read(DEFAULT).catch(() => undefined), { what: "a read" });
+});
+
+clusterTest("a connection gone silent costs one call its deadline; the next goes by a new one", async () => {
+  await using proxy = new TcpProxy(plane().port);
+  await using opened = await open({}, { timeoutMs: 1_000, server: `https://127.0.0.1:${proxy.port}` });
+  const { store } = opened;
+  const base = await write(store, ABSENT, state("a"));
+  assert.equal(proxy.accepted, 1);
+  proxy.silence();
+  await assert.rejects(store.write(DEFAULT, base, state()), StoreUnavailableError);
+  assert.deepEqual((await store.read(DEFAULT)).state, state("a"));
+  assert.equal(proxy.accepted, 2);
+});
+
+clusterTest("a watch whose connection has gone silent takes a new one and reports what it missed", async () => {
+  await using proxy = new TcpProxy(plane().port);
+  await using opened = await open({ silenceMs: 1_500, pauseMs: 10 }, { server: `https://127.0.0.1:${proxy.port}` });
+  const { store, namespace } = opened;
+  await using other = await connect({ namespace });
+  const otherStore = new LeaseLockStore(new Leases(other));
+  const lost: string[] = [];
+  const view = new GroupView({ lost: (error) => lost.push(String(error)) });
+  await watching(store, view, async () => {
+    // A change after the list shows that the watch is under way.
+    await until(() => view.isSynced);
+    const first = await write(otherStore, ABSENT, state());
+    await until(() => view.get(DEFAULT)?.version === first.version, { what: "the first change" });
+    proxy.silence();
+    const written = await write(otherStore, first, state("a"));
+    await until(() => view.get(DEFAULT)?.version === written.version, { what: "the missed change" });
+  });
+  assert.match(lost.join("\n"), /gone silent/);
+});
+
+clusterTest("a reset connection is replaced without a failed read", async () => {
+  await using proxy = new TcpProxy(plane().port);
+  await using opened = await open({}, { server: `https://127.0.0.1:${proxy.port}` });
+  const { store } = opened;
+  await write(store, ABSENT, state("a"));
+  for (let i = 0; i < 5; i++) {
+    proxy.reset();
+    assert.deepEqual((await store.read(DEFAULT)).state, state("a"));
+  }
+});
+
+interface ConnectTo {
+  namespace: string;
+  token?: string;
+  server?: string;
+  timeoutMs?: number;
+}
+
+async function connect({ namespace, token, server, timeoutMs }: ConnectTo): Promise<KubernetesClient> {
+  const kubeconfig = await plane().writeKubeconfig({ token: token ?? plane().adminToken }, server ? { server } : {});
+  return await connectKubernetes({ kubeconfig, namespace, timeoutMs });
+}
+
+async function open(
+  watchOptions: Partial<WatchOptions> = {},
+  options: Omit<ConnectTo, "namespace"> = {},
+): Promise<{ store: LockStore; namespace: string } & AsyncDisposable> {
+  const namespace = await plane().createNamespace();
+  const client = await connect({ ...options, namespace });
+  return {
+    store: new LeaseLockStore(new Leases(client, watchOptions)),
+    namespace,
+    [Symbol.asyncDispose]: () => client[Symbol.asyncDispose](),
+  };
+}
+
+async function watching(store: LockStore, view: GroupView, act: () => Promise<void>): Promise<void> {
+  const stop = new AbortController();
+  const ended = store.watch(view, stop.signal);
+  try {
+    await act();
+  } finally {
+    stop.abort();
+    await ended;
+  }
+}
+
+async function write(store: LockStore, base: Versioned, next: GroupState): Promise<Versioned> {
+  const written = await store.write(DEFAULT, base, next);
+  assert.ok(written !== "conflict");
+  return written;
+}
+
+function state(...ids: string[]): GroupState {
+  return {
+    holders: ids.map((id, index) => ({ id: id as ClientId, since: NOW + index })),
+    transitions: ids.length,
+    renewed: NOW,
+  };
+}
+
+function leasePath(namespace: string, name = "fleetlock-default"): string {
+  return `/apis/coordination.k8s.io/v1/namespaces/${namespace}/leases${name && `/${name}`}`;
+}

@@ -1,0 +1,221 @@
+/** Access to a cluster without one: what is read, and every way in which it can be wrong. @module */
+
+import assert from "node:assert/strict";
+import { podAccess } from "../../src/kubernetes/access.ts";
+import { connectKubernetes } from "../../src/kubernetes/client.ts";
+import { ConfigurationError } from "../../src/kubernetes/errors.ts";
+import { kubeconfigAccess } from "../../src/kubernetes/kubeconfig.ts";
+
+async function withFolder(run: (folder: string) => Promise<void>): Promise<void> {
+  const folder = await Deno.makeTempDir();
+  try {
+    await run(folder);
+  } finally {
+    await Deno.remove(folder, { recursive: true });
+  }
+}
+
+function test(name: string, run: (folder: string) => Promise<void>): void {
+  Deno.test({ name, sanitizeOps: true, sanitizeResources: true, fn: () => withFolder(run) });
+}
+
+/** A kubeconfig with one of everything; the parts may be replaced. */
+function kubeconfig(user: unknown, cluster: Record<string, unknown> = {}, rest: Record<string, unknown> = {}): string {
+  return JSON.stringify({
+    clusters: [{ name: "c", cluster: { server: "https://127.0.0.1:1/", ...cluster } }],
+    users: [{ name: "u", user }],
+    contexts: [{ name: "x", context: { cluster: "c", user: "u" } }],
+    "current-context": "x",
+    ...rest,
+  });
+}
+
+const UNUSABLE: { name: string; text: string | undefined; says: RegExp }[] = [
+  { name: "that does not exist", text: undefined, says: /^Cannot read the kubeconfig at .*there is no such file/ },
+  { name: "that is empty", text: "", says: /cannot be used: .*the input is empty/ },
+  { name: "that is no YAML", text: "a: [", says: /cannot be used: .*check it with "kubectl config view"/s },
+  { name: "that is a number", text: "7", says: /cannot be used: it is no YAML object/ },
+  { name: "that is a list", text: "[]", says: /no current context/ },
+  {
+    name: "without a current context",
+    text: kubeconfig({}, {}, { "current-context": "" }),
+    says: /no current context/,
+  },
+  {
+    name: "without the context that is the current one",
+    text: kubeconfig({}, {}, { "current-context": "y" }),
+    says: /does not have the context of its current context "y"/,
+  },
+  { name: "without the context's cluster", text: kubeconfig({}, {}, { clusters: [] }), says: /the cluster "c"/ },
+  { name: "without the context's user", text: kubeconfig({}, {}, { users: [] }), says: /the user "u"/ },
+  { name: "without a server", text: kubeconfig({}, { server: undefined }), says: /server is missing/ },
+  { name: "with a server that is no URL", text: kubeconfig({}, { server: "somewhere" }), says: /no valid server URL/ },
+  {
+    name: "with a proxy of an unknown kind",
+    text: kubeconfig({}, { "proxy-url": "ftp://a" }),
+    says: /only http, https and socks5 proxies are supported/,
+  },
+  {
+    name: "with a proxy and insecure-skip-tls-verify",
+    text: kubeconfig({}, { "proxy-url": "http://a", "insecure-skip-tls-verify": true }),
+    says: /not supported: give the cluster a certificate-authority/,
+  },
+  {
+    name: "with an authority that is no certificate",
+    text: kubeconfig({}, { "certificate-authority-data": btoa("no PEM") }),
+    says: /^The certificates for the API server cannot be used: the authority's is no PEM/,
+  },
+  {
+    name: "with a client certificate that is none",
+    text: kubeconfig({ "client-certificate-data": btoa("no PEM"), "client-key-data": btoa("no PEM") }),
+    says: /^The certificates for the API server cannot be used/,
+  },
+  {
+    name: "with an authority's file that does not exist",
+    text: kubeconfig({}, { "certificate-authority": "none.crt" }),
+    says: /cannot be used: .*none\.crt/,
+  },
+  {
+    name: "with a token file that does not exist",
+    text: kubeconfig({ tokenFile: "none" }),
+    says: /^Cannot read the token at .*none: there is no such file/,
+  },
+  {
+    name: "whose plugin does not exist",
+    text: kubeconfig({ exec: { command: "no-such-plugin" } }),
+    says: /from the command "no-such-plugin", which failed/,
+  },
+  {
+    name: "whose plugin fails",
+    text: kubeconfig({ exec: { command: "sh", args: ["-c", "echo log in first >&2; exit 1"] } }),
+    says: /from the command "sh", which failed: log in first/,
+  },
+];
+for (const { name, text, says } of UNUSABLE) {
+  test(`a kubeconfig ${name} is refused with a sentence`, async (folder) => {
+    const path = `${folder}/config`;
+    if (text !== undefined) await Deno.writeTextFile(path, text);
+    await assert.rejects(connectAndClose(path), (error) => {
+      assert.ok(error instanceof ConfigurationError, String(error));
+      assert.match(error.message, says);
+      return true;
+    });
+  });
+}
+
+async function connectAndClose(kubeconfig: string): Promise<void> {
+  await using _client = await connectKubernetes({ kubeconfig });
+}
+
+Deno.test({
+  name: "an exec plugin that Deno may not run is refused with a sentence that names it",
+  sanitizeOps: true,
+  sanitizeResources: true,
+  permissions: { read: true, write: true, env: true, sys: true, run: ["no-such-program"] },
+  fn: () =>
+    withFolder(async (folder) => {
+      const path = `${folder}/config`;
+      await Deno.writeTextFile(path, kubeconfig({ exec: { command: "sh", args: [] } }));
+      await assert.rejects(connectAndClose(path), (error) => {
+        assert.ok(error instanceof ConfigurationError);
+        assert.match(error.message, /the permission to run it \(--allow-run=sh\)/);
+        return true;
+      });
+    }),
+});
+
+test("several kubeconfigs are read as one, the first to name a thing winning", async (folder) => {
+  await Deno.writeTextFile(`${folder}/a`, kubeconfig({}, {}, { clusters: [], users: [] }));
+  await Deno.writeTextFile(
+    `${folder}/b`,
+    kubeconfig({ token: "t" }, {}, { contexts: [], "current-context": "elsewhere" }),
+  );
+  const access = await kubeconfigAccess(`${folder}/a:${folder}/b`);
+  assert.equal(access.server, "https://127.0.0.1:1");
+  assert.deepEqual((await access.credentials(false)).headers, { authorization: "Bearer t" });
+});
+
+test("a user name and password, and an impersonated user, become headers", async (folder) => {
+  await Deno.writeTextFile(`${folder}/a`, kubeconfig({ username: "me", password: "secret", as: "other" }));
+  const { headers } = await (await kubeconfigAccess(`${folder}/a`)).credentials(false);
+  assert.deepEqual(headers, { authorization: `Basic ${btoa("me:secret")}`, "impersonate-user": "other" });
+});
+
+test("a server of kubectl proxy, plain http, may be used", async (folder) => {
+  await Deno.writeTextFile(`${folder}/a`, kubeconfig({}, { server: "http://127.0.0.1:8001" }));
+  const access = await kubeconfigAccess(`${folder}/a`);
+  assert.equal(access.server, "http://127.0.0.1:8001");
+  await access.credentials(false);
+});
+
+test("an exec plugin is asked once, and again when what it gave is refused", async (folder) => {
+  const path = `${folder}/a`;
+  const script = `printf '{"status":{"token":"%s"}}' "$(cat '${folder}/token')"`;
+  await Deno.writeTextFile(path, kubeconfig({ exec: { command: "sh", args: ["-c", script] } }));
+  const access = await kubeconfigAccess(path, 0);
+  const token = async (refused: boolean) => (await access.credentials(refused)).headers.authorization;
+  await Deno.writeTextFile(`${folder}/token`, "one");
+  assert.equal(await token(false), "Bearer one");
+  await Deno.writeTextFile(`${folder}/token`, "two");
+  assert.equal(await token(false), "Bearer one");
+  assert.equal(await token(true), "Bearer two");
+});
+
+test("connections may be used again until the certificates change", async (folder) => {
+  const path = `${folder}/a`;
+  await Deno.writeTextFile(path, kubeconfig({ token: "one" }));
+  const access = await kubeconfigAccess(path, 0);
+  const first = await access.credentials(false);
+  assert.equal((await access.credentials(true)).tls, first.tls);
+  await Deno.writeTextFile(path, kubeconfig({ "client-certificate-data": btoa("c"), "client-key-data": btoa("k") }));
+  const second = await access.credentials(true);
+  assert.notEqual(second.tls, first.tls);
+  assert.equal(second.tls.cert, "c");
+});
+
+for (const missing of ["token", "ca.crt"]) {
+  test(`a pod without the file ${missing} is refused with a sentence`, async (folder) => {
+    for (const file of ["token", "ca.crt"]) if (file !== missing) await Deno.writeTextFile(`${folder}/${file}`, "x");
+    await assert.rejects(podAccess("10.0.0.1", "443", folder), (error) => {
+      assert.ok(error instanceof ConfigurationError);
+      assert.match(error.message, new RegExp(`${missing}: there is no such file; .*its service account is mounted`));
+      return true;
+    });
+  });
+}
+
+test("a pod's token and authority are read again when they were refused", async (folder) => {
+  const write = (file: string, text: string) => Deno.writeTextFile(`${folder}/${file}`, text);
+  await write("token", "one");
+  await write("ca.crt", "first");
+  const access = await podAccess("10.0.0.1", "443", folder);
+  const { tls } = await access.credentials(false);
+  await write("token", "two");
+  assert.equal((await access.credentials(false)).headers.authorization, "Bearer one");
+  const refused = await access.credentials(true);
+  assert.equal(refused.headers.authorization, "Bearer two");
+  assert.equal(refused.tls, tls, "connections are kept");
+  await write("ca.crt", "second");
+  assert.equal((await access.credentials(true)).tls.ca, "second");
+});
+
+const HOSTS: [string, string | undefined, string][] = [
+  ["10.0.0.1", "6443", "https://10.0.0.1:6443"],
+  ["fd00::1", "443", "https://[fd00::1]:443"],
+  ["[fd00::1]", "443", "https://[fd00::1]:443"],
+  ["kubernetes.default.svc", undefined, "https://kubernetes.default.svc:443"],
+];
+for (const [host, port, server] of HOSTS) {
+  test(`a pod whose API server is ${host} calls ${server}`, async (folder) => {
+    for (const file of ["token", "ca.crt"]) await Deno.writeTextFile(`${folder}/${file}`, "x");
+    assert.equal((await podAccess(host, port, folder)).server, server);
+  });
+}
+
+test("no cluster at all is refused with what to set", async () => {
+  await assert.rejects(connectKubernetes(), (error) => {
+    assert.ok(error instanceof ConfigurationError);
+    assert.match(error.message, /set KUBECONFIG/);
+    return true;
+  });
+});

@@ -1,0 +1,236 @@
+/** The watch against a fake API server: what a real one does too seldom to wait for. @module */
+
+import type { V1Node } from "@kubernetes/client-node/dist/gen/models/V1Node.js";
+import assert from "node:assert/strict";
+import type { KubernetesClient } from "../../src/kubernetes/client.ts";
+import { ForbiddenError, KubernetesError } from "../../src/kubernetes/errors.ts";
+import { readJsonLines } from "../../src/kubernetes/json_lines.ts";
+import { type WatchOptions, watchResource } from "../../src/kubernetes/watch.ts";
+import { until } from "../support/condition.ts";
+import { fakeApiServer, json, status } from "../support/fake_api_server.ts";
+import { HastyClock } from "../support/fake_clock.ts";
+
+function test(name: string, fn: () => Promise<void>): void {
+  Deno.test({ name, sanitizeOps: true, sanitizeResources: true, fn });
+}
+
+const node = (name: string, resourceVersion: string) => ({ metadata: { name, resourceVersion } });
+const list = (resourceVersion: string, ...items: unknown[]) => json({ metadata: { resourceVersion }, items });
+const isWatch = (request: Request) => new URL(request.url).searchParams.has("watch");
+
+/** A watch's answer: these lines, and then an end, or silence. */
+function lines(values: unknown[], end = true): Response {
+  const text = values.map((value) => JSON.stringify(value) + "\n").join("");
+  return new Response(
+    new ReadableStream({
+      start(controller) {
+        controller.enqueue(new TextEncoder().encode(text));
+        if (end) controller.close();
+      },
+    }),
+  );
+}
+
+/** Runs a watch and writes down what it tells, such as "listed 5 a b", "ADDED c 6", "lost …". */
+async function watching(
+  client: KubernetesClient,
+  options: Partial<WatchOptions>,
+  act: (told: string[], errors: unknown[]) => Promise<void>,
+): Promise<void> {
+  const told: string[] = [];
+  const errors: unknown[] = [];
+  const stop = new AbortController();
+  const ended = watchResource<V1Node>(
+    client,
+    { path: "/api/v1/nodes", model: "V1Node", random: () => 0.5, ...options },
+    {
+      listed: (items, version) => told.push(["listed", version, ...items.map((item) => item.metadata?.name)].join(" ")),
+      event: (type, item) => told.push(`${type} ${item.metadata?.name} ${item.metadata?.resourceVersion}`),
+      lost(error) {
+        told.push("lost");
+        errors.push(error);
+      },
+    },
+    stop.signal,
+  );
+  try {
+    await act(told, errors);
+  } finally {
+    stop.abort();
+    await ended;
+  }
+}
+
+test("a watch begins at the list's version and goes on from the last version it saw, bookmarks included", async () => {
+  await using fake = await fakeApiServer((request, count) => {
+    if (!isWatch(request)) return list("5", node("a", "3"));
+    if (count === 2) {
+      return lines([{ type: "ADDED", object: node("b", "6") }, { type: "DELETED", object: node("a", "7") }]);
+    }
+    if (count === 3) return lines([{ type: "BOOKMARK", object: { metadata: { resourceVersion: "90" } } }]);
+    return lines([{ type: "MODIFIED", object: node("b", "91") }], false);
+  });
+  await watching(fake.client, { fieldSelector: "spec.x=1", labelSelector: "y", windowMs: 60_000 }, async (told) => {
+    await until(() => told.length === 4);
+    assert.deepEqual(told, ["listed 5 a", "ADDED b 6", "DELETED a 7", "MODIFIED b 91"]);
+    const queries = fake.requests.map((each) => new URL(each.slice(4), "http://x").searchParams);
+    assert.deepEqual(queries.map((query) => query.get("resourceVersion")), [null, "5", "7", "90"]);
+    assert.ok(
+      queries.every((query) => query.get("fieldSelector") === "spec.x=1" && query.get("labelSelector") === "y"),
+    );
+    assert.equal(queries[1]!.get("allowWatchBookmarks"), "true");
+    assert.equal(queries[1]!.get("timeoutSeconds"), "63");
+  });
+});
+
+const GONE: [string, () => Response][] = [
+  ["a status", () => status(410, { reason: "Expired" })],
+  ["an ERROR event", () => lines([{ type: "ERROR", object: { kind: "Status", code: 410, reason: "Expired" } }])],
+];
+for (const [name, gone] of GONE) {
+  test(`a version that the server has forgotten, told by ${name}, makes the watch list again at once`, async () => {
+    await using fake = await fakeApiServer((request, count) => {
+      if (!isWatch(request)) return list(String(count));
+      return count === 2 ? gone() : lines([], false);
+    });
+    await watching(fake.client, { pauseMs: 3_600_000, maxPauseMs: 3_600_000 }, async (told, errors) => {
+      await until(() => told.length === 3);
+      assert.deepEqual(told, ["listed 1", "lost", "listed 3"]);
+      assert.ok(errors[0] instanceof KubernetesError && errors[0].status === 410);
+    });
+  });
+}
+
+test("pauses grow with failures up to a limit, and never end the watch", async () => {
+  const pauses: number[] = [];
+  class NotingClock extends HastyClock {
+    override sleep(ms: number): Promise<void> {
+      pauses.push(ms);
+      return super.sleep(ms);
+    }
+  }
+  await using fake = await fakeApiServer((_request, count) =>
+    count <= 6 ? status(500) : json({ items: [], metadata: {} })
+  );
+  await watching(
+    fake.client,
+    { clock: new NotingClock(), pauseMs: 100, maxPauseMs: 1_000, random: () => 0 },
+    async (told) => {
+      await until(() => told.includes("listed "));
+      assert.deepEqual(pauses.slice(0, 6), [50, 100, 200, 400, 500, 500]);
+    },
+  );
+});
+
+test("a watch that is forbidden says so and tries again after a long pause", async () => {
+  const pauses: number[] = [];
+  class NotingClock extends HastyClock {
+    override sleep(ms: number): Promise<void> {
+      pauses.push(ms);
+      return super.sleep(ms);
+    }
+  }
+  const message = 'nodes is forbidden: User "u" cannot list resource "nodes" in API group "" at the cluster scope';
+  await using fake = await fakeApiServer((request, count) =>
+    count === 1 ? status(403, { message }) : isWatch(request) ? lines([], false) : list("1")
+  );
+  await watching(fake.client, { clock: new NotingClock() }, async (told, errors) => {
+    await until(() => told.includes("listed 1"));
+    assert.deepEqual(told, ["lost", "listed 1"]);
+    assert.ok(errors[0] instanceof ForbiddenError);
+    assert.deepEqual(pauses, [60_000]);
+  });
+});
+
+test("a server that ends each watch at once is asked again with pauses, without a report", async () => {
+  const pauses: number[] = [];
+  class NotingClock extends HastyClock {
+    override sleep(ms: number): Promise<void> {
+      pauses.push(ms);
+      return super.sleep(ms);
+    }
+  }
+  await using fake = await fakeApiServer((request, count) =>
+    !isWatch(request) ? list("1") : count < 6 ? lines([]) : lines([{ type: "ADDED", object: node("a", "2") }], false)
+  );
+  await watching(fake.client, { clock: new NotingClock(), pauseMs: 100 }, async (told) => {
+    await until(() => told.length === 2);
+    assert.deepEqual(told, ["listed 1", "ADDED a 2"]);
+    assert.deepEqual(pauses, [100, 100, 100, 100]);
+  });
+});
+
+test("a connection on which nothing comes is given up, and the list read again", async () => {
+  await using fake = await fakeApiServer((request, count) => isWatch(request) ? lines([], false) : list(String(count)));
+  await watching(fake.client, { silenceMs: 200, pauseMs: 1 }, async (told, errors) => {
+    await until(() => told.length >= 3);
+    assert.deepEqual(told.slice(0, 3), ["listed 1", "lost", "listed 3"]);
+    assert.match(String(errors[0]), /gone silent/);
+  });
+});
+
+test("bookmarks alone keep a watch alive", async () => {
+  const bookmark = new TextEncoder().encode(`{"type":"BOOKMARK","object":{"metadata":{"resourceVersion":"2"}}}\n`);
+  let sent = 0;
+  let timer: ReturnType<typeof setInterval>;
+  await using fake = await fakeApiServer((request) => {
+    if (!isWatch(request)) return list("1");
+    return new Response(
+      new ReadableStream({
+        start(controller) {
+          timer = setInterval(() => {
+            sent++;
+            controller.enqueue(bookmark);
+          }, 50);
+        },
+        cancel: () => clearInterval(timer),
+      }),
+    );
+  });
+  await watching(fake.client, { silenceMs: 500 }, async (told) => {
+    await until(() => sent > 25);
+    assert.deepEqual(told, ["listed 1"]);
+  });
+  // The server learns of the end a little later.
+  clearInterval(timer!);
+});
+
+const NONSENSE: [string, string][] = [
+  ["no JSON", "<html>\n"],
+  ["an unfinished line", '{"type":"ADDED","obj'],
+];
+for (const [name, text] of NONSENSE) {
+  test(`a stream of ${name} does not end the watch`, async () => {
+    await using fake = await fakeApiServer((request, count) =>
+      !isWatch(request) ? list(String(count)) : count === 2 ? new Response(text) : lines([{
+        type: "ADDED",
+        object: node("a", "9"),
+      }], false)
+    );
+    await watching(fake.client, { pauseMs: 1 }, async (told) => {
+      await until(() => told.at(-1) === "ADDED a 9");
+    });
+  });
+}
+
+async function readAll(chunks: (string | Uint8Array)[], maxLineBytes?: number): Promise<unknown[]> {
+  const encoder = new TextEncoder();
+  const body = ReadableStream.from(chunks.map((each) => typeof each === "string" ? encoder.encode(each) : each));
+  return await Array.fromAsync(readJsonLines(body, undefined, maxLineBytes));
+}
+
+test("lines are put together however the stream is cut, within characters too", async () => {
+  const text = '{"a":"é€"}\n\n[1]\r\n"x"\n{"unfinished"';
+  const bytes = new TextEncoder().encode(text);
+  for (let size = 1; size <= bytes.length; size++) {
+    const chunks: Uint8Array[] = [];
+    for (let at = 0; at < bytes.length; at += size) chunks.push(bytes.subarray(at, at + size));
+    assert.deepEqual(await readAll(chunks), [{ a: "é€" }, [1], "x"]);
+  }
+});
+
+test("a line that is too long is a fault, before it has come in whole", async () => {
+  assert.deepEqual(await readAll(['"12345678"\n', '"1234', '5678"\n'], 10), ["12345678", "12345678"]);
+  await assert.rejects(readAll(['"123456789"\n'], 10), /longer than 10 bytes/);
+  await assert.rejects(readAll(['"1234', "56789012"], 10), /longer than 10 bytes/);
+});

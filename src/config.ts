@@ -23,6 +23,8 @@ export interface KubernetesAccess {
   readonly servicePort?: string;
   /** The namespace of the Leases; undefined: the pod's own, or "default". */
   readonly namespace?: string;
+  /** The server's own pod, which is evicted last; undefined outside a pod. */
+  readonly podName?: string;
 }
 
 /** Everything an operator decides. */
@@ -61,8 +63,6 @@ export interface DrainConfig {
   readonly emptyDir: "evict" | "refuse";
   /** Whether a slot is kept until the node is ready again. */
   readonly releaseWaitReady: boolean;
-  /** The server's own pod, which is evicted last; undefined outside a pod. */
-  readonly ownPod?: string;
 }
 
 /** A flag, or the environment, is not as it must be. Its message is one sentence for the operator. */
@@ -203,6 +203,7 @@ export function parseConfig(flags: Readonly<Partial<Record<SettingName, string>>
     serviceHost: environment.KUBERNETES_SERVICE_HOST || undefined,
     servicePort: environment.KUBERNETES_SERVICE_PORT || undefined,
     namespace: environment.NAMESPACE || undefined,
+    podName: environment.POD_NAME || undefined,
   });
   const store = read(
     "store",
@@ -219,7 +220,6 @@ export function parseConfig(flags: Readonly<Partial<Record<SettingName, string>>
     unmanaged: read("drain-unmanaged", evict, "evict or refuse"),
     emptyDir: read("drain-empty-dir", evict, "evict or refuse"),
     releaseWaitReady: read("release-wait-ready", parseBoolean, BOOLEAN),
-    ownPod: environment.POD_NAME || undefined,
   });
   const config: Config = Object.freeze({
     address: read("address", parseAddress, 'host:port, as in "0.0.0.0:8080" or "[::]:8080"'),

@@ -5,17 +5,26 @@
  * @module
  */
 
-import { getLogger } from "@logtape/logtape";
-import type { Config } from "./config.ts";
-import { ConfigError } from "./config.ts";
+import { getLogger, type Logger } from "@logtape/logtape";
+import { type Config, ConfigError } from "./config.ts";
 import { createHandler, type Readiness } from "./http/handler.ts";
-import { connectKubernetes, type KubernetesClient, missingPermissions } from "./kubernetes/client.ts";
-import { ConfigurationError, describe } from "./kubernetes/errors.ts";
+import {
+  connectKubernetes,
+  type ConnectOptions,
+  type KubernetesClient,
+  missingPermissions,
+} from "./kubernetes/client.ts";
+import { ConfigurationError, describe, type Permission } from "./kubernetes/errors.ts";
+import { ClusterEvents, eventPermissions } from "./kubernetes/events.ts";
+import { type LabelSelector, parseLabelSelector } from "./kubernetes/label_selector.ts";
 import { Leases, requiredPermissions, watchPermissions } from "./kubernetes/leases.ts";
+import { keeperPermissions } from "./kubernetes/node_calls.ts";
+import { KubernetesNodeKeeper } from "./kubernetes/node_keeper.ts";
 import { type Group, parseGroup } from "./lock/identity.ts";
-import { LockService } from "./lock/lock_service.ts";
+import { type LockObserver, LockService } from "./lock/lock_service.ts";
 import { type LockStore, MemoryLockStore, StoreUnavailableError } from "./lock/lock_store.ts";
 import { LeaseLockStore } from "./stores/lease.ts";
+import { leaseName } from "./stores/lease_codec.ts";
 import { SqliteLockStore, StoreConfigurationError } from "./stores/sqlite.ts";
 import { MeteredLockStore } from "./telemetry/metered_store.ts";
 import { Metrics } from "./telemetry/metrics.ts";
@@ -25,11 +34,21 @@ export interface Service extends AsyncDisposable {
   /** Where it listens, such as `http://127.0.0.1:8080`. */
   readonly url: string;
   /**
-   * Stops it: it is not ready at once and takes no more connections, running
-   * requests finish (within {@link SHUTDOWN_GRACE_MS}), then everything is
-   * closed. May be called again.
+   * Stops it: it is not ready at once and takes no more connections, requests
+   * that wait for a drain are answered, running ones finish (within
+   * {@link SHUTDOWN_GRACE_MS}), then everything is closed. May be called again.
    */
   stop(): Promise<void>;
+}
+
+/** What tests may set beside the configuration. */
+export interface ServiceOptions {
+  /** The program's version, shown in the metrics. */
+  readonly version: string;
+  /** Changes to the connection to the API server, such as its deadline. */
+  readonly connection?: Partial<ConnectOptions>;
+  /** Stands between the lock service and its store. */
+  readonly wrapStore?: (store: LockStore) => LockStore;
 }
 
 /** How long running requests may take to finish when the server stops, in milliseconds. */
@@ -42,32 +61,33 @@ const PROBED_GROUP: Group = parseGroup("default")!;
  * Starts a server. An unreachable API server is no fault: the server then is
  * not ready, answers 503, and recovers by itself.
  *
- * @param options `version` is shown in the metrics.
  * @throws {ConfigError} It cannot start as it is configured; the message says what to do.
  */
-export async function startService(config: Config, options: { version: string }): Promise<Service> {
+export async function startService(config: Config, options: ServiceOptions): Promise<Service> {
   const logger = getLogger("fleetlock");
   await using cleanup = new AsyncDisposableStack();
   const stopping = new AbortController();
-
-  const kubernetes = config.store.kind === "kubernetes" ? cleanup.use(await connect(config)) : undefined;
   const metrics = new Metrics({ version: options.version });
-  const engine = cleanup.use(await openStore(config, kubernetes));
-  const store = new MeteredLockStore(engine, metrics);
-  const locks = new LockService(store, {
+  const observers: LockObserver[] = [watchObserver(metrics, logger)];
+
+  // The keeper asks the locks who holds what, and the locks ask the keeper to empty the nodes.
+  const cluster = config.store.kind === "kubernetes"
+    ? await joinCluster(config, options, metrics, logger, cleanup, (id, group) => locks.readHolder(id, group))
+    : undefined;
+  if (cluster?.observer) observers.push(cluster.observer);
+  const engine = cleanup.use(await openStore(config, cluster?.client));
+  const store = new MeteredLockStore(options.wrapStore?.(engine) ?? engine, metrics);
+  const locks: LockService = new LockService(store, {
     maxGroups: config.maxGroups,
+    keeper: cluster?.keeper,
+    replyWaitMs: config.replyWaitMs,
     stopping: stopping.signal,
-    onWatch: (lost) => {
-      metrics.setWatchSynced(lost === undefined);
-      if (lost !== undefined) logger.warning("the watch of the store is behind", { error: lost });
-      else logger.debug("the watch of the store is in step");
-    },
+    observer: joinObservers(observers),
   });
   metrics.collectLocks(locks);
 
   const background = new AbortController();
-  const tasks = [locks.watch(background.signal)];
-  if (kubernetes !== undefined) tasks.push(reportPermissions(kubernetes, background.signal));
+  const tasks = [locks.watch(background.signal), ...cluster?.start(background.signal) ?? []];
   cleanup.defer(async () => {
     background.abort();
     await Promise.all(tasks);
@@ -81,49 +101,117 @@ export async function startService(config: Config, options: { version: string })
   const handler = cleanup.use(createHandler({ locks, metrics, logger, readiness }));
   const server = listen(config, handler);
   const resources = cleanup.move();
-  const { hostname, port } = server.addr;
+  const stop = async () => {
+    stopping.abort();
+    const graceOver = Promise.withResolvers<void>();
+    const timer = setTimeout(graceOver.resolve, SHUTDOWN_GRACE_MS);
+    await Promise.race([server.shutdown(), graceOver.promise]);
+    clearTimeout(timer);
+    await resources.disposeAsync();
+  };
   let stopped: Promise<void> | undefined;
-  const stop = () => {
-    stopped ??= (async () => {
-      stopping.abort();
-      const graceOver = Promise.withResolvers<void>();
-      const timer = setTimeout(graceOver.resolve, SHUTDOWN_GRACE_MS);
-      await Promise.race([server.shutdown(), graceOver.promise]);
-      clearTimeout(timer);
-      await resources.disposeAsync();
-    })();
-    return stopped;
-  };
+  const { hostname, port } = server.addr;
   return {
-    url: `http://${hostname.includes(":") ? `[${hostname}]` : hostname}:${port}`,
-    stop,
-    [Symbol.asyncDispose]: stop,
+    url: `http://${hostAndPort(hostname, port)}`,
+    stop: () => stopped ??= stop(),
+    [Symbol.asyncDispose]: () => stopped ??= stop(),
   };
 }
 
-function listen(config: Config, handler: Deno.ServeHandler<Deno.NetAddr>): Deno.HttpServer<Deno.NetAddr> {
-  const { hostname, port } = config.address;
-  try {
-    return Deno.serve({ hostname, port, onListen: () => {} }, handler);
-  } catch (error) {
-    const where = `cannot listen on ${hostname.includes(":") ? `[${hostname}]` : hostname}:${port}`;
-    if (error instanceof Deno.errors.AddrInUse) {
-      throw new ConfigError(`${where}: the address is in use; stop the other program or choose another --address`, {
-        cause: error,
-      });
-    }
-    throw new ConfigError(`${where}: ${error instanceof Error ? error.message : error}; choose another --address`, {
-      cause: error,
-    });
-  }
+/** The parts of a server that need a cluster. */
+interface Cluster {
+  readonly client: KubernetesClient;
+  readonly keeper?: KubernetesNodeKeeper;
+  readonly observer?: LockObserver;
+  /** Starts what runs in the background until the signal aborts. */
+  start(signal: AbortSignal): Promise<void>[];
 }
 
-async function connect(config: Config): Promise<KubernetesClient> {
+async function joinCluster(
+  config: Config,
+  options: ServiceOptions,
+  metrics: Metrics,
+  logger: Logger,
+  cleanup: AsyncDisposableStack,
+  readHolder: LockService["readHolder"],
+): Promise<Cluster> {
+  const client = cleanup.use(await connect(config, options));
+  const { namespace } = client;
+  const required = requiredPermissions(namespace);
+  const useful = watchPermissions(namespace);
+  const { drain } = config;
+  if (drain === undefined) {
+    return { client, start: (signal) => [reportPermissions(client, required, useful, logger, signal)] };
+  }
+  const events = cleanup.use(
+    new ClusterEvents(client, {
+      instance: config.kubernetes.podName ?? "fleetlock",
+      onFailure: (error) => logger.warning("cannot send events", { error }),
+    }),
+  );
+  const keeper = cleanup.use(
+    new KubernetesNodeKeeper(client, {
+      drainOptions: {
+        concurrency: drain.concurrency,
+        timeoutMs: drain.timeoutMs,
+        onTimeout: drain.onTimeout,
+        pods: {
+          unmanaged: drain.unmanaged,
+          emptyDir: drain.emptyDir,
+          skip: selectorOf(drain.skipSelector),
+          self: config.kubernetes.podName ? { namespace, name: config.kubernetes.podName } : undefined,
+        },
+      },
+      waitReady: drain.releaseWaitReady,
+      readHolder,
+      log: logger,
+      events,
+      observer: metrics.addDrains(),
+    }),
+  );
+  required.push(...keeperPermissions({ drain: true, deletePods: drain.onTimeout === "delete" }));
+  useful.push(...eventPermissions(namespace));
+  return {
+    client,
+    keeper,
+    observer: {
+      ended: (group, id) => keeper.holdEnded(group, id),
+      granted(group, { id, node }) {
+        const note = `Reboot slot of group "${group}" granted to ${node?.name ?? id}`;
+        events.record({ kind: "Lease", name: leaseName(group) }, "LockGranted", note);
+      },
+      released(group, { id, node }) {
+        const note = `Reboot slot of group "${group}" given back by ${node?.name ?? id}`;
+        events.record({ kind: "Lease", name: leaseName(group) }, "LockReleased", note);
+      },
+    },
+    start(signal) {
+      // It ends when it is disposed of, which is also what waits for its end.
+      keeper.run();
+      return [reportPermissions(client, required, useful, logger, signal)];
+    },
+  };
+}
+
+async function connect(config: Config, options: ServiceOptions): Promise<KubernetesClient> {
   try {
-    return await connectKubernetes(config.kubernetes);
+    return await connectKubernetes({
+      ...config.kubernetes,
+      concurrency: config.kubeConcurrency,
+      ...options.connection,
+    });
   } catch (error) {
     if (error instanceof ConfigurationError) throw new ConfigError(error.message, { cause: error });
     throw error;
+  }
+}
+
+function selectorOf(text: string): LabelSelector | undefined {
+  if (text === "") return undefined;
+  try {
+    return parseLabelSelector(text);
+  } catch (error) {
+    throw new ConfigError(`--drain-skip-selector: ${error instanceof Error ? error.message : error}`, { cause: error });
   }
 }
 
@@ -146,18 +234,56 @@ async function openStore(config: Config, kubernetes: KubernetesClient | undefine
 }
 
 /** Says at the start which permissions are missing, by name. */
-async function reportPermissions(kubernetes: KubernetesClient, signal: AbortSignal): Promise<void> {
-  const logger = getLogger("fleetlock");
-  const { namespace } = kubernetes;
+async function reportPermissions(
+  kubernetes: KubernetesClient,
+  required: readonly Permission[],
+  useful: readonly Permission[],
+  logger: Logger,
+  signal: AbortSignal,
+): Promise<void> {
   try {
-    const required = requiredPermissions(namespace);
-    const missing = await missingPermissions(kubernetes, [...required, ...watchPermissions(namespace)]);
+    const missing = await missingPermissions(kubernetes, [...required, ...useful]);
     for (const permission of missing) {
-      const essential = required.some((each) => describe(each) === describe(permission));
-      if (essential) logger.error("a permission is missing", { permission: describe(permission) });
-      else logger.warning("a permission is missing; refusals cost a read each", { permission: describe(permission) });
+      const fields = { permission: describe(permission) };
+      if (required.includes(permission)) logger.error("a permission is missing", fields);
+      else logger.warning("a permission is missing, without which the server only does less well", fields);
     }
   } catch (error) {
     if (!signal.aborted) logger.warning("cannot ask for the own permissions", { error });
   }
+}
+
+function watchObserver(metrics: Metrics, logger: Logger): LockObserver {
+  return {
+    watching(lost) {
+      metrics.setWatchSynced(lost === undefined);
+      if (lost !== undefined) logger.warning("the watch of the store is behind", { error: lost });
+      else logger.debug("the watch of the store is in step");
+    },
+  };
+}
+
+function joinObservers(observers: readonly LockObserver[]): LockObserver {
+  return {
+    watching: (lost) => observers.forEach((each) => each.watching?.(lost)),
+    ended: (group, id) => observers.forEach((each) => each.ended?.(group, id)),
+    granted: (group, holder) => observers.forEach((each) => each.granted?.(group, holder)),
+    released: (group, holder) => observers.forEach((each) => each.released?.(group, holder)),
+  };
+}
+
+function listen(config: Config, handler: Deno.ServeHandler<Deno.NetAddr>): Deno.HttpServer<Deno.NetAddr> {
+  const { hostname, port } = config.address;
+  try {
+    return Deno.serve({ hostname, port, onListen: () => {} }, handler);
+  } catch (error) {
+    const why = error instanceof Deno.errors.AddrInUse
+      ? "the address is in use; stop the other program or choose another --address"
+      : `${error instanceof Error ? error.message : error}; choose another --address`;
+    throw new ConfigError(`cannot listen on ${hostAndPort(hostname, port)}: ${why}`, { cause: error });
+  }
+}
+
+function hostAndPort(hostname: string, port: number): string {
+  return hostname.includes(":") ? `[${hostname}]:${port}` : `${hostname}:${port}`;
 }

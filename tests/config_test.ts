@@ -74,10 +74,8 @@ for (const [flags, environment, message] of refused) {
 }
 
 Deno.test("nodes are drained, and how is set, only where the locks are in Kubernetes", () => {
-  const { drain, replyWaitMs } = parseConfig({ "drain-timeout": "1h30m", "drain-empty-dir": "refuse" }, {
-    ...inPod,
-    POD_NAME: "fleetlock-0",
-  });
+  const flags = { "drain-timeout": "1h30m", "drain-empty-dir": "refuse" };
+  const { drain, replyWaitMs } = parseConfig(flags, inPod);
   assert.deepEqual(drain, {
     timeoutMs: 5_400_000,
     onTimeout: "refuse",
@@ -86,7 +84,6 @@ Deno.test("nodes are drained, and how is set, only where the locks are in Kubern
     unmanaged: "evict",
     emptyDir: "refuse",
     releaseWaitReady: true,
-    ownPod: "fleetlock-0",
   });
   assert.equal(replyWaitMs, 240_000);
   assert.equal(parseConfig({ drain: "false" }, inPod).drain, undefined);

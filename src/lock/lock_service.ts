@@ -8,7 +8,7 @@
  */
 
 import { type Clock, systemClock } from "./clock.ts";
-import { GroupView } from "./group_view.ts";
+import { GroupView, type ViewObserver } from "./group_view.ts";
 import type { ClientId, Group } from "./identity.ts";
 import { ABSENT, type LockStore, StoreUnavailableError, type Versioned } from "./lock_store.ts";
 import type { DrainOutcome, Hold, NodeKeeper, NodeMatch, PodLeft } from "./node_keeper.ts";
@@ -71,8 +71,16 @@ export interface LockServiceOptions {
   readonly clock?: Clock;
   /** A number from 0 (inclusive) to 1, for jitter. @default {Math.random} */
   readonly random?: () => number;
-  /** Told when the watch of the store gets in step (undefined) and when it falls behind (the reason). */
-  readonly onWatch?: (lost?: unknown) => void;
+  /** Told what happens. */
+  readonly observer?: LockObserver;
+}
+
+/** Told what happens to the locks. Its methods must not throw. */
+export interface LockObserver extends ViewObserver {
+  /** A request of this process took a slot; its drain, if any, is still to come. */
+  granted?(group: Group, holder: Holder): void;
+  /** A request of this process gave a slot back. */
+  released?(group: Group, holder: Holder): void;
 }
 
 /** How often a write is tried against others' before the client is sent away. */
@@ -135,6 +143,7 @@ export class LockService {
   readonly #keeper?: NodeKeeper;
   readonly #replyWaitMs: number;
   readonly #stopping: AbortSignal;
+  readonly #observer: LockObserver;
   readonly #clock: Clock;
   readonly #random: () => number;
   readonly #running = new Map<Group, Promise<Observation>>();
@@ -154,8 +163,8 @@ export class LockService {
     this.#stopping = options.stopping ?? new AbortController().signal;
     this.#clock = options.clock ?? systemClock;
     this.#random = options.random ?? Math.random;
-    const onWatch = options.onWatch ?? (() => {});
-    this.#view = new GroupView({ synced: () => onWatch(), lost: (reason) => onWatch(reason) });
+    this.#observer = options.observer ?? {};
+    this.#view = new GroupView(this.#observer);
   }
 
   /** Follows the store's changes until the signal aborts, so that refusals need no read. */
@@ -238,7 +247,14 @@ export class LockService {
     return await this.#settle<SteadyStateOutcome>(group, arrival, (state) => {
       const wish = release(state, id, this.#clock.now());
       if (wish.kind === "not_held") return { answer: { kind: "not_held" }, needs: Proof.Fresh };
-      return { write: wish.next, then: () => ({ kind: "released", holder: holderOf(state, id)! }) };
+      const holder = holderOf(state, id)!;
+      return {
+        write: wish.next,
+        then: () => {
+          this.#observer.released?.(group, holder);
+          return { kind: "released", holder };
+        },
+      };
     });
   }
 
@@ -259,8 +275,10 @@ export class LockService {
           return {
             write: wish.next,
             then: (written) => {
+              const holder = holderOf(written, id)!;
               granted = true;
-              return { kind: "granted", holder: holderOf(written, id)! };
+              this.#observer.granted?.(group, holder);
+              return { kind: "granted", holder };
             },
           };
         case "renew":

@@ -44,6 +44,22 @@ export interface LockSource {
   readonly slots: number;
 }
 
+/** Told how drains go. */
+export interface DrainMetrics {
+  /** A drain ended, after so many seconds. */
+  drainEnded(group: string, result: typeof DRAIN_RESULTS[number], seconds: number): void;
+  /** An eviction was answered. */
+  eviction(result: typeof EVICTION_RESULTS[number]): void;
+  /** How many pods the group's drains here wait for, and how many of those a budget holds back. */
+  podsLeft(group: string, left: number, blocked: number): void;
+  /** Whether the watch of the nodes is in step. */
+  nodesSynced(synced: boolean): void;
+  /** How many nodes have a machine-id that is none. */
+  malformedNodes(count: number): void;
+  /** A cordon that had outlived its lock was lifted. */
+  repaired(): void;
+}
+
 // prom-client types its index only.
 const typed = <T>(untyped: unknown): T => untyped as T;
 const NewRegistry = typed<new () => Registry>(RegistryClass);
@@ -55,6 +71,21 @@ const NewHistogram = typed<new <T extends string>(options: object) => Histogram<
 const REQUEST_BUCKETS = [0.001, 0.005, 0.025, 0.1, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 240, 300];
 /** A call to a store is given up after 10 s. */
 const STORE_BUCKETS = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10];
+
+/** A drain may take hours, where the operator lets it. */
+const DRAIN_BUCKETS = [1, 5, 15, 30, 60, 120, 300, 600, 900, 1_800, 3_600];
+
+const DRAIN_PHASES = ["draining", "drained", "failed"] as const;
+const DRAIN_RESULTS = ["drained", "proceeded", "failed", "abandoned", "interrupted", "error"] as const;
+const EVICTION_RESULTS = [
+  "accepted",
+  "gone",
+  "replaced",
+  "blocked",
+  "several_budgets",
+  "namespace_ending",
+  "failed",
+] as const;
 
 /** All metrics of one server. */
 export class Metrics {
@@ -82,6 +113,7 @@ export class Metrics {
   readonly #storeOperations: Counter<"operation" | "result">;
   readonly #storeDurations: Histogram<"operation">;
   readonly #watchSynced: Gauge<never>;
+  #drainPhases: Gauge<"group" | "phase"> | undefined;
 
   /** Makes every metric, at 0 where it has no value yet. */
   constructor(options: MetricsOptions) {
@@ -154,6 +186,46 @@ export class Metrics {
     for (const kind of kinds) this.#requestCounter(endpoint, kind).inc(0);
   }
 
+  /**
+   * Adds the metrics of draining nodes.
+   *
+   * @returns To be told of it: `seconds` are a drain's time, `left` the pods that
+   * drains here wait for, `blocked` those of them that a budget holds back.
+   */
+  addDrains(): DrainMetrics {
+    const durations = this.#histogram(
+      "fleetlock_drain_duration_seconds",
+      "Time of a drain in this process, by result",
+      ["result"],
+      DRAIN_BUCKETS,
+    );
+    for (const result of DRAIN_RESULTS) durations.zero({ result });
+    const evictions = this.#counter("fleetlock_evictions_total", "Answers to evictions", ["result"]);
+    for (const result of EVICTION_RESULTS) evictions.inc({ result }, 0);
+    const left = this.#gauge("fleetlock_drain_pods_left", "Pods that the group's drains here wait for", ["group"]);
+    const blocked = this.#gauge("fleetlock_drain_pods_blocked", "Those of them that a budget holds back", ["group"]);
+    const nodesSynced = this.#gauge("fleetlock_nodes_synced", "Whether the watch of the nodes is in step (0 or 1)");
+    nodesSynced.set(0);
+    const malformed = this.#gauge("fleetlock_nodes_malformed", "Nodes whose machine-id is none");
+    malformed.set(0);
+    const repairs = this.#counter("fleetlock_cordons_repaired_total", "Cordons lifted that had outlived their locks");
+    this.#drainPhases = this.#gauge("fleetlock_drain_phase", "Holders of the group whose drain is in the phase", [
+      "group",
+      "phase",
+    ]);
+    return {
+      drainEnded: (_group, result, seconds) => durations.observe({ result }, seconds),
+      eviction: (result) => evictions.inc({ result }),
+      podsLeft(group, podsLeft, podsBlocked) {
+        left.set({ group }, podsLeft);
+        blocked.set({ group }, podsBlocked);
+      },
+      nodesSynced: (synced) => nodesSynced.set(synced ? 1 : 0),
+      malformedNodes: (count) => malformed.set(count),
+      repaired: () => repairs.inc(),
+    };
+  }
+
   /** Counts a well-formed pre-reboot request. */
   lockRequested(): void {
     this.#lockRequests.inc();
@@ -197,8 +269,12 @@ export class Metrics {
     const groups = await this.#groups();
     const perGroup = [this.#lockState, this.#transitions, this.#holders, this.#slots, this.#heldSeconds];
     for (const gauge of perGroup) gauge.reset();
+    this.#drainPhases?.reset();
     for (const [group, { state }] of groups) {
-      const since = state.holders[0]?.since;
+      const since = state.holders.length > 0 ? Math.min(...state.holders.map((holder) => holder.since)) : undefined;
+      for (const phase of DRAIN_PHASES) {
+        this.#drainPhases?.set({ group, phase }, state.holders.filter((holder) => holder.node?.phase === phase).length);
+      }
       this.#lockState.set({ group }, state.holders.length > 0 ? 1 : 0);
       this.#transitions.set({ group }, finite(state.transitions));
       this.#holders.set({ group }, state.holders.length);

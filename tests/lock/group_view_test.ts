@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { GroupView } from "../../src/lock/group_view.ts";
-import { type Group, parseGroup } from "../../src/lock/identity.ts";
+import { type Group, parseClientId, parseGroup } from "../../src/lock/identity.ts";
 import { ABSENT, type Versioned } from "../../src/lock/lock_store.ts";
 import { FREE } from "../../src/lock/semaphore.ts";
 
@@ -47,7 +47,7 @@ Deno.test("a view drops what was deleted, unless it knows of something newer", (
 
 Deno.test("a view that has fallen behind keeps what it knows and claims no more", () => {
   const told: unknown[] = [];
-  const view = new GroupView({ synced: () => told.push("synced"), lost: (reason) => told.push(reason) });
+  const view = new GroupView({ watching: (lost) => told.push(lost ?? "synced") });
   view.synced(listing(5, [[A, at(3)]]));
   view.lost("gone");
   assert.equal(view.isSynced, false);
@@ -61,4 +61,21 @@ Deno.test("a view does not grow by groups that do not exist", () => {
   view.learn(A, ABSENT);
   view.changed(B, ABSENT, 4);
   assert.equal(view.groups.size, 0);
+});
+
+Deno.test("a view tells once of each holder that is gone or holds by another grant", () => {
+  const held = (version: number, ...holders: [string, number][]): Versioned => ({
+    state: { holders: holders.map(([id, since]) => ({ id: parseClientId(id)!, since })), transitions: version },
+    version,
+  });
+  const ended: string[] = [];
+  const view = new GroupView({ ended: (group, id) => ended.push(`${group}/${id}`) });
+  view.synced(listing(5, [[A, held(3, ["alice", 1], ["bob", 2])], [B, held(4, ["carol", 3])]]));
+  view.changed(A, held(6, ["alice", 1]), 6);
+  view.changed(A, held(6, ["alice", 1]), 6);
+  assert.deepEqual(ended, ["a/bob"]);
+  view.learn(A, held(7, ["alice", 9]));
+  assert.deepEqual(ended, ["a/bob", "a/alice"]);
+  view.synced(listing(8, [[A, held(7, ["alice", 9])]]));
+  assert.deepEqual(ended, ["a/bob", "a/alice", "b/carol"]);
 });

@@ -1,0 +1,363 @@
+/**
+ * The node keeper on Kubernetes: finds a client's Node, runs its drain for as
+ * many requests as ask for it, waits for its return, lifts our own cordons, and
+ * puts right what was left behind. It holds no locks and never asks for one; what
+ * it must know of them it is told by two callbacks.
+ *
+ * @module
+ */
+
+import { type Clock, systemClock } from "../lock/clock.ts";
+import type { ClientId, Group } from "../lock/identity.ts";
+import { parseClientId, parseGroup } from "../lock/identity.ts";
+import { StoreUnavailableError } from "../lock/lock_store.ts";
+import type { DrainOutcome, Hold, NodeKeeper, NodeMatch, ReturnOutcome } from "../lock/node_keeper.ts";
+import type { KubernetesClient } from "./client.ts";
+import { type CordonOwner, cordonOwners } from "./cordon.ts";
+import { Drain, type DrainContext, type DrainOptions, type DrainTask } from "./drain.ts";
+import { ForbiddenError } from "./errors.ts";
+import { KeeperReports, type ReportTargets } from "./keeper_reports.ts";
+import { NodeCalls } from "./node_calls.ts";
+import { NodeCordon } from "./node_cordon.ts";
+import { NodeWatch } from "./node_watch.ts";
+import { judgeReturn, kubeletIsAlive } from "./node_return.ts";
+import type { NodeView } from "./nodes.ts";
+import { comparableId } from "./zincati_id.ts";
+
+/** Options of {@link KubernetesNodeKeeper}. */
+export interface NodeKeeperOptions extends ReportTargets {
+  /** Whether nodes are cordoned and drained. @default {true} */
+  readonly drain?: boolean;
+  /** How they are. */
+  readonly drainOptions?: DrainOptions;
+  /** Whether a slot stays taken until its node is ready. @default {true} */
+  readonly waitReady?: boolean;
+  /**
+   * Reads afresh whether a client holds a slot, and since when (milliseconds
+   * since the epoch). May throw: then it is unknown.
+   */
+  readHolder(id: ClientId, group: Group): Promise<{ readonly since: number } | undefined>;
+  /** How often holds of running drains and of cordons are looked at without a cause, in milliseconds. @default {60_000} */
+  readonly sweepMs?: number;
+  /** @default {systemClock} */
+  readonly clock?: Clock;
+  /** A number from 0 (inclusive) to 1, for jitter. @default {Math.random} */
+  readonly random?: () => number;
+}
+
+/** How long after a failed look at a node's cordon the next is, in milliseconds. */
+const REPAIR_RETRY_MS = 10_000;
+
+/** How long to wait for a view that is behind, in milliseconds. */
+const VIEW_LAG_MS = 500;
+
+/** Two grants to one client lie at least this far apart, in milliseconds; what differs by less is one, kept less exactly. */
+const SAME_HOLD_MS = 1_000;
+
+/** See the module. Call {@link run} once; dispose of it to stop its drains, which any replica may resume. */
+export class KubernetesNodeKeeper implements NodeKeeper {
+  readonly #options: NodeKeeperOptions;
+  readonly #clock: Clock;
+  readonly #calls: NodeCalls;
+  readonly #nodes: NodeWatch;
+  readonly #cordon: NodeCordon;
+  readonly #reports: KeeperReports;
+  readonly #drains = new Map<string, Drain>();
+  readonly #closing = new AbortController();
+  /** Nodes whose cordons are to be looked at. */
+  readonly #suspects = new Set<string>();
+  /** The cordon of a node that was last found right, so that each is looked at once. */
+  readonly #checked = new Map<string, string>();
+  #alarm = new AbortController();
+  #running: Promise<unknown> = Promise.resolve();
+
+  /** @param client Stays its owner's to dispose of, after the keeper. */
+  constructor(client: KubernetesClient, options: NodeKeeperOptions) {
+    this.#options = options;
+    this.#clock = options.clock ?? systemClock;
+    this.#reports = new KeeperReports(options, this.#clock);
+    this.#calls = new NodeCalls(client);
+    this.#nodes = new NodeWatch(this.#calls, {
+      changed: (node) => this.#suspect(node),
+      synced: () => this.#reports.watch(this.#nodes.malformed),
+      lost: (error) => this.#reports.watch(this.#nodes.malformed, error),
+      malformed: (name) => this.#reports.malformed(name, this.#nodes.malformed),
+    }, this.#clock);
+    this.#cordon = new NodeCordon(this.#calls, this.#nodes);
+  }
+
+  /** Whether the view of the nodes is in step with the cluster. */
+  get isSynced(): boolean {
+    return this.#nodes.isSynced;
+  }
+
+  /** Follows the nodes and keeps their cordons right, until disposed of. Does not throw. */
+  run(): Promise<void> {
+    const running = Promise.all([this.#nodes.run(this.#closing.signal), this.#repair(), this.#sweep()]);
+    this.#running = running;
+    return running.then(() => {});
+  }
+
+  /** See {@link NodeKeeper.match}. */
+  async match(id: ClientId): Promise<NodeMatch> {
+    const nodes = await this.#nodes.byId(id);
+    if (nodes.length > 1) {
+      const names = nodes.map((node) => node.name).sort();
+      this.#reports.ambiguous(id, names);
+      return { kind: "ambiguous", nodes: names };
+    }
+    const [node] = nodes;
+    return node === undefined ? { kind: "none" } : { kind: "node", name: node.name, bootId: node.bootId };
+  }
+
+  /** See {@link NodeKeeper.drain}. */
+  async drain(hold: Hold, waitMs: number, signal: AbortSignal): Promise<DrainOutcome> {
+    if (this.#options.drain === false) return { kind: "drained" };
+    const node = await this.#nodeOf(hold);
+    if (node === undefined) return { kind: "drained" };
+    const drain = this.#begin({
+      node,
+      owner: { group: hold.group, id: hold.id, since: hold.since },
+      again: hold.node?.phase === "drained",
+    });
+    const given = new AbortController();
+    const stop = () => given.abort();
+    signal.addEventListener("abort", stop, { once: true });
+    if (signal.aborted) stop();
+    try {
+      const wait = this.#clock.sleep(waitMs, given.signal).catch(() => {});
+      const outcome = await Promise.race([drain.outcome, wait]);
+      return outcome ?? { kind: "draining", node, pods: drain.left };
+    } finally {
+      given.abort();
+      signal.removeEventListener("abort", stop);
+    }
+  }
+
+  /** See {@link NodeKeeper.awaitReturn}. */
+  async awaitReturn(hold: Hold, waitMs: number, signal: AbortSignal): Promise<ReturnOutcome> {
+    if (this.#options.waitReady === false) return { kind: "ready" };
+    const deadline = this.#clock.monotonic() + waitMs;
+    const names = hold.node === undefined
+      ? (await this.#nodes.byId(hold.id)).map((node) => node.name)
+      : [hold.node.name];
+    for (const name of names) {
+      const outcome = await this.#awaitNode(name, hold, deadline, signal);
+      if (outcome.kind === "not_ready") return outcome;
+    }
+    return { kind: "ready" };
+  }
+
+  /** See {@link NodeKeeper.uncordon}. It ends our own drain for the client first. */
+  async uncordon(group: Group, id: ClientId): Promise<void> {
+    await Promise.allSettled(
+      this.#drainsOf(group, id).map((drain) => {
+        drain.stop("hold_gone");
+        return drain.outcome;
+      }),
+    );
+    const synced = this.#nodes.isSynced;
+    for (const node of synced ? [...this.#nodes.nodes] : await this.#calls.listNodes()) {
+      if (node.cordon === undefined) continue;
+      const ours = cordonOwners(node.cordon).some((one) => one.group === group && isSameId(one.id, id));
+      if (ours && await this.#cordon.lift(node.name, { group, id }, !synced)) {
+        this.#reports.uncordoned(node.name, group, id, false);
+      }
+    }
+  }
+
+  /**
+   * Tells the keeper that a client holds its slot no more, or another one, as a
+   * watch of the locks shows: its drain ends and our cordon is lifted, once a
+   * fresh read has confirmed it.
+   */
+  holdEnded(group: Group, id: ClientId): void {
+    for (const node of this.#nodes.nodes) {
+      if (!cordonOwners(node.cordon).some((one) => one.group === group && isSameId(one.id, id))) continue;
+      this.#checked.delete(node.name);
+      this.#suspect(node);
+    }
+    this.#checkDrains(this.#drainsOf(group, id)).catch(() => {});
+  }
+
+  /** Stops the drains where they are, and answers their requests. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#closing.abort();
+    for (const drain of this.#drains.values()) drain.stop("closing");
+    await Promise.allSettled([...this.#drains.values()].map((drain) => drain.outcome));
+    await this.#running;
+  }
+
+  /** The node to drain: the one that the client runs on now. Undefined where there is none. */
+  async #nodeOf(hold: Hold): Promise<string | undefined> {
+    const nodes = await this.#nodes.byId(hold.id);
+    const names = nodes.map((node) => node.name);
+    const noted = hold.node?.name;
+    if (noted !== undefined && names.includes(noted)) return noted;
+    if (names.length > 1) {
+      throw new StoreUnavailableError(`the nodes ${names.sort().join(" and ")} have one id`, {
+        publicMessage: `the nodes ${names.join(" and ")} have one id`,
+      });
+    }
+    return names[0];
+  }
+
+  #begin(task: DrainTask): Drain {
+    const key = JSON.stringify(task.owner);
+    const running = this.#drains.get(key);
+    if (running !== undefined) return running;
+    // What runs for an earlier hold of the client has nothing left to do.
+    for (const other of this.#drainsOf(task.owner.group, task.owner.id)) other.stop("hold_gone");
+    const context: DrainContext = {
+      calls: this.#calls,
+      cordon: this.#cordon,
+      clock: this.#clock,
+      listener: this.#reports,
+      isHeld: (owner) => this.#isHeld(owner, true),
+      random: this.#options.random ?? Math.random,
+    };
+    this.#reports.drainBegan(task);
+    const drain = new Drain(task, this.#options.drainOptions ?? {}, context);
+    this.#drains.set(key, drain);
+    if (this.#closing.signal.aborted) drain.stop("closing");
+    drain.outcome.then(
+      (outcome) => this.#reports.drainEnded(task, outcome),
+      (error) => this.#reports.drainEnded(task, undefined, error),
+    ).finally(() => {
+      this.#drains.delete(key);
+      const node = this.#nodes.peek(task.node);
+      if (node !== undefined) this.#suspect(node);
+    });
+    return drain;
+  }
+
+  #drainsOf(group: string, id: string): Drain[] {
+    return [...this.#drains.values()].filter(({ task: { owner } }) => owner.group === group && isSameId(owner.id, id));
+  }
+
+  async #awaitNode(name: string, hold: Hold, deadline: number, signal: AbortSignal): Promise<ReturnOutcome> {
+    const bootId = hold.node?.bootId;
+    const leftMs = () => Math.max(deadline - this.#clock.monotonic(), 0);
+    let node = await this.#nodes.byName(name, signal);
+    while (true) {
+      if (judgeReturn(node, bootId).kind === "not_ready") {
+        await this.#nodes.until(name, (one) => judgeReturn(one, bootId).kind !== "not_ready", leftMs(), signal);
+      }
+      // The view may be behind; what frees the slot is read afresh.
+      node = await this.#calls.getNode(name);
+      if (node !== undefined) this.#nodes.learn(node);
+      const sight = judgeReturn(node, bootId);
+      if (sight.kind === "ready") return sight;
+      if (sight.kind === "same_boot") {
+        // Only a client that was told yes may have rebooted.
+        if (hold.node?.phase !== "drained" || await this.#kubeletIsAlive(name, leftMs(), signal)) {
+          node = await this.#calls.getNode(name);
+          const now = judgeReturn(node, bootId);
+          if (now.kind !== "not_ready") return { kind: "ready" };
+        } else {
+          return { kind: "not_ready", node: name, reason: "its kubelet has not reported since the reboot" };
+        }
+      }
+      // Where the view shows it ready and a read does not, the view is behind: give it a moment.
+      await this.#clock.sleep(Math.min(VIEW_LAG_MS, leftMs()), signal).catch(() => {});
+      if (signal.aborted || leftMs() === 0) {
+        const reason = sight.kind === "not_ready" ? sight.reason : "it became unready again";
+        return { kind: "not_ready", node: name, reason };
+      }
+    }
+  }
+
+  async #kubeletIsAlive(name: string, ms: number, signal: AbortSignal): Promise<boolean> {
+    try {
+      return await kubeletIsAlive(() => this.#calls.kubeletRenewal(name), this.#clock, ms, signal);
+    } catch (error) {
+      if (!(error instanceof ForbiddenError)) throw error;
+      this.#reports.forbidden(error);
+      return true;
+    }
+  }
+
+  /**
+   * Whether an owner's lock is still held, by a fresh read.
+   *
+   * @param exactly Whether a later hold of the same client counts as another.
+   */
+  async #isHeld(owner: CordonOwner, exactly: boolean): Promise<boolean> {
+    const [id, group] = [parseClientId(owner.id), parseGroup(owner.group)];
+    if (id === undefined || group === undefined) return false;
+    const holder = await this.#options.readHolder(id, group);
+    return holder !== undefined && (!exactly || Math.abs(holder.since - owner.since) < SAME_HOLD_MS);
+  }
+
+  async #checkDrains(drains: readonly Drain[]): Promise<void> {
+    for (const drain of drains) {
+      if (!(await this.#isHeld(drain.task.owner, true))) drain.stop("hold_gone");
+    }
+  }
+
+  #suspect(node: NodeView): void {
+    if (node.cordon === undefined || this.#checked.get(node.name) === stateOf(node)) return;
+    this.#suspects.add(node.name);
+    this.#alarm.abort();
+  }
+
+  /** Looks at each suspect: a cordon whose lock nobody holds is lifted. */
+  async #repair(): Promise<void> {
+    const { signal } = this.#closing;
+    signal.addEventListener("abort", () => this.#alarm.abort(), { once: true });
+    while (!signal.aborted) {
+      this.#alarm = new AbortController();
+      const failed: string[] = [];
+      for (const name of [...this.#suspects]) {
+        this.#suspects.delete(name);
+        if (signal.aborted) return;
+        try {
+          await this.#repairNode(name);
+        } catch (error) {
+          if (signal.aborted) return;
+          this.#reports.repairFailed(name, error);
+          failed.push(name);
+        }
+      }
+      if (failed.length === 0 && this.#suspects.size > 0) continue;
+      for (const name of failed) this.#suspects.add(name);
+      await this.#clock.sleep(failed.length > 0 ? REPAIR_RETRY_MS : 3_600_000, this.#alarm.signal).catch(() => {});
+    }
+  }
+
+  async #repairNode(name: string): Promise<void> {
+    const node = this.#nodes.peek(name);
+    // Our own drain cordons again what it needs; a schedulable node is its business.
+    if (node?.cordon === undefined || [...this.#drains.values()].some(({ task }) => task.node === name)) return;
+    const owners = cordonOwners(node.cordon);
+    const gone = new Set<string>();
+    for (const owner of owners) if (!(await this.#isHeld(owner, false))) gone.add(owner.group);
+    if (await this.#cordon.repair(node, (owner) => !gone.has(owner.group), this.#closing.signal)) {
+      const lifted = owners.filter((owner) => gone.has(owner.group));
+      for (const owner of lifted) this.#reports.uncordoned(name, owner.group, owner.id, true);
+      if (lifted.length === 0) this.#reports.annotationRemoved(name);
+    } else {
+      this.#checked.set(name, stateOf(node));
+    }
+  }
+
+  /** From time to time looks at everything, where a watch may have told nothing. */
+  async #sweep(): Promise<void> {
+    const { signal } = this.#closing;
+    while (!signal.aborted) {
+      await this.#clock.sleep(this.#options.sweepMs ?? 60_000, signal).catch(() => {});
+      if (signal.aborted) return;
+      this.#checked.clear();
+      for (const node of this.#nodes.nodes) this.#suspect(node);
+      await this.#checkDrains([...this.#drains.values()]).catch(() => {});
+    }
+  }
+}
+
+function isSameId(one: string, other: string): boolean {
+  return comparableId(one) === comparableId(other);
+}
+
+function stateOf(node: NodeView): string {
+  return `${node.uid} ${node.unschedulable} ${node.cordon}`;
+}

@@ -1,0 +1,66 @@
+/**
+ * What the keeper needs to know of a Node, taken out of the object, which is a
+ * hundred times as big. Pure.
+ *
+ * @module
+ */
+
+import type { V1Node } from "@kubernetes/client-node/dist/gen/models/V1Node.js";
+import { CORDON_ANNOTATION, type CordonState } from "./cordon.ts";
+import { comparableId, zincatiId } from "./zincati_id.ts";
+
+/**
+ * The annotation by which an operator names the id of a host whose agent does
+ * not derive it from the machine-id (Zincati's `node_uuid`).
+ */
+export const ID_ANNOTATION = "fleetlock.internal/id";
+
+/** A Node, as the keeper sees it. */
+export interface NodeView extends CordonState {
+  readonly name: string;
+  readonly uid: string;
+  readonly resourceVersion: string;
+  /** The ids of clients that may run on it, in the form of {@link comparableId}. */
+  readonly ids: readonly string[];
+  /** Whether its `status.nodeInfo.machineID` is no machine-id, and not just missing. */
+  readonly malformed: boolean;
+  /** `status.nodeInfo.bootID`; undefined where the kubelet has not said it. */
+  readonly bootId?: string;
+  /** The status of its condition Ready: "True", "False", "Unknown"; undefined where it has none. */
+  readonly ready?: string;
+  /** Why it is not ready, in the words of the condition. */
+  readonly readyMessage?: string;
+}
+
+/** Takes from a Node what the keeper needs. */
+export function viewNode(node: V1Node): NodeView {
+  const metadata = node.metadata ?? {};
+  const { machineID, bootID } = node.status?.nodeInfo ?? {};
+  const derived = zincatiId(machineID ?? "");
+  const named = metadata.annotations?.[ID_ANNOTATION]?.trim();
+  const ids = new Set<string>();
+  if (derived !== undefined) ids.add(derived);
+  if (named) ids.add(comparableId(named));
+  const condition = node.status?.conditions?.find((one) => one.type === "Ready");
+  return {
+    name: metadata.name ?? "",
+    uid: metadata.uid ?? "",
+    resourceVersion: metadata.resourceVersion ?? "",
+    ids: [...ids],
+    malformed: Boolean(machineID) && derived === undefined,
+    bootId: bootID || undefined,
+    unschedulable: node.spec?.unschedulable === true,
+    cordon: metadata.annotations?.[CORDON_ANNOTATION],
+    ready: condition?.status,
+    readyMessage: condition?.message || condition?.reason || undefined,
+  };
+}
+
+/**
+ * Tells the later of two states of one Node, which the API server's versions order.
+ *
+ * @see https://kubernetes.io/docs/reference/using-api/api-concepts/#resource-versions
+ */
+export function isNewer(one: NodeView, other: NodeView): boolean {
+  return BigInt(one.resourceVersion || 0) > BigInt(other.resourceVersion || 0);
+}

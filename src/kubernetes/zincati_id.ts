@@ -1,0 +1,49 @@
+/**
+ * The id by which Zincati names a host, computed from what the host's Node says
+ * of it. Pure; it knows nothing of Nodes.
+ *
+ * @module
+ */
+
+import { createHmac } from "node:crypto";
+
+/** Zincati's application id for systemd's app-specific machine ids. */
+const APPLICATION_ID = Buffer.from("de35106b6ec24688b63afddaa156679b", "hex");
+
+const ID128 = /^(?:[0-9a-f]{32}|[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12})$/i;
+
+/**
+ * Computes the id that Zincati sends for a host, which is systemd's
+ * app-specific machine id: HMAC-SHA256 with the machine-id as the key and
+ * Zincati's application id as the message, cut to 16 bytes and marked as a
+ * version 4 UUID.
+ *
+ * @param machineId A machine-id, as `status.nodeInfo.machineID` of a Node has
+ * it: 32 hexadecimal digits of either case, or those with a UUID's dashes.
+ * @returns 32 lower-case hexadecimal digits, or undefined where `machineId` is no machine-id.
+ *
+ * @see https://www.freedesktop.org/software/systemd/man/latest/sd_id128_get_machine.html
+ * @see https://coreos.github.io/zincati/usage/agent-identity/
+ */
+export function zincatiId(machineId: string): string | undefined {
+  if (!ID128.test(machineId)) return undefined;
+  const key = Buffer.from(plain(machineId), "hex");
+  const id = createHmac("sha256", key).update(APPLICATION_ID).digest().subarray(0, 16);
+  id[6] = (id[6]! & 0x0f) | 0x40;
+  id[8] = (id[8]! & 0x3f) | 0x80;
+  return id.toString("hex");
+}
+
+/**
+ * Brings an id into the one form in which ids are compared, so that a UUID may
+ * be written with dashes and in either case.
+ *
+ * @param id Any client's id. One that is no UUID is its own form.
+ */
+export function comparableId(id: string): string {
+  return ID128.test(id) ? plain(id) : id;
+}
+
+function plain(id: string): string {
+  return id.replaceAll("-", "").toLowerCase();
+}

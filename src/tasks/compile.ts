@@ -1,0 +1,70 @@
+/**
+ * Compiles `dist/fleetlock.js` to executables for Linux:
+ * `bin/fleetlock-amd64` and `bin/fleetlock-arm64`, or only those that the
+ * arguments name, and `bin/fleetlock`, a link to the one for this machine. With
+ * `--flags` it only prints the flags that matter at run time, one a line.
+ *
+ * The permissions are those of the default set in deno.json; running other
+ * programs is not among them.
+ *
+ * @module
+ */
+
+import { fileURLToPath } from "node:url";
+import manifest from "../../deno.json" with { type: "json" };
+
+const root = fileURLToPath(new URL("../../", import.meta.url));
+
+/** Deno's name of each platform, by that of container images. */
+const TARGETS: Readonly<Record<string, string>> = {
+  amd64: "x86_64-unknown-linux-gnu",
+  arm64: "aarch64-unknown-linux-gnu",
+};
+
+/** The flags of `deno compile` that an executable runs with. */
+export function compileFlags(): string[] {
+  const { net, read, write, env } = manifest.permissions.default;
+  return [
+    "--no-prompt",
+    ...manifest.unstable.map((feature) => `--unstable-${feature}`),
+    ...Object.entries({ net, read, write }).flatMap(([name, allowed]) => allowed ? [`--allow-${name}`] : []),
+    `--allow-env=${env.allow.join(",")}`,
+    "--ignore-env",
+  ];
+}
+
+async function compile(platform: string): Promise<void> {
+  const target = TARGETS[platform];
+  if (target === undefined) {
+    throw new Error(`Cannot compile for '${platform}': the platforms are ${Object.keys(TARGETS).join(" and ")}`);
+  }
+  const output = `bin/fleetlock-${platform}`;
+  const { success } = await new Deno.Command(Deno.execPath(), {
+    args: [
+      "compile",
+      "--quiet",
+      "--no-check",
+      ...compileFlags(),
+      "--target",
+      target,
+      "--output",
+      output,
+      "dist/fleetlock.js",
+    ],
+    cwd: root,
+  }).spawn().status;
+  if (!success) throw new Error(`Cannot compile for ${platform}: see above`);
+  console.log(output);
+  if (target === Deno.build.target) {
+    await Deno.remove(`${root}bin/fleetlock`).catch(() => {});
+    await Deno.symlink(`fleetlock-${platform}`, `${root}bin/fleetlock`);
+  }
+}
+
+if (import.meta.main) {
+  if (Deno.args.includes("--flags")) {
+    console.log(compileFlags().join("\n"));
+  } else {
+    for (const platform of Deno.args.length > 0 ? Deno.args : Object.keys(TARGETS)) await compile(platform);
+  }
+}

@@ -1,0 +1,113 @@
+/** The manifests of examples/k8s on a real API server, and the program under their Role. @module */
+
+import assert from "node:assert/strict";
+import { load } from "js-yaml";
+import { fileURLToPath } from "node:url";
+import { requiredPermissions, watchPermissions } from "../../src/kubernetes/leases.ts";
+import type { Permission } from "../../src/kubernetes/errors.ts";
+import { eventPermissions } from "../../src/kubernetes/events.ts";
+import { keeperPermissions } from "../../src/kubernetes/node_calls.ts";
+import { createNode } from "../support/cluster_objects.ts";
+import { until } from "../support/condition.ts";
+import { clusterTest, useControlPlane } from "../support/control_plane.ts";
+import { startProgram } from "../support/program.ts";
+import { preReboot, steadyState } from "../support/zincati.ts";
+
+const root = fileURLToPath(new URL("../../", import.meta.url));
+const MANIFESTS = `${root}examples/k8s`;
+const ALICE = "c988d2509fdf5cdcbed39037c56406fb";
+
+// The Service's fixed address is one of Typhoon's default range.
+const plane = useControlPlane({ apiServerFlags: ["--service-cluster-ip-range=10.3.0.0/24"] });
+
+async function kubectl(...args: string[]): Promise<string> {
+  const { success, stdout, stderr } = await new Deno.Command("kubectl", {
+    args: ["--kubeconfig", plane().kubeconfig, ...args],
+  }).output();
+  if (!success) throw new Error(new TextDecoder().decode(stderr));
+  return new TextDecoder().decode(stdout);
+}
+
+clusterTest("the API server takes the manifests, without a warning, and then they are there", async () => {
+  const dryRun = await kubectl("apply", "-k", MANIFESTS, "--dry-run=server", "--warnings-as-errors", "-o", "name");
+  const objects = dryRun.trim().split("\n").sort();
+  assert.deepEqual(objects, [
+    "clusterrole.rbac.authorization.k8s.io/fleetlock",
+    "clusterrolebinding.rbac.authorization.k8s.io/fleetlock",
+    "deployment.apps/fleetlock",
+    "poddisruptionbudget.policy/fleetlock",
+    "role.rbac.authorization.k8s.io/fleetlock",
+    "rolebinding.rbac.authorization.k8s.io/fleetlock",
+    "service/fleetlock",
+    "serviceaccount/fleetlock",
+  ]);
+  await kubectl("apply", "-k", MANIFESTS);
+  for (const object of objects) await kubectl("get", object, "--namespace", "default");
+});
+
+clusterTest("pods of the Deployment are allowed in a namespace of the restricted Pod Security Standard", async () => {
+  const namespace = await plane().createNamespace();
+  await kubectl("label", "namespace", namespace, "pod-security.kubernetes.io/enforce=restricted");
+  const { spec } = load(await Deno.readTextFile(`${MANIFESTS}/deployment.yaml`)) as {
+    spec: { template: { spec: Record<string, unknown> } };
+  };
+  await plane().request("POST", `/api/v1/namespaces/${namespace}/pods`, {
+    metadata: { name: "fleetlock" },
+    spec: spec.template.spec,
+  });
+  await assert.rejects(
+    plane().request("POST", `/api/v1/namespaces/${namespace}/pods`, {
+      metadata: { name: "root" },
+      spec: { ...spec.template.spec, securityContext: { runAsUser: 0 } },
+    }),
+    /violates PodSecurity/,
+  );
+});
+
+clusterTest("the program obtains and releases with the Role of the manifests and no more", async () => {
+  await kubectl("apply", "-k", MANIFESTS);
+  const token = await plane().createToken("default", "fleetlock");
+  const kubeconfig = await plane().writeKubeconfig({ token });
+  const node = await createNode(plane());
+  await using program = await startProgram([], { KUBECONFIG: kubeconfig });
+  await until(async () => (await fetch(`${program.url}/-/ready`).then((reply) => reply.text())).trim() === "ok");
+  for (const id of [ALICE, node.id]) {
+    assert.equal((await preReboot(program.url, id)).status, 200);
+    assert.equal((await steadyState(program.url, id)).status, 200);
+  }
+  // The Events arrive behind the answers.
+  await until(async () => {
+    const { items } = await plane().request("GET", "/apis/events.k8s.io/v1/namespaces/default/events");
+    // deno-lint-ignore no-explicit-any
+    const reasons = new Set(items.map((event: any) => event.reason));
+    return ["Cordoned", "Drained", "Uncordoned", "LockGranted", "LockReleased"].every((each) => reasons.has(each));
+  });
+  assert.equal((await program.stop()).code, 0);
+  assert.match(program.log(), /"node is cordoned".*"node is drained"/s);
+  assert.doesNotMatch(program.log(), /permission|forbidden/i);
+});
+
+Deno.test("the roles have exactly the verbs that the program asks for", async () => {
+  const granted = async (file: string) => {
+    const { rules } = load(await Deno.readTextFile(`${MANIFESTS}/${file}`)) as {
+      rules: { apiGroups: string[]; resources: string[]; verbs: string[] }[];
+    };
+    return rules.flatMap(({ apiGroups, resources, verbs }) =>
+      apiGroups.flatMap((group) => resources.flatMap((resource) => verbs.map((verb) => `${verb} ${group}/${resource}`)))
+    ).sort();
+  };
+  const wanted = (permissions: readonly Permission[]) =>
+    [
+      ...new Set(permissions.map(({ verb, group, resource, subresource }) =>
+        `${verb} ${group}/${resource}${subresource ? `/${subresource}` : ""}`
+      )),
+    ].sort();
+  assert.deepEqual(
+    await granted("role.yaml"),
+    wanted([...requiredPermissions("default"), ...watchPermissions("default")]),
+  );
+  assert.deepEqual(
+    await granted("cluster-role.yaml"),
+    wanted([...keeperPermissions({ drain: true, deletePods: false }), ...eventPermissions("default")]),
+  );
+});

@@ -1,0 +1,30 @@
+import assert from "node:assert/strict";
+import { fileURLToPath } from "node:url";
+import manifest from "../../deno.json" with { type: "json" };
+
+const root = fileURLToPath(new URL("../../", import.meta.url));
+
+/** Runs deno to its end. */
+async function deno(args: string[], env: Record<string, string> = {}): Promise<string> {
+  const { success, stdout, stderr } = await new Deno.Command(Deno.execPath(), { args, env, cwd: root }).output();
+  assert.ok(success, new TextDecoder().decode(stderr));
+  return new TextDecoder().decode(stdout);
+}
+
+Deno.test("the bundle runs alone, says its commit, loads nothing at the start and leaves out what is never called", async () => {
+  const folder = await Deno.makeTempDir({ prefix: "fleetlock-test-" });
+  try {
+    const bundle = `${folder}/program.js`;
+    await deno(["run", "--quiet", "-P=development", "src/tasks/bundle.ts", bundle], { REVISION: "0123abc" });
+    assert.equal(await deno(["run", "--no-config", "-A", bundle, "--version"]), `${manifest.version}+0123abc\n`);
+
+    const script = await Deno.readTextFile(bundle);
+    assert.doesNotMatch(script, /\bimport[\w{}*,$ ]*from ?"/);
+    assert.ok(!script.includes("sourceMappingURL"));
+    const { sources }: { sources: string[] } = JSON.parse(await Deno.readTextFile(`${bundle}.map`));
+    assert.ok(sources.some((source) => source.endsWith("src/lock/semaphore.ts")));
+    assert.deepEqual(sources.filter((source) => source.includes("/node_modules/undici/")), []);
+  } finally {
+    await Deno.remove(folder, { recursive: true });
+  }
+});

@@ -24,8 +24,11 @@ const USAGE = 2;
 
 /** Where a command writes and what it may be told; the process's own by default. */
 export interface Io {
+  /** Writes to standard output. */
   readonly stdout: (text: string) => void;
+  /** Writes to standard error. */
   readonly stderr: (text: string) => void;
+  /** Reads the environment. */
   readonly environment: () => Environment;
 }
 

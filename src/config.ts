@@ -31,11 +31,15 @@ export interface KubernetesAccess {
 export interface Config {
   /** Where to listen. Port 0 takes a free one. */
   readonly address: { readonly hostname: string; readonly port: number };
+  /** The least severe level that is logged. */
   readonly logLevel: LogLevel;
+  /** What a line of the log looks like. */
   readonly logFormat: LogFormat;
   /** Whether Deno exports telemetry over OpenTelemetry, so that the log should take part. */
   readonly openTelemetry: boolean;
+  /** Where the locks are. */
   readonly store: StoreChoice;
+  /** The access to the Kubernetes API. */
   readonly kubernetes: KubernetesAccess;
   /** How many groups there may be, 1 or more. */
   readonly maxGroups: number;
@@ -67,6 +71,7 @@ export interface DrainConfig {
 
 /** A flag, or the environment, is not as it must be. Its message is one sentence for the operator. */
 export class ConfigError extends Error {
+  /** Names the class in logs. */
   override readonly name = "ConfigError";
 }
 
@@ -76,7 +81,9 @@ export interface Setting {
   readonly flag: string;
   /** What stands for the value in the help, such as `host:port`. */
   readonly value: string;
+  /** What it is for. */
   readonly description: string;
+  /** Its value where nothing is said. */
   readonly default: string;
 }
 

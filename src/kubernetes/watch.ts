@@ -43,7 +43,7 @@ export interface WatchOptions {
   readonly windowMs?: number;
   /** The first pause after a failure, in milliseconds; doubles up to {@link maxPauseMs}, less up to half by chance. @default {500} */
   readonly pauseMs?: number;
-  /** @default {30_000} */
+  /** The longest pause, in milliseconds. @default {30_000} */
   readonly maxPauseMs?: number;
   /** The pause after being told that we may not, in milliseconds. @default {60_000} */
   readonly forbiddenPauseMs?: number;

@@ -261,44 +261,40 @@ export class LockService {
   /** Takes or renews a slot. */
   async #acquire(id: ClientId, group: Group): Promise<PreRebootOutcome> {
     const arrival = ++this.#ticket;
-    let permit: { readonly node?: HeldNode } | undefined;
     let granted = false;
-    const decide = (state: GroupState): Decision<PreRebootOutcome | "ask"> => {
-      const wish = acquire(state, id, this.slots, this.#clock.now(), permit?.node);
-      switch (wish.kind) {
-        case "full": {
-          const refusal: Refusal = { kind: "lock_held", holders: state.holders, slots: this.slots };
-          return { answer: refused(refusal), needs: Proof.InStep };
+    const decide =
+      (permit?: { readonly node?: HeldNode }) => (state: GroupState): Decision<PreRebootOutcome | "ask"> => {
+        const wish = acquire(state, id, this.slots, this.#clock.now(), permit?.node);
+        switch (wish.kind) {
+          case "full": {
+            const refusal: Refusal = { kind: "lock_held", holders: state.holders, slots: this.slots };
+            return { answer: refused(refusal), needs: Proof.InStep };
+          }
+          case "grant":
+            if (permit === undefined) return { answer: "ask", needs: Proof.Anything };
+            return {
+              write: wish.next,
+              then: (written) => {
+                const holder = holderOf(written, id)!;
+                granted = true;
+                this.#observer.granted?.(group, holder);
+                return { kind: "granted", holder };
+              },
+            };
+          case "renew":
+            // A grant of this very request that had to be proven again is still a grant.
+            return {
+              write: wish.next,
+              then: (written) => ({ kind: granted ? "granted" : "renewed", holder: holderOf(written, id)! }),
+            };
         }
-        case "grant":
-          if (permit === undefined) return { answer: "ask", needs: Proof.Anything };
-          return {
-            write: wish.next,
-            then: (written) => {
-              const holder = holderOf(written, id)!;
-              granted = true;
-              this.#observer.granted?.(group, holder);
-              return { kind: "granted", holder };
-            },
-          };
-        case "renew":
-          // A grant of this very request that had to be proven again is still a grant.
-          return {
-            write: wish.next,
-            then: (written) => ({ kind: granted ? "granted" : "renewed", holder: holderOf(written, id)! }),
-          };
-      }
-    };
-    const outcome = await this.#settle(group, arrival, decide);
+      };
+    const outcome = await this.#settle(group, arrival, decide());
     if (outcome !== "ask") return outcome;
     const permission = await this.#mayGrant(id, group);
     if ("kind" in permission) return refused(permission);
-    permit = permission;
-    return await this.#settle<PreRebootOutcome>(
-      group,
-      arrival,
-      decide as (state: GroupState) => Decision<PreRebootOutcome>,
-    );
+    const decided = await this.#settle(group, arrival, decide(permission));
+    return decided === "ask" ? refused({ kind: "contended" }) : decided;
   }
 
   /** Asks whatever may have a reason not to grant a free slot now. */

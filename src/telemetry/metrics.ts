@@ -44,12 +44,25 @@ export interface LockSource {
   readonly slots: number;
 }
 
+/** How a drain ended. */
+export type DrainResult = "drained" | "proceeded" | "failed" | "abandoned" | "interrupted" | "error";
+
+/** How an eviction was answered. */
+export type EvictionResult =
+  | "accepted"
+  | "gone"
+  | "replaced"
+  | "blocked"
+  | "several_budgets"
+  | "namespace_ending"
+  | "failed";
+
 /** Told how drains go. */
 export interface DrainMetrics {
   /** A drain ended, after so many seconds. */
-  drainEnded(group: string, result: typeof DRAIN_RESULTS[number], seconds: number): void;
+  drainEnded(group: string, result: DrainResult, seconds: number): void;
   /** An eviction was answered. */
-  eviction(result: typeof EVICTION_RESULTS[number]): void;
+  eviction(result: EvictionResult): void;
   /** How many pods the group's drains here wait for, and how many of those a budget holds back. */
   podsLeft(group: string, left: number, blocked: number): void;
   /** Whether the watch of the nodes is in step. */
@@ -76,8 +89,8 @@ const STORE_BUCKETS = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.2
 const DRAIN_BUCKETS = [1, 5, 15, 30, 60, 120, 300, 600, 900, 1_800, 3_600];
 
 const DRAIN_PHASES = ["draining", "drained", "failed"] as const;
-const DRAIN_RESULTS = ["drained", "proceeded", "failed", "abandoned", "interrupted", "error"] as const;
-const EVICTION_RESULTS = [
+const DRAIN_RESULTS: readonly DrainResult[] = ["drained", "proceeded", "failed", "abandoned", "interrupted", "error"];
+const EVICTION_RESULTS: readonly EvictionResult[] = [
   "accepted",
   "gone",
   "replaced",
@@ -85,7 +98,7 @@ const EVICTION_RESULTS = [
   "several_budgets",
   "namespace_ending",
   "failed",
-] as const;
+];
 
 /** All metrics of one server. */
 export class Metrics {

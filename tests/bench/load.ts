@@ -42,6 +42,11 @@ export class Client implements Disposable {
     return new Client(await Deno.connect({ hostname, port: Number(port) }));
   }
 
+  /** Sends bytes and waits for nothing. */
+  async send(bytes: Uint8Array): Promise<void> {
+    await this.#connection.write(bytes);
+  }
+
   /** Sends one request and waits for its whole answer. */
   async request(bytes: Uint8Array): Promise<number> {
     await this.#connection.write(bytes);

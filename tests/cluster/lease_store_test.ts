@@ -119,7 +119,10 @@ clusterTest("get, create and update are all that reading and writing need", asyn
   await assert.rejects(store.list(), denied);
   const lost = Promise.withResolvers<unknown>();
   const stop = new AbortController();
-  const watching = store.watch(new GroupView({ lost: lost.resolve }), stop.signal);
+  const watching = store.watch(
+    new GroupView({ watching: (reason) => reason !== undefined && lost.resolve(reason) }),
+    stop.signal,
+  );
   assert.ok(denied(await lost.promise), "the watch says that it may not list");
   stop.abort();
   await watching;
@@ -161,7 +164,7 @@ clusterTest("a watch goes on from where its window ended, without listing again"
     },
   };
   const store = new LeaseLockStore(new Leases(counting, { windowMs: 900, random: () => 0 }));
-  const view = new GroupView({ synced: () => listings++, lost: (error) => assert.fail(String(error)) });
+  const view = new GroupView({ watching: (lost) => lost === undefined ? listings++ : assert.fail(String(lost)) });
   await watching(store, view, async () => {
     await until(() => view.isSynced);
     for (let base: Versioned = ABSENT; windows < 3;) {
@@ -179,7 +182,7 @@ clusterTest(
     const { store } = opened;
     const base = await write(store, ABSENT, state("a"));
     const lost: unknown[] = [];
-    const view = new GroupView({ lost: (error) => lost.push(error) });
+    const view = new GroupView({ watching: (reason) => reason !== undefined && lost.push(reason) });
     await watching(store, view, async () => {
       await until(() => view.isSynced);
       await plane().stopApiServer();
@@ -231,7 +234,7 @@ clusterTest("a watch whose connection has gone silent takes a new one and report
   await using other = await connect({ namespace });
   const otherStore = new LeaseLockStore(new Leases(other));
   const lost: string[] = [];
-  const view = new GroupView({ lost: (error) => lost.push(String(error)) });
+  const view = new GroupView({ watching: (reason) => reason !== undefined && lost.push(String(reason)) });
   await watching(store, view, async () => {
     // A change after the list shows that the watch is under way.
     await until(() => view.isSynced);

@@ -9,6 +9,14 @@ import { Command, CommanderError } from "commander";
 import manifest from "../deno.json" with { type: "json" };
 import { ConfigError, type Environment, parseConfig, readEnvironment, type SettingName, SETTINGS } from "./config.ts";
 import { startService } from "./service.ts";
+import {
+  parseSimulationOptions,
+  SIMULATION_FLAGS,
+  type SimulationFlag,
+  type SimulationFlagName,
+  SimulationOptionsError,
+} from "./simulator/options.ts";
+import { runSimulation } from "./simulator/simulator.ts";
 import { configureLogging } from "./telemetry/log.ts";
 import { getLogger } from "@logtape/logtape";
 
@@ -28,6 +36,8 @@ export interface Io {
   readonly stdout: (text: string) => void;
   /** Writes to standard error. */
   readonly stderr: (text: string) => void;
+  /** Whether standard error is a terminal. */
+  readonly isTerminal: () => boolean;
   /** Reads the environment. */
   readonly environment: () => Environment;
 }
@@ -35,6 +45,7 @@ export interface Io {
 const processIo: Io = {
   stdout: (text) => writeAll(Deno.stdout, text),
   stderr: (text) => writeAll(Deno.stderr, text),
+  isTerminal: () => Deno.stderr.isTerminal(),
   environment: readEnvironment,
 };
 
@@ -65,6 +76,15 @@ export async function run(args: readonly string[], signal: AbortSignal, io: Io =
     // As in Go, a boolean flag alone says true.
     const value = setting.value === "bool" ? `[${setting.value}]` : `<${setting.value}>`;
     program.option(`--${setting.flag} ${value}`, `${setting.description} (default: "${setting.default}")`);
+  }
+  const simulator = program.command("simulate")
+    .description("let virtual hosts live on a server, and check that no two of a group reboot at a time")
+    .action(async (flags: Record<string, string | true>) => {
+      code = await simulate(flagsByName(flags), signal, io);
+    });
+  for (const each of SIMULATION_FLAGS as readonly SimulationFlag[]) {
+    const note = each.default === undefined ? "" : ` (default: "${each.default}")`;
+    simulator.option(`--${each.flag}${each.value ? ` <${each.value}>` : ""}`, each.description + note);
   }
   try {
     await program.parseAsync(args.map(doubleDash), { from: "user" });
@@ -99,18 +119,37 @@ async function serve(flags: Partial<Record<SettingName, string>>, signal: AbortS
   }
 }
 
+/** Simulates until every host has had its turns, or the signal aborts. */
+async function simulate(
+  flags: Partial<Record<SimulationFlagName, string>>,
+  signal: AbortSignal,
+  io: Io,
+): Promise<number> {
+  try {
+    const switches = { "i-know-this-is-not-loopback": flags["i-know-this-is-not-loopback"] !== undefined };
+    const options = parseSimulationOptions({ ...flags, ...switches });
+    const progress = { write: io.stderr, isTerminal: io.isTerminal() };
+    const summary = await runSimulation(options, { write: io.stdout, progress }, signal);
+    return summary.violationCount === 0 ? OK : FAILED;
+  } catch (error) {
+    if (!(error instanceof SimulationOptionsError)) throw error;
+    io.stderr(`fleetlock: ${error.message}\n`);
+    return USAGE;
+  }
+}
+
 /** Go's flag package takes one dash or two; so do we. */
 function doubleDash(arg: string): string {
   return /^-[a-z][a-z-]+(=|$)/.test(arg) ? `-${arg}` : arg;
 }
 
 /** From the parser's camelCase keys back to the flags' names. */
-function flagsByName(options: Record<string, string | true>): Partial<Record<SettingName, string>> {
-  return Object.fromEntries(
-    Object.entries(options).map((
-      [key, value],
-    ) => [key.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`), String(value)]),
-  );
+function flagsByName<Name extends string>(options: Record<string, string | true>): Partial<Record<Name, string>> {
+  const flags: Partial<Record<string, string>> = {};
+  for (const [key, value] of Object.entries(options)) {
+    flags[key.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)] = String(value);
+  }
+  return flags as Partial<Record<Name, string>>;
 }
 
 function aborted(signal: AbortSignal): Promise<void> {

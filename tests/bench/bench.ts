@@ -7,6 +7,7 @@
  */
 
 import { PROGRAM, type Program, startProgram } from "../support/program.ts";
+import { benchCluster } from "./cluster.ts";
 import { fleetLockRequest, load, type LoadResult, median, residentMegabytes } from "./load.ts";
 
 const quick = Deno.args.includes("--quick");
@@ -114,8 +115,12 @@ for (const store of ["memory", `sqlite:${folder}/locks.db`]) {
 }
 await Deno.remove(folder, { recursive: true });
 
+if (Deno.env.get("KUBEBUILDER_ASSETS")) {
+  await benchCluster(heading, row, cyclesPerSecond, { seconds, polls: quick ? 50_000 : 1_000_000 });
+} else console.log("\nThe cluster's part was skipped: KUBEBUILDER_ASSETS is not set");
+
 /** Lock and unlock cycles a second over as many groups as connections. */
-export async function cyclesPerSecond(program: Pick<Program, "url">, groups: number): Promise<number> {
+async function cyclesPerSecond(program: Pick<Program, "url">, groups: number): Promise<number> {
   const requests = Array.from({ length: groups }, (_, n) => [
     fleetLockRequest("/v1/pre-reboot", `client-${n}`, `group-${n}`),
     fleetLockRequest("/v1/steady-state", `client-${n}`, `group-${n}`),

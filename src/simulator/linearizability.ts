@@ -1,0 +1,184 @@
+/**
+ * The exact check of a short history: is there an order of the operations, each
+ * placed between its invocation and its completion, in which the counting
+ * semaphore would have answered as it did? It tries all orders that matter, so
+ * its cost may grow exponentially with the operations under way at a time; the
+ * checker's sweeps serve for long histories.
+ *
+ * @module
+ */
+
+import { effectOf } from "./effects.ts";
+import type { Operation } from "./history.ts";
+
+/** Options of {@link findLinearization}. */
+export interface LinearizationOptions {
+  /** How many holders the group may have. */
+  readonly slots: number;
+  /** How long after its invocation an operation of unknown outcome can take effect. @default {Infinity} */
+  readonly lateNs?: number;
+  /** How long before its invocation the state that a refusal rests on may lie. @default {0} */
+  readonly refusalWindowNs?: number;
+  /** How many states are looked at before the search gives up. @default {200_000} */
+  readonly maxStates?: number;
+}
+
+/** What {@link findLinearization} found. */
+export type Linearization =
+  | { readonly kind: "linearizable" }
+  /** No order fits. It does up to `operation`, before which the holders could have been any of `holders`. */
+  | {
+    readonly kind: "violation";
+    readonly operation: Operation;
+    readonly holders: readonly (readonly string[])[];
+    /** The operations under way at that moment. */
+    readonly pending: readonly Operation[];
+  }
+  /** The search was too long. */
+  | { readonly kind: "undecided" };
+
+/** An operation as a step of the model. */
+interface Step {
+  readonly id: number;
+  readonly operation: Operation;
+  readonly kind: "acquire" | "release" | "full";
+  /** Whether the order must have it. */
+  readonly required: boolean;
+  readonly from: number;
+  readonly to: number;
+}
+
+/** A state that the operations so far can have led to. */
+interface Configuration {
+  /** Sorted ids. */
+  readonly holders: readonly string[];
+  /** Ids of the steps under way that are in the order already, sorted. */
+  readonly done: readonly number[];
+}
+
+/**
+ * Searches an order of one group's operations.
+ *
+ * The steps are taken into the order as late as possible: only when one must
+ * complete is it looked which of those under way may have come before it. All
+ * states that this can lead to are kept side by side, equal ones once.
+ */
+export function findLinearization(history: readonly Operation[], options: LinearizationOptions): Linearization {
+  const { slots, lateNs = Infinity, refusalWindowNs = 0, maxStates = 200_000 } = options;
+  const steps = history.flatMap((operation, id) => toStep(operation, id, lateNs, refusalWindowNs));
+  const events = steps.flatMap((step) => [{ at: step.from, begin: true, step }, { at: step.to, begin: false, step }])
+    .sort((a, b) => a.at - b.at || Number(b.begin) - Number(a.begin));
+
+  const pending = new Map<number, Step>();
+  let states = 0;
+  let configurations: Configuration[] = [{ holders: [], done: [] }];
+
+  for (const { begin, step } of events) {
+    if (begin) {
+      pending.set(step.id, step);
+      // A refusal changes nothing, so it goes into the order as soon as the state allows it.
+      if (step.kind === "full") configurations = unique(configurations.map((each) => noteFull(each, pending, slots)));
+      continue;
+    }
+    const next = new Map<string, Configuration>();
+    const keep = ({ holders, done }: Configuration) => {
+      const without = { holders, done: done.filter((id) => id !== step.id) };
+      next.set(keyOf(without), without);
+    };
+    for (const configuration of configurations) {
+      const done = configuration.done.includes(step.id);
+      if (done || !step.required) keep(configuration);
+      if (done) continue;
+      if ((states += explore(configuration, step, pending, slots, keep, maxStates - states)) >= maxStates) {
+        return { kind: "undecided" };
+      }
+    }
+    pending.delete(step.id);
+    if (next.size === 0) {
+      return {
+        kind: "violation",
+        operation: step.operation,
+        holders: configurations.map((each) => each.holders),
+        pending: [...pending.values()].map((each) => each.operation),
+      };
+    }
+    configurations = [...next.values()];
+  }
+  return { kind: "linearizable" };
+}
+
+function toStep(operation: Operation, id: number, lateNs: number, refusalWindowNs: number): Step[] {
+  if (operation.outcome === "refused" && operation.kind === "lock_held") {
+    const from = operation.invoked - refusalWindowNs;
+    return [{ id, operation, kind: "full", required: true, from, to: operation.completed! }];
+  }
+  const effect = effectOf(operation, lateNs);
+  if (effect === undefined) return [];
+  const kind = operation.operation === "pre-reboot" ? "acquire" : "release";
+  return [{ id, operation, kind, required: effect.certain, from: effect.from, to: effect.to }];
+}
+
+/** Finds every state in which `target` is in the order, after any steps under way that may come before it. */
+function explore(
+  start: Configuration,
+  target: Step,
+  pending: ReadonlyMap<number, Step>,
+  slots: number,
+  found: (configuration: Configuration) => void,
+  maxStates: number,
+): number {
+  const seen = new Set([keyOf(start)]);
+  const open = [start];
+  for (let current = open.pop(); current !== undefined && seen.size < maxStates; current = open.pop()) {
+    for (const step of pending.values()) {
+      if (current.done.includes(step.id) || step.kind === "full") continue;
+      const holders = apply(step, current.holders, slots);
+      if (holders === undefined) continue;
+      const next = noteFull({ holders, done: insert(current.done, step.id) }, pending, slots);
+      const key = keyOf(next);
+      if (seen.has(key)) continue;
+      seen.add(key);
+      if (next.done.includes(target.id)) found(next);
+      else open.push(next);
+    }
+  }
+  return seen.size;
+}
+
+/** The model: what a step makes of the holders; undefined where it cannot come now, or would be for nothing. */
+function apply(step: Step, holders: readonly string[], slots: number): readonly string[] | undefined {
+  const { client } = step.operation;
+  const holds = holders.includes(client);
+  if (step.kind === "release") {
+    if (holds) return holders.filter((holder) => holder !== client);
+    return step.required ? holders : undefined;
+  }
+  if (holds) return step.required ? holders : undefined;
+  return holders.length < slots ? insert(holders, client) : undefined;
+}
+
+/** Takes the refusals that the state explains into the order. */
+function noteFull(configuration: Configuration, pending: ReadonlyMap<number, Step>, slots: number): Configuration {
+  const { holders } = configuration;
+  if (holders.length < slots) return configuration;
+  let done = configuration.done;
+  for (const step of pending.values()) {
+    if (step.kind === "full" && !done.includes(step.id) && !holders.includes(step.operation.client)) {
+      done = insert(done, step.id);
+    }
+  }
+  return { holders, done };
+}
+
+function insert<T extends string | number>(sorted: readonly T[], item: T): readonly T[] {
+  const at = sorted.findIndex((each) => each > item);
+  return at < 0 ? [...sorted, item] : [...sorted.slice(0, at), item, ...sorted.slice(at)];
+}
+
+function keyOf({ holders, done }: Configuration): string {
+  return `${holders.join(",")}|${done.join(",")}`;
+}
+
+function unique(configurations: readonly Configuration[]): Configuration[] {
+  return [...new Map(configurations.map((each) => [keyOf(each), each])).values()];
+}

@@ -1,0 +1,277 @@
+/**
+ * The cluster's part of the benchmark: what the server costs on a real API
+ * server, counted by the API server's own audit log.
+ *
+ * @module
+ */
+
+import { fileURLToPath } from "node:url";
+import { connectKubernetes } from "../../src/kubernetes/client.ts";
+import { Leases } from "../../src/kubernetes/leases.ts";
+import { createNode, createPod, podsOn } from "../support/cluster_objects.ts";
+import { until } from "../support/condition.ts";
+import { ControlPlane } from "../support/control_plane.ts";
+import { type Program, startProgram } from "../support/program.ts";
+import { preReboot, steadyState } from "../support/zincati.ts";
+import { Client, connectAll, fleetLockRequest, load, residentMegabytes } from "./load.ts";
+
+const MANIFESTS = fileURLToPath(new URL("../../examples/k8s", import.meta.url));
+const USER = "system:serviceaccount:default:fleetlock";
+
+/** A control plane that counts the calls of the manifests' service account, and nobody else's. */
+export class BenchCluster implements AsyncDisposable {
+  readonly #plane: ControlPlane;
+  readonly #audit: string;
+  readonly #kubeconfig: string;
+
+  private constructor(plane: ControlPlane, audit: string, kubeconfig: string) {
+    this.#plane = plane;
+    this.#audit = audit;
+    this.#kubeconfig = kubeconfig;
+  }
+
+  static async start(): Promise<BenchCluster> {
+    const folder = await Deno.makeTempDir({ prefix: "fleetlock-bench-" });
+    const policy = `${folder}/policy.json`;
+    const audit = `${folder}/audit.log`;
+    await Deno.writeTextFile(
+      policy,
+      JSON.stringify({
+        apiVersion: "audit.k8s.io/v1",
+        kind: "Policy",
+        omitStages: ["ResponseStarted"],
+        rules: [{ level: "Metadata", users: [USER] }, { level: "None" }],
+      }),
+    );
+    const plane = await ControlPlane.start({
+      apiServerFlags: [
+        "--service-cluster-ip-range=10.3.0.0/24",
+        `--audit-policy-file=${policy}`,
+        `--audit-log-path=${audit}`,
+        "--audit-log-mode=batch",
+        "--audit-log-batch-max-wait=100ms",
+      ],
+    });
+    const applied = await new Deno.Command("kubectl", {
+      args: ["--kubeconfig", plane.kubeconfig, "apply", "-k", MANIFESTS],
+      stdout: "null",
+    }).output();
+    if (!applied.success) throw new Error(new TextDecoder().decode(applied.stderr));
+    const token = await plane.createToken("default", "fleetlock");
+    return new BenchCluster(plane, audit, await plane.writeKubeconfig({ token }));
+  }
+
+  /** Starts the program under the manifests' roles, and waits until it is ready. */
+  async startServer(...args: string[]): Promise<Program> {
+    const program = await startProgram(args, { KUBECONFIG: this.#kubeconfig });
+    await until(async () => {
+      const metrics = await fetch(`${program.url}/metrics`).then((reply) => reply.text());
+      return /^fleetlock_watch_synced 1$/m.test(metrics) && !/^fleetlock_nodes_synced 0$/m.test(metrics);
+    });
+    return program;
+  }
+
+  /** The calls made while something runs, as `verb resource`, by how often. Watches that go on are not among them. */
+  async calls(run: () => Promise<unknown>): Promise<Map<string, number>> {
+    const settled = async () => {
+      let text = await Deno.readTextFile(this.#audit);
+      for (;;) {
+        // Twice the longest wait of the log's batches.
+        await new Promise((resolve) => setTimeout(resolve, 300));
+        const now = await Deno.readTextFile(this.#audit);
+        if (now === text) return now;
+        text = now;
+      }
+    };
+    const before = (await settled()).length;
+    await run();
+    const counts = new Map<string, number>();
+    for (const line of (await settled()).slice(before).trim().split("\n").filter(Boolean)) {
+      const { stage, verb, objectRef } = JSON.parse(line);
+      if (stage !== (verb === "watch" ? "RequestReceived" : "ResponseComplete")) continue;
+      const resource = [objectRef.resource, objectRef.subresource].filter(Boolean).join("/");
+      const key = `${verb} ${resource}`;
+      counts.set(key, (counts.get(key) ?? 0) + 1);
+    }
+    return counts;
+  }
+
+  /** Conditional writes a second, through the server's own transport and nothing else, on Leases of their own. */
+  async bareWrites(leases: number, seconds: number): Promise<number> {
+    const client = await connectKubernetes({ kubeconfig: this.#kubeconfig });
+    try {
+      const api = new Leases(client);
+      let writes = 0;
+      const names = Array.from({ length: leases }, (_, n) => `bare-${n}`);
+      const start = performance.now();
+      await Promise.all(names.map(async (name) => {
+        let lease = await api.create({ metadata: { name }, spec: { holderIdentity: "" } });
+        while (performance.now() - start < seconds * 1_000) {
+          if (lease === "conflict") throw new Error(`${name} is not ours`);
+          lease = await api.replace({ ...lease, spec: { ...lease.spec, holderIdentity: `${writes++}` } });
+        }
+      }));
+      const rate = writes / ((performance.now() - start) / 1_000);
+      for (const name of names) {
+        await this.#plane.request("DELETE", `/apis/coordination.k8s.io/v1/namespaces/default/leases/${name}`);
+      }
+      return rate;
+    } finally {
+      await client[Symbol.asyncDispose]();
+    }
+  }
+
+  /** Frees every group. */
+  async clear(): Promise<void> {
+    const path = "/apis/coordination.k8s.io/v1/namespaces/default/leases";
+    for (const { metadata: { name } } of (await this.#plane.request("GET", path)).items) {
+      if (name.startsWith("fleetlock-")) await this.#plane.request("DELETE", `${path}/${name}`);
+    }
+  }
+
+  /** Makes a node with so many pods that end at once when they are evicted. */
+  async fullNode(pods: number): Promise<{ id: string; podsLeft: () => Promise<number> }> {
+    const namespace = await this.#plane.createNamespace();
+    const { name, id } = await createNode(this.#plane);
+    for (let n = 0; n < pods; n++) {
+      await createPod(this.#plane, { name: `pod-${n}`, namespace, node: name, graceSeconds: 0 });
+    }
+    return { id, podsLeft: async () => (await podsOn(this.#plane, name)).size };
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.#plane.stop();
+  }
+}
+
+/** Prints a row: what, a figure, and what stands beside it. */
+export type Row = (name: string, figure: string, beside?: string) => void;
+
+/** Everything that is measured on a cluster. */
+export async function benchCluster(
+  heading: (text: string) => void,
+  row: Row,
+  cyclesPerSecond: (program: Pick<Program, "url">, groups: number) => Promise<number>,
+  options: { seconds: number; polls: number },
+): Promise<void> {
+  await using cluster = await BenchCluster.start();
+
+  heading("On a real API server: calls to it, by its audit log");
+  {
+    await using server = await cluster.startServer("--drain=false");
+    const total = (calls: Map<string, number>) =>
+      [...calls].map(([call, count]) => `${count} ${call}`).join(", ") || "none";
+    const groups = Array.from({ length: 20 }, (_, n) => `calls-${n}`);
+    const each = (ask: (group: string) => Promise<unknown>) => async () => {
+      for (const group of groups) await ask(group);
+    };
+    const known = each((group) => preReboot(server.url, "first", group));
+    row("20 grants of new groups", "", `${total(await cluster.calls(known))} (aim: 20 writes)`);
+    const polls = () =>
+      load(server.url, 16, () => fleetLockRequest("/v1/pre-reboot", "other", "calls-0"), { requests: 10_000 });
+    row("10,000 refused polls", "", `${total(await cluster.calls(polls))} (aim: none)`);
+    const released = each((group) => steadyState(server.url, "first", group));
+    row("20 releases", "", `${total(await cluster.calls(released))} (aim: at most 20 reads and 20 writes)`);
+    const granted = each((group) => preReboot(server.url, "second", group));
+    row("20 grants of known groups", "", `${total(await cluster.calls(granted))} (aim: 20 writes)`);
+    const empty = each((group) => steadyState(server.url, "third", group));
+    row("20 releases by hosts that hold nothing", "", `${total(await cluster.calls(empty))} (aim: 20 reads)`);
+    await cluster.clear();
+  }
+
+  heading("On a real API server: lock and unlock, over 16 groups");
+  {
+    await using server = await cluster.startServer("--drain=false");
+    const bare = await cluster.bareWrites(16, options.seconds);
+    const cycles = await cyclesPerSecond(server, 16);
+    row("bare conditional writes", `${bare.toFixed(0)}/s`);
+    row("cycles of two writes", `${cycles.toFixed(0)}/s`, `${(200 * cycles / bare).toFixed(0)} % of half (aim: 70 %)`);
+    await cluster.clear();
+  }
+
+  heading("On a real API server: 10,000 clients of one group at once, three replicas");
+  {
+    const servers: Program[] = [];
+    for (let n = 0; n < 3; n++) servers.push(await cluster.startServer("--drain=false"));
+    try {
+      const clients: Client[] = [];
+      for (let n = 0; n < 10; n++) clients.push(...await connectAll(servers[n % 3]!.url, 1_000));
+      await preReboot(servers[0]!.url, "holder");
+      for (const { url } of servers) await until(async () => (await preReboot(url, "x")).kind === "lock_held");
+      let seconds = 0;
+      const statuses = new Map<number, number>();
+      const calls = await cluster.calls(async () => {
+        await steadyState(servers[0]!.url, "holder");
+        const start = performance.now();
+        await Promise.all(clients.map(async (client, n) => {
+          const status = await client.request(fleetLockRequest("/v1/pre-reboot", `client-${n}`));
+          statuses.set(status, (statuses.get(status) ?? 0) + 1);
+        }));
+        seconds = (performance.now() - start) / 1_000;
+      });
+      for (const client of clients) client[Symbol.dispose]();
+      const writes = (calls.get("update leases") ?? 0) - 1;
+      const answers = [...statuses].map(([status, count]) => `${count} × ${status}`).join(", ");
+      row("all answered in", `${seconds.toFixed(2)} s`, `${answers} (aim: 2 s, one 200)`);
+      row("conditional writes tried", `${writes}`, "(aim: at most 3)");
+    } finally {
+      for (const server of servers) await server[Symbol.asyncDispose]();
+    }
+    await cluster.clear();
+  }
+
+  heading("On a real API server: resident memory");
+  {
+    await using server = await cluster.startServer();
+    const { pid } = server.process;
+    row("after start, in step with the cluster", `${residentMegabytes(pid).toFixed(0)} MB`, "(aim: 60, executable 70)");
+    await preReboot(server.url, "holder");
+    const poll = fleetLockRequest("/v1/pre-reboot", "other");
+    await load(server.url, 64, () => poll, { requests: options.polls / 2 });
+    const half = residentMegabytes(pid);
+    await load(server.url, 64, () => poll, { requests: options.polls / 2 });
+    const all = residentMegabytes(pid);
+    row(
+      `after ${(options.polls / 2).toLocaleString("en")} and ${options.polls.toLocaleString("en")} polls`,
+      `${half.toFixed(0)}, ${all.toFixed(0)} MB`,
+      "(aim: 90, executable 100; no growth)",
+    );
+    const clients = await connectAll(server.url, 1_000);
+    for (const client of clients) await client.request(poll);
+    row("with 1,000 connections", `${residentMegabytes(pid).toFixed(0)} MB`, "(aim: 120, executable 130)");
+    const head = new TextEncoder().encode("POST /v1/pre-reboot HTTP/1.1\r\nhost: x\r\nfleet-lock-proto");
+    const hanging = await connectAll(server.url, 2_000);
+    await Promise.all(hanging.map((client) => client.send(head)));
+    const others = await load(server.url, 1, () => poll, { requests: 100 });
+    row(
+      "with 2,000 more that hang in their headers",
+      `${residentMegabytes(pid).toFixed(0)} MB`,
+      `others' slowest answer ${others.max.toFixed(1)} ms (aim: 1 s)`,
+    );
+    for (const client of [...clients, ...hanging]) client[Symbol.dispose]();
+    await cluster.clear();
+  }
+
+  heading("On a real API server: draining a node of 110 pods");
+  {
+    await using server = await cluster.startServer();
+    const node = await cluster.fullNode(110);
+    let seconds = 0;
+    const calls = await cluster.calls(async () => {
+      const start = performance.now();
+      const reply = await preReboot(server.url, node.id);
+      if (reply.status !== 200) throw new Error(`the drain ended with ${reply.text}`);
+      seconds = (performance.now() - start) / 1_000;
+      if (await node.podsLeft() !== 0) throw new Error("a yes with pods left");
+    });
+    const ours = [...calls].filter(([call]) => !call.includes(" events"));
+    const sum = ours.reduce((total, [, count]) => total + count, 0);
+    row("time", `${seconds.toFixed(1)} s`);
+    row("calls", `${sum}`, ours.map(([call, count]) => `${count} ${call}`).join(", "));
+    row(
+      "the least possible",
+      "116",
+      "2 writes of the Lease, 1 patch, 1 list and 1 watch of pods, 110 evictions, 1 list of volumes",
+    );
+  }
+}

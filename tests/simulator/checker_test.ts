@@ -1,0 +1,323 @@
+/**
+ * The checker accepts what a semaphore can do and finds what it cannot.
+ *
+ * @module
+ */
+
+import assert from "node:assert/strict";
+import fc from "fast-check";
+import { checkHistory } from "../../src/simulator/checker.ts";
+import type { Operation } from "../../src/simulator/history.ts";
+import { findLinearization } from "../../src/simulator/linearizability.ts";
+import { Random } from "../../src/simulator/random.ts";
+import { generateHistory } from "./generated_history.ts";
+
+const MS = 1e-6;
+
+/** One operation of group "g" in a line: `c1 pre-reboot 10-20 granted`. An end of `?` is unknown. */
+function operation(line: string): Operation {
+  const [client, name, span, outcome, kind = ""] = line.trim().split(/\s+/);
+  const [invoked, completed] = span!.split("-");
+  return {
+    client: client!,
+    group: "g",
+    operation: name as Operation["operation"],
+    invoked: Number(invoked),
+    completed: completed === "?" ? null : Number(completed),
+    outcome: outcome as Operation["outcome"],
+    kind,
+  };
+}
+
+function history(text: string): Operation[] {
+  return text.trim().split("\n").map(operation);
+}
+
+const EXAMPLES: {
+  name: string;
+  history: string;
+  slots?: number;
+  lateNs?: number;
+  windowNs?: number;
+  found?: string;
+}[] = [
+  {
+    name: "one after the other",
+    history: `a pre-reboot 0-10 granted
+                a steady-state 20-30 released
+                b pre-reboot 25-35 granted`,
+  },
+  {
+    name: "two at once",
+    history: `a pre-reboot 0-10 granted
+                b pre-reboot 12-14 granted`,
+    found: "exclusion",
+  },
+  {
+    name: "two at once with two slots",
+    slots: 2,
+    history: `a pre-reboot 0-10 granted
+                b pre-reboot 12-14 granted`,
+  },
+  {
+    name: "a grant that completes when the release before it is already sent",
+    history: `a pre-reboot 0-10 granted
+                b pre-reboot 5-21 granted
+                a steady-state 20-30 released`,
+  },
+  {
+    name: "a grant that completes just before the release is sent",
+    history: `a pre-reboot 0-10 granted
+                b pre-reboot 5-19 granted
+                a steady-state 20-30 released`,
+    found: "exclusion",
+  },
+  {
+    name: "a refused release frees nothing",
+    history: `a pre-reboot 0-10 granted
+                a steady-state 20-30 refused node_not_ready
+                b pre-reboot 40-50 granted`,
+    found: "exclusion",
+  },
+  {
+    name: "a release that reached nobody frees nothing",
+    history: `a pre-reboot 0-10 granted
+                a steady-state 20-30 error unreachable
+                b pre-reboot 40-50 granted`,
+    found: "exclusion",
+  },
+  {
+    name: "a release that failed may have freed the slot",
+    history: `a pre-reboot 0-10 granted
+                a steady-state 20-30 error store_unavailable
+                b pre-reboot 40-50 granted`,
+  },
+  {
+    name: "a lost release may free a later hold",
+    history: `a steady-state 0-? unknown timeout
+                a steady-state 20-30 released
+                a pre-reboot 40-50 granted
+                b pre-reboot 60-70 granted`,
+    found: "late overlap",
+  },
+  {
+    name: "a lost release frees no hold granted after it has ended",
+    lateNs: 30,
+    history: `a steady-state 0-? unknown timeout
+                a steady-state 20-30 released
+                a pre-reboot 40-50 granted
+                b pre-reboot 60-70 granted`,
+    found: "exclusion",
+  },
+  {
+    name: "a lost request may hold the slot",
+    history: `a pre-reboot 0-? unknown timeout
+                b pre-reboot 60-70 refused lock_held`,
+  },
+  {
+    name: "a refusal although nobody ever held anything",
+    history: `b pre-reboot 60-70 refused lock_held
+                a pre-reboot 80-90 granted`,
+    found: "refusal",
+  },
+  {
+    name: "a refusal for the sake of the client itself",
+    history: `a pre-reboot 0-10 granted
+                a pre-reboot 20-30 refused lock_held`,
+    found: "refusal",
+  },
+  {
+    name: "a refusal from a state that is too old",
+    windowNs: 20,
+    history: `a pre-reboot 0-10 granted
+                a steady-state 20-30 released
+                b pre-reboot 60-70 refused lock_held`,
+    found: "refusal",
+  },
+  {
+    name: "a refusal from a state that is old",
+    windowNs: 30,
+    history: `a pre-reboot 0-10 granted
+                a steady-state 20-30 released
+                b pre-reboot 60-70 refused lock_held`,
+  },
+  {
+    name: "a refusal after another's hold, begun while the client itself held",
+    slots: 2,
+    windowNs: 5,
+    history: `a pre-reboot 0-10 granted
+                b pre-reboot 11-12 granted
+                b steady-state 13-14 released
+                d pre-reboot 15-16 granted
+                b pre-reboot 30-40 refused lock_held`,
+  },
+  {
+    name: "two refusals of clients that each can only have been refused for the other",
+    history: `a pre-reboot 0-? unknown timeout
+                b pre-reboot 0-? unknown timeout
+                a pre-reboot 200-210 refused lock_held
+                b pre-reboot 220-230 refused lock_held`,
+    lateNs: 100,
+    windowNs: 0,
+    found: "order",
+  },
+];
+
+for (const example of EXAMPLES) {
+  const { name, slots = 1, lateNs = Infinity, windowNs = 0, found = "nothing" } = example;
+  Deno.test(`checkHistory: ${name}: ${found}`, () => {
+    const result = checkHistory(history(example.history), {
+      slots,
+      lateMs: lateNs * MS,
+      refusalWindowMs: windowNs * MS,
+    });
+    const kinds = result.violations.map((each) => each.kind);
+    assert.deepEqual(kinds, found === "nothing" || found === "late overlap" ? [] : [found]);
+    assert.equal(result.violationCount, kinds.length);
+    assert.equal(result.lateOverlaps.length, found === "late overlap" ? 1 : 0);
+  });
+}
+
+Deno.test("checkHistory names the clients of an overlap and its operations", () => {
+  const operations = history("a pre-reboot 0-10 granted\nb pre-reboot 12-14 granted");
+  const [violation] = checkHistory(operations, { slots: 1 }).violations;
+  assert.deepEqual(violation!.operations, operations);
+  assert.match(violation!.message, /2 clients held a slot at once and there are 1: a was answered granted .*; b was/);
+});
+
+Deno.test("checkHistory keeps groups apart", () => {
+  const [first, second] = history("a pre-reboot 0-10 granted\nb pre-reboot 12-14 granted");
+  const result = checkHistory([first!, { ...second!, group: "h" }], { slots: 1 });
+  assert.equal(result.violationCount, 0);
+  assert.equal(result.searched, 2);
+});
+
+Deno.test("checkHistory counts turns and says who waits", () => {
+  const result = checkHistory(
+    history(`a pre-reboot 0-10 granted
+             b pre-reboot 5-15 refused lock_held
+             a pre-reboot 16-18 granted
+             a steady-state 20-30 released
+             b pre-reboot 1000000-2000005 granted
+             c pre-reboot 1500000-2500000 refused lock_held
+             c pre-reboot 2600000-3500000 refused lock_held`),
+    { slots: 1 },
+  );
+  assert.deepEqual(result.turns, [
+    { client: "a", group: "g", grants: 1, releases: 1, longestWaitMs: 0.00001, waitingMs: undefined },
+    { client: "b", group: "g", grants: 1, releases: 0, longestWaitMs: 2, waitingMs: undefined },
+    { client: "c", group: "g", grants: 0, releases: 0, longestWaitMs: undefined, waitingMs: 2 },
+  ]);
+});
+
+const shapes = fc.record({
+  seed: fc.integer({ min: 0 }),
+  clients: fc.integer({ min: 1, max: 6 }),
+  slots: fc.integer({ min: 1, max: 3 }),
+  operations: fc.integer({ min: 1, max: 12 }),
+  staleNs: fc.constantFrom(0, 0, 300),
+});
+
+Deno.test("checkHistory accepts every history of a semaphore", () => {
+  fc.assert(
+    fc.property(shapes, (shape) => {
+      const result = checkHistory(generateHistory(shape), {
+        slots: shape.slots,
+        lateMs: 0,
+        refusalWindowMs: shape.staleNs * MS,
+      });
+      assert.deepEqual(result.violations, []);
+      assert.equal(result.lateOverlaps.length, 0);
+    }),
+    { numRuns: 500 },
+  );
+});
+
+Deno.test("checkHistory accepts every history of a semaphore whose clients go away", () => {
+  fc.assert(
+    fc.property(shapes, fc.constantFrom(150, 1_000), (shape, lateNs) => {
+      const result = checkHistory(generateHistory({ ...shape, lost: 0.2, lateNs }), {
+        slots: shape.slots,
+        lateMs: lateNs * MS,
+        refusalWindowMs: shape.staleNs * MS,
+        maxSearched: 40,
+      });
+      assert.deepEqual(result.violations, []);
+    }),
+    { numRuns: 500 },
+  );
+});
+
+Deno.test("checkHistory finds a grant put in where all slots were taken", () => {
+  fc.assert(
+    fc.property(shapes, fc.nat(), (shape, choice) => {
+      const operations = generateHistory(shape);
+      const full = fullMoments(operations, shape.slots);
+      fc.pre(full.length > 0);
+      const at = full[choice % full.length]!;
+      operations.push(operation(`intruder pre-reboot ${at - 1}-${at} granted`));
+      const options = { slots: shape.slots, lateMs: 0, refusalWindowMs: shape.staleNs * MS };
+      assert.ok(checkHistory(operations, options).violations.some((each) => each.kind === "exclusion"));
+      assert.equal(
+        findLinearization(operations, { slots: shape.slots, lateNs: 0, refusalWindowNs: 300 }).kind,
+        "violation",
+      );
+    }),
+    { numRuns: 300 },
+  );
+});
+
+Deno.test("the sweep for overlaps finds just what the search for an order does", () => {
+  let violations = 0;
+  fc.assert(
+    fc.property(shapes, fc.double({ min: 0.2, max: 1, noNaN: true }), (shape, falsified) => {
+      const random = new Random(shape.seed);
+      const operations = generateHistory(shape).flatMap((each): Operation[] => {
+        if (each.outcome !== "refused") return [each];
+        // Without the refusals, since the sweeps look at them apart from the grants.
+        return random.chance(falsified) ? [{ ...each, outcome: "granted", kind: "" }] : [];
+      });
+      const swept = checkHistory(operations, { slots: shape.slots, maxSearched: 0 });
+      const searched = findLinearization(operations, { slots: shape.slots });
+      assert.equal(searched.kind, swept.violationCount > 0 ? "violation" : "linearizable");
+      violations += Number(swept.violationCount > 0);
+    }),
+    { numRuns: 500 },
+  );
+  assert.ok(violations > 50, `only ${violations} of the histories were wrong`);
+});
+
+Deno.test("checkHistory finds that a semaphore has more slots than it should", () => {
+  const operations = generateHistory({ seed: 1, clients: 8, slots: 3, operations: 50 });
+  const result = checkHistory(operations, { slots: 2, maxSearched: 0 });
+  assert.ok(result.violations.some((each) => each.kind === "exclusion"));
+});
+
+Deno.test("checkHistory checks a long history", () => {
+  const operations = generateHistory({ seed: 7, clients: 100, slots: 2, operations: 1_000, lost: 0.01, staleNs: 500 });
+  assert.equal(operations.length, 100_000);
+  const result = checkHistory(operations, { slots: 2, lateMs: 1_000 * MS, refusalWindowMs: 500 * MS });
+  assert.deepEqual(result.violations, []);
+  assert.equal(result.notSearched, 1);
+  const last = operations.findLast((each) => each.outcome === "granted")!;
+  const intruders = ["x", "y", "z"].map((client) =>
+    operation(`${client} pre-reboot ${last.completed}-${last.completed! + 1} granted`)
+  );
+  const broken = checkHistory([...operations, ...intruders], { slots: 2, lateMs: 1_000 * MS });
+  assert.equal(broken.violations[0]!.kind, "exclusion");
+});
+
+/** The moments after which every slot is surely taken for a while. */
+function fullMoments(operations: readonly Operation[], slots: number): number[] {
+  const events = operations.flatMap((each) => {
+    if (each.outcome === "released") return [{ at: each.invoked, client: each.client, holds: false }];
+    return each.outcome === "granted" ? [{ at: each.completed!, client: each.client, holds: true }] : [];
+  }).sort((a, b) => a.at - b.at || Number(a.holds) - Number(b.holds));
+  const holders = new Set<string>();
+  return events.flatMap(({ at, client, holds }, index) => {
+    if (holds) holders.add(client);
+    else holders.delete(client);
+    const next = events[index + 1]?.at ?? Infinity;
+    return holders.size >= slots && next > at + 2 ? [at + 2] : [];
+  });
+}

@@ -19,7 +19,9 @@ export const CORDON_ANNOTATION = "fleetlock.internal/cordoned-for";
 
 /** For which hold a node is cordoned. */
 export interface CordonOwner {
+  /** The group. */
   readonly group: string;
+  /** The client's id. */
   readonly id: string;
   /** When the slot was granted, in milliseconds since the epoch. */
   readonly since: number;
@@ -35,7 +37,9 @@ export interface CordonState {
 
 /** A change to a Node. What is undefined stays as it is; null is removed. */
 export interface NodePatch {
+  /** `spec.unschedulable`. */
   readonly unschedulable?: true | null;
+  /** The value of {@link CORDON_ANNOTATION}. */
   readonly cordon?: string | null;
 }
 

@@ -15,7 +15,7 @@ import type { Clock } from "../lock/clock.ts";
 import { StoreUnavailableError } from "../lock/lock_store.ts";
 import type { DrainOutcome, PodLeft } from "../lock/node_keeper.ts";
 import type { CordonOwner } from "./cordon.ts";
-import { ForbiddenError } from "./errors.ts";
+import { ForbiddenError, KubernetesError } from "./errors.ts";
 import { EvictionQueue } from "./eviction_queue.ts";
 import type { NodeCalls } from "./node_calls.ts";
 import type { NodeCordon } from "./node_cordon.ts";
@@ -33,12 +33,18 @@ export interface DrainOptions {
   readonly pods?: PodPolicy;
   /** How long to wait for volumes to be detached when the pods are gone, in milliseconds. @default {120_000} */
   readonly detachMs?: number;
+  /**
+   * How long a call that is denied is repeated, in milliseconds: an API server
+   * that has just started denies everything until it knows the roles. @default {10_000}
+   */
+  readonly deniedMs?: number;
 }
 
 /** What to drain, and for whom. */
 export interface DrainTask {
   /** The node's name. */
   readonly node: string;
+  /** The hold. */
   readonly owner: CordonOwner;
   /** Whether it was drained before, and is only to be proven empty again. */
   readonly again: boolean;
@@ -62,9 +68,13 @@ export interface DrainListener {
 
 /** What a drain works with. */
 export interface DrainContext {
+  /** The calls to the cluster. */
   readonly calls: NodeCalls;
+  /** Cordons. */
   readonly cordon: NodeCordon;
+  /** Time. */
   readonly clock: Clock;
+  /** Told how it goes. */
   readonly listener: DrainListener;
   /** Whether the hold still is, by a fresh read of its lock. */
   isHeld(owner: CordonOwner): Promise<boolean>;
@@ -91,6 +101,7 @@ export class Drain {
   readonly #deadline: number;
   #queue: EvictionQueue;
   #wake = new AbortController();
+  #deniedAt = -Infinity;
 
   /** How it ended. Rejects with {@link StoreUnavailableError} where the cluster denies it or is away past the time-out. */
   readonly outcome: Promise<DrainOutcome>;
@@ -104,6 +115,7 @@ export class Drain {
       onTimeout: options.onTimeout ?? "refuse",
       pods: options.pods ?? {},
       detachMs: options.detachMs ?? 120_000,
+      deniedMs: options.deniedMs ?? 10_000,
     };
     this.#context = context;
     const { clock } = context;
@@ -189,7 +201,7 @@ export class Drain {
       lost: (error) => {
         synced = false;
         lost = error;
-        if (error instanceof ForbiddenError) fault = error;
+        if (this.#isFinal(error)) fault = error;
         else listener.retrying(this.task, error);
         this.#wake.abort();
       },
@@ -203,7 +215,8 @@ export class Drain {
         queue.answered(pod, answer, clock.monotonic());
         listener.evicted(this.task, pod, answer);
       } catch (error) {
-        fault ??= error;
+        if (signal.aborted || this.#isFinal(error)) fault ??= error;
+        else queue.answered(pod, { kind: "failed", reason: (error as Error).message }, clock.monotonic());
       }
     };
 
@@ -280,12 +293,22 @@ export class Drain {
         return await call();
       } catch (error) {
         this.#stop.signal.throwIfAborted();
-        if (!(error instanceof StoreUnavailableError) || error instanceof ForbiddenError) throw error;
+        if (!(error instanceof StoreUnavailableError) || this.#isFinal(error)) throw error;
         if (clock.monotonic() >= this.#deadline) throw error;
         listener.retrying(this.task, error);
         await clock.sleep(Math.max(pauseMs, Math.min(error.retryAfterMs ?? 0, 30_000)), this.#stop.signal);
       }
     }
+  }
+
+  /** Whether an error will not pass: it is none of the cluster's, or we have been denied something for a while. */
+  #isFinal(error: unknown): boolean {
+    if (!(error instanceof ForbiddenError)) {
+      return !(error instanceof StoreUnavailableError || error instanceof KubernetesError);
+    }
+    const now = this.#context.clock.monotonic();
+    if (now - this.#deniedAt > 6 * this.#options.deniedMs) this.#deniedAt = now;
+    return now - this.#deniedAt >= this.#options.deniedMs;
   }
 
   #newQueue(): EvictionQueue {

@@ -26,7 +26,9 @@ export type EventReason =
 
 /** The object that an Event is about: a Node, or a Lease in the server's namespace. */
 export interface EventSubject {
+  /** Its kind. */
   readonly kind: "Node" | "Lease";
+  /** Its name. */
   readonly name: string;
   /** The Lease's; a Node is its own. */
   readonly uid?: string;
@@ -42,7 +44,7 @@ export interface EventsOptions {
   readonly seriesMs?: number;
   /** The shortest time between two reports of one series, in milliseconds. @default {60_000} */
   readonly seriesPauseMs?: number;
-  /** @default {systemClock} */
+  /** Time. @default {systemClock} */
   readonly clock?: Clock;
   /** Told of the first failure, and of the first after each success. */
   readonly onFailure?: (error: unknown) => void;
@@ -87,7 +89,7 @@ export class ClusterEvents implements AsyncDisposable {
   #failed = false;
   #dropped = 0;
 
-  /** @param client Stays its owner's to dispose of. */
+  /** Sends over `client`, which stays its owner's to dispose of. */
   constructor(client: KubernetesClient, options: EventsOptions) {
     this.#client = client;
     this.#options = {

@@ -59,7 +59,7 @@ export class EvictionQueue {
   readonly #random: () => number;
   #unbound = false;
 
-  /** @param random A number from 0 (inclusive) to 1, for jitter. */
+  /** Makes an empty one. `random` gives numbers from 0 (inclusive) to 1, for jitter. */
   constructor(policy: PodPolicy = {}, random: () => number = Math.random) {
     this.#policy = policy;
     this.#random = random;

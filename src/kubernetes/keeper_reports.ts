@@ -44,8 +44,11 @@ export interface KeeperObserver {
 
 /** Where the reports go. Each may be left out. */
 export interface ReportTargets {
+  /** Log lines. */
   readonly log?: KeeperLog;
+  /** Kubernetes Events. */
   readonly events?: Pick<ClusterEvents, "record">;
+  /** Numbers. */
   readonly observer?: KeeperObserver;
 }
 
@@ -55,9 +58,11 @@ export class KeeperReports implements DrainListener {
   readonly #clock: Clock;
   readonly #began = new Map<DrainTask, number>();
   readonly #left = new Map<DrainTask, { left: number; blocked: number }>();
+  /** What was said last of each pod that could not be evicted, by UID: a budget is asked every few seconds. */
+  readonly #said = new Map<DrainTask, Map<string, string>>();
   readonly #forbidden = new Set<string>();
 
-  /** @param clock Measures how long drains take. */
+  /** Reports to `targets`; `clock` measures how long drains take. */
   constructor(targets: ReportTargets, clock: Clock) {
     this.#targets = targets;
     this.#clock = clock;
@@ -66,6 +71,7 @@ export class KeeperReports implements DrainListener {
   /** A drain begins. */
   drainBegan(task: DrainTask): void {
     this.#began.set(task, this.#clock.monotonic());
+    this.#said.set(task, new Map());
     this.#targets.observer?.drainBegan?.(task.owner.group);
     this.#targets.log?.info("drain begins", fields(task));
   }
@@ -74,6 +80,7 @@ export class KeeperReports implements DrainListener {
   drainEnded(task: DrainTask, outcome: DrainOutcome | undefined, error?: unknown): void {
     const seconds = (this.#clock.monotonic() - (this.#began.get(task) ?? this.#clock.monotonic())) / 1000;
     this.#began.delete(task);
+    this.#said.delete(task);
     this.#left.delete(task);
     this.#tellLeft(task.owner.group);
     const result = outcome === undefined ? "error" : RESULTS[outcome.kind];
@@ -96,8 +103,8 @@ export class KeeperReports implements DrainListener {
         this.#event(task, "DrainTimedOut", `Not drained; no reboot: ${list(outcome.pods)}`, true);
         break;
       case "abandoned":
-        log?.warn("drain abandoned: its lock is gone", about);
-        this.#event(task, "Uncordoned", `The drain for ${named(task)} was abandoned: its lock is gone`);
+        log?.warn("drain stopped: its hold has ended", about);
+        this.#event(task, "Uncordoned", `The drain for ${named(task)} was stopped: it holds its lock no more`);
         break;
       case "draining":
         log?.info("drain interrupted: the process ends", about);
@@ -124,14 +131,16 @@ export class KeeperReports implements DrainListener {
       case "replaced":
         this.#targets.log?.info("pod is evicted", { ...about, result: answer.kind });
         break;
-      case "blocked":
-      case "namespace_ending":
-        this.#targets.log?.info("pod cannot be evicted now", { ...about, reason: answer.reason });
-        break;
-      case "several_budgets":
-      case "failed":
-        this.#targets.log?.warn("pod cannot be evicted", { ...about, reason: answer.reason });
-        break;
+      default: {
+        const said = this.#said.get(task);
+        if (said?.get(pod.uid) === answer.reason) break;
+        said?.set(pod.uid, answer.reason);
+        const passing = answer.kind === "blocked" || answer.kind === "namespace_ending";
+        this.#targets.log?.[passing ? "info" : "warn"]("pod cannot be evicted now", {
+          ...about,
+          reason: answer.reason,
+        });
+      }
     }
     if (answer.kind === "blocked" || answer.kind === "several_budgets") {
       // One note a budget, however many pods it holds back: they are one series.

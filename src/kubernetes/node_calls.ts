@@ -48,7 +48,7 @@ export function keeperPermissions(needs: KeeperNeeds): Permission[] {
 export class NodeCalls {
   readonly #client: KubernetesClient;
 
-  /** @param client Stays its owner's to dispose of. */
+  /** Calls over `client`, which stays its owner's to dispose of. */
   constructor(client: KubernetesClient) {
     this.#client = client;
   }
@@ -66,7 +66,12 @@ export class NodeCalls {
 
   /** Follows all Nodes (list and watch nodes) until the signal aborts. Does not throw. */
   async watchNodes(watcher: ResourceWatcher<NodeView>, signal: AbortSignal): Promise<void> {
-    await watchResource(this.#client, { path: "/api/v1/nodes", model: "V1Node" }, through(watcher, viewNode), signal);
+    await watchResource(
+      this.#client,
+      { path: "/api/v1/nodes", model: "V1Node", maxPauseMs: 5_000, forbiddenPauseMs: 10_000 },
+      through(watcher, viewNode),
+      signal,
+    );
   }
 
   /**
@@ -97,7 +102,13 @@ export class NodeCalls {
    * Where `listed` aborts the signal, no watch is begun.
    */
   async watchPods(node: string, watcher: ResourceWatcher<PodView>, signal: AbortSignal): Promise<void> {
-    const what = { path: "/api/v1/pods", model: "V1Pod", fieldSelector: `spec.nodeName=${node}`, maxPauseMs: 5_000 };
+    const what = {
+      path: "/api/v1/pods",
+      model: "V1Pod",
+      fieldSelector: `spec.nodeName=${node}`,
+      maxPauseMs: 5_000,
+      forbiddenPauseMs: 1_000,
+    };
     await watchResource(this.#client, what, through<V1Pod, PodView>(watcher, viewPod), signal);
   }
 

@@ -19,7 +19,7 @@ export class NodeCordon {
   readonly #calls: NodeCalls;
   readonly #watch: NodeWatch;
 
-  /** @param watch Gives the state to begin with, and learns what comes of it. */
+  /** Makes it over `calls`; `watch` gives the state to begin with, and learns what comes of it. */
   constructor(calls: NodeCalls, watch: NodeWatch) {
     this.#calls = calls;
     this.#watch = watch;
@@ -70,15 +70,19 @@ export class NodeCordon {
    * Puts a node right whose cordon outlived its hold (patch nodes), unless it has changed since it was seen.
    *
    * @param isHeld Whether an owner still holds its slot. It must have been found out after `node` was seen.
-   * @returns Whether it was changed.
+   * @returns "right" where nothing was wrong with it.
    */
-  async repair(node: NodeView, isHeld: (owner: CordonOwner) => boolean, signal?: AbortSignal): Promise<boolean> {
+  async repair(
+    node: NodeView,
+    isHeld: (owner: CordonOwner) => boolean,
+    signal?: AbortSignal,
+  ): Promise<"right" | "repaired" | "conflict" | "gone"> {
     const patch = planRepair(node, isHeld);
-    if (patch === undefined) return false;
+    if (patch === undefined) return "right";
     const result = await this.#calls.patchNode(node, patch, signal);
-    if (result === "gone" || result === "conflict") return false;
+    if (result === "gone" || result === "conflict") return result;
     this.#watch.learn(result);
-    return true;
+    return "repaired";
   }
 
   async #change<T extends string>(

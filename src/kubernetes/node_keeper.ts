@@ -14,6 +14,7 @@ import { StoreUnavailableError } from "../lock/lock_store.ts";
 import type { DrainOutcome, Hold, NodeKeeper, NodeMatch, ReturnOutcome } from "../lock/node_keeper.ts";
 import type { KubernetesClient } from "./client.ts";
 import { type CordonOwner, cordonOwners } from "./cordon.ts";
+import { CordonRepair } from "./cordon_repair.ts";
 import { Drain, type DrainContext, type DrainOptions, type DrainTask } from "./drain.ts";
 import { ForbiddenError } from "./errors.ts";
 import { KeeperReports, type ReportTargets } from "./keeper_reports.ts";
@@ -39,14 +40,11 @@ export interface NodeKeeperOptions extends ReportTargets {
   readHolder(id: ClientId, group: Group): Promise<{ readonly since: number } | undefined>;
   /** How often holds of running drains and of cordons are looked at without a cause, in milliseconds. @default {60_000} */
   readonly sweepMs?: number;
-  /** @default {systemClock} */
+  /** Time. @default {systemClock} */
   readonly clock?: Clock;
   /** A number from 0 (inclusive) to 1, for jitter. @default {Math.random} */
   readonly random?: () => number;
 }
-
-/** How long after a failed look at a node's cordon the next is, in milliseconds. */
-const REPAIR_RETRY_MS = 10_000;
 
 /** How long to wait for a view that is behind, in milliseconds. */
 const VIEW_LAG_MS = 500;
@@ -62,28 +60,32 @@ export class KubernetesNodeKeeper implements NodeKeeper {
   readonly #nodes: NodeWatch;
   readonly #cordon: NodeCordon;
   readonly #reports: KeeperReports;
+  readonly #repair: CordonRepair;
   readonly #drains = new Map<string, Drain>();
   readonly #closing = new AbortController();
-  /** Nodes whose cordons are to be looked at. */
-  readonly #suspects = new Set<string>();
-  /** The cordon of a node that was last found right, so that each is looked at once. */
-  readonly #checked = new Map<string, string>();
-  #alarm = new AbortController();
   #running: Promise<unknown> = Promise.resolve();
 
-  /** @param client Stays its owner's to dispose of, after the keeper. */
+  /** Makes it over `client`, which stays its owner's to dispose of, after the keeper. */
   constructor(client: KubernetesClient, options: NodeKeeperOptions) {
     this.#options = options;
     this.#clock = options.clock ?? systemClock;
     this.#reports = new KeeperReports(options, this.#clock);
     this.#calls = new NodeCalls(client);
     this.#nodes = new NodeWatch(this.#calls, {
-      changed: (node) => this.#suspect(node),
+      changed: (node) => this.#repair.suspect(node),
       synced: () => this.#reports.watch(this.#nodes.malformed),
       lost: (error) => this.#reports.watch(this.#nodes.malformed, error),
       malformed: (name) => this.#reports.malformed(name, this.#nodes.malformed),
     }, this.#clock);
     this.#cordon = new NodeCordon(this.#calls, this.#nodes);
+    this.#repair = new CordonRepair({
+      nodes: this.#nodes,
+      cordon: this.#cordon,
+      reports: this.#reports,
+      clock: this.#clock,
+      isHeld: (owner) => this.#isHeld(owner, false),
+      isBusy: (node) => [...this.#drains.values()].some(({ task }) => task.node === node),
+    });
   }
 
   /** Whether the view of the nodes is in step with the cluster. */
@@ -93,7 +95,8 @@ export class KubernetesNodeKeeper implements NodeKeeper {
 
   /** Follows the nodes and keeps their cordons right, until disposed of. Does not throw. */
   run(): Promise<void> {
-    const running = Promise.all([this.#nodes.run(this.#closing.signal), this.#repair(), this.#sweep()]);
+    const { signal } = this.#closing;
+    const running = Promise.all([this.#nodes.run(signal), this.#repair.run(signal), this.#sweep()]);
     this.#running = running;
     return running.then(() => {});
   }
@@ -113,13 +116,13 @@ export class KubernetesNodeKeeper implements NodeKeeper {
   /** See {@link NodeKeeper.drain}. */
   async drain(hold: Hold, waitMs: number, signal: AbortSignal): Promise<DrainOutcome> {
     if (this.#options.drain === false) return { kind: "drained" };
-    const node = await this.#nodeOf(hold);
-    if (node === undefined) return { kind: "drained" };
-    const drain = this.#begin({
-      node,
-      owner: { group: hold.group, id: hold.id, since: hold.since },
-      again: hold.node?.phase === "drained",
-    });
+    const owner = { group: hold.group, id: hold.id, since: hold.since };
+    let drain = this.#drains.get(keyOf(owner));
+    if (drain === undefined) {
+      const node = await this.#nodeOf(hold);
+      if (node === undefined) return { kind: "drained" };
+      drain = this.#begin({ node, owner, again: hold.node?.phase === "drained" });
+    }
     const given = new AbortController();
     const stop = () => given.abort();
     signal.addEventListener("abort", stop, { once: true });
@@ -127,7 +130,7 @@ export class KubernetesNodeKeeper implements NodeKeeper {
     try {
       const wait = this.#clock.sleep(waitMs, given.signal).catch(() => {});
       const outcome = await Promise.race([drain.outcome, wait]);
-      return outcome ?? { kind: "draining", node, pods: drain.left };
+      return outcome ?? { kind: "draining", node: drain.task.node, pods: drain.left };
     } finally {
       given.abort();
       signal.removeEventListener("abort", stop);
@@ -158,9 +161,7 @@ export class KubernetesNodeKeeper implements NodeKeeper {
     );
     const synced = this.#nodes.isSynced;
     for (const node of synced ? [...this.#nodes.nodes] : await this.#calls.listNodes()) {
-      if (node.cordon === undefined) continue;
-      const ours = cordonOwners(node.cordon).some((one) => one.group === group && isSameId(one.id, id));
-      if (ours && await this.#cordon.lift(node.name, { group, id }, !synced)) {
+      if (isOurs(node, group, id) && await this.#cordon.lift(node.name, { group, id }, !synced)) {
         this.#reports.uncordoned(node.name, group, id, false);
       }
     }
@@ -173,9 +174,7 @@ export class KubernetesNodeKeeper implements NodeKeeper {
    */
   holdEnded(group: Group, id: ClientId): void {
     for (const node of this.#nodes.nodes) {
-      if (!cordonOwners(node.cordon).some((one) => one.group === group && isSameId(one.id, id))) continue;
-      this.#checked.delete(node.name);
-      this.#suspect(node);
+      if (isOurs(node, group, id)) this.#repair.suspect(node, true);
     }
     this.#checkDrains(this.#drainsOf(group, id)).catch(() => {});
   }
@@ -203,7 +202,7 @@ export class KubernetesNodeKeeper implements NodeKeeper {
   }
 
   #begin(task: DrainTask): Drain {
-    const key = JSON.stringify(task.owner);
+    const key = keyOf(task.owner);
     const running = this.#drains.get(key);
     if (running !== undefined) return running;
     // What runs for an earlier hold of the client has nothing left to do.
@@ -226,7 +225,7 @@ export class KubernetesNodeKeeper implements NodeKeeper {
     ).finally(() => {
       this.#drains.delete(key);
       const node = this.#nodes.peek(task.node);
-      if (node !== undefined) this.#suspect(node);
+      if (node !== undefined) this.#repair.suspect(node);
     });
     return drain;
   }
@@ -295,69 +294,26 @@ export class KubernetesNodeKeeper implements NodeKeeper {
     }
   }
 
-  #suspect(node: NodeView): void {
-    if (node.cordon === undefined || this.#checked.get(node.name) === stateOf(node)) return;
-    this.#suspects.add(node.name);
-    this.#alarm.abort();
-  }
-
-  /** Looks at each suspect: a cordon whose lock nobody holds is lifted. */
-  async #repair(): Promise<void> {
-    const { signal } = this.#closing;
-    signal.addEventListener("abort", () => this.#alarm.abort(), { once: true });
-    while (!signal.aborted) {
-      this.#alarm = new AbortController();
-      const failed: string[] = [];
-      for (const name of [...this.#suspects]) {
-        this.#suspects.delete(name);
-        if (signal.aborted) return;
-        try {
-          await this.#repairNode(name);
-        } catch (error) {
-          if (signal.aborted) return;
-          this.#reports.repairFailed(name, error);
-          failed.push(name);
-        }
-      }
-      if (failed.length === 0 && this.#suspects.size > 0) continue;
-      for (const name of failed) this.#suspects.add(name);
-      await this.#clock.sleep(failed.length > 0 ? REPAIR_RETRY_MS : 3_600_000, this.#alarm.signal).catch(() => {});
-    }
-  }
-
-  async #repairNode(name: string): Promise<void> {
-    const node = this.#nodes.peek(name);
-    // Our own drain cordons again what it needs; a schedulable node is its business.
-    if (node?.cordon === undefined || [...this.#drains.values()].some(({ task }) => task.node === name)) return;
-    const owners = cordonOwners(node.cordon);
-    const gone = new Set<string>();
-    for (const owner of owners) if (!(await this.#isHeld(owner, false))) gone.add(owner.group);
-    if (await this.#cordon.repair(node, (owner) => !gone.has(owner.group), this.#closing.signal)) {
-      const lifted = owners.filter((owner) => gone.has(owner.group));
-      for (const owner of lifted) this.#reports.uncordoned(name, owner.group, owner.id, true);
-      if (lifted.length === 0) this.#reports.annotationRemoved(name);
-    } else {
-      this.#checked.set(name, stateOf(node));
-    }
-  }
-
   /** From time to time looks at everything, where a watch may have told nothing. */
   async #sweep(): Promise<void> {
     const { signal } = this.#closing;
     while (!signal.aborted) {
       await this.#clock.sleep(this.#options.sweepMs ?? 60_000, signal).catch(() => {});
       if (signal.aborted) return;
-      this.#checked.clear();
-      for (const node of this.#nodes.nodes) this.#suspect(node);
+      this.#repair.suspectAll();
       await this.#checkDrains([...this.#drains.values()]).catch(() => {});
     }
   }
 }
 
-function isSameId(one: string, other: string): boolean {
-  return comparableId(one) === comparableId(other);
+function keyOf({ group, id, since }: CordonOwner): string {
+  return JSON.stringify([group, id, since]);
 }
 
-function stateOf(node: NodeView): string {
-  return `${node.uid} ${node.unschedulable} ${node.cordon}`;
+function isOurs(node: NodeView, group: string, id: string): boolean {
+  return cordonOwners(node.cordon).some((one) => one.group === group && isSameId(one.id, id));
+}
+
+function isSameId(one: string, other: string): boolean {
+  return comparableId(one) === comparableId(other);
 }

@@ -35,7 +35,7 @@ export class NodeWatch {
   #synced = false;
   #listing: Promise<NodeView[]> | undefined;
 
-  /** @param calls How to reach the cluster. */
+  /** Makes one that has seen nothing yet. */
   constructor(calls: NodeCalls, listener: NodeListener = {}, clock: Clock = systemClock) {
     this.#calls = calls;
     this.#listener = listener;

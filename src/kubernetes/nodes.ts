@@ -17,8 +17,11 @@ export const ID_ANNOTATION = "fleetlock.internal/id";
 
 /** A Node, as the keeper sees it. */
 export interface NodeView extends CordonState {
+  /** Its name. */
   readonly name: string;
+  /** Tells it from an earlier or later one of the same name. */
   readonly uid: string;
+  /** The version of this very state. */
   readonly resourceVersion: string;
   /** The ids of clients that may run on it, in the form of {@link comparableId}. */
   readonly ids: readonly string[];

@@ -13,10 +13,13 @@ import type { Labels, LabelSelector } from "./label_selector.ts";
 
 /** What a drain needs to know of a pod. */
 export interface PodView {
+  /** Its namespace. */
   readonly namespace: string;
+  /** Its name. */
   readonly name: string;
   /** Tells a pod from an earlier or later one of the same name. */
   readonly uid: string;
+  /** Its labels. */
   readonly labels: Labels;
   /** Whether it is being deleted. */
   readonly terminating: boolean;

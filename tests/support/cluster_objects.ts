@@ -61,10 +61,11 @@ export async function createNode(
 ): Promise<TestNode> {
   const machineId = options.machineId ?? crypto.randomUUID().replaceAll("-", "");
   const name = `node-${crypto.randomUUID().slice(0, 8)}`;
+  // Status and all in one call, as a kubelet registers, so that kwok finds nothing to make up.
   await plane.request("POST", "/api/v1/nodes", {
     metadata: { name, annotations: options.annotations, labels: { "kubernetes.io/hostname": name } },
+    status: nodeStatus({ machineId, bootId: options.bootId ?? "boot-1", ready: options.ready ?? "True" }),
   });
-  await setNodeStatus(plane, name, { machineId, bootId: options.bootId ?? "boot-1", ready: options.ready ?? "True" });
   return { name, id: zincatiId(machineId) ?? "", machineId };
 }
 
@@ -74,10 +75,11 @@ export async function setNodeStatus(
   name: string,
   status: { machineId?: string; bootId?: string; ready?: string },
 ): Promise<void> {
-  const nodeInfo = {
-    ...(status.machineId !== undefined && { machineID: status.machineId }),
-    ...(status.bootId !== undefined && { bootID: status.bootId }),
-  };
+  const path = `/api/v1/nodes/${name}/status`;
+  await plane.request("PATCH", path, { status: nodeStatus(status) }, "application/strategic-merge-patch+json");
+}
+
+function nodeStatus(status: { machineId?: string; bootId?: string; ready?: string }): unknown {
   const now = new Date().toISOString();
   const ready = {
     type: "Ready",
@@ -86,14 +88,15 @@ export async function setNodeStatus(
     lastHeartbeatTime: now,
     lastTransitionTime: now,
   };
-  await plane.request("PATCH", `/api/v1/nodes/${name}/status`, {
-    status: {
-      nodeInfo,
-      ...(status.ready !== undefined && { conditions: [{ ...ready, status: status.ready }] }),
-      allocatable: { cpu: "32", memory: "64Gi", pods: "200" },
-      capacity: { cpu: "32", memory: "64Gi", pods: "200" },
+  return {
+    nodeInfo: {
+      ...(status.machineId !== undefined && { machineID: status.machineId }),
+      ...(status.bootId !== undefined && { bootID: status.bootId }),
     },
-  }, "application/strategic-merge-patch+json");
+    ...(status.ready !== undefined && { conditions: [{ ...ready, status: status.ready }] }),
+    allocatable: { cpu: "32", memory: "64Gi", pods: "200" },
+    capacity: { cpu: "32", memory: "64Gi", pods: "200" },
+  };
 }
 
 /** Makes a pod that runs and is ready, as its kubelet would say. */

@@ -157,6 +157,8 @@ export class ControlPlane implements AsyncDisposable {
         plane.#run("kwok", [
           `--kubeconfig=${plane.kubeconfig}`,
           "--manage-all-nodes=true",
+          // Without its Leases, a node counts as gone after 50 s.
+          "--node-lease-duration-seconds=40",
           `--config=${ASSETS}/kwok-stages.yaml`,
         ]);
       }

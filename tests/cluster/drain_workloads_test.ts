@@ -1,0 +1,102 @@
+import { deepEqual, equal, ok } from "node:assert/strict";
+import { until } from "../support/condition.ts";
+import { clusterTest, useControlPlane } from "../support/control_plane.ts";
+import * as objects from "../support/cluster_objects.ts";
+import { startKeeper, TestLocks } from "../support/keepers.ts";
+import { awaitReady, createWorkload, readyOf } from "../support/workloads.ts";
+
+// The real controllers and scheduler; kwok plays the kubelets.
+const plane = useControlPlane({ controllers: true, scheduler: true, kwok: true });
+const never = new AbortController().signal;
+
+clusterTest("real workloads move elsewhere, their budget is kept, and what belongs to the node stays", async () => {
+  const namespace = await plane().createNamespace();
+  const nodes = [
+    await objects.createNode(plane()),
+    await objects.createNode(plane()),
+    await objects.createNode(plane()),
+  ];
+  // A new node is tainted until the controllers have looked at it; pods would go elsewhere.
+  await until(async () => {
+    const { items } = await plane().request("GET", "/api/v1/nodes");
+    return items.every(({ spec }: { spec: { taints?: unknown[] } }) => !spec.taints?.length);
+  }, { timeoutMs: 60_000, what: "the nodes take pods" });
+  await createWorkload(plane(), namespace, "deployments", "web", { replicas: 9 });
+  await createWorkload(plane(), namespace, "statefulsets", "db", { replicas: 3, serviceName: "db" });
+  await createWorkload(plane(), namespace, "daemonsets", "agent", {});
+  await plane().request("POST", `/apis/policy/v1/namespaces/${namespace}/poddisruptionbudgets`, {
+    metadata: { name: "web" },
+    spec: { maxUnavailable: 1, selector: { matchLabels: { app: "web" } } },
+  });
+  await awaitReady(plane(), namespace, { web: 9, db: 3, agent: 3 });
+  await until(async () => {
+    const budget = await plane().request("GET", `/apis/policy/v1/namespaces/${namespace}/poddisruptionbudgets/web`);
+    return budget.status?.disruptionsAllowed === 1;
+  }, { timeoutMs: 30_000, what: "the budget is known" });
+
+  const [{ name, id }] = nodes as [objects.TestNode];
+  await objects.createPod(plane(), {
+    name: "static",
+    namespace,
+    node: name,
+    annotations: { "kubernetes.io/config.mirror": "x" },
+  });
+  const before = await objects.podsOn(plane(), name);
+  ok([...before.values()].some((pod) => pod.metadata.labels?.app === "web"));
+
+  const locks = new TestLocks();
+  await using test = await startKeeper(plane(), locks);
+  const hold = locks.grant(id);
+  const draining = { done: false };
+  let fewest = 9;
+  const watched = (async () => {
+    while (!draining.done) fewest = Math.min(fewest, await readyOf(plane(), namespace, "web"));
+  })();
+  const outcome = await test.keeper.drain(hold, 120_000, never);
+  draining.done = true;
+  await watched;
+
+  deepEqual(outcome, { kind: "drained" });
+  const left = [...(await objects.podsOn(plane(), name)).values()].map(({ metadata }) =>
+    metadata.labels?.app ?? metadata.name
+  );
+  deepEqual(left.sort(), ["agent", "static"]);
+  ok(fewest >= 8, `at one time only ${fewest} of 9 pods were ready`);
+  await awaitReady(plane(), namespace, { web: 9, db: 3 });
+
+  await test.keeper.uncordon(hold.group, hold.id);
+  ok(!(await plane().request("GET", `/api/v1/nodes/${name}`)).spec.unschedulable);
+});
+
+clusterTest("a drain outlives an API server that is away for a while", async () => {
+  const namespace = await plane().createNamespace();
+  const node = await objects.createNode(plane());
+  // A finalizer keeps the pod from ending before the outage.
+  await objects.createPod(plane(), { name: "slow", namespace, node: node.name, finalizers: ["example.com/hold"] });
+  const labels = { app: "web" };
+  await objects.createPod(plane(), { name: "web", namespace, node: node.name, labels });
+  await plane().request("POST", `/apis/policy/v1/namespaces/${namespace}/poddisruptionbudgets`, {
+    metadata: { name: "web" },
+    spec: { minAvailable: 1, selector: { matchLabels: labels } },
+  });
+  const locks = new TestLocks();
+  await using test = await startKeeper(plane(), locks);
+  const hold = locks.grant(node.id);
+  const waiting = test.keeper.drain(hold, 240_000, never);
+  await until(async () => (await objects.podsOn(plane(), node.name)).get("slow")?.metadata.deletionTimestamp, {
+    timeoutMs: 30_000,
+  });
+  await plane().stopApiServer();
+  const away = performance.now();
+  // The outage itself is what is tested, so it lasts.
+  await until(() => performance.now() - away > 20_000, { timeoutMs: 30_000 });
+  const told = await test.keeper.drain(hold, 0, never);
+  equal(told.kind, "draining");
+  await plane().startApiServer();
+  const path = `/api/v1/namespaces/${namespace}/pods/slow`;
+  await plane().request("PATCH", path, { metadata: { finalizers: null } }, "application/merge-patch+json");
+  await plane().request("DELETE", `/apis/policy/v1/namespaces/${namespace}/poddisruptionbudgets/web`);
+  deepEqual(await waiting, { kind: "drained" });
+  const { items } = await plane().request("GET", `/api/v1/namespaces/${namespace}/pods`);
+  deepEqual(items, []);
+}, { restarts: true });

@@ -3,7 +3,7 @@ import { until } from "../support/condition.ts";
 import { clusterTest, useControlPlane } from "../support/control_plane.ts";
 import * as objects from "../support/cluster_objects.ts";
 import { startKeeper, TestLocks } from "../support/keepers.ts";
-import { awaitReady, createWorkload, readyOf } from "../support/workloads.ts";
+import { awaitReady, awaitUntainted, createWorkload, readyOf } from "../support/workloads.ts";
 
 // The real controllers and scheduler; kwok plays the kubelets.
 const plane = useControlPlane({ controllers: true, scheduler: true, kwok: true });
@@ -16,11 +16,7 @@ clusterTest("real workloads move elsewhere, their budget is kept, and what belon
     await objects.createNode(plane()),
     await objects.createNode(plane()),
   ];
-  // A new node is tainted until the controllers have looked at it; pods would go elsewhere.
-  await until(async () => {
-    const { items } = await plane().request("GET", "/api/v1/nodes");
-    return items.every(({ spec }: { spec: { taints?: unknown[] } }) => !spec.taints?.length);
-  }, { timeoutMs: 60_000, what: "the nodes take pods" });
+  await awaitUntainted(plane());
   await createWorkload(plane(), namespace, "deployments", "web", { replicas: 9 });
   await createWorkload(plane(), namespace, "statefulsets", "db", { replicas: 3, serviceName: "db" });
   await createWorkload(plane(), namespace, "daemonsets", "agent", {});

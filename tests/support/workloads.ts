@@ -9,6 +9,14 @@ import { pod } from "./cluster_objects.ts";
 import { until } from "./condition.ts";
 import type { ControlPlane } from "./control_plane.ts";
 
+/** Waits until all nodes take pods: a new one is tainted until the controllers have looked at it. */
+export async function awaitUntainted(plane: ControlPlane): Promise<void> {
+  await until(async () => {
+    const { items } = await plane.request("GET", "/api/v1/nodes");
+    return items.every(({ spec }: { spec: { taints?: unknown[] } }) => !spec.taints?.length);
+  }, { timeoutMs: 60_000, what: "the nodes take pods" });
+}
+
 /** Makes a Deployment, StatefulSet or DaemonSet of pods with the label `app`. */
 export async function createWorkload(
   plane: ControlPlane,

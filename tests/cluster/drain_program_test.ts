@@ -1,0 +1,155 @@
+/** Draining by whole servers, as a client sees it: killed after each step, told to stop, asked again. @module */
+
+import assert from "node:assert/strict";
+import { allowDisruptions, createBudget, createNode, createPod, podsOn } from "../support/cluster_objects.ts";
+import { until } from "../support/condition.ts";
+import { clusterTest, useControlPlane } from "../support/control_plane.ts";
+import { type Program, startProgram } from "../support/program.ts";
+import { preReboot, type Reply, steadyState } from "../support/zincati.ts";
+
+const plane = useControlPlane();
+
+/** A node with four pods, two of them behind a budget that allows nothing until the test says so. */
+async function setUp(...flags: string[]) {
+  const namespace = await plane().createNamespace();
+  const node = await createNode(plane());
+  const labels = { app: "guarded" };
+  const at = { namespace, node: node.name, graceSeconds: 0 };
+  await createBudget(plane(), namespace, "guarded", labels, 0);
+  for (const n of [1, 2]) {
+    await createPod(plane(), { ...at, name: `free-${n}` });
+    await createPod(plane(), { ...at, name: `guarded-${n}`, labels });
+  }
+  const environment = { KUBECONFIG: plane().kubeconfig, NAMESPACE: namespace };
+  await using stack = new AsyncDisposableStack();
+  const first = stack.use(await startProgram(flags, environment));
+  const second = stack.use(await startProgram(flags, environment));
+  const resources = stack.move();
+  const leases = `/apis/coordination.k8s.io/v1/namespaces/${namespace}/leases`;
+  return {
+    node,
+    first,
+    second,
+    allow: () => allowDisruptions(plane(), namespace, "guarded", 2),
+    pods: async () => [...(await podsOn(plane(), node.name)).keys()].sort(),
+    spec: async () => (await plane().request("GET", `/api/v1/nodes/${node.name}`)).spec,
+    holder: async () => {
+      const { items } = await plane().request("GET", leases);
+      return items[0]?.spec.holderIdentity ?? "";
+    },
+    [Symbol.asyncDispose]: () => resources.disposeAsync(),
+  };
+}
+
+type Test = Awaited<ReturnType<typeof setUp>>;
+
+/** Repeats a request until it is a yes, as Zincati does. */
+async function untilYes(ask: () => Promise<Reply>): Promise<void> {
+  await until(async () => (await ask()).status === 200, { timeoutMs: 60_000 });
+}
+
+async function kill(program: Program, request: Promise<Reply>): Promise<void> {
+  await program.stop("SIGKILL");
+  // Whether the answer was just in time does not matter.
+  await request.catch(() => {});
+}
+
+const steps: [string, (test: Test) => Promise<unknown>, "pre-reboot" | "steady-state"][] = [
+  ["the grant", (test) => until(async () => await test.holder() === test.node.id), "pre-reboot"],
+  ["the cordon", (test) => until(async () => (await test.spec()).unschedulable), "pre-reboot"],
+  ["half the evictions", (test) => until(async () => (await test.pods()).length === 2), "pre-reboot"],
+  ["the last eviction", async (test) => {
+    await test.allow();
+    await until(async () => (await test.pods()).length === 0, { timeoutMs: 30_000 });
+  }, "pre-reboot"],
+  ["the uncordon", (test) => until(async () => !(await test.spec()).unschedulable), "steady-state"],
+];
+
+for (const [step, reached, during] of steps) {
+  clusterTest(`a server killed after ${step}: another one finishes, to the same end`, async () => {
+    await using test = await setUp();
+    const { node, first, second } = test;
+    if (during === "pre-reboot") {
+      const request = preReboot(first.url, node.id);
+      request.catch(() => {});
+      await reached(test);
+      await kill(first, request);
+    }
+    await test.allow();
+    await untilYes(() => preReboot(second.url, node.id));
+    assert.deepEqual(await test.pods(), []);
+    assert.equal((await test.spec()).unschedulable, true);
+    assert.equal(await test.holder(), node.id);
+
+    if (during === "steady-state") {
+      const request = steadyState(first.url, node.id);
+      request.catch(() => {});
+      await reached(test);
+      await kill(first, request);
+    }
+    await untilYes(() => steadyState(second.url, node.id));
+    assert.equal((await test.spec()).unschedulable, undefined);
+    assert.equal(await test.holder(), "");
+  }, { restarts: true });
+}
+
+clusterTest("an answer that waits long enough is 423 with the pods that are left, and the next one joins", async () => {
+  await using test = await setUp("--reply-wait=1s");
+  const { node, first, second } = test;
+  const early = await preReboot(first.url, node.id);
+  assert.deepEqual([early.status, early.kind], [423, "draining"]);
+  assert.match(early.value!, new RegExp(`${node.name}.*guarded-\\d.*PodDisruptionBudget`));
+  assert.doesNotMatch(early.value!, /free-/);
+  assert.equal((await preReboot(second.url, node.id)).kind, "draining");
+  assert.equal((await preReboot(second.url, "another")).kind, "lock_held");
+  assert.deepEqual(await test.pods(), ["guarded-1", "guarded-2"]);
+  await test.allow();
+  await untilYes(() => preReboot(second.url, node.id));
+  assert.deepEqual(await test.pods(), []);
+}, { restarts: true });
+
+clusterTest("SIGTERM answers a waiting request 423 draining at once, and another server goes on", async () => {
+  await using test = await setUp();
+  const { node, first, second } = test;
+  const waiting = preReboot(first.url, node.id);
+  await until(async () => (await test.pods()).length === 2);
+  const ended = first.stop("SIGTERM");
+  assert.equal((await waiting).kind, "draining");
+  assert.equal((await ended).code, 0);
+  await test.allow();
+  await untilYes(() => preReboot(second.url, node.id));
+  assert.deepEqual(await test.pods(), []);
+}, { restarts: true });
+
+clusterTest("a drain that is not done in time fails loudly, and keeps the lock and the cordon", async () => {
+  await using test = await setUp("--drain-timeout=2s");
+  const { node, first, second } = test;
+  await until(async () => (await preReboot(first.url, node.id)).kind === "drain_failed", { timeoutMs: 30_000 });
+  assert.equal(await test.holder(), node.id);
+  assert.equal((await test.spec()).unschedulable, true);
+  assert.equal((await preReboot(second.url, "another")).kind, "lock_held");
+  const metrics = await fetch(`${first.url}/metrics`).then((reply) => reply.text());
+  assert.match(metrics, /^fleetlock_drain_phase\{group="default",phase="failed"\} 1$/m);
+  assert.match(metrics, /^fleetlock_drain_duration_seconds_count\{result="failed"\} [1-9]/m);
+  // The operator mends the budget: the next request notices.
+  await test.allow();
+  await untilYes(() => preReboot(second.url, node.id));
+  assert.deepEqual(await test.pods(), []);
+}, { restarts: true });
+
+clusterTest("a lock that is deleted by hand ends its drain, and the cordon is lifted", async () => {
+  await using test = await setUp();
+  const { node, first } = test;
+  const waiting = preReboot(first.url, node.id);
+  await until(async () => (await test.pods()).length === 2);
+  const { items: [lease] } = await plane().request("GET", "/apis/coordination.k8s.io/v1/leases?limit=500")
+    // deno-lint-ignore no-explicit-any
+    .then(({ items }) => ({ items: items.filter((each: any) => each.spec.holderIdentity === node.id) }));
+  await plane().request(
+    "DELETE",
+    `/apis/coordination.k8s.io/v1/namespaces/${lease.metadata.namespace}/leases/${lease.metadata.name}`,
+  );
+  assert.notEqual((await waiting).status, 200);
+  await until(async () => !(await test.spec()).unschedulable, { timeoutMs: 30_000 });
+  assert.equal(await test.holder(), "");
+}, { restarts: true });

@@ -80,29 +80,23 @@ export type Decoded =
   | { readonly kind: "request"; readonly id: ClientId; readonly group: Group }
   | { readonly kind: "decode_error" | "invalid_id" | "invalid_group"; readonly value: string };
 
-const SHAPE = '{"client_params": {"id": "…", "group": "…"}}';
+/** What a body that is no JSON is told, and one of another shape. */
+export const EXPECTED_BODY = 'expected {"client_params": {"id": "…", "group": "…"}} in UTF-8';
 
-/** A byte order mark is kept, and so refused: JSON has none. */
-const utf8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
+/** What stands for bytes that are no UTF-8 in text that was read all the same. */
+const REPLACEMENT = "\ufffd";
 
 /**
- * Decodes a request's body. Of a key that stands there twice, the last counts,
- * as in the Go program; unknown keys are passed over; anything after the
- * JSON object but white space is refused. Never throws.
+ * Decodes a request's body. Unknown keys are passed over, and of a key that
+ * stood there twice, the last counts, as in the Go program; U+FFFD is refused
+ * anywhere. Never throws.
  *
- * @param body The whole body; the caller bounds its size.
+ * @param body The body as `JSON.parse` makes it, with U+FFFD where its bytes are no UTF-8; the caller bounds its size.
  */
-export function decodeRequest(body: Uint8Array): Decoded {
-  let parsed: unknown;
-  try {
-    parsed = JSON.parse(utf8.decode(body));
-  } catch {
-    const value = body.length === 0 ? "the body is empty" : "the body is no JSON in UTF-8";
-    return { kind: "decode_error", value: `${value}: expected ${SHAPE}` };
-  }
-  const params = ownProperty(parsed, "client_params");
+export function decodeRequest(body: unknown): Decoded {
+  const params = ownProperty(body, "client_params");
   if (typeof params !== "object" || params === null || Array.isArray(params)) {
-    return { kind: "decode_error", value: `the body has no object "client_params": expected ${SHAPE}` };
+    return { kind: "decode_error", value: `the body has no object "client_params": ${EXPECTED_BODY}` };
   }
   const id = parseClientId(ownProperty(params, "id"));
   if (id === undefined) {
@@ -120,7 +114,15 @@ export function decodeRequest(body: Uint8Array): Decoded {
         `client_params.group must be a string of 1 to ${MAX_GROUP_LENGTH} characters of a-z, A-Z, 0-9, "." and "-"`,
     };
   }
+  // Id and group are ASCII; only keys that we do not know can hold anything else.
+  if (!(hasKeys(body as object, 1) && hasKeys(params, 2)) && JSON.stringify(body).includes(REPLACEMENT)) {
+    return { kind: "decode_error", value: `the body is no UTF-8: ${EXPECTED_BODY}` };
+  }
   return { kind: "request", id, group };
+}
+
+function hasKeys(object: object, count: number): boolean {
+  return Object.keys(object).length === count;
 }
 
 function ownProperty(object: unknown, name: string): unknown {
@@ -144,6 +146,27 @@ const HOLDERS_NAMED = 3;
 
 /** How many pods a sentence names. */
 const PODS_NAMED = 5;
+
+/** The last error text for each group's holders: a fleet that waits asks the same thing again and again. */
+const HELD = new WeakMap<
+  readonly Holder[],
+  { readonly second: number; readonly slots: number; readonly text: string }
+>();
+
+/**
+ * Writes the body of a refusal: {@link encodeError} of {@link describeRefusal}.
+ *
+ * @param now Milliseconds since the epoch; ages are told as of the last full second.
+ */
+export function encodeRefusal(refusal: Refusal, group: Group, now: number): string {
+  if (refusal.kind !== "lock_held") return encodeError(refusal.kind, describeRefusal(refusal, group, now));
+  const second = Math.floor(now / 1000);
+  const known = HELD.get(refusal.holders);
+  if (known?.second === second && known.slots === refusal.slots) return known.text;
+  const text = encodeError(refusal.kind, describeRefusal(refusal, group, now));
+  HELD.set(refusal.holders, { second, slots: refusal.slots, text });
+  return text;
+}
 
 /**
  * Says why the answer is "not now".

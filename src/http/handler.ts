@@ -16,10 +16,11 @@ import { StoreUnavailableError } from "../lock/lock_store.ts";
 import type { Endpoint, Metrics } from "../telemetry/metrics.ts";
 import {
   decodeRequest,
-  describeRefusal,
   encodeError,
+  encodeRefusal,
   ERROR_STATUS,
   type ErrorKind,
+  EXPECTED_BODY,
   SUCCESS_TEXT,
   type SuccessKind,
 } from "./fleetlock.ts";
@@ -68,7 +69,6 @@ const RETRY_AFTER_MS = 5_000;
 const SECURITY_HEADERS = {
   "cache-control": "no-store",
   "content-security-policy": "default-src 'none'; frame-ancestors 'none'",
-  "referrer-policy": "no-referrer",
   "x-content-type-options": "nosniff",
 } as const;
 
@@ -127,7 +127,7 @@ class Server {
   constructor(options: HandlerOptions) {
     this.#options = options;
     this.#clock = options.clock ?? systemClock;
-    this.bodies = new BodyReader(options, this.#clock);
+    this.bodies = new BodyReader(options);
     for (const endpoint of Object.keys(EXPECTED) as Endpoint[]) {
       options.metrics.expectRequests(endpoint, EXPECTED[endpoint]);
     }
@@ -161,17 +161,21 @@ class Server {
         return exchange.error("missing_header", `the header "${PROTOCOL_HEADER}" must be "true"`);
       }
       const body = await this.bodies.read(request);
-      if (typeof body === "string") {
-        switch (body) {
-          case "too_large":
-            return exchange.error("body_too_large", "the body is too large");
-          case "timeout":
-            return exchange.error("request_timeout", "the body did not arrive in time");
-          case "cut_off":
-            return exchange.error("decode_error", "the body ended early");
-        }
+      switch (body.kind) {
+        case "json":
+          break;
+        case "not_json":
+          return exchange.error("decode_error", `the body is no JSON: ${EXPECTED_BODY}`);
+        case "too_large":
+          return exchange.error("body_too_large", "the body is too large");
+        case "timeout":
+          return exchange.error("request_timeout", "the body did not arrive in time");
+        case "cut_off":
+          return exchange.error("decode_error", "the body ended early");
+        default:
+          return body satisfies never;
       }
-      const decoded = decodeRequest(body);
+      const decoded = decodeRequest(body.value);
       if (decoded.kind !== "request") return exchange.error(decoded.kind, decoded.value);
       const { id, group } = decoded;
       exchange.client = decoded;
@@ -228,18 +232,25 @@ class Exchange {
     switch (outcome.kind) {
       case "refused": {
         const { refusal } = outcome;
-        const value = describeRefusal(refusal, group, this.#clock.now());
-        const holder = refusal.kind === "lock_held" ? refusal.holders.map((each) => each.id).join(",") : undefined;
-        return this.error(refusal.kind, value, holder === undefined ? undefined : { holder });
+        const text = encodeRefusal(refusal, group, this.#clock.now());
+        this.done(
+          refusal.kind,
+          "debug",
+          "request refused",
+          refusal.kind === "lock_held"
+            ? () => ({ holder: refusal.holders.map((holder) => holder.id).join(",") })
+            : undefined,
+        );
+        return new Response(text, ERROR_INIT[refusal.kind]);
       }
       case "granted":
       case "renewed":
-        this.done(outcome.kind, "info", "reboot slot granted", { holder: id });
+        this.done(outcome.kind, "info", "reboot slot granted", () => ({ holder: id }));
         break;
       case "released":
-        this.done(outcome.kind, "info", "reboot slot released", {
+        this.done(outcome.kind, "info", "reboot slot released", () => ({
           held_seconds: Math.max(0, Math.round((this.#clock.now() - outcome.holder.since) / 1000)) || 0,
-        });
+        }));
         break;
       case "not_held":
         this.done(outcome.kind, "debug", "no reboot slot to release");
@@ -250,8 +261,8 @@ class Exchange {
     return new Response(`${SUCCESS_TEXT[outcome.kind]}\n`, TEXT);
   }
 
-  error(kind: ErrorKind, value: string, fields?: Record<string, unknown>): Response {
-    this.done(kind, "debug", "request refused", fields);
+  error(kind: ErrorKind, value: string): Response {
+    this.done(kind, "debug", "request refused");
     return new Response(encodeError(kind, value), ERROR_INIT[kind]);
   }
 
@@ -263,7 +274,12 @@ class Exchange {
   }
 
   unavailable(value: string, retryAfterMs: number, level: Level, error?: unknown): Response {
-    this.done("store_unavailable", level, "the store does not answer", error === undefined ? undefined : { error });
+    this.done(
+      "store_unavailable",
+      level,
+      "the store does not answer",
+      error === undefined ? undefined : () => ({ error }),
+    );
     return new Response(encodeError("store_unavailable", value), {
       status: ERROR_STATUS.store_unavailable,
       headers: { ...JSON_HEADERS, "retry-after": `${Math.max(1, Math.ceil(retryAfterMs / 1000))}` },
@@ -276,7 +292,7 @@ class Exchange {
       const value = error.publicMessage ?? "the store of the locks does not answer: try again";
       return this.unavailable(value, error.retryAfterMs ?? RETRY_AFTER_MS, "warning", error);
     }
-    this.done("internal_error", "error", "internal error", { error });
+    this.done("internal_error", "error", "internal error", () => ({ error }));
     return new Response(encodeError("internal_error", "internal error: the server's log has its details"), {
       status: ERROR_STATUS.internal_error,
       headers: JSON_HEADERS,
@@ -287,7 +303,7 @@ class Exchange {
     kind: ErrorKind | SuccessKind | "ok",
     level: Level = "trace",
     message: string = "request served",
-    fields?: Record<string, unknown>,
+    fields?: () => Record<string, unknown>,
   ): void {
     const duration = this.#clock.monotonic() - this.#began;
     this.#options.metrics.requestDone(this.endpoint, kind, duration / 1000);
@@ -296,7 +312,7 @@ class Exchange {
     logger[level](message, {
       endpoint: this.endpoint,
       ...(this.client && { id: this.client.id, group: this.client.group }),
-      ...fields,
+      ...fields?.(),
       outcome: kind,
       duration_ms: Math.round(duration * 1000) / 1000,
     });

@@ -1,6 +1,6 @@
 /**
- * Reads the bodies of requests within bounds of size and time. What becomes of
- * a body that breaks them is the handler's to say.
+ * Reads the JSON bodies of requests within bounds of size and time. What becomes
+ * of a body that breaks them is the handler's to say.
  *
  * How Deno.serve behaves (2.9.6, found on raw sockets): a reply that is sent
  * while the request's body is incomplete gets `connection: close`; what still
@@ -13,17 +13,17 @@
  * @module
  */
 
-import type { Clock } from "../lock/clock.ts";
-
-/** A body, or why there is none. */
+/** A body, parsed; or why there is none. */
 export type BodyResult =
-  | Uint8Array
+  /** The value, with U+FFFD where the bytes are no UTF-8. */
+  | { readonly kind: "json"; readonly value: unknown }
+  | { readonly kind: "not_json" }
   /** It is larger than allowed. */
-  | "too_large"
+  | { readonly kind: "too_large" }
   /** It was not complete in time. */
-  | "timeout"
+  | { readonly kind: "timeout" }
   /** The client closed the connection, or broke the framing, before its end. */
-  | "cut_off";
+  | { readonly kind: "cut_off" };
 
 /** Limits of {@link BodyReader}. */
 export interface BodyLimits {
@@ -35,9 +35,13 @@ export interface BodyLimits {
 
 /** One body that is being read. */
 interface Pending {
+  /** The tick at which it is late. */
   readonly deadline: number;
-  readonly expire: () => void;
+  readonly resolve: (result: BodyResult) => void;
 }
+
+/** How often the bodies are looked at within one time-out. */
+const TICKS = 10;
 
 /**
  * Reads bodies. One timer serves them all and runs only while there are any: a
@@ -45,93 +49,103 @@ interface Pending {
  */
 export class BodyReader implements Disposable {
   readonly #maxBytes: number;
-  readonly #timeoutMs: number;
-  readonly #clock: Pick<Clock, "monotonic">;
+  readonly #tickMs: number;
   readonly #pending = new Set<Pending>();
   #timer: ReturnType<typeof setInterval> | undefined;
+  #tick = 0;
 
   /**
    * Starts with nothing to read.
    *
-   * @param clock What the time-out goes by; it is looked at ten times within one, so a body may take a tenth longer.
+   * @param limits A body may take up to a tenth longer than its limit.
    */
-  constructor(limits: BodyLimits, clock: Pick<Clock, "monotonic">) {
+  constructor(limits: BodyLimits) {
     this.#maxBytes = limits.maxBodyBytes ?? 16 * 1024;
-    this.#timeoutMs = limits.bodyTimeoutMs ?? 10_000;
-    this.#clock = clock;
+    this.#tickMs = (limits.bodyTimeoutMs ?? 10_000) / TICKS;
   }
 
   /** Reads a request's body. Never throws, and never holds more than the limit in memory. */
   read(request: Request): Promise<BodyResult> {
     const length = request.headers.get("content-length");
-    if (length !== null && Number(length) > this.#maxBytes) return Promise.resolve("too_large");
+    if (length !== null && Number(length) > this.#maxBytes) return Promise.resolve({ kind: "too_large" });
     return new Promise((resolve) => {
-      const pending = {
-        deadline: this.#clock.monotonic() + this.#timeoutMs,
-        expire: () => {
-          this.#pending.delete(pending);
-          resolve("timeout");
-        },
-      };
+      // The tick that runs now is already partly over, so it does not count.
+      const pending = { deadline: this.#tick + TICKS + 1, resolve };
       this.#pending.add(pending);
-      this.#timer ??= setInterval(() => this.#expire(), this.#timeoutMs / 10);
-      const settle = (result: BodyResult) => {
-        this.#pending.delete(pending);
-        resolve(result);
-      };
-      // The HTTP layer gives no more than Content-Length says; without one, the bytes must be counted.
-      const body = length === null ? this.#readChunks(request, resolve, pending) : request.bytes();
-      body.then(settle, () => settle("cut_off"));
+      this.#timer ??= setInterval(() => this.#expire(), this.#tickMs);
+      if (length === null) {
+        // Without a length, the bytes must be counted.
+        this.#readChunks(request, pending).then(
+          (text) => this.#settle(pending, text === undefined ? { kind: "timeout" } : parse(text)),
+          () => this.#settle(pending, { kind: "cut_off" }),
+        );
+        return;
+      }
+      // The HTTP layer gives no more than Content-Length says. Of all ways to read,
+      // json() alone takes a body that is there already without making a stream.
+      request.json().then(
+        (value) => this.#settle(pending, { kind: "json", value }),
+        (error) => this.#settle(pending, { kind: error instanceof SyntaxError ? "not_json" : "cut_off" }),
+      );
     });
   }
 
   /** Ends the timer. Bodies that are still awaited count as timed out. */
   [Symbol.dispose](): void {
-    for (const { expire } of this.#pending) expire();
+    for (const pending of this.#pending) this.#settle(pending, { kind: "timeout" });
     clearInterval(this.#timer);
     this.#timer = undefined;
+  }
+
+  #settle(pending: Pending, result: BodyResult): void {
+    this.#pending.delete(pending);
+    pending.resolve(result);
   }
 
   /**
    * Reads a body of unknown length. One that is too large is said to be so at
    * once, and then thrown away as it comes, until its end or its deadline: a
    * client that cannot send does not read our answer either.
+   *
+   * @returns The text, or undefined where its deadline is over.
    */
-  async #readChunks(request: Request, resolve: (result: BodyResult) => void, pending: Pending): Promise<BodyResult> {
-    if (request.body === null) return new Uint8Array();
+  async #readChunks(request: Request, pending: Pending): Promise<string | undefined> {
+    if (request.body === null) return "";
     const reader = request.body.getReader();
-    const chunks: Uint8Array[] = [];
+    const decoder = new TextDecoder();
+    let text = "";
     let size = 0;
     for (;;) {
       const { done, value } = await reader.read();
-      if (done) break;
-      if (!this.#pending.has(pending)) return "timeout";
+      if (done) return text + decoder.decode();
+      if (!this.#pending.has(pending)) return undefined;
       size += value.length;
       if (size <= this.#maxBytes) {
-        chunks.push(value);
+        text += decoder.decode(value, { stream: true });
         continue;
       }
-      chunks.length = 0;
-      resolve("too_large");
+      text = "";
+      pending.resolve({ kind: "too_large" });
     }
-    const body = new Uint8Array(size <= this.#maxBytes ? size : 0);
-    let offset = 0;
-    for (const chunk of chunks) {
-      body.set(chunk, offset);
-      offset += chunk.length;
-    }
-    return body;
   }
 
   #expire(): void {
-    const now = this.#clock.monotonic();
-    for (const { deadline, expire } of this.#pending) {
+    this.#tick++;
+    for (const pending of this.#pending) {
       // All have the same time-out, so they stand in the order of their deadlines.
-      if (deadline > now) break;
-      expire();
+      if (pending.deadline > this.#tick) break;
+      this.#settle(pending, { kind: "timeout" });
     }
     if (this.#pending.size > 0) return;
     clearInterval(this.#timer);
     this.#timer = undefined;
+  }
+}
+
+function parse(text: string): BodyResult {
+  try {
+    return { kind: "json", value: JSON.parse(text) };
+  } catch {
+    return { kind: "not_json" };
   }
 }

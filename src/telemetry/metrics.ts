@@ -100,6 +100,12 @@ const EVICTION_RESULTS: readonly EvictionResult[] = [
   "failed",
 ];
 
+/** What was counted since the last page: a plain number costs a fifth of a counter. */
+interface Tally {
+  readonly counter: Counter.Internal;
+  count: number;
+}
+
 /** All metrics of one server. */
 export class Metrics {
   /** The media type of {@link render}'s text. */
@@ -114,10 +120,12 @@ export class Metrics {
   readonly #holders: Gauge<"group">;
   readonly #slots: Gauge<"group">;
   readonly #heldSeconds: Gauge<"group">;
-  readonly #lockRequests: Counter<never>;
-  readonly #unlockRequests: Counter<never>;
+  readonly #lockRequests: Tally;
+  readonly #unlockRequests: Tally;
+  /** All that were counted outside the registry since the last page. */
+  readonly #tallies: Tally[] = [];
   readonly #requests: Counter<"endpoint" | "kind">;
-  readonly #requestCounters: Readonly<Record<Endpoint, Map<string, Counter.Internal>>> = {
+  readonly #requestCounters: Readonly<Record<Endpoint, Map<string, Tally>>> = {
     "pre-reboot": new Map(),
     "steady-state": new Map(),
     other: new Map(),
@@ -145,8 +153,12 @@ export class Metrics {
       "Age of the group's oldest grant that is still held; 0 when free",
       ["group"],
     );
-    this.#lockRequests = this.#counter("fleetlock_lock_request_count", "Well-formed pre-reboot requests");
-    this.#unlockRequests = this.#counter("fleetlock_unlock_request_count", "Well-formed steady-state requests");
+    this.#lockRequests = this.#tally(
+      this.#counter("fleetlock_lock_request_count", "Well-formed pre-reboot requests"),
+    );
+    this.#unlockRequests = this.#tally(
+      this.#counter("fleetlock_unlock_request_count", "Well-formed steady-state requests"),
+    );
     this.#requests = this.#counter("fleetlock_requests_total", "Requests by endpoint and outcome", [
       "endpoint",
       "kind",
@@ -196,7 +208,7 @@ export class Metrics {
 
   /** Makes the counters of the outcomes that an endpoint can have, so that they start at 0. */
   expectRequests(endpoint: Endpoint, kinds: readonly string[]): void {
-    for (const kind of kinds) this.#requestCounter(endpoint, kind).inc(0);
+    for (const kind of kinds) this.#requestTally(endpoint, kind);
   }
 
   /**
@@ -241,12 +253,12 @@ export class Metrics {
 
   /** Counts a well-formed pre-reboot request. */
   lockRequested(): void {
-    this.#lockRequests.inc();
+    this.#lockRequests.count++;
   }
 
   /** Counts a well-formed steady-state request. */
   unlockRequested(): void {
-    this.#unlockRequests.inc();
+    this.#unlockRequests.count++;
   }
 
   /**
@@ -256,7 +268,7 @@ export class Metrics {
    * @param seconds What it took.
    */
   requestDone(endpoint: Endpoint, kind: string, seconds: number): void {
-    this.#requestCounter(endpoint, kind).inc();
+    this.#requestTally(endpoint, kind).count++;
     this.#requestDurations[endpoint].observe(seconds);
   }
 
@@ -294,6 +306,10 @@ export class Metrics {
       this.#slots.set({ group }, this.#locks?.slots ?? 0);
       this.#heldSeconds.set({ group }, since === undefined ? 0 : Math.max(0, finite((this.#now() - since) / 1000)));
     }
+    for (const tally of this.#tallies) {
+      tally.counter.inc(tally.count);
+      tally.count = 0;
+    }
     return await this.#registry.metrics();
   }
 
@@ -311,11 +327,18 @@ export class Metrics {
     }
   }
 
-  #requestCounter(endpoint: Endpoint, kind: string): Counter.Internal {
-    const counters = this.#requestCounters[endpoint];
-    let counter = counters.get(kind);
-    if (counter === undefined) counters.set(kind, counter = this.#requests.labels(endpoint, kind));
-    return counter;
+  #requestTally(endpoint: Endpoint, kind: string): Tally {
+    const tallies = this.#requestCounters[endpoint];
+    let tally = tallies.get(kind);
+    if (tally === undefined) tallies.set(kind, tally = this.#tally(this.#requests.labels(endpoint, kind)));
+    return tally;
+  }
+
+  #tally(counter: Counter.Internal): Tally {
+    counter.inc(0);
+    const tally = { counter, count: 0 };
+    this.#tallies.push(tally);
+    return tally;
   }
 
   /** Those of the usual process metrics that Deno tells without further permissions. Open files are not among them. */

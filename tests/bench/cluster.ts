@@ -13,7 +13,7 @@ import { until } from "../support/condition.ts";
 import { ControlPlane } from "../support/control_plane.ts";
 import { type Program, startProgram } from "../support/program.ts";
 import { preReboot, steadyState } from "../support/zincati.ts";
-import { Client, connectAll, fleetLockRequest, load, residentMegabytes } from "./load.ts";
+import { type Client, connectAll, fleetLockRequest, load, residentMegabytes } from "./load.ts";
 
 const MANIFESTS = fileURLToPath(new URL("../../examples/k8s", import.meta.url));
 const USER = "system:serviceaccount:default:fleetlock";

@@ -1,0 +1,41 @@
+/**
+ * The fault run, shortened, and the proof that it finds what it is there for.
+ *
+ * @module
+ */
+
+import assert from "node:assert/strict";
+import { clusterTest } from "../support/control_plane.ts";
+import { FAULT_KINDS } from "./faults.ts";
+import { type FaultReport, formatReport, runFaults } from "./run.ts";
+
+const TWO_MINUTES_MS = 120_000;
+const SEED = 1;
+
+/** Shows the figures, whatever the test makes of them. */
+async function run(options: Parameters<typeof runFaults>[0]): Promise<FaultReport> {
+  const report = await runFaults(options);
+  console.log(formatReport(report));
+  return report;
+}
+
+clusterTest("two minutes of faults: no group has more holders than slots, and every client has its turn", async () => {
+  const report = await run({ durationMs: TWO_MINUTES_MS, seed: SEED });
+  assert.deepEqual(report.check.violations, []);
+  assert.equal(report.withoutTurn, 0);
+  assert.deepEqual(Object.keys(report.faults).toSorted(), FAULT_KINDS.toSorted(), "every kind of fault was made");
+  assert.ok(report.turns > 100, `only ${report.turns} turns`);
+}, { restarts: true });
+
+for (const mutation of ["plain-write", "cached-yes"]) {
+  clusterTest(`the run finds the violation of a program with a ${mutation}`, async () => {
+    const report = await run({
+      durationMs: TWO_MINUTES_MS,
+      seed: SEED,
+      entry: "tests/chaos/mutant_main.ts",
+      environment: { FLEETLOCK_MUTATION: mutation },
+      untilViolation: true,
+    });
+    assert.equal(report.check.violations[0]?.kind, "exclusion");
+  }, { restarts: true });
+}

@@ -1,0 +1,73 @@
+/**
+ * The program with one of its rules broken on purpose, to show that the fault
+ * run would find it. `FLEETLOCK_MUTATION` says which:
+ *
+ * - `plain-write`: a write takes effect whatever the version is by now.
+ * - `cached-yes`: a client gets its yes from the cache.
+ *
+ * @module
+ */
+
+import { getLogger } from "@logtape/logtape";
+import { parseConfig, readEnvironment } from "../../src/config.ts";
+import { createHandler } from "../../src/http/handler.ts";
+import { connectKubernetes } from "../../src/kubernetes/client.ts";
+import { Leases } from "../../src/kubernetes/leases.ts";
+import { GroupView } from "../../src/lock/group_view.ts";
+import type { ClientId, Group } from "../../src/lock/identity.ts";
+import { LockService, type PreRebootOutcome } from "../../src/lock/lock_service.ts";
+import type { LockStore } from "../../src/lock/lock_store.ts";
+import { acquire } from "../../src/lock/semaphore.ts";
+import { LeaseLockStore } from "../../src/stores/lease.ts";
+import { Metrics } from "../../src/telemetry/metrics.ts";
+
+/** Writes the state that was decided on over whatever is there. */
+function plainWrite(store: LockStore): LockStore {
+  return {
+    read: (group, options) => store.read(group, options),
+    list: (options) => store.list(options),
+    watch: (watcher, signal) => store.watch(watcher, signal),
+    async write(group, _expected, next, options) {
+      for (;;) {
+        const written = await store.write(group, await store.read(group, options), next, options);
+        if (written !== "conflict") return written;
+      }
+    },
+    [Symbol.asyncDispose]: () => store[Symbol.asyncDispose](),
+  };
+}
+
+/** Says yes as soon as the cache shows no reason against it, and writes afterwards. */
+class BelievingLockService extends LockService {
+  readonly #view = new GroupView();
+
+  constructor(store: LockStore, signal: AbortSignal) {
+    super(store);
+    store.watch(this.#view, signal);
+  }
+
+  override preReboot(id: ClientId, group: Group): Promise<PreRebootOutcome> {
+    const now = Date.now();
+    const seen = this.#view.get(group);
+    const written = super.preReboot(id, group);
+    if (seen === undefined || acquire(seen.state, id, this.slots, now).kind === "full") return written;
+    written.catch(() => {});
+    return Promise.resolve({ kind: "granted", holder: { id, since: now } });
+  }
+}
+
+const flags = Object.fromEntries(Deno.args.map((arg) => arg.replace(/^--/, "").split("=")));
+const config = parseConfig(flags, readEnvironment());
+const store = new LeaseLockStore(new Leases(await connectKubernetes(config.kubernetes)));
+const { signal } = new AbortController();
+const mutation = Deno.env.get("FLEETLOCK_MUTATION");
+if (mutation !== "plain-write" && mutation !== "cached-yes") throw new Error(`no mutation is called ${mutation}`);
+const locks = mutation === "plain-write" ? new LockService(plainWrite(store)) : new BelievingLockService(store, signal);
+locks.watch(signal);
+const handler = createHandler({
+  locks,
+  metrics: new Metrics({ version: mutation }),
+  logger: getLogger("fleetlock"),
+  readiness: () => Promise.resolve("ready"),
+});
+Deno.serve({ ...config.address, onListen: () => {} }, handler);

@@ -1,0 +1,161 @@
+/**
+ * One replica of the program as a process, with a proxy of its own before the
+ * API server, an address that stays, and a clock that is wrong.
+ *
+ * @module
+ */
+
+import { fileURLToPath } from "node:url";
+import type { ControlPlane } from "../support/control_plane.ts";
+import { until } from "../support/condition.ts";
+import { PROGRAM } from "../support/program.ts";
+import { FaultProxy } from "./fault_proxy.ts";
+
+const root = fileURLToPath(new URL("../../", import.meta.url));
+
+/** Options of {@link Replica.start}. */
+export interface ReplicaOptions {
+  /** Names its files. */
+  readonly name: string;
+  readonly namespace: string;
+  /** The script to run instead of the program, by its path from the project's root. */
+  readonly entry?: string;
+  /** Further variables of its environment. */
+  readonly environment?: Readonly<Record<string, string>>;
+}
+
+/** A replica. Disposing of it kills it. */
+export class Replica implements AsyncDisposable {
+  /** Its way to the API server. */
+  readonly proxy: FaultProxy;
+  /** Where clients reach it, also after a restart. */
+  readonly url: URL;
+  readonly #options: ReplicaOptions;
+  readonly #plane: ControlPlane;
+  readonly #kubeconfig: string;
+  #process: Deno.ChildProcess | undefined;
+
+  private constructor(options: ReplicaOptions, plane: ControlPlane, proxy: FaultProxy, kubeconfig: string) {
+    this.proxy = proxy;
+    this.#options = options;
+    this.#plane = plane;
+    this.#kubeconfig = kubeconfig;
+    this.url = new URL(`http://127.0.0.1:${freePort()}`);
+  }
+
+  /** Starts one and waits until it answers. */
+  static async start(plane: ControlPlane, options: ReplicaOptions, clockOffsetMs: number): Promise<Replica> {
+    const proxy = new FaultProxy(plane.port);
+    const server = `https://127.0.0.1:${proxy.port}`;
+    const kubeconfig = await plane.writeKubeconfig({ token: plane.adminToken }, { server });
+    const replica = new Replica(options, plane, proxy, kubeconfig);
+    await replica.launch(clockOffsetMs);
+    await until(() => replica.#answers(), { timeoutMs: 30_000, what: `${options.name} answers` });
+    return replica;
+  }
+
+  /** Whether there is a process, paused or not. */
+  get isRunning(): boolean {
+    return this.#process !== undefined;
+  }
+
+  /** Starts the process, without waiting for it. Its clock is wrong by the offset: an executable's is not. */
+  async launch(clockOffsetMs: number): Promise<void> {
+    const { folder } = this.#plane;
+    const { name, namespace, entry = PROGRAM, environment } = this.#options;
+    const path = entry.startsWith("/") ? entry : `${root}${entry}`;
+    const args = [`--address=${this.url.host}`];
+    if (/\.[jt]s$/.test(path)) {
+      const preload = `${folder}/${name}-clock.js`;
+      await Deno.writeTextFile(preload, shiftedClock(clockOffsetMs));
+      const rights = this.#options.entry === undefined ? "-P" : "-A";
+      const flags = ["--quiet", "--no-prompt", "--no-check", "--config", `${root}deno.json`, rights];
+      args.unshift(Deno.execPath(), "run", ...flags, "--preload", preload, path);
+    } else args.unshift(path);
+    this.#process = new Deno.Command("sh", {
+      // The shell turns the output into a file, which nobody need read on, and becomes the program itself.
+      args: ["-c", 'exec "$0" "$@" >>"$LOG" 2>&1', ...args],
+      clearEnv: true,
+      env: {
+        PATH: Deno.env.get("PATH") ?? "",
+        HOME: Deno.env.get("HOME") ?? "",
+        LOG: `${folder}/${name}.log`,
+        KUBECONFIG: this.#kubeconfig,
+        NAMESPACE: namespace,
+        FLEETLOCK_LOG_LEVEL: "warning",
+        ...environment,
+      },
+      stdin: "null",
+      stdout: "null",
+      stderr: "null",
+    }).spawn();
+  }
+
+  /** Ends the process (SIGKILL), paused or not, and waits for its end. */
+  async kill(): Promise<void> {
+    const process = this.#process;
+    this.#process = undefined;
+    if (process === undefined) return;
+    signal(process, "SIGKILL");
+    await process.status;
+  }
+
+  /** Stops the process in its tracks. */
+  pause(): void {
+    if (this.#process !== undefined) signal(this.#process, "SIGSTOP");
+  }
+
+  /** Lets a paused process go on. */
+  resume(): void {
+    if (this.#process !== undefined) signal(this.#process, "SIGCONT");
+  }
+
+  /** What it has logged. */
+  async log(): Promise<string> {
+    return await Deno.readTextFile(`${this.#plane.folder}/${this.#options.name}.log`).catch(() => "");
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.kill();
+    await this.proxy[Symbol.asyncDispose]();
+  }
+
+  async #answers(): Promise<boolean> {
+    try {
+      const response = await fetch(new URL("/-/healthy", this.url));
+      await response.body?.cancel();
+      return response.ok;
+    } catch {
+      return false;
+    }
+  }
+}
+
+/** A script that sets the wall clock of a process wrong, and leaves the monotonic one alone. */
+function shiftedClock(offsetMs: number): string {
+  return `const RightDate = Date;
+globalThis.Date = class Date extends RightDate {
+  constructor(...parts) {
+    if (parts.length === 0) super(RightDate.now() + ${offsetMs});
+    else super(...parts);
+  }
+  static now() {
+    return RightDate.now() + ${offsetMs};
+  }
+};
+`;
+}
+
+function signal(process: Deno.ChildProcess, name: Deno.Signal): void {
+  try {
+    process.kill(name);
+  } catch (error) {
+    // It has ended already.
+    if (!(error instanceof TypeError)) throw error;
+  }
+}
+
+function freePort(): number {
+  using listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+  return listener.addr.port;
+}

@@ -1,0 +1,235 @@
+/**
+ * The fault run: replicas of the program as processes on a real API server,
+ * many clients, faults at random by a seed; then the checker. By hand:
+ * `deno task chaos --minutes 30 --seed 1`.
+ *
+ * @module
+ */
+
+import { checkHistory, type CheckResult } from "../../src/simulator/checker.ts";
+import type { ClientTiming } from "../../src/simulator/client.ts";
+import { Fleet } from "../../src/simulator/fleet.ts";
+import { formatOperation } from "../../src/simulator/history.ts";
+import { Random } from "../../src/simulator/random.ts";
+import { until } from "../support/condition.ts";
+import { ControlPlane } from "../support/control_plane.ts";
+import { makeFaults, randomOffset } from "./faults.ts";
+import { Replica } from "./replica.ts";
+
+/** Options of {@link runFaults}. */
+export interface FaultRunOptions {
+  /** For how long faults are made, in milliseconds. */
+  readonly durationMs: number;
+  /** Determines the faults and the clients. */
+  readonly seed: number;
+  /** @default {3} */
+  readonly replicas?: number;
+  /** @default {200} */
+  readonly clients?: number;
+  /** @default {5} */
+  readonly groups?: number;
+  /** A script to run instead of the program, by its path from the project's root, and its environment. */
+  readonly entry?: string;
+  readonly environment?: Readonly<Record<string, string>>;
+  /** Ends the run as soon as a violation is seen. @default {false} */
+  readonly untilViolation?: boolean;
+  /** A file for the history. */
+  readonly history?: string;
+  /** Looks at what is left, before it is all taken down. */
+  readonly inspect?: (plane: ControlPlane, namespace: string, report: FaultReport) => Promise<void>;
+  /** Gets a line now and then. */
+  readonly log?: (line: string) => void;
+}
+
+/** What a fault run showed. */
+export interface FaultReport {
+  readonly seed: number;
+  readonly durationMs: number;
+  /** How many operations ended how. */
+  readonly outcomes: Readonly<Record<string, number>>;
+  /** How many faults of each kind were made. */
+  readonly faults: Readonly<Record<string, number>>;
+  readonly check: CheckResult;
+  /** How many turns the clients had, faults over or not. */
+  readonly turns: number;
+  /** How long it took, once the faults were over, until every client had had a further turn; in milliseconds. */
+  readonly allTurnsMs?: number;
+  /** How many clients had none within the bound. */
+  readonly withoutTurn: number;
+}
+
+/** Hosts in a hurry, so that much happens in a short time. */
+const TIMING: ClientTiming = {
+  poll: [800, 1_600],
+  // Long enough that a host that had its turn leaves the next ones to others.
+  update: [0, 6_000],
+  reboot: [10, 120],
+  postponeChance: 0.1,
+  postponeEvery: 100,
+  postponeUpTo: 300,
+};
+
+/** Shorter than some pauses, so that clients go away and ask another replica while their request lives on. */
+const REQUEST_TIMEOUT_MS = 5_000;
+
+/**
+ * How long a request may live on without its client. The longest pause of a
+ * replica (18 s) and, within it or after it, of the API server (12.5 s), and
+ * calls with a deadline of 10 s that are tried again.
+ */
+const LATE_MS = 60_000;
+
+/** A watch that went silent is found out after 75 s, and a paused replica wakes up with an old view. */
+const REFUSAL_WINDOW_MS = 120_000;
+
+/** Within how long after the faults every client must have had a turn, in milliseconds. */
+const LIVENESS_MS = 180_000;
+
+/** Runs it. */
+export async function runFaults(options: FaultRunOptions): Promise<FaultReport> {
+  const { seed, durationMs, clients = 200, groups = 5, entry, environment, log = () => {} } = options;
+  const random = new Random(seed);
+  await using cleanup = new AsyncDisposableStack();
+  const plane = cleanup.use(await ControlPlane.start());
+  const namespace = await plane.createNamespace();
+  const replicas = await Promise.all(Array.from({ length: options.replicas ?? 3 }, async (_, index) => {
+    const started = await Replica.start(
+      plane,
+      { name: `replica-${index + 1}`, namespace, entry, environment },
+      randomOffset(random),
+    );
+    return cleanup.use(started);
+  }));
+
+  const file = options.history &&
+    cleanup.use(Deno.openSync(options.history, { write: true, create: true, truncate: true }));
+  const encoder = new TextEncoder();
+  const fleet = cleanup.use(
+    new Fleet({
+      targets: replicas.map((replica) => replica.url),
+      clients,
+      groups,
+      slots: 1,
+      speed: 1,
+      seed,
+      timing: TIMING,
+      requestTimeoutMs: REQUEST_TIMEOUT_MS,
+      keep: 10_000_000,
+      record: file ? (operation) => void file.writeSync(encoder.encode(formatOperation(operation))) : undefined,
+    }),
+  );
+  const check = () =>
+    checkHistory(fleet.history, { slots: 1, lateMs: LATE_MS, refusalWindowMs: REFUSAL_WINDOW_MS, maxSearched: 0 });
+  const overlaps = () => [...fleet.groups.values()].reduce((total, group) => total + group.overlaps, 0);
+
+  const faults: Record<string, number> = {};
+  const faultsEnd = new AbortController();
+  const clientsEnd = new AbortController();
+  const living = fleet.run(Infinity, clientsEnd.signal);
+  const failing = makeFaults({ plane, replicas }, random, faultsEnd.signal, (kind) => {
+    faults[kind] = (faults[kind] ?? 0) + 1;
+  });
+
+  const began = performance.now();
+  let looked = 0;
+  let nextLine = began;
+  await until(() => {
+    const now = performance.now();
+    if (now >= nextLine) {
+      nextLine += 10_000;
+      const made = Object.values(faults).reduce((sum, each) => sum + each, 0);
+      log(
+        `${
+          Math.round((now - began) / 1_000)
+        } s: ${fleet.operations} operations, ${made} faults, ${overlaps()} overlaps`,
+      );
+    }
+    if (options.untilViolation && overlaps() > looked) {
+      looked = overlaps();
+      if (check().violationCount > 0) return true;
+    }
+    return now - began >= durationMs;
+  }, { timeoutMs: durationMs + 60_000, what: "the time is over" });
+  const faultsMs = performance.now() - began;
+  faultsEnd.abort();
+  await failing;
+
+  log("faults are over");
+  const before = new Map(fleet.clients.map((client) => [client, client.turns]));
+  const without = () => fleet.clients.filter((client) => client.turns === before.get(client)).length;
+  const calm = performance.now();
+  let allTurnsMs: number | undefined;
+  if (!(options.untilViolation && check().violationCount > 0)) {
+    await until(() => without() === 0, { timeoutMs: LIVENESS_MS }).then(
+      () => allTurnsMs = Math.round(performance.now() - calm),
+      () => {},
+    );
+  }
+  clientsEnd.abort();
+  await living;
+  if (without() > 0 && !options.untilViolation) {
+    for (const replica of replicas) log(`${replica.url.host}: ${(await replica.log()).slice(-2_000)}`);
+  }
+  const report: FaultReport = {
+    seed,
+    durationMs: Math.round(faultsMs),
+    outcomes: Object.fromEntries([...fleet.outcomes].sort(([a], [b]) => a < b ? -1 : 1)),
+    faults,
+    check: check(),
+    turns: fleet.clients.reduce((sum, client) => sum + client.turns, 0),
+    allTurnsMs,
+    withoutTurn: without(),
+  };
+  await options.inspect?.(plane, namespace, report);
+  return report;
+}
+
+/** Writes a report for a person. */
+export function formatReport(report: FaultReport): string {
+  const { check } = report;
+  const table = (counts: Readonly<Record<string, number>>) =>
+    Object.entries(counts).map(([name, count]) => `  ${String(count).padStart(9)}  ${name}`);
+  const longest = check.turns.reduce((most, each) => Math.max(most, each.longestWaitMs ?? 0), 0);
+  return [
+    `seed ${report.seed}, faults for ${(report.durationMs / 1_000).toFixed(0)} s`,
+    `operations: ${check.operations}`,
+    ...table(report.outcomes),
+    `faults: ${Object.values(report.faults).reduce((sum, each) => sum + each, 0)}`,
+    ...table(report.faults),
+    `turns: ${report.turns}; the longest wait for one: ${(longest / 1_000).toFixed(1)} s`,
+    report.allTurnsMs === undefined
+      ? `liveness: ${report.withoutTurn} clients had no turn after the faults`
+      : `liveness: every client had a further turn within ${(report.allTurnsMs / 1_000).toFixed(1)} s after the faults`,
+    `overlaps after a release whose client had gone away: ${check.lateOverlaps.length}`,
+    ...check.lateOverlaps.slice(0, 5).map((each) => `  ${each.group}: ${each.message}`),
+    `violations: ${check.violationCount}`,
+    ...check.violations.slice(0, 10).map((each) => `  ${each.kind} in ${each.group}: ${each.message}`),
+  ].join("\n");
+}
+
+if (import.meta.main) {
+  const flags = new Map<string, string>();
+  for (let index = 0; index < Deno.args.length; index += 2) {
+    const [name, value] = [Deno.args[index]!, Deno.args[index + 1]];
+    if (!["--minutes", "--seed", "--history"].includes(name) || value === undefined) {
+      console.error("usage: deno task chaos [--minutes 2] [--seed 1] [--history PATH]");
+      Deno.exit(2);
+    }
+    flags.set(name, value);
+  }
+  const minutes = Number(flags.get("--minutes") ?? 2);
+  const seed = Number(flags.get("--seed") ?? Math.floor(Math.random() * 2 ** 32));
+  if (!(minutes > 0) || !Number.isInteger(seed)) {
+    console.error("--minutes must be a number above 0 and --seed an integer");
+    Deno.exit(2);
+  }
+  console.log(`seed ${seed}`);
+  const report = await runFaults({
+    durationMs: minutes * 60_000,
+    seed,
+    history: flags.get("--history"),
+    log: (line) => console.log(line),
+  });
+  console.log(formatReport(report));
+  Deno.exit(report.check.violationCount > 0 || report.withoutTurn > 0 ? 1 : 0);
+}

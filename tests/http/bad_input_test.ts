@@ -1,0 +1,203 @@
+import { deepStrictEqual, match, ok, strictEqual } from "node:assert/strict";
+import { until } from "../support/condition.ts";
+import { preReboot, steadyState } from "../support/zincati.ts";
+import { RawConnection } from "./raw_http.ts";
+import { startTestServer, type TestServer } from "./test_server.ts";
+
+const test = (name: string, fn: () => Promise<void>) =>
+  Deno.test({ name, fn, sanitizeOps: true, sanitizeResources: true });
+
+const BODY = JSON.stringify({ client_params: { id: "a", group: "default" } });
+const HEAD = "POST /v1/pre-reboot HTTP/1.1\r\nhost: localhost\r\nfleet-lock-protocol: true\r\n";
+const request = (body: string) => `${HEAD}content-length: ${new TextEncoder().encode(body).length}\r\n\r\n${body}`;
+const chunked = (...chunks: string[]) =>
+  `${HEAD}transfer-encoding: chunked\r\n\r\n` +
+  [...chunks, ""].map((chunk) => `${chunk.length.toString(16)}\r\n${chunk}\r\n`).join("");
+/** A whole request that takes the slot, if anybody takes it for one. */
+const SMUGGLED = request(BODY.replace('"a"', '"smuggler"'));
+
+/** What must be so after any bad input: nothing was written, and the next client is served. */
+async function assertUnharmed(server: TestServer): Promise<void> {
+  deepStrictEqual((await server.store.list()).groups.size, 0, "the store is untouched");
+  strictEqual((await preReboot(server.url, "next")).status, 200);
+  strictEqual((await steadyState(server.url, "next")).status, 200);
+}
+
+const bytes = (prefix: string, middle: number[], suffix: string) =>
+  new Uint8Array([...new TextEncoder().encode(prefix), ...middle, ...new TextEncoder().encode(suffix)]);
+/** A body with bytes that are no UTF-8 in a place where text may stand. */
+const notUtf8 = bytes(
+  `${HEAD}content-length: ${BODY.length + 2 + 7}\r\n\r\n{"x":"`,
+  [0xff, 0xfe],
+  `",${BODY.slice(1)}`,
+);
+
+/** Where the framing breaks off in the middle, the HTTP layer may close without a word: undefined. */
+const BAD: [name: string, send: string | Uint8Array, status: number | undefined][] = [
+  ["an empty body", request(""), 400],
+  ["no length and no body", `${HEAD}\r\n`, 400],
+  ["a truncated JSON", request(BODY.slice(0, -3)), 400],
+  ["white space", request(" \n"), 400],
+  ["a second object", request(BODY.repeat(2)), 400],
+  ["a NUL at the end", request(BODY + "\0"), 400],
+  ["an array", request("[]"), 400],
+  ["deep nesting", request("[".repeat(8_000) + "]".repeat(8_000)), 400],
+  ["deep nesting, open", request('{"a":'.repeat(3_000)), 400],
+  ["bytes that are no UTF-8", notUtf8, 400],
+  ["trailing bytes", request(BODY + "x"), 400],
+  ["prototype keys", request(`{"__proto__":${BODY}}`), 400],
+  ["a control character in the id", request(BODY.replace('"a"', '"a\\u0000"')), 400],
+  ["an id of 300 characters", request(BODY.replace('"a"', `"${"a".repeat(300)}"`)), 400],
+  ["a group outside the pattern", request(BODY.replace("default", "a/b")), 400],
+  ["a body one byte too large", request(BODY + " ".repeat(16_385 - BODY.length)), 413],
+  ["a chunked body too large", chunked(BODY, " ".repeat(10_000), " ".repeat(10_000)), 413],
+  ["chunked, not JSON", chunked("{", "x}"), 400],
+  ["chunks of bad framing", `${HEAD}transfer-encoding: chunked\r\n\r\nxyz\r\n${BODY}\r\n0\r\n\r\n`, undefined],
+  [
+    "both lengths",
+    `${HEAD}content-length: ${BODY.length}\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n${SMUGGLED}`,
+    400,
+  ],
+  ["two lengths", `${HEAD}content-length: 5\r\ncontent-length: 6\r\n\r\nhello`, 400],
+  ["a length that is no number", `${HEAD}content-length: +5\r\n\r\nhello`, 400],
+  ["a negative length", `${HEAD}content-length: -1\r\n\r\n`, 400],
+  ["no HTTP at all", "hello\r\n\r\n", 400],
+  ["a path with dots", request(BODY).replace("/v1/pre-reboot", "/x/../v1/pre-reboot"), 404],
+  ["an asterisk", "OPTIONS * HTTP/1.1\r\nhost: localhost\r\n\r\n", 404],
+  ["CONNECT", "CONNECT localhost:80 HTTP/1.1\r\nhost: localhost\r\nfleet-lock-protocol: true\r\n\r\n", 404],
+  ["HTTP/1.0, empty", HEAD.replace("1.1", "1.0") + "\r\n", 400],
+];
+
+for (const [name, send, status] of BAD) {
+  test(`bad input is refused with ${status ?? "a closed connection"} and reaches no store: ${name}`, async () => {
+    await using server = startTestServer();
+    {
+      await using connection = await RawConnection.open(server.url);
+      await connection.send(send);
+      await until(() => connection.statuses.length > 0 || connection.closed);
+      if (status === undefined) await connection.end();
+      else strictEqual(connection.statuses[0], status, connection.received);
+      ok(connection.statuses.every((each) => each >= 400), connection.received);
+    }
+    await assertUnharmed(server);
+  });
+}
+
+test("a request is served however it is cut into packets and chunks, and by HTTP/1.0", async () => {
+  await using server = startTestServer();
+  {
+    await using connection = await RawConnection.open(server.url);
+    for (const character of request(BODY)) await connection.send(character);
+    match(await connection.replies(1), /^HTTP\/1\.1 200 .*obtained reboot lease\n$/s);
+  }
+  {
+    await using connection = await RawConnection.open(server.url);
+    await connection.send(chunked(...BODY));
+    match(await connection.replies(1), /^HTTP\/1\.1 200 .*retained reboot lease\n$/s);
+  }
+  {
+    await using connection = await RawConnection.open(server.url);
+    await connection.send(request(BODY).replace("HTTP/1.1", "HTTP/1.0"));
+    match(await connection.end(), /^HTTP\/1\.0 200 .*retained reboot lease\n$/s);
+  }
+});
+
+test("a body of just the limit is served", async () => {
+  await using server = startTestServer();
+  for (
+    const send of [request(BODY + " ".repeat(16_384 - BODY.length)), chunked(BODY, " ".repeat(16_384 - BODY.length))]
+  ) {
+    await using connection = await RawConnection.open(server.url);
+    await connection.send(send);
+    match(await connection.replies(1), /^HTTP\/1\.1 200 /);
+  }
+});
+
+test("pipelined requests are answered one by one, in order", async () => {
+  await using server = startTestServer();
+  await using connection = await RawConnection.open(server.url);
+  await connection.send(request(BODY) + request("{") + SMUGGLED + request(BODY));
+  await connection.replies(4);
+  deepStrictEqual(connection.statuses, [200, 400, 423, 200]);
+});
+
+test("10 MB are refused at once by their announcement, and nothing in them is taken for a request", async () => {
+  await using server = startTestServer();
+  {
+    await using connection = await RawConnection.open(server.url);
+    await connection.send(`${HEAD}content-length: 10000000\r\n\r\n`);
+    const reply = await connection.replies(1);
+    match(reply, /^HTTP\/1\.1 413 .*\r\nconnection: close\r\n.*"body_too_large"/s);
+    const filler = SMUGGLED.repeat(Math.ceil(10_000_000 / SMUGGLED.length)).slice(0, 10_000_000);
+    await connection.send(filler + SMUGGLED);
+    await connection.end();
+    deepStrictEqual(connection.statuses, [413]);
+  }
+  await assertUnharmed(server);
+});
+
+test("10 MB in chunks are refused as soon as they are too many, and the rest is not kept", async () => {
+  await using server = startTestServer();
+  {
+    await using connection = await RawConnection.open(server.url);
+    await connection.send(`${HEAD}transfer-encoding: chunked\r\n\r\n`);
+    const chunk = `10000\r\n${"x".repeat(65_536)}\r\n`;
+    await connection.send(chunk);
+    match(await connection.replies(1), /^HTTP\/1\.1 413 .*\r\nconnection: close\r\n.*"body_too_large"/s);
+    for (let sent = 0; sent < 10_000_000; sent += 65_536) await connection.send(chunk);
+    await connection.send(`0\r\n\r\n${SMUGGLED}`);
+    await connection.end();
+    deepStrictEqual(connection.statuses, [413]);
+  }
+  await assertUnharmed(server);
+});
+
+for (const kind of ["content-length: 1000", "transfer-encoding: chunked"]) {
+  test(`a body that stalls is 408, and what comes late is no request (${kind})`, async () => {
+    await using server = startTestServer({ bodyTimeoutMs: 200 });
+    {
+      await using connection = await RawConnection.open(server.url);
+      const start = kind.startsWith("content") ? "ab" : "2\r\nab\r\n";
+      await connection.send(`${HEAD}${kind}\r\n\r\n${start}`);
+      match(await connection.replies(1), /^HTTP\/1\.1 408 .*\r\nconnection: close\r\n.*"request_timeout"/s);
+      // The rest of the body, and then what would be the next request.
+      await connection.send((kind.startsWith("content") ? "x".repeat(998) : "0\r\n\r\n") + SMUGGLED);
+      await connection.end();
+      deepStrictEqual(connection.statuses, [408]);
+    }
+    await assertUnharmed(server);
+  });
+}
+
+test("a body that trickles is given up in total, not per byte", async () => {
+  await using server = startTestServer({ bodyTimeoutMs: 300 });
+  await using connection = await RawConnection.open(server.url);
+  await connection.send(`${HEAD}content-length: 10000\r\n\r\n`);
+  await until(async () => {
+    await connection.send("x");
+    return connection.statuses.length > 0;
+  });
+  deepStrictEqual(connection.statuses, [408]);
+  ok(connection.received.includes("request_timeout"));
+});
+
+test("a client that leaves in the middle of its body does no harm", async () => {
+  await using server = startTestServer();
+  for (const kind of ["content-length: 1000", "transfer-encoding: chunked"]) {
+    await using connection = await RawConnection.open(server.url);
+    await connection.send(`${HEAD}${kind}\r\n\r\n`);
+  }
+  await until(() => server.logged.filter(({ fields }) => fields.outcome === "decode_error").length === 2);
+  await assertUnharmed(server);
+});
+
+test("a client that ends its half of the connection in the middle of its body is answered 400", async () => {
+  await using server = startTestServer();
+  {
+    await using connection = await RawConnection.open(server.url);
+    await connection.send(`${HEAD}content-length: 1000\r\n\r\n${BODY}`);
+    await connection.closeWrite();
+    await until(() => server.logged.some(({ fields }) => fields.outcome === "decode_error"));
+  }
+  await assertUnharmed(server);
+});

@@ -1,0 +1,193 @@
+import { deepStrictEqual, doesNotThrow, match, ok, strictEqual } from "node:assert/strict";
+import { getLogger } from "@logtape/logtape";
+import fc from "fast-check";
+import {
+  configureLogging,
+  formatJson,
+  formatText,
+  type LoggingOptions,
+  type LogOutput,
+  type LogRecord,
+  parseLogLevel,
+} from "../../src/telemetry/log.ts";
+
+const test = (name: string, fn: () => void | Promise<void>) =>
+  Deno.test({ name, fn, sanitizeOps: true, sanitizeResources: true });
+
+/** Keeps what is written to it, some bytes at a time. */
+class Output implements LogOutput {
+  text = "";
+  /** How many bytes one write takes. */
+  most = 7;
+  readonly #decoder = new TextDecoder();
+
+  write(bytes: Uint8Array): Promise<number> {
+    return Promise.resolve(this.writeSync(bytes));
+  }
+
+  writeSync(bytes: Uint8Array): number {
+    const some = bytes.subarray(0, this.most);
+    this.text += this.#decoder.decode(some, { stream: true });
+    return some.length;
+  }
+
+  get lines(): string[] {
+    return this.text.split("\n").slice(0, -1);
+  }
+}
+
+async function logged(options: Partial<LoggingOptions>, log: () => void): Promise<Output> {
+  const output = new Output();
+  {
+    await using _logging = await configureLogging({ level: "info", format: "json", output, ...options });
+    log();
+  }
+  return output;
+}
+
+const record = (properties: Record<string, unknown>, message = "it happened"): LogRecord => ({
+  level: "info",
+  message: [message],
+  rawMessage: message,
+  timestamp: Date.UTC(2026, 10, 22, 22, 0, 0, 123),
+  properties,
+});
+
+test("levels are parsed in any case, the Go program's names included", () => {
+  const names = ["trace", "debug", "info", "warn", "warning", "error", "fatal", "panic"];
+  const levels = ["trace", "debug", "info", "warning", "warning", "error", "fatal", "fatal"];
+  deepStrictEqual(names.map(parseLogLevel), levels);
+  deepStrictEqual(names.map((name) => parseLogLevel(name.toUpperCase())), levels);
+  for (const raw of ["", " info", "verbose", "7", "constructor", "__proto__"]) {
+    strictEqual(parseLogLevel(raw), undefined);
+  }
+});
+
+test("a record is one line of JSON: time, level, constant message, fields", async () => {
+  const output = await logged({}, () => {
+    getLogger(["fleetlock", "x"]).info("reboot slot granted", { id: "ä\n", group: "default", duration_ms: 1.5 });
+  });
+  strictEqual(output.lines.length, 1);
+  const { time, ...rest } = JSON.parse(output.lines[0]!);
+  match(time, /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$/);
+  deepStrictEqual(rest, {
+    level: "info",
+    message: "reboot slot granted",
+    id: "ä\n",
+    group: "default",
+    duration_ms: 1.5,
+  });
+});
+
+test("records below the level are not written, the others all and in order", async () => {
+  const output = await logged({ level: "warning" }, () => {
+    const logger = getLogger("fleetlock");
+    logger.info("no");
+    for (let n = 0; n < 100; n++) logger.warning("yes", { n });
+    logger.error("also");
+  });
+  const lines = output.lines.map((line) => JSON.parse(line));
+  deepStrictEqual(lines.map((line) => line.n), [...Array(100).keys(), undefined]);
+  strictEqual(lines.at(-1).message, "also");
+});
+
+test("an error shows its name, message and causes, and its stack only when debugging", () => {
+  const error = new TypeError("outer", { cause: new Error("inner", { cause: "root" }) });
+  deepStrictEqual(JSON.parse(formatJson(record({ error }), false)).error, {
+    name: "TypeError",
+    message: "outer",
+    cause: { name: "Error", message: "inner", cause: "root" },
+  });
+  match(JSON.parse(formatJson(record({ error }), true)).error.stack, /log_test\.ts/);
+});
+
+test("fields that JSON has not, or that refer to themselves, do no harm", () => {
+  const cycle: Record<string, unknown> = { name: "cycle" };
+  cycle.self = cycle;
+  const error = new Error("cycle");
+  error.cause = error;
+  const fields = {
+    cycle,
+    error,
+    bigint: 1n,
+    nan: NaN,
+    symbol: Symbol("s"),
+    fn: () => {},
+    undef: undefined,
+    nothing: null,
+    date: new Date(NaN),
+    map: new Map([["a", 1n]]),
+    set: new Set([1]),
+    bytes: new Uint8Array(3),
+    get hostile(): unknown {
+      throw new Error("no");
+    },
+  };
+  const line = JSON.parse(formatJson(record(fields), false));
+  strictEqual(line.bigint, "1");
+  strictEqual(line.nan, "NaN");
+  deepStrictEqual(line.map, { a: "1" });
+  strictEqual(line.bytes, "(3 bytes)");
+  strictEqual(line.hostile, "(unreadable)");
+  strictEqual(line.cycle.name, "cycle");
+  doesNotThrow(() => formatText(record(fields), true));
+});
+
+test("no field takes the place of time, level or message", () => {
+  const line = JSON.parse(formatJson(record({ time: 1, level: 2, message: 3 }), false));
+  deepStrictEqual(line, {
+    time: "2026-11-22T22:00:00.123Z",
+    level: "info",
+    message: "it happened",
+    time_: 1,
+    level_: 2,
+    message_: 3,
+  });
+});
+
+test("whatever the fields, a record is one line", () => {
+  fc.assert(fc.property(fc.dictionary(fc.string(), fc.anything({ withBigInt: true, withDate: true })), (fields) => {
+    const json = formatJson(record(fields), true);
+    ok(!json.includes("\n") && !formatText(record(fields), true).includes("\n"));
+    return typeof JSON.parse(json) === "object";
+  }));
+});
+
+test("text is for people, and values with blanks or control characters are quoted", () => {
+  const fields = { id: "a1", group: "default", value: "two words", evil: "\u001b[31m\n", n: 1, none: undefined };
+  strictEqual(
+    formatText(record(fields), false),
+    '2026-11-22T22:00:00.123Z INFO    it happened id=a1 group=default value="two words" evil="\\u001b[31m\\n" n=1',
+  );
+});
+
+test("lines that nobody reads are dropped beyond a bound, and that is said", async () => {
+  const gate = Promise.withResolvers<void>();
+  const output = new Output();
+  output.most = Infinity;
+  const slow: LogOutput = {
+    write: async (bytes) => {
+      await gate.promise;
+      return output.writeSync(bytes);
+    },
+    writeSync: (bytes) => output.writeSync(bytes),
+  };
+  await logged({ output: slow }, () => {
+    for (let n = 0; n < 3_000; n++) getLogger("fleetlock").info("x".repeat(1_000));
+    gate.resolve();
+  });
+  const lines = output.lines.map((line) => JSON.parse(line));
+  const dropped = lines.find((line) => line.message.startsWith("log lines were dropped"));
+  ok(dropped.lines > 1_000);
+  strictEqual(lines.length - 1 + dropped.lines, 3_000);
+});
+
+test("an output that fails does not hurt whoever logs", async () => {
+  const broken: LogOutput = {
+    write: () => Promise.reject(new Deno.errors.BrokenPipe()),
+    writeSync: () => {
+      throw new Deno.errors.BrokenPipe();
+    },
+  };
+  await logged({ output: broken }, () => getLogger("fleetlock").info("into the void"));
+});

@@ -1,0 +1,197 @@
+import { deepStrictEqual, match, ok, strictEqual } from "node:assert/strict";
+import { type ClientId, parseGroup } from "../../src/lock/identity.ts";
+import { LockService } from "../../src/lock/lock_service.ts";
+import { ABSENT, MemoryLockStore, StoreUnavailableError } from "../../src/lock/lock_store.ts";
+import { FREE } from "../../src/lock/semaphore.ts";
+import { MeteredLockStore } from "../../src/telemetry/metered_store.ts";
+import { Metrics } from "../../src/telemetry/metrics.ts";
+import { FakeClock } from "../support/fake_clock.ts";
+import { ConflictingStore, UnavailableStore } from "../support/faulty_stores.ts";
+
+const test = (name: string, fn: () => Promise<void>) =>
+  Deno.test({ name, fn, sanitizeOps: true, sanitizeResources: true });
+
+const GROUP = parseGroup("default")!;
+const id = (raw: string) => raw as ClientId;
+
+/** A page as series to value, each line checked. */
+async function scrape(metrics: Metrics): Promise<Map<string, number>> {
+  const series = new Map<string, number>();
+  const types = new Map<string, string>();
+  let helped = "";
+  for (const line of (await metrics.render()).split("\n")) {
+    if (line === "") continue;
+    const comment = /^# (HELP|TYPE) ([a-z_]+) (.+)$/.exec(line);
+    if (comment !== null) {
+      const [, what, name, text] = comment as unknown as [string, string, string, string];
+      if (what === "HELP") helped = name;
+      else {
+        strictEqual(name, helped, "TYPE follows HELP");
+        match(text, /^(gauge|counter|histogram)$/);
+        ok(!types.has(name), `${name} is described once`);
+        types.set(name, text);
+      }
+      continue;
+    }
+    const sample = /^([a-z_0-9]+)(\{[a-z]+="[^"\\\n]*"(?:,[a-z]+="[^"\\\n]*")*\})? (\S+)$/.exec(line);
+    ok(sample !== null, `not a sample: ${line}`);
+    const [, name, labels = "", value] = sample as unknown as [string, string, string | undefined, string];
+    ok(types.has(name) || types.get(name.replace(/_(bucket|sum|count)$/, "")) === "histogram", `${name} has a type`);
+    match(value, /^-?\d+(\.\d+)?(e[+-]\d+)?$/, `${line} is a finite number`);
+    ok(!series.has(name + labels), `${name}${labels} stands there once`);
+    series.set(name + labels, Number(value));
+  }
+  return series;
+}
+
+test("the page is well-formed from the start, with no value missing", async () => {
+  const series = await scrape(new Metrics({ version: "1.2.3" }));
+  strictEqual(series.get("fleetlock_lock_request_count"), 0);
+  strictEqual(series.get("fleetlock_unlock_request_count"), 0);
+  strictEqual(series.get("fleetlock_watch_synced"), 0);
+  strictEqual(series.get(`fleetlock_build_info{version="1.2.3",deno="${Deno.version.deno}"}`), 1);
+  strictEqual(series.get('fleetlock_store_operations_total{operation="write",result="conflict"}'), 0);
+  ok(series.get("process_resident_memory_bytes")! > 1e6);
+  ok(series.get("process_cpu_seconds_total")! > 0);
+  ok(Math.abs(series.get("process_start_time_seconds")! - (Date.now() - performance.now()) / 1000) < 60);
+});
+
+test("the Go program's metrics keep their names, types and labels", async () => {
+  const metrics = new Metrics({ version: "1" });
+  const locks = new LockService(new MemoryLockStore());
+  metrics.collectLocks(locks);
+  await locks.preReboot(id("a"), GROUP);
+  const page = await metrics.render();
+  for (
+    const [name, type, labels] of [
+      ["fleetlock_lock_state", "gauge", '{group="default"}'],
+      ["fleetlock_lock_transition_count", "gauge", '{group="default"}'],
+      ["fleetlock_lock_request_count", "counter", ""],
+      ["fleetlock_unlock_request_count", "counter", ""],
+    ] as const
+  ) {
+    ok(page.includes(`\n# TYPE ${name} ${type}\n${name}${labels} `), name);
+  }
+});
+
+test("the lock gauges say what the store says, now", async () => {
+  const clock = new FakeClock();
+  const store = new MemoryLockStore();
+  const locks = new LockService(store, { clock, slots: 2 });
+  const metrics = new Metrics({ version: "1", now: () => clock.now() });
+  metrics.collectLocks(locks);
+  const gauges = async () => {
+    const series = await scrape(metrics);
+    return ["lock_state", "lock_transition_count", "lock_holders", "lock_slots", "lock_held_seconds"]
+      .map((name) => series.get(`fleetlock_${name}{group="default"}`));
+  };
+  deepStrictEqual(await gauges(), [undefined, undefined, undefined, undefined, undefined]);
+  await locks.preReboot(id("a"), GROUP);
+  await clock.advance(90_000);
+  await locks.preReboot(id("b"), GROUP);
+  deepStrictEqual(await gauges(), [1, 2, 2, 2, 90]);
+  await locks.steadyState(id("a"), GROUP);
+  deepStrictEqual(await gauges(), [1, 2, 1, 2, 0]);
+  await locks.steadyState(id("b"), GROUP);
+  deepStrictEqual(await gauges(), [0, 2, 0, 2, 0]);
+});
+
+test("a group that is gone from the store is gone from the page", async () => {
+  const metrics = new Metrics({ version: "1" });
+  const groups = new Map([[GROUP, { state: { holders: [], transitions: 3 }, version: 1 }]]);
+  metrics.collectLocks({ slots: 1, groups: () => Promise.resolve(groups) });
+  strictEqual((await scrape(metrics)).get('fleetlock_lock_transition_count{group="default"}'), 3);
+  groups.clear();
+  ok(!(await metrics.render()).includes('group="default"'));
+});
+
+test("what was written by hand, or by a clock ahead of ours, makes no value that is not one", async () => {
+  const metrics = new Metrics({ version: "1", now: () => 1_000 });
+  const state = (since: number, transitions: number) => ({
+    state: { holders: [{ id: id("a"), since }], transitions },
+    version: 1,
+  });
+  metrics.collectLocks({
+    slots: 1,
+    groups: () =>
+      Promise.resolve(new Map([[parseGroup("nan")!, state(NaN, NaN)], [parseGroup("ahead")!, state(9e12, 1)]])),
+  });
+  const series = await scrape(metrics);
+  strictEqual(series.get('fleetlock_lock_held_seconds{group="nan"}'), 0);
+  strictEqual(series.get('fleetlock_lock_transition_count{group="nan"}'), 0);
+  strictEqual(series.get('fleetlock_lock_held_seconds{group="ahead"}'), 0);
+});
+
+test("a store that is slow to name its groups does not hold up the page", async () => {
+  const metrics = new Metrics({ version: "1", groupsTimeoutMs: 20 });
+  const never = Promise.withResolvers<never>();
+  metrics.collectLocks({ slots: 1, groups: () => never.promise });
+  const page = await metrics.render();
+  ok(page.includes("fleetlock_build_info") && !page.includes("fleetlock_lock_state{"));
+});
+
+test("requests add to their series and to no new ones", async () => {
+  const metrics = new Metrics({ version: "1" });
+  metrics.expectRequests("pre-reboot", ["granted", "lock_held"]);
+  const before = await scrape(metrics);
+  strictEqual(before.get('fleetlock_requests_total{endpoint="pre-reboot",kind="granted"}'), 0);
+  for (let n = 0; n < 100; n++) metrics.requestDone("pre-reboot", "lock_held", 0.002);
+  metrics.requestDone("pre-reboot", "granted", 200);
+  const after = await scrape(metrics);
+  deepStrictEqual([...after.keys()], [...before.keys()]);
+  strictEqual(after.get('fleetlock_requests_total{endpoint="pre-reboot",kind="lock_held"}'), 100);
+  strictEqual(after.get('fleetlock_request_duration_seconds_bucket{le="0.005",endpoint="pre-reboot"}'), 100);
+  strictEqual(after.get('fleetlock_request_duration_seconds_bucket{le="240",endpoint="pre-reboot"}'), 101);
+});
+
+test("calls to a store are counted by how they end, and what they answer or throw is passed on", async () => {
+  const metrics = new Metrics({ version: "1" });
+  const count = async (operation: string, result: string) =>
+    (await scrape(metrics)).get(`fleetlock_store_operations_total{operation="${operation}",result="${result}"}`);
+  const conflicting = new MeteredLockStore(new ConflictingStore(1), metrics);
+  strictEqual(await conflicting.write(GROUP, ABSENT, FREE), "conflict");
+  const read = await conflicting.read(GROUP);
+  ok(await conflicting.write(GROUP, read, FREE) !== "conflict");
+  strictEqual((await conflicting.list()).groups.size, 1);
+  const inner = new UnavailableStore();
+  await inner.setUnavailable(true);
+  const unavailable = new MeteredLockStore(inner, metrics);
+  const fault = await unavailable.read(GROUP).catch((error) => error);
+  ok(fault instanceof StoreUnavailableError);
+  await unavailable.list({ signal: AbortSignal.abort() }).catch(() => {});
+  const aborted = new MeteredLockStore(new MemoryLockStore(), metrics);
+  await aborted.read(GROUP, { signal: AbortSignal.abort("enough") }).catch(() => {});
+  strictEqual(await count("write", "conflict"), 1);
+  strictEqual(await count("write", "ok"), 1);
+  strictEqual(await count("read", "ok"), 1);
+  strictEqual(await count("list", "ok"), 1);
+  strictEqual(await count("read", "unavailable"), 1);
+  strictEqual(await count("list", "unavailable"), 1);
+  strictEqual(await count("read", "aborted"), 1);
+  strictEqual((await scrape(metrics)).get('fleetlock_store_operation_duration_seconds_count{operation="write"}'), 2);
+});
+
+test("a metered store watches and closes as the one underneath", async () => {
+  const closed: string[] = [];
+  class Closing extends MemoryLockStore {
+    override [Symbol.asyncDispose](): Promise<void> {
+      closed.push("closed");
+      return Promise.resolve();
+    }
+  }
+  const seen: string[] = [];
+  const stop = new AbortController();
+  {
+    await using store = new MeteredLockStore(new Closing(), new Metrics({ version: "1" }));
+    const watch = store.watch({
+      synced: () => seen.push("synced"),
+      changed: (group) => seen.push(group),
+      lost: () => seen.push("lost"),
+    }, stop.signal);
+    await store.write(GROUP, ABSENT, FREE);
+    stop.abort();
+    await watch;
+  }
+  deepStrictEqual(seen, ["synced", "default"]);
+  deepStrictEqual(closed, ["closed"]);
+});

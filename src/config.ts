@@ -160,14 +160,14 @@ export const SETTINGS = [
 export type SettingName = typeof SETTINGS[number]["flag"];
 
 /** The variables of the environment that are read beside those of the settings. */
-const VARIABLES = [
+export const VARIABLES = [
   "KUBECONFIG",
   "NAMESPACE",
   "OTEL_DENO",
   "POD_NAME",
   "KUBERNETES_SERVICE_HOST",
   "KUBERNETES_SERVICE_PORT",
-] as const;
+] as const satisfies readonly string[];
 
 /** Variables of the environment by name. */
 export type Environment = Readonly<Record<string, string | undefined>>;

@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
-import { ConfigError, parseConfig } from "../src/config.ts";
+import manifest from "../deno.json" with { type: "json" };
+import { ConfigError, parseConfig, SETTINGS, variableOf, VARIABLES } from "../src/config.ts";
 
 const inPod = { KUBERNETES_SERVICE_HOST: "10.3.0.1", KUBERNETES_SERVICE_PORT: "443" };
 
@@ -93,4 +94,12 @@ Deno.test("nodes are drained, and how is set, only where the locks are in Kubern
 Deno.test("a store that is named needs no cluster", () => {
   assert.deepEqual(parseConfig({ store: "sqlite:/a b/locks.db" }, {}).store, { kind: "sqlite", path: "/a b/locks.db" });
   assert.deepEqual(parseConfig({}, { FLEETLOCK_STORE: "memory" }).store, { kind: "memory" });
+});
+
+Deno.test("the program's permissions let it read every variable that it knows", () => {
+  const { allow } = manifest.permissions.default.env;
+  const isAllowed = (name: string) =>
+    allow.some((each) => each === name || (each.endsWith("*") && name.startsWith(each.slice(0, -1))));
+  const known = [...VARIABLES, ...SETTINGS.map((setting) => variableOf(setting.flag))];
+  assert.deepEqual(known.filter((name) => !isAllowed(name)), []);
 });

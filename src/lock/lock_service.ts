@@ -244,10 +244,14 @@ export class LockService {
     const arrival = ++this.#ticket;
     const unready = await this.#restore(id, group, arrival);
     if (unready !== undefined) return unready;
+    let hold: number | undefined;
     return await this.#settle<SteadyStateOutcome>(group, arrival, (state) => {
       const wish = release(state, id, this.#clock.now());
       if (wish.kind === "not_held") return { answer: { kind: "not_held" }, needs: Proof.Fresh };
       const holder = holderOf(state, id)!;
+      hold ??= holder.since;
+      // The client has been away and got a slot again since this request came: it is the earlier hold that is over.
+      if (holder.since !== hold) return { answer: refused({ kind: "contended" }), needs: Proof.Fresh };
       return {
         write: wish.next,
         then: () => {

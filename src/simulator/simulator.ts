@@ -7,7 +7,7 @@
 import { checkHistory } from "./checker.ts";
 import { Fleet } from "./fleet.ts";
 import { formatOperation } from "./history.ts";
-import type { SimulationOptions } from "./options.ts";
+import { type SimulationOptions, SimulationOptionsError } from "./options.ts";
 import { formatSummary, Progress, type ProgressSink, type Summary } from "./report.ts";
 
 /** Where a simulation writes. */
@@ -29,7 +29,7 @@ const REFUSAL_WINDOW_MS = 120_000;
  *
  * @param signal Ends it early; what was seen so far is checked all the same.
  * @returns The summary, as written. The service failed where `violationCount` is not 0.
- * @throws {Error} The history's file cannot be written.
+ * @throws {SimulationOptionsError} The history's file cannot be opened.
  */
 export async function runSimulation(
   options: SimulationOptions,
@@ -109,7 +109,12 @@ class HistoryFile implements Disposable {
   readonly #encoder = new TextEncoder();
 
   constructor(path: string) {
-    this.#file = Deno.openSync(path, { write: true, create: true, truncate: true });
+    try {
+      this.#file = Deno.openSync(path, { write: true, create: true, truncate: true });
+    } catch (cause) {
+      const reason = cause instanceof Error ? cause.message : cause;
+      throw new SimulationOptionsError(`--history cannot be written: ${reason}`, { cause });
+    }
   }
 
   write(line: string): void {

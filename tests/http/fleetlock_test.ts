@@ -1,4 +1,4 @@
-import { deepStrictEqual, match, ok, strictEqual } from "node:assert/strict";
+import { deepStrictEqual, ok, strictEqual } from "node:assert/strict";
 import fc from "fast-check";
 import {
   decodeRequest,
@@ -9,7 +9,7 @@ import {
   ERROR_STATUS,
   type ErrorKind,
 } from "../../src/http/fleetlock.ts";
-import { type ClientId, type Group, parseClientId, parseGroup } from "../../src/lock/identity.ts";
+import { type ClientId, parseClientId, parseGroup } from "../../src/lock/identity.ts";
 import type { Refusal } from "../../src/lock/lock_service.ts";
 
 const NOW = Date.UTC(2026, 10, 22, 22, 12, 30);

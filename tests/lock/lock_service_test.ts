@@ -231,6 +231,26 @@ Deno.test("a process that was paused after its write proves the hold again befor
   assert.deepEqual(holders(backend), [bob]);
 });
 
+Deno.test("a process that was paused before its release does not free the client's next hold", async () => {
+  const backend = new MemoryBackend();
+  const clock = new HastyClock();
+  await using all = setUp({ backend, clock, watch: true });
+  const rival = new LockService(new MemoryLockStore(backend), { clock });
+  await all.locks.preReboot(alice, group);
+  let paused = false;
+  all.store.before = async (call) => {
+    if (paused || call !== "write") return;
+    paused = true;
+    await clock.advance(3_600_000);
+    // The client gave up on this replica, released through another one, and is rebooting again.
+    await rival.steadyState(alice, group);
+    await rival.preReboot(alice, group);
+  };
+  const outcome = await all.locks.steadyState(alice, group);
+  assert.deepEqual(outcome, { kind: "refused", refusal: { kind: "contended" } });
+  assert.deepEqual(holders(backend), [alice]);
+});
+
 Deno.test("an unavailable store is thrown to everyone who waits, and the service recovers", async () => {
   await using all = setUp();
   all.store.before = () => {

@@ -162,6 +162,15 @@ test("the history is written as lines that can be read back", async () => {
   }
 });
 
+test("a history that cannot be written is said so before anything is sent", async () => {
+  await using server = new ProtocolServer(1);
+  await assert.rejects(
+    simulate(server, { history: "/nowhere/history.jsonl" }),
+    /^SimulationOptionsError: --history cannot be written: .*\/nowhere\/history.jsonl/,
+  );
+  assert.equal(server.seen.length, 0);
+});
+
 test("the summary is one JSON object where that is asked for", async () => {
   await using server = new ProtocolServer(1);
   const { summary, written } = await simulate(server, { format: "json" });

@@ -62,7 +62,7 @@ clusterTest("real workloads move elsewhere, their budget is kept, and what belon
 
   await test.keeper.uncordon(hold.group, hold.id);
   ok(!(await plane().request("GET", `/api/v1/nodes/${name}`)).spec.unschedulable);
-});
+}, { whole: true });
 
 clusterTest("a drain outlives an API server that is away for a while", async () => {
   const namespace = await plane().createNamespace();
@@ -95,4 +95,4 @@ clusterTest("a drain outlives an API server that is away for a while", async () 
   deepEqual(await waiting, { kind: "drained" });
   const { items } = await plane().request("GET", `/api/v1/namespaces/${namespace}/pods`);
   deepEqual(items, []);
-}, { restarts: true });
+}, { restarts: true, whole: true });

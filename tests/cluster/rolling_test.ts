@@ -164,7 +164,7 @@ clusterTest("five nodes with 30 replicas under a budget roll through, one by one
     );
   });
   assert.equal((await leaseOf(fleet)).spec.leaseTransitions, 5);
-}, { restarts: true });
+}, { restarts: true, whole: true });
 
 clusterTest(`a server killed at any moment, ${ROUNDS} times, changes nothing in the end (seed ${SEED})`, async () => {
   await using fleet = await createFleet(5);
@@ -194,7 +194,7 @@ clusterTest(`a server killed at any moment, ${ROUNDS} times, changes nothing in 
     for (const server of servers) await server[Symbol.asyncDispose]();
   }
   assert.equal((await leaseOf(fleet)).spec.leaseTransitions, ROUNDS);
-}, { restarts: true });
+}, { restarts: true, whole: true });
 
 /** Numbers from 0 to 1 that a seed repeats (mulberry32). */
 function seeded(seed: number): () => number {

@@ -8,6 +8,7 @@
  */
 
 import { generateKeyPairSync } from "node:crypto";
+import { existsSync } from "node:fs";
 import { createClientAuthority, signClientCertificate } from "./certificates.ts";
 
 /** Which parts to start beside etcd and the API server. */
@@ -39,21 +40,38 @@ export type Part = "etcd" | "kube-apiserver" | "kube-controller-manager" | "kube
 
 const ASSETS = Deno.env.get("KUBEBUILDER_ASSETS");
 
+/** envtest brings the first two only. */
+const WHOLE: readonly Part[] = ["etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kwok"];
+
+/** What stands in the way of a test; undefined where nothing does. */
+function lacking(parts: readonly Part[]): string | undefined {
+  if (!ASSETS) return "KUBEBUILDER_ASSETS is not set";
+  const missing = parts.filter((part) => !existsSync(`${ASSETS}/${part}`));
+  return missing.length > 0 ? `KUBEBUILDER_ASSETS has no ${missing.join(", ")}` : undefined;
+}
+
+/** Options of {@link clusterTest}. */
+export interface ClusterTestOptions {
+  /** For a test that starts and stops parts, whose processes the sanitizers would count as leaks. @default {false} */
+  readonly restarts?: boolean;
+  /** For a test that needs the controllers, the scheduler and kwok. @default {false} */
+  readonly whole?: boolean;
+}
+
 /**
- * Defines a test that needs a control plane: skipped, with a name that says so,
- * where `KUBEBUILDER_ASSETS` is unset; failing instead where `CI` is "true".
- *
- * @param options `restarts` for a test that starts and stops parts, whose processes the sanitizers would count as leaks.
+ * Defines a test that needs a control plane: skipped, with a name that says why,
+ * where there is none; failing instead where `CI` is "true".
  */
-export function clusterTest(name: string, run: () => Promise<void>, options: { restarts?: boolean } = {}): void {
-  if (ASSETS) {
+export function clusterTest(name: string, run: () => Promise<void>, options: ClusterTestOptions = {}): void {
+  const lack = lacking(options.whole ? WHOLE : WHOLE.slice(0, 2));
+  if (lack === undefined) {
     Deno.test({ name, sanitizeOps: !options.restarts, sanitizeResources: !options.restarts, fn: run });
   } else if (Deno.env.get("CI") === "true") {
     Deno.test(name, () => {
-      throw new Error("KUBEBUILDER_ASSETS must name a folder with etcd and kube-apiserver: in CI nothing is skipped");
+      throw new Error(`${lack}: in CI nothing is skipped`);
     });
   } else {
-    Deno.test({ name: `${name} (skipped: KUBEBUILDER_ASSETS is not set)`, ignore: true, fn: run });
+    Deno.test({ name: `${name} (skipped: ${lack})`, ignore: true, fn: run });
   }
 }
 
@@ -64,7 +82,8 @@ export function clusterTest(name: string, run: () => Promise<void>, options: { r
  */
 export function useControlPlane(options: ControlPlaneOptions = {}): () => ControlPlane {
   let running: ControlPlane | undefined;
-  if (ASSETS) {
+  const whole = options.controllers || options.scheduler || options.kwok;
+  if (lacking(whole ? WHOLE : WHOLE.slice(0, 2)) === undefined) {
     Deno.test.beforeAll(async () => {
       running = await ControlPlane.start(options);
     });

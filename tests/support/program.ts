@@ -64,12 +64,14 @@ export async function startProgram(
 ): Promise<Program> {
   const process = programCommand(["--address=127.0.0.1:0", ...args], environment).spawn();
   let log = "";
+  let found: string | undefined;
   const listening = Promise.withResolvers<string>();
   const reading = (async () => {
     for await (const chunk of process.stderr.pipeThrough(new TextDecoderStream())) {
       log += chunk;
-      const url = /^.*"listening".*?"(http:[^"]+)"/m.exec(log)?.[1];
-      if (url !== undefined) listening.resolve(url);
+      if (found !== undefined) continue;
+      found = /^.*"listening".*?"(http:[^"]+)"/m.exec(log)?.[1];
+      if (found !== undefined) listening.resolve(found);
     }
     listening.reject(new Error(`the program ended before it listened:\n${log}`));
   })();

@@ -202,6 +202,23 @@ test("what a fault says for clients is passed on, and its pause rounded up to se
   deepStrictEqual(JSON.parse(reply.text), { kind: "store_unavailable", value: "the role lacks patch" });
 });
 
+test("a client is told what is wrong with its body", async () => {
+  await using server = startTestServer();
+  for (
+    const [body, kind, sentence] of [
+      ["{", "decode_error", /^the body is no JSON: expected /],
+      ["{}", "decode_error", /^the body has no object "client_params": expected /],
+      ['{"client_params":{}}', "invalid_id", /^client_params\.id must be /],
+      ['{"client_params":{"id":"a"}}', "invalid_group", /^client_params\.group must be /],
+    ] as const
+  ) {
+    const reply = await ask(`${server.url}/v1/pre-reboot`, { method: "POST", headers: PROTOCOL, body });
+    const error = JSON.parse(reply.text);
+    strictEqual(error.kind, kind);
+    match(error.value, sentence);
+  }
+});
+
 test("any other fault is 500, its details only in the log", async () => {
   const fail = () => Promise.reject(new TypeError("secret"));
   await using server = startTestServer({ locks: { preReboot: fail, steadyState: fail } });

@@ -139,6 +139,8 @@ test("requests add to their series and to no new ones", async () => {
   metrics.requestDone("pre-reboot", "granted", 200);
   const after = await scrape(metrics);
   deepStrictEqual([...after.keys()], [...before.keys()]);
+  const again = await scrape(metrics);
+  strictEqual(again.get('fleetlock_requests_total{endpoint="pre-reboot",kind="lock_held"}'), 100, "not counted twice");
   strictEqual(after.get('fleetlock_requests_total{endpoint="pre-reboot",kind="lock_held"}'), 100);
   strictEqual(after.get('fleetlock_request_duration_seconds_bucket{le="0.005",endpoint="pre-reboot"}'), 100);
   strictEqual(after.get('fleetlock_request_duration_seconds_bucket{le="240",endpoint="pre-reboot"}'), 101);

@@ -17,7 +17,7 @@ export interface Program extends AsyncDisposable {
   readonly process: Deno.ChildProcess;
   /** Where it listens, such as `http://127.0.0.1:40123`. */
   readonly url: string;
-  /** Everything on stderr until now. */
+  /** Everything on stderr and stdout until now. */
   readonly log: () => string;
   /** The log's lines so far, parsed. */
   readonly records: () => Record<string, unknown>[];
@@ -66,19 +66,21 @@ export async function startProgram(
   let log = "";
   let found: string | undefined;
   const listening = Promise.withResolvers<string>();
-  const reading = (async () => {
-    for await (const chunk of process.stderr.pipeThrough(new TextDecoderStream())) {
+  const read = async (stream: ReadableStream<Uint8Array<ArrayBuffer>>) => {
+    for await (const chunk of stream.pipeThrough(new TextDecoderStream())) {
       log += chunk;
       if (found !== undefined) continue;
       found = /^.*"listening".*?"(http:[^"]+)"/m.exec(log)?.[1];
       if (found !== undefined) listening.resolve(found);
     }
-    listening.reject(new Error(`the program ended before it listened:\n${log}`));
-  })();
-  const draining = process.stdout.cancel();
+  };
+  // With OpenTelemetry, the log's lines below warning are on stdout.
+  const reading = Promise.all([read(process.stderr), read(process.stdout)]).then(() =>
+    listening.reject(new Error(`the program ended before it listened:\n${log}`))
+  );
   const finish = async () => {
     const status = await process.status;
-    await Promise.allSettled([reading, draining]);
+    await reading;
     return status;
   };
   try {

@@ -30,6 +30,8 @@ export function compileFlags(): string[] {
     ...Object.entries({ net, read, write }).flatMap(([name, allowed]) => allowed ? [`--allow-${name}`] : []),
     `--allow-env=${env.allow.join(",")}`,
     "--ignore-env",
+    // Under load, V8's young generation would grow to three times the rest of the program for no gain in speed.
+    "--v8-flags=--max-semi-space-size=4",
   ];
 }
 

@@ -52,11 +52,7 @@ export class BenchCluster implements AsyncDisposable {
         "--audit-log-batch-max-wait=100ms",
       ],
     });
-    const applied = await new Deno.Command("kubectl", {
-      args: ["--kubeconfig", plane.kubeconfig, "apply", "-k", MANIFESTS],
-      stdout: "null",
-    }).output();
-    if (!applied.success) throw new Error(new TextDecoder().decode(applied.stderr));
+    await plane.kubectl("apply", "-k", MANIFESTS);
     const token = await plane.createToken("default", "fleetlock");
     return new BenchCluster(plane, audit, await plane.writeKubeconfig({ token }));
   }

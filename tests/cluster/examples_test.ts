@@ -20,16 +20,16 @@ const ALICE = "c988d2509fdf5cdcbed39037c56406fb";
 // The Service's fixed address is one of Typhoon's default range.
 const plane = useControlPlane({ apiServerFlags: ["--service-cluster-ip-range=10.3.0.0/24"] });
 
-async function kubectl(...args: string[]): Promise<string> {
-  const { success, stdout, stderr } = await new Deno.Command("kubectl", {
-    args: ["--kubeconfig", plane().kubeconfig, ...args],
-  }).output();
-  if (!success) throw new Error(new TextDecoder().decode(stderr));
-  return new TextDecoder().decode(stdout);
-}
-
 clusterTest("the API server takes the manifests, without a warning, and then they are there", async () => {
-  const dryRun = await kubectl("apply", "-k", MANIFESTS, "--dry-run=server", "--warnings-as-errors", "-o", "name");
+  const dryRun = await plane().kubectl(
+    "apply",
+    "-k",
+    MANIFESTS,
+    "--dry-run=server",
+    "--warnings-as-errors",
+    "-o",
+    "name",
+  );
   const objects = dryRun.trim().split("\n").sort();
   assert.deepEqual(objects, [
     "clusterrole.rbac.authorization.k8s.io/fleetlock",
@@ -41,13 +41,13 @@ clusterTest("the API server takes the manifests, without a warning, and then the
     "service/fleetlock",
     "serviceaccount/fleetlock",
   ]);
-  await kubectl("apply", "-k", MANIFESTS);
-  for (const object of objects) await kubectl("get", object, "--namespace", "default");
+  await plane().kubectl("apply", "-k", MANIFESTS);
+  for (const object of objects) await plane().kubectl("get", object, "--namespace", "default");
 });
 
 clusterTest("pods of the Deployment are allowed in a namespace of the restricted Pod Security Standard", async () => {
   const namespace = await plane().createNamespace();
-  await kubectl("label", "namespace", namespace, "pod-security.kubernetes.io/enforce=restricted");
+  await plane().kubectl("label", "namespace", namespace, "pod-security.kubernetes.io/enforce=restricted");
   const { spec } = load(await Deno.readTextFile(`${MANIFESTS}/deployment.yaml`)) as {
     spec: { template: { spec: Record<string, unknown> } };
   };
@@ -65,7 +65,7 @@ clusterTest("pods of the Deployment are allowed in a namespace of the restricted
 });
 
 clusterTest("the program obtains and releases with the Role of the manifests and no more", async () => {
-  await kubectl("apply", "-k", MANIFESTS);
+  await plane().kubectl("apply", "-k", MANIFESTS);
   const token = await plane().createToken("default", "fleetlock");
   const kubeconfig = await plane().writeKubeconfig({ token });
   const node = await createNode(plane());

@@ -12,28 +12,22 @@ const ALICE = "c988d2509fdf5cdcbed39037c56406fb";
 const BOB = "049ad0f57ade4723a48692b7b692c318";
 const LOCKS_ONLY = { flags: { drain: "false" } } as const;
 
-/** Changes a Lease as an administrator with kubectl would. */
-async function kubectl(...args: string[]): Promise<string> {
-  const { success, stdout, stderr } = await new Deno.Command("kubectl", {
-    args: ["--kubeconfig", plane().kubeconfig, ...args],
-  }).output();
-  if (!success) throw new Error(new TextDecoder().decode(stderr));
-  return new TextDecoder().decode(stdout);
-}
-
 clusterTest("kubectl shows the holder, and an administrator's edit or deletion is obeyed", async () => {
   await using all = await startReplicas(plane(), LOCKS_ONLY);
   const [url] = all.urls;
   const inNamespace = ["--namespace", all.namespace];
   await preReboot(url, ALICE);
-  assert.match(await kubectl("get", "leases", ...inNamespace), new RegExp(`^fleetlock-default +${ALICE} `, "m"));
+  assert.match(
+    await plane().kubectl("get", "leases", ...inNamespace),
+    new RegExp(`^fleetlock-default +${ALICE} `, "m"),
+  );
 
   const patch = JSON.stringify({ spec: { holderIdentity: BOB } });
-  await kubectl("patch", "lease", "fleetlock-default", ...inNamespace, "--type=merge", "--patch", patch);
+  await plane().kubectl("patch", "lease", "fleetlock-default", ...inNamespace, "--type=merge", "--patch", patch);
   await until(async () => (await preReboot(url, ALICE)).value?.includes(BOB));
   assert.equal((await preReboot(url, BOB)).text, "retained reboot lease");
 
-  await kubectl("delete", "lease", "fleetlock-default", ...inNamespace);
+  await plane().kubectl("delete", "lease", "fleetlock-default", ...inNamespace);
   await until(async () => (await preReboot(url, ALICE)).status === 200);
   assert.equal((await steadyState(url, BOB)).status, 200);
   assert.equal((await all.lease()).spec.holderIdentity, ALICE);

@@ -255,6 +255,20 @@ export class ControlPlane implements AsyncDisposable {
   }
 
   /**
+   * Runs kubectl as the administrator.
+   *
+   * @returns What it printed.
+   * @throws {Error} It failed; the message is what it said.
+   */
+  async kubectl(...args: string[]): Promise<string> {
+    const { success, stdout, stderr } = await new Deno.Command("kubectl", {
+      args: ["--kubeconfig", this.kubeconfig, ...args],
+    }).output();
+    if (!success) throw new Error(new TextDecoder().decode(stderr));
+    return new TextDecoder().decode(stdout);
+  }
+
+  /**
    * Makes a namespace with a name of its own.
    *
    * @returns Its name.

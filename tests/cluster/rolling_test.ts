@@ -10,6 +10,7 @@ import type { V1Pod } from "@kubernetes/client-node";
 import assert from "node:assert/strict";
 import { connectKubernetes } from "../../src/kubernetes/client.ts";
 import { watchResource } from "../../src/kubernetes/watch.ts";
+import { Random } from "../../src/simulator/random.ts";
 import { createNode, createPod, podsOn, setNodeStatus, type TestNode } from "../support/cluster_objects.ts";
 import { until } from "../support/condition.ts";
 import { clusterTest, useControlPlane } from "../support/control_plane.ts";
@@ -168,14 +169,14 @@ clusterTest("five nodes with 30 replicas under a budget roll through, one by one
 
 clusterTest(`a server killed at any moment, ${ROUNDS} times, changes nothing in the end (seed ${SEED})`, async () => {
   await using fleet = await createFleet(5);
-  const random = seeded(SEED);
+  const random = new Random(SEED);
   const servers = [await startServer(fleet.namespace), await startServer(fleet.namespace)];
   try {
     for (let round = 0; round < ROUNDS; round++) {
       const host = fleet.nodes[round % fleet.nodes.length]!;
       const victim = round % 2;
       // A cycle takes some 5 s here; the later ones fall into the way back.
-      const delay = random() * 6_000;
+      const delay = random.between(0, 6_000);
       let over = false;
       const killing = (async () => {
         await new Promise((resolve) => setTimeout(resolve, delay));
@@ -195,13 +196,3 @@ clusterTest(`a server killed at any moment, ${ROUNDS} times, changes nothing in 
   }
   assert.equal((await leaseOf(fleet)).spec.leaseTransitions, ROUNDS);
 }, { restarts: true, whole: true });
-
-/** Numbers from 0 to 1 that a seed repeats (mulberry32). */
-function seeded(seed: number): () => number {
-  return () => {
-    seed = (seed + 0x6d2b79f5) | 0;
-    let t = Math.imul(seed ^ (seed >>> 15), 1 | seed);
-    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t;
-    return ((t ^ (t >>> 14)) >>> 0) / 4_294_967_296;
-  };
-}

@@ -8,6 +8,7 @@
 import { getLogger, type Logger } from "@logtape/logtape";
 import { type Config, ConfigError } from "./config.ts";
 import { createHandler, type Readiness } from "./http/handler.ts";
+import { Server } from "./http/server.ts";
 import {
   connectKubernetes,
   type ConnectOptions,
@@ -98,8 +99,10 @@ export async function startService(config: Config, options: ServiceOptions): Pro
     await locks.probe(PROBED_GROUP);
     return "ready";
   };
-  const handler = cleanup.use(createHandler({ locks, metrics, logger, readiness }));
-  const server = listen(config, handler);
+  const handler = cleanup.use(
+    createHandler({ locks, metrics, logger, readiness, onHangingBody: () => server.renew() }),
+  );
+  const server = listen(config, handler, logger);
   const resources = cleanup.move();
   const stop = async () => {
     stopping.abort();
@@ -110,7 +113,7 @@ export async function startService(config: Config, options: ServiceOptions): Pro
     await resources.disposeAsync();
   };
   let stopped: Promise<void> | undefined;
-  const { hostname, port } = server.addr;
+  const { hostname, port } = server.address;
   return {
     url: `http://${hostAndPort(hostname, port)}`,
     stop: () => stopped ??= stop(),
@@ -272,10 +275,10 @@ function joinObservers(observers: readonly LockObserver[]): LockObserver {
   };
 }
 
-function listen(config: Config, handler: Deno.ServeHandler<Deno.NetAddr>): Deno.HttpServer<Deno.NetAddr> {
+function listen(config: Config, handler: Deno.ServeHandler<Deno.NetAddr>, logger: Logger): Server {
   const { hostname, port } = config.address;
   try {
-    return Deno.serve({ hostname, port, onListen: () => {} }, handler);
+    return new Server({ address: config.address, handler, logger });
   } catch (error) {
     const why = error instanceof Deno.errors.AddrInUse
       ? "the address is in use; stop the other program or choose another --address"

@@ -11,6 +11,7 @@ import { Leases } from "../../src/kubernetes/leases.ts";
 import { createNode, createPod, podsOn } from "../support/cluster_objects.ts";
 import { until } from "../support/condition.ts";
 import { ControlPlane } from "../support/control_plane.ts";
+import { PODS_POSSIBLE, startInPod } from "../support/pod.ts";
 import { type Program, startProgram } from "../support/program.ts";
 import { preReboot, steadyState } from "../support/zincati.ts";
 import { type Client, connectAll, fleetLockRequest, load, residentMegabytes } from "./load.ts";
@@ -57,9 +58,14 @@ export class BenchCluster implements AsyncDisposable {
     return new BenchCluster(plane, audit, await plane.writeKubeconfig({ token }));
   }
 
-  /** Starts the program under the manifests' roles, and waits until it is ready. */
+  /**
+   * Starts the program under the manifests' roles, in a pod where this machine lets us and with a kubeconfig elsewhere,
+   * and waits until it is ready.
+   */
   async startServer(...args: string[]): Promise<Program> {
-    const program = await startProgram(args, { KUBECONFIG: this.#kubeconfig });
+    const program = PODS_POSSIBLE
+      ? await startInPod(this.#plane, { namespace: "default", name: "fleetlock" }, args)
+      : await startProgram(args, { KUBECONFIG: this.#kubeconfig });
     await until(async () => {
       const metrics = await fetch(`${program.url}/metrics`).then((reply) => reply.text());
       return /^fleetlock_watch_synced 1$/m.test(metrics) && !/^fleetlock_nodes_synced 0$/m.test(metrics);
@@ -216,7 +222,7 @@ export async function benchCluster(
     await cluster.clear();
   }
 
-  heading("On a real API server: resident memory");
+  heading(`On a real API server: resident memory, ${PODS_POSSIBLE ? "as in a pod" : "with a kubeconfig"}`);
   {
     await using server = await cluster.startServer();
     const { pid } = server.process;

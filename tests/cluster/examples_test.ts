@@ -10,6 +10,7 @@ import { keeperPermissions } from "../../src/kubernetes/node_calls.ts";
 import { createNode } from "../support/cluster_objects.ts";
 import { until } from "../support/condition.ts";
 import { clusterTest, useControlPlane } from "../support/control_plane.ts";
+import { podTest, startInPod } from "../support/pod.ts";
 import { startProgram } from "../support/program.ts";
 import { preReboot, steadyState } from "../support/zincati.ts";
 
@@ -84,6 +85,18 @@ clusterTest("the program obtains and releases with the Role of the manifests and
   });
   assert.equal((await program.stop()).code, 0);
   assert.match(program.log(), /"node is cordoned".*"node is drained"/s);
+  assert.doesNotMatch(program.log(), /permission|forbidden/i);
+});
+
+podTest("the program obtains and releases in a pod, with nothing but its service account", async () => {
+  await plane().kubectl("apply", "-k", MANIFESTS);
+  await using program = await startInPod(plane(), { namespace: "default", name: "fleetlock" });
+  await until(async () => (await fetch(`${program.url}/-/ready`).then((reply) => reply.text())).trim() === "ok");
+  const client = crypto.randomUUID();
+  assert.equal((await preReboot(program.url, client)).status, 200);
+  assert.match(await plane().kubectl("get", "leases", "--namespace", "default"), new RegExp(client));
+  assert.equal((await steadyState(program.url, client)).status, 200);
+  assert.equal((await program.stop()).code, 0);
   assert.doesNotMatch(program.log(), /permission|forbidden/i);
 });
 

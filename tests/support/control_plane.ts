@@ -210,7 +210,12 @@ export class ControlPlane implements AsyncDisposable {
     if (process === undefined) return;
     this.#processes.delete(part);
     // A paused process is killed too: SIGKILL needs no SIGCONT.
-    process.kill("SIGKILL");
+    try {
+      process.kill("SIGKILL");
+    } catch (error) {
+      // It has ended already, by a fault that its log tells.
+      if (!(error instanceof TypeError)) throw error;
+    }
     await process.status;
   }
 

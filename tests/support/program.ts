@@ -32,10 +32,22 @@ export interface Ended {
   readonly stderr: string;
 }
 
-/** The command that starts the program. */
-export function programCommand(args: readonly string[], environment: Record<string, string> = {}): Deno.Command {
+/** Whether the program under test is run by a Deno of its own, from source or as the bundle. */
+export function isScript(): boolean {
+  return /\.[jt]s$/.test(PROGRAM);
+}
+
+/**
+ * The command that starts the program.
+ *
+ * @param wrapper A command that runs the one that follows it, such as `["nice"]`.
+ */
+export function programCommand(
+  args: readonly string[],
+  environment: Record<string, string> = {},
+  wrapper: readonly string[] = [],
+): Deno.Command {
   const path = PROGRAM.startsWith("/") ? PROGRAM : `${root}${PROGRAM}`;
-  const script = /\.[jt]s$/.test(path);
   const options: Deno.CommandOptions = {
     clearEnv: true,
     env: { PATH: Deno.env.get("PATH") ?? "", HOME: Deno.env.get("HOME") ?? "", NO_COLOR: "1", ...environment },
@@ -43,11 +55,11 @@ export function programCommand(args: readonly string[], environment: Record<stri
     stdout: "piped",
     stderr: "piped",
   };
-  if (!script) return new Deno.Command(path, { ...options, args: [...args] });
-  return new Deno.Command(Deno.execPath(), {
-    ...options,
-    args: ["run", "--quiet", "--no-prompt", "--config", `${root}deno.json`, "-P", path, ...args],
-  });
+  const run = isScript()
+    ? [Deno.execPath(), "run", "--quiet", "--no-prompt", "--config", `${root}deno.json`, "-P", path]
+    : [path];
+  const [command, ...rest] = [...wrapper, ...run, ...args];
+  return new Deno.Command(command!, { ...options, args: rest });
 }
 
 /** Runs the program to its end. */
@@ -61,8 +73,9 @@ export async function runProgram(args: readonly string[], environment: Record<st
 export async function startProgram(
   args: readonly string[],
   environment: Record<string, string> = {},
+  wrapper: readonly string[] = [],
 ): Promise<Program> {
-  const process = programCommand(["--address=127.0.0.1:0", ...args], environment).spawn();
+  const process = programCommand(["--address=127.0.0.1:0", ...args], environment, wrapper).spawn();
   let log = "";
   let found: string | undefined;
   const listening = Promise.withResolvers<string>();

@@ -1,0 +1,57 @@
+/**
+ * Runs the program as in a pod: alone with the files of its service account, and,
+ * where it is an executable, as the image's user, on a read-only root, without
+ * capabilities. Needs root, for a mount namespace.
+ *
+ * @module
+ */
+
+import { SERVICE_ACCOUNT_FOLDER } from "../../src/kubernetes/access.ts";
+import { clusterTest, type ControlPlane } from "./control_plane.ts";
+import { isScript, type Program, startProgram } from "./program.ts";
+
+/** The image's user. */
+const USER = "65532";
+
+const SETUP = `
+set -e
+files=$1 folder=$2 user=$3
+shift 3
+mount -t tmpfs tmpfs "$(readlink -f /var/run)"
+mkdir -p "$folder"
+cp "$files"/token "$files"/ca.crt "$files"/namespace "$folder"
+chmod -R a+rX "$folder"
+[ "$user" ] || exec "$@"
+mount -o remount,bind,ro /
+exec setpriv --reuid="$user" --regid="$user" --clear-groups --no-new-privs --bounding-set=-all "$@"
+`;
+
+/** Whether this machine lets us. */
+export const PODS_POSSIBLE: boolean = new Deno.Command("sh", {
+  args: ["-c", "unshare --mount true && command -v setpriv"],
+  stdout: "null",
+  stderr: "null",
+}).outputSync().success;
+
+/** Defines a test that runs a program as in a pod: skipped, with a name that says why, where that is not possible. */
+export function podTest(name: string, run: () => Promise<void>): void {
+  if (PODS_POSSIBLE) clusterTest(name, run);
+  else Deno.test({ name: `${name} (skipped: it needs root, unshare and setpriv)`, ignore: true, fn: run });
+}
+
+/** Starts the program under a service account, as its only access to the cluster. */
+export async function startInPod(
+  plane: ControlPlane,
+  account: { readonly namespace: string; readonly name: string },
+  args: readonly string[] = [],
+): Promise<Program> {
+  const files = await Deno.makeTempDir({ dir: plane.folder });
+  await Deno.writeTextFile(`${files}/token`, await plane.createToken(account.namespace, account.name));
+  await Deno.writeTextFile(`${files}/ca.crt`, plane.ca);
+  await Deno.writeTextFile(`${files}/namespace`, account.namespace);
+  const { hostname, port } = new URL(plane.server);
+  return await startProgram(args, {
+    KUBERNETES_SERVICE_HOST: hostname,
+    KUBERNETES_SERVICE_PORT: port,
+  }, ["unshare", "--mount", "sh", "-c", SETUP, "sh", files, SERVICE_ACCOUNT_FOLDER, isScript() ? "" : USER]);
+}

@@ -7,7 +7,8 @@
 
 import { Command, CommanderError } from "commander";
 import manifest from "../deno.json" with { type: "json" };
-import { ConfigError, type Environment, parseConfig, readEnvironment, type SettingName, SETTINGS } from "./config.ts";
+import { type Environment, parseConfig, readEnvironment, type SettingName, SETTINGS } from "./config.ts";
+import { ConfigError } from "./config_error.ts";
 import { startService } from "./service.ts";
 import {
   parseSimulationOptions,

@@ -5,6 +5,7 @@
  * @module
  */
 
+import { ConfigError } from "./config_error.ts";
 import { type LogFormat, type LogLevel, parseLogLevel } from "./telemetry/log.ts";
 
 /** Where the locks are kept. */
@@ -67,12 +68,6 @@ export interface DrainConfig {
   readonly emptyDir: "evict" | "refuse";
   /** Whether a slot is kept until the node is ready again. */
   readonly releaseWaitReady: boolean;
-}
-
-/** A flag, or the environment, is not as it must be. Its message is one sentence for the operator. */
-export class ConfigError extends Error {
-  /** Names the class in logs. */
-  override readonly name = "ConfigError";
 }
 
 /** One setting: a flag, and the same as a variable of the environment. */

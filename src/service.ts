@@ -6,7 +6,7 @@
  */
 
 import { getLogger, type Logger } from "@logtape/logtape";
-import { type Config, ConfigError } from "./config.ts";
+import type { Config } from "./config.ts";
 import { createHandler, type Readiness } from "./http/handler.ts";
 import { Server } from "./http/server.ts";
 import {
@@ -15,18 +15,19 @@ import {
   type KubernetesClient,
   missingPermissions,
 } from "./kubernetes/client.ts";
-import { ConfigurationError, describe, type Permission } from "./kubernetes/errors.ts";
+import { describe, type Permission } from "./kubernetes/errors.ts";
 import { ClusterEvents, eventPermissions } from "./kubernetes/events.ts";
 import { type LabelSelector, parseLabelSelector } from "./kubernetes/label_selector.ts";
 import { Leases, requiredPermissions, watchPermissions } from "./kubernetes/leases.ts";
 import { keeperPermissions } from "./kubernetes/node_calls.ts";
 import { KubernetesNodeKeeper } from "./kubernetes/node_keeper.ts";
+import { ConfigError } from "./config_error.ts";
 import { type Group, parseGroup } from "./lock/identity.ts";
 import { type LockObserver, LockService } from "./lock/lock_service.ts";
 import { type LockStore, MemoryLockStore, StoreUnavailableError } from "./lock/lock_store.ts";
 import { LeaseLockStore } from "./stores/lease.ts";
 import { leaseName } from "./stores/lease_codec.ts";
-import { SqliteLockStore, StoreConfigurationError } from "./stores/sqlite.ts";
+import { SqliteLockStore } from "./stores/sqlite.ts";
 import { MeteredLockStore } from "./telemetry/metered_store.ts";
 import { Metrics } from "./telemetry/metrics.ts";
 
@@ -138,7 +139,9 @@ async function joinCluster(
   cleanup: AsyncDisposableStack,
   readHolder: LockService["readHolder"],
 ): Promise<Cluster> {
-  const client = cleanup.use(await connect(config, options));
+  const client = cleanup.use(
+    await connectKubernetes({ ...config.kubernetes, concurrency: config.kubeConcurrency, ...options.connection }),
+  );
   const { namespace } = client;
   const required = requiredPermissions(namespace);
   const useful = watchPermissions(namespace);
@@ -196,19 +199,6 @@ async function joinCluster(
   };
 }
 
-async function connect(config: Config, options: ServiceOptions): Promise<KubernetesClient> {
-  try {
-    return await connectKubernetes({
-      ...config.kubernetes,
-      concurrency: config.kubeConcurrency,
-      ...options.connection,
-    });
-  } catch (error) {
-    if (error instanceof ConfigurationError) throw new ConfigError(error.message, { cause: error });
-    throw error;
-  }
-}
-
 function selectorOf(text: string): LabelSelector | undefined {
   if (text === "") return undefined;
   try {
@@ -228,9 +218,7 @@ async function openStore(config: Config, kubernetes: KubernetesClient | undefine
       try {
         return await SqliteLockStore.open(config.store.path);
       } catch (error) {
-        if (error instanceof StoreConfigurationError || error instanceof StoreUnavailableError) {
-          throw new ConfigError(error.message, { cause: error });
-        }
+        if (error instanceof StoreUnavailableError) throw new ConfigError(error.message, { cause: error });
         throw error;
       }
   }

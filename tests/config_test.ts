@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import manifest from "../deno.json" with { type: "json" };
-import { ConfigError, parseConfig, SETTINGS, variableOf, VARIABLES } from "../src/config.ts";
+import { parseConfig, SETTINGS, variableOf, VARIABLES } from "../src/config.ts";
+import { ConfigError } from "../src/config_error.ts";
 
 const inPod = { KUBERNETES_SERVICE_HOST: "10.3.0.1", KUBERNETES_SERVICE_PORT: "443" };
 

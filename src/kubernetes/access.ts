@@ -5,7 +5,7 @@
  * @module
  */
 
-import { ConfigurationError } from "./errors.ts";
+import { ConfigError } from "../config_error.ts";
 
 /** How to reach a cluster. */
 export interface Access {
@@ -17,7 +17,7 @@ export interface Access {
    * What proves who we are, for one call.
    *
    * @param refused Whether the server has just refused what this gave before, so that it is to be had anew.
-   * @throws {ConfigurationError} It cannot be had.
+   * @throws {ConfigError} It cannot be had.
    */
   credentials(refused: boolean): Promise<Credentials>;
 }
@@ -72,13 +72,13 @@ export class RotatingFile {
    * The content without blanks around it, read again when it is more than a minute old.
    *
    * @param refused Whether to read it again in any case.
-   * @throws {ConfigurationError} The file cannot be read or is empty.
+   * @throws {ConfigError} The file cannot be read or is empty.
    */
   async read(refused: boolean): Promise<string> {
     if (!refused && performance.now() - this.#readAt < AGE_MS) return this.#content;
     const content = (await readFile(this.#path, this.#what)).trim();
     if (content === "") {
-      throw new ConfigurationError(`The ${this.#what} at ${this.#path} is empty: put it there again`);
+      throw new ConfigError(`The ${this.#what} at ${this.#path} is empty: put it there again`);
     }
     this.#content = content;
     this.#readAt = performance.now();
@@ -91,7 +91,7 @@ export class RotatingFile {
  *
  * @param host The API server's host: a name, or an IPv4 or IPv6 address.
  * @param folder Where `token`, `ca.crt` and `namespace` are.
- * @throws {ConfigurationError} A file is missing.
+ * @throws {ConfigError} A file is missing.
  */
 export async function podAccess(host: string, port = "443", folder: string = SERVICE_ACCOUNT_FOLDER): Promise<Access> {
   const token = new RotatingFile(`${folder}/token`, "token");
@@ -114,7 +114,7 @@ export async function podAccess(host: string, port = "443", folder: string = SER
  * Reads a file of the access.
  *
  * @param what What it holds, for the error's sentence.
- * @throws {ConfigurationError} It cannot be read.
+ * @throws {ConfigError} It cannot be read.
  */
 export async function readFile(path: string, what: string): Promise<string> {
   try {
@@ -127,9 +127,9 @@ export async function readFile(path: string, what: string): Promise<string> {
       : error instanceof Error
       ? error.message
       : String(error);
-    throw new ConfigurationError(
+    throw new ConfigError(
       `Cannot read the ${what} at ${path}: ${why}; check the path, and in a pod that its service account is mounted`,
-      error,
+      { cause: error },
     );
   }
 }

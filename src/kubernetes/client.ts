@@ -20,7 +20,8 @@ import {
 } from "@kubernetes/client-node/dist/gen/types/ObjectParamAPI.js";
 import { StoreUnavailableError } from "../lock/lock_store.ts";
 import { type Access, podAccess } from "./access.ts";
-import { ConfigurationError, type Permission } from "./errors.ts";
+import { ConfigError } from "../config_error.ts";
+import type { Permission } from "./errors.ts";
 import { type Answer, type Call, type Stream, Transport, type TransportOptions } from "./transport.ts";
 
 /** How to connect. */
@@ -71,7 +72,7 @@ export interface Apis {
  * Reads the configuration and makes a client. Connects at the first call, so a
  * server that is away is no fault yet.
  *
- * @throws {ConfigurationError} The kubeconfig or the service account's files cannot be used.
+ * @throws {ConfigError} The kubeconfig or the service account's files cannot be used.
  */
 export async function connectKubernetes(options: ConnectOptions = {}): Promise<KubernetesClient> {
   const access = await findAccess(options);
@@ -131,7 +132,7 @@ async function findAccess(options: ConnectOptions): Promise<Access> {
   if (options.serviceHost) {
     return podAccess(options.serviceHost, options.servicePort || undefined, options.serviceAccountFolder);
   }
-  throw new ConfigurationError("No Kubernetes cluster found: run in a pod, or set KUBECONFIG to a kubeconfig file");
+  throw new ConfigError("No Kubernetes cluster found: run in a pod, or set KUBECONFIG to a kubeconfig file");
 }
 
 function makeApis(server: string, transport: Transport): Apis {

@@ -7,17 +7,6 @@
 
 import { StoreUnavailableError } from "../lock/lock_store.ts";
 
-/** The access to a cluster is not as it must be. Its message is one sentence that says what is wrong and what to do. */
-export class ConfigurationError extends Error {
-  /** The class's name. */
-  override readonly name = "ConfigurationError";
-
-  /** Makes one; `cause` is the fault underneath. */
-  constructor(message: string, cause?: unknown) {
-    super(message, cause === undefined ? undefined : { cause });
-  }
-}
-
 /** The API server understood a call and said no, in a way that its caller may have an answer to. */
 export class KubernetesError extends Error {
   /** The class's name. */

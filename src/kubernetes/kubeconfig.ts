@@ -11,7 +11,7 @@ import { load as loadYaml } from "js-yaml";
 import type { RequestOptions } from "node:https";
 import { dirname, resolve } from "node:path";
 import { type Access, type ConnectionOptions, type Credentials, readFile, RotatingFile } from "./access.ts";
-import { ConfigurationError } from "./errors.ts";
+import { ConfigError } from "../config_error.ts";
 
 /** What the loader leaves out of a kubeconfig. */
 interface RawConfig {
@@ -25,9 +25,11 @@ interface RawConfig {
  *
  * @param path The file; several are joined by `:` as in kubectl, and the first to name something wins.
  * @param reloadMs How long after reading the files a refusal makes us read them again, in milliseconds.
- * @throws {ConfigurationError} A file cannot be read or used.
+ * @param pluginTimeoutMs How long a call waits for an exec plugin, in milliseconds. The plugin is not ended: a later
+ * call waits for the same run.
+ * @throws {ConfigError} A file cannot be read or used.
  */
-export async function kubeconfigAccess(path: string, reloadMs = 10_000): Promise<Access> {
+export async function kubeconfigAccess(path: string, reloadMs = 10_000, pluginTimeoutMs = 10_000): Promise<Access> {
   let user = await load(path);
   let loadedAt = performance.now();
   let tls: ConnectionOptions = {};
@@ -46,15 +48,28 @@ export async function kubeconfigAccess(path: string, reloadMs = 10_000): Promise
 
   return {
     server: user.server,
-    credentials(refused) {
+    async credentials(refused) {
       running ??= get(refused).finally(() => running = undefined);
-      return running;
+      const { plugin } = user;
+      if (plugin === undefined) return await running;
+      let timer;
+      const late = new Promise<never>((_, reject) => {
+        const why = `did not end within ${pluginTimeoutMs / 1000} s: run it by hand to see what it waits for`;
+        timer = setTimeout(() => reject(pluginError(path, plugin, why)), pluginTimeoutMs);
+      });
+      try {
+        return await Promise.race([running, late]);
+      } finally {
+        clearTimeout(timer);
+      }
     },
   };
 }
 
 interface User {
   readonly server: string;
+  /** The command of the exec plugin that gives the credentials, if one does. */
+  readonly plugin?: string;
   authenticate(refused: boolean): Promise<Credentials>;
 }
 
@@ -76,9 +91,9 @@ async function load(path: string): Promise<User> {
         if (name && user?.tokenFile) tokenFiles.set(name, resolve(dirname(each), user.tokenFile));
       }
     } catch (error) {
-      throw new ConfigurationError(
+      throw new ConfigError(
         `The kubeconfig ${each} cannot be used: ${messageOf(error)}; check it with "kubectl config view"`,
-        error,
+        { cause: error },
       );
     }
   }
@@ -88,7 +103,7 @@ async function load(path: string): Promise<User> {
 function prepare(config: KubeConfig, path: string, tokenFiles: ReadonlyMap<string, string>): User {
   const name = config.getCurrentContext();
   if (!name) {
-    throw new ConfigurationError(
+    throw new ConfigError(
       `The kubeconfig ${path} has no current context: choose one with "kubectl config use-context NAME"`,
     );
   }
@@ -97,22 +112,22 @@ function prepare(config: KubeConfig, path: string, tokenFiles: ReadonlyMap<strin
   const user = context && config.getUser(context.user);
   if (!context || !cluster || !user) {
     const missing = !context ? "context" : !cluster ? `cluster "${context.cluster}"` : `user "${context.user}"`;
-    throw new ConfigurationError(
+    throw new ConfigError(
       `The kubeconfig ${path} does not have the ${missing} of its current context "${name}": ` +
         `choose another with "kubectl config use-context NAME"`,
     );
   }
   if (!URL.canParse(cluster.server)) {
-    throw new ConfigurationError(`The kubeconfig ${path} names no valid server URL: it is "${cluster.server}"`);
+    throw new ConfigError(`The kubeconfig ${path} names no valid server URL: it is "${cluster.server}"`);
   }
   const { proxyUrl: proxy, skipTLSVerify: insecure = false, tlsServerName: serverName } = cluster;
   if (proxy && !/^(https?|socks5h?):\/\//.test(proxy)) {
-    throw new ConfigurationError(
+    throw new ConfigError(
       `The kubeconfig ${path} names the proxy "${proxy}": only http, https and socks5 proxies are supported`,
     );
   }
   if (proxy && (insecure || serverName)) {
-    throw new ConfigurationError(
+    throw new ConfigError(
       `The kubeconfig ${path} has a proxy-url together with insecure-skip-tls-verify or tls-server-name, ` +
         "which is not supported: give the cluster a certificate-authority and a server name that it has",
     );
@@ -123,6 +138,7 @@ function prepare(config: KubeConfig, path: string, tokenFiles: ReadonlyMap<strin
 
   return {
     server: cluster.server,
+    plugin: user.exec?.command,
     async authenticate(refused) {
       const options: RequestOptions = {};
       try {
@@ -149,17 +165,20 @@ function prepare(config: KubeConfig, path: string, tokenFiles: ReadonlyMap<strin
   };
 }
 
-function authenticationError(path: string, command: string | undefined, error: unknown): ConfigurationError {
+function authenticationError(path: string, command: string | undefined, error: unknown): ConfigError {
   if (command === undefined) {
-    return new ConfigurationError(`The kubeconfig ${path} cannot be used: ${messageOf(error)}`, error);
+    return new ConfigError(`The kubeconfig ${path} cannot be used: ${messageOf(error)}`, { cause: error });
   }
   const why = error instanceof Deno.errors.NotCapable || (error as { code?: string }).code === "EPERM"
     ? `Deno was started without the permission to run it (--allow-run=${command})`
     : messageOf(error).trim() || "it gave no reason";
-  return new ConfigurationError(
-    `The kubeconfig ${path} gets its credentials from the command "${command}", which failed: ${why}`,
-    error,
-  );
+  return pluginError(path, command, `failed: ${why}`, error);
+}
+
+function pluginError(path: string, command: string, what: string, cause?: unknown): ConfigError {
+  return new ConfigError(`The kubeconfig ${path} gets its credentials from the command "${command}", which ${what}`, {
+    cause,
+  });
 }
 
 function pem(value: unknown): string | undefined {

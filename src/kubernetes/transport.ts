@@ -13,7 +13,8 @@
 
 import { StoreUnavailableError } from "../lock/lock_store.ts";
 import type { Access, ConnectionOptions } from "./access.ts";
-import { ConfigurationError, errorOf, KubernetesError } from "./errors.ts";
+import { ConfigError } from "../config_error.ts";
+import { errorOf, KubernetesError } from "./errors.ts";
 import { Turns } from "./turns.ts";
 
 /** Options of {@link Transport}. */
@@ -99,7 +100,7 @@ export class Transport implements AsyncDisposable {
    * Gets what a call needs, without connecting: credentials, and a pool of connections for them.
    *
    * @param refused Whether the credentials had before were refused.
-   * @throws {ConfigurationError} They cannot be had, or not be used.
+   * @throws {ConfigError} They cannot be had, or not be used.
    */
   async connect(refused = false): Promise<{ headers: Readonly<Record<string, string>>; pool: Pool }> {
     const { headers, tls } = await this.#access.credentials(refused);
@@ -328,10 +329,10 @@ function openDeno(tls: ConnectionOptions): Pick<Pool, "fetch" | "close"> {
       ...(tls.proxy === undefined ? {} : { proxy: { url: tls.proxy } }),
     });
   } catch (error) {
-    throw new ConfigurationError(
+    throw new ConfigError(
       `The certificates for the API server cannot be used: ${reason(error)}; ` +
         "check the authority's certificate, the client's certificate and its key",
-      error,
+      { cause: error },
     );
   }
   return { fetch: (url, init) => fetch(url, { ...init, client }), close: () => client.close() };
@@ -339,7 +340,7 @@ function openDeno(tls: ConnectionOptions): Pick<Pool, "fetch" | "close"> {
 
 /** What could be had at the start and cannot now is a fault that may pass. */
 function configurationFault(error: unknown): never {
-  if (error instanceof ConfigurationError) throw new StoreUnavailableError(error.message, { cause: error });
+  if (error instanceof ConfigError) throw new StoreUnavailableError(error.message, { cause: error });
   throw error;
 }
 

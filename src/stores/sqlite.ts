@@ -13,6 +13,7 @@
 import { dirname, resolve } from "node:path";
 import { DatabaseSync, type StatementSync } from "node:sqlite";
 import { type Clock, systemClock } from "../lock/clock.ts";
+import { ConfigError } from "../config_error.ts";
 import type { Group } from "../lock/identity.ts";
 import {
   ABSENT,
@@ -33,12 +34,6 @@ export interface SqliteLockStoreOptions {
   readonly busyDeadlineMs?: number;
   /** Measures the two above. @default {systemClock} */
   readonly clock?: Clock;
-}
-
-/** The file cannot be used as it is, whatever is tried. The message is one sentence for the operator. */
-export class StoreConfigurationError extends Error {
-  /** Names the class in logs. */
-  override readonly name = "StoreConfigurationError";
 }
 
 /** "flok": in the header of every file of ours, so that another program's is never written to. */
@@ -122,14 +117,14 @@ export class SqliteLockStore implements LockStore {
    * folder (0700).
    *
    * @param path The file, absolute or relative to the working directory.
-   * @throws {StoreConfigurationError} The file cannot be created or written, or it is no database,
+   * @throws {ConfigError} The file cannot be created or written, or it is no database,
    * another program's, or a newer fleetlock's. It is left as it was.
    * @throws {StoreUnavailableError} Another process kept it locked.
    */
   static async open(path: string, options: SqliteLockStoreOptions = {}): Promise<SqliteLockStore> {
     const all = { pollIntervalMs: 200, busyDeadlineMs: 5000, clock: systemClock, ...options };
     if (path === "" || path === ":memory:") {
-      throw new StoreConfigurationError(`Cannot keep locks in "${path}": the SQLite store needs the path of a file`);
+      throw new ConfigError(`Cannot keep locks in "${path}": the SQLite store needs the path of a file`);
     }
     const file = resolve(path);
     let database: DatabaseSync | undefined;
@@ -140,8 +135,8 @@ export class SqliteLockStore implements LockStore {
       return new SqliteLockStore(file, database, all);
     } catch (error) {
       database?.close();
-      if (error instanceof StoreConfigurationError || error instanceof StoreUnavailableError) throw error;
-      throw new StoreConfigurationError(`Cannot use "${file}" as a SQLite store: ${messageOf(error)}`, {
+      if (error instanceof ConfigError || error instanceof StoreUnavailableError) throw error;
+      throw new ConfigError(`Cannot use "${file}" as a SQLite store: ${messageOf(error)}`, {
         cause: error,
       });
     }
@@ -285,10 +280,10 @@ function checkOwner(database: DatabaseSync, file: string): "new" | "ours" {
   const { tables } = database.prepare("SELECT count(*) AS tables FROM sqlite_schema").get() as { tables: number };
   if (owner === 0 && schema === 0 && tables === 0) return "new";
   if (owner !== APPLICATION_ID) {
-    throw new StoreConfigurationError(`Cannot use "${file}" as a SQLite store: it is another program's database`);
+    throw new ConfigError(`Cannot use "${file}" as a SQLite store: it is another program's database`);
   }
   if (schema > SCHEMA_VERSION) {
-    throw new StoreConfigurationError(
+    throw new ConfigError(
       `Cannot use "${file}" as a SQLite store: a newer fleetlock wrote it (schema ${schema}, known is ${SCHEMA_VERSION})`,
     );
   }

@@ -12,15 +12,16 @@ import { fileURLToPath } from "node:url";
 /** The layers that each layer may import beside itself. */
 const LAYERS: Readonly<Record<string, readonly string[]>> = {
   main: ["cli"],
-  cli: ["service", "config", "simulator", "telemetry"],
-  service: ["config", "http", "stores", "kubernetes", "telemetry", "lock"],
-  config: ["telemetry"],
+  cli: ["service", "config", "config_error", "simulator", "telemetry"],
+  service: ["config", "config_error", "http", "stores", "kubernetes", "telemetry", "lock"],
+  config: ["config_error", "telemetry"],
   http: ["telemetry", "lock"],
-  stores: ["lock"],
-  kubernetes: ["lock"],
+  stores: ["config_error", "lock"],
+  kubernetes: ["config_error", "lock"],
   telemetry: ["lock"],
   simulator: ["lock"],
   lock: [],
+  config_error: [],
   tasks: [],
 };
 

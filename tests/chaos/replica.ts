@@ -9,7 +9,7 @@ import { fileURLToPath } from "node:url";
 import type { ControlPlane } from "../support/control_plane.ts";
 import { until } from "../support/condition.ts";
 import { PROGRAM } from "../support/program.ts";
-import { FaultProxy } from "./fault_proxy.ts";
+import { FaultProxy } from "../support/fault_proxy.ts";
 
 const root = fileURLToPath(new URL("../../", import.meta.url));
 

@@ -14,7 +14,7 @@ import { leaseName } from "../../src/stores/lease_codec.ts";
 import { lockStoreContract } from "../contracts/lock_store_contract.ts";
 import { until } from "../support/condition.ts";
 import { clusterTest, LEASE_RULES, useControlPlane } from "../support/control_plane.ts";
-import { TcpProxy } from "../support/tcp_proxy.ts";
+import { FaultProxy } from "../support/fault_proxy.ts";
 
 const plane = useControlPlane();
 const NOW = Date.UTC(2026, 0, 2, 3, 4, 5, 678);
@@ -216,7 +216,7 @@ clusterTest("an API server that hangs makes a call fail at its deadline, and wor
 });
 
 clusterTest("a connection gone silent costs one call its deadline; the next goes by a new one", async () => {
-  await using proxy = new TcpProxy(plane().port);
+  await using proxy = new FaultProxy(plane().port);
   await using opened = await open({}, { timeoutMs: 1_000, server: `https://127.0.0.1:${proxy.port}` });
   const { store } = opened;
   const base = await write(store, ABSENT, state("a"));
@@ -228,7 +228,7 @@ clusterTest("a connection gone silent costs one call its deadline; the next goes
 });
 
 clusterTest("a watch whose connection has gone silent takes a new one and reports what it missed", async () => {
-  await using proxy = new TcpProxy(plane().port);
+  await using proxy = new FaultProxy(plane().port);
   await using opened = await open({ silenceMs: 1_500, pauseMs: 10 }, { server: `https://127.0.0.1:${proxy.port}` });
   const { store, namespace } = opened;
   await using other = await connect({ namespace });
@@ -248,7 +248,7 @@ clusterTest("a watch whose connection has gone silent takes a new one and report
 });
 
 clusterTest("a reset connection is replaced without a failed read", async () => {
-  await using proxy = new TcpProxy(plane().port);
+  await using proxy = new FaultProxy(plane().port);
   await using opened = await open({}, { server: `https://127.0.0.1:${proxy.port}` });
   const { store } = opened;
   await write(store, ABSENT, state("a"));

@@ -3,7 +3,8 @@
 import assert from "node:assert/strict";
 import { podAccess } from "../../src/kubernetes/access.ts";
 import { connectKubernetes } from "../../src/kubernetes/client.ts";
-import { ConfigurationError } from "../../src/kubernetes/errors.ts";
+import { ConfigError } from "../../src/config_error.ts";
+import { until } from "../support/condition.ts";
 import { kubeconfigAccess } from "../../src/kubernetes/kubeconfig.ts";
 
 async function withFolder(run: (folder: string) => Promise<void>): Promise<void> {
@@ -96,7 +97,7 @@ for (const { name, text, says } of UNUSABLE) {
     const path = `${folder}/config`;
     if (text !== undefined) await Deno.writeTextFile(path, text);
     await assert.rejects(connectAndClose(path), (error) => {
-      assert.ok(error instanceof ConfigurationError, String(error));
+      assert.ok(error instanceof ConfigError, String(error));
       assert.match(error.message, says);
       return true;
     });
@@ -117,7 +118,7 @@ Deno.test({
       const path = `${folder}/config`;
       await Deno.writeTextFile(path, kubeconfig({ exec: { command: "sh", args: [] } }));
       await assert.rejects(connectAndClose(path), (error) => {
-        assert.ok(error instanceof ConfigurationError);
+        assert.ok(error instanceof ConfigError);
         assert.match(error.message, /the permission to run it \(--allow-run=sh\)/);
         return true;
       });
@@ -161,6 +162,23 @@ test("an exec plugin is asked once, and again when what it gave is refused", asy
   assert.equal(await token(true), "Bearer two");
 });
 
+test("an exec plugin that hangs is given up with a sentence, and its run is waited for again later", async (folder) => {
+  const path = `${folder}/a`;
+  const script = `echo >> '${folder}/runs'; until [ -e '${folder}/go' ]; do sleep 0.02; done; ` +
+    `printf '{"status":{"token":"late"}}'`;
+  await Deno.writeTextFile(path, kubeconfig({ exec: { command: "sh", args: ["-c", script] } }));
+  const access = await kubeconfigAccess(path, 0, 300);
+  await assert.rejects(access.credentials(false), (error) => {
+    assert.ok(error instanceof ConfigError);
+    assert.match(error.message, /from the command "sh", which did not end within 0\.3 s: run it by hand/);
+    return true;
+  });
+  await Deno.writeTextFile(`${folder}/go`, "");
+  const { headers } = await until(() => access.credentials(false).catch(() => undefined));
+  assert.equal(headers.authorization, "Bearer late");
+  assert.equal(await Deno.readTextFile(`${folder}/runs`), "\n");
+});
+
 test("connections may be used again until the certificates change", async (folder) => {
   const path = `${folder}/a`;
   await Deno.writeTextFile(path, kubeconfig({ token: "one" }));
@@ -177,7 +195,7 @@ for (const missing of ["token", "ca.crt"]) {
   test(`a pod without the file ${missing} is refused with a sentence`, async (folder) => {
     for (const file of ["token", "ca.crt"]) if (file !== missing) await Deno.writeTextFile(`${folder}/${file}`, "x");
     await assert.rejects(podAccess("10.0.0.1", "443", folder), (error) => {
-      assert.ok(error instanceof ConfigurationError);
+      assert.ok(error instanceof ConfigError);
       assert.match(error.message, new RegExp(`${missing}: there is no such file; .*its service account is mounted`));
       return true;
     });
@@ -214,7 +232,7 @@ for (const [host, port, server] of HOSTS) {
 
 test("no cluster at all is refused with what to set", async () => {
   await assert.rejects(connectKubernetes(), (error) => {
-    assert.ok(error instanceof ConfigurationError);
+    assert.ok(error instanceof ConfigError);
     assert.match(error.message, /set KUBECONFIG/);
     return true;
   });

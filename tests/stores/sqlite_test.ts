@@ -5,7 +5,8 @@ import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
 import { type ClientId, type Group, parseClientId, parseGroup } from "../../src/lock/identity.ts";
 import { ABSENT, StoreUnavailableError, type Versioned } from "../../src/lock/lock_store.ts";
-import { SqliteLockStore, type SqliteLockStoreOptions, StoreConfigurationError } from "../../src/stores/sqlite.ts";
+import { ConfigError } from "../../src/config_error.ts";
+import { SqliteLockStore, type SqliteLockStoreOptions } from "../../src/stores/sqlite.ts";
 import { lockStoreContract } from "../contracts/lock_store_contract.ts";
 import { until } from "../support/condition.ts";
 import { temporaryFolder } from "./sqlite_support.ts";
@@ -91,7 +92,7 @@ for (const [what, make, message] of FOREIGN) {
     make(file);
     const before = Deno.readFileSync(file);
     await assert.rejects(SqliteLockStore.open(file), (error: Error) => {
-      assert.ok(error instanceof StoreConfigurationError);
+      assert.ok(error instanceof ConfigError);
       assert.match(error.message, message);
       assert.ok(!error.message.includes("\n"));
       return true;
@@ -104,7 +105,7 @@ for (const [what, make, message] of FOREIGN) {
 test("a path that is no file's is refused", async (folder) => {
   Deno.writeTextFileSync(join(folder, "plain"), "");
   for (const path of ["", ":memory:", folder, join(folder, "plain", "locks.db")]) {
-    await assert.rejects(SqliteLockStore.open(path), StoreConfigurationError, `path "${path}"`);
+    await assert.rejects(SqliteLockStore.open(path), ConfigError, `path "${path}"`);
   }
 });
 

@@ -7,7 +7,7 @@
  */
 
 import { KubeConfig } from "@kubernetes/client-node/dist/config.js";
-import { load as loadYaml } from "js-yaml";
+import { load as loadYaml, YAMLException } from "js-yaml";
 import type { RequestOptions } from "node:https";
 import { dirname, resolve } from "node:path";
 import { type Access, type ConnectionOptions, type Credentials, readFile, RotatingFile } from "./access.ts";
@@ -91,10 +91,13 @@ async function load(path: string): Promise<User> {
         if (name && user?.tokenFile) tokenFiles.set(name, resolve(dirname(each), user.tokenFile));
       }
     } catch (error) {
-      throw new ConfigError(
-        `The kubeconfig ${each} cannot be used: ${messageOf(error)}; check it with "kubectl config view"`,
-        { cause: error },
-      );
+      const check = 'check it with "kubectl config view"';
+      if (error instanceof YAMLException) {
+        // Neither its message nor the error itself: they quote the file, which holds secrets.
+        const place = error.mark === undefined ? "" : ` in line ${error.mark.line + 1}`;
+        throw new ConfigError(`The kubeconfig ${each} cannot be used: ${error.reason}${place}; ${check}`);
+      }
+      throw new ConfigError(`The kubeconfig ${each} cannot be used: ${messageOf(error)}; ${check}`, { cause: error });
     }
   }
   return prepare(config, path, tokenFiles);
@@ -169,6 +172,8 @@ function authenticationError(path: string, command: string | undefined, error: u
   if (command === undefined) {
     return new ConfigError(`The kubeconfig ${path} cannot be used: ${messageOf(error)}`, { cause: error });
   }
+  // Its message would quote what the command printed, which may be the credentials.
+  if (error instanceof SyntaxError) return pluginError(path, command, "printed no JSON: run it by hand to see it");
   const why = error instanceof Deno.errors.NotCapable || (error as { code?: string }).code === "EPERM"
     ? `Deno was started without the permission to run it (--allow-run=${command})`
     : messageOf(error).trim() || "it gave no reason";

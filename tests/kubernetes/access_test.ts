@@ -34,7 +34,11 @@ function kubeconfig(user: unknown, cluster: Record<string, unknown> = {}, rest: 
 const UNUSABLE: { name: string; text: string | undefined; says: RegExp }[] = [
   { name: "that does not exist", text: undefined, says: /^Cannot read the kubeconfig at .*there is no such file/ },
   { name: "that is empty", text: "", says: /cannot be used: .*the input is empty/ },
-  { name: "that is no YAML", text: "a: [", says: /cannot be used: .*check it with "kubectl config view"/s },
+  {
+    name: "that is no YAML",
+    text: "token: secret\na: [\n",
+    says: /cannot be used: [a-z ]+ in line 3; check it with "kubectl config view"$/,
+  },
   { name: "that is a number", text: "7", says: /cannot be used: it is no YAML object/ },
   { name: "that is a list", text: "[]", says: /no current context/ },
   {
@@ -91,6 +95,11 @@ const UNUSABLE: { name: string; text: string | undefined; says: RegExp }[] = [
     text: kubeconfig({ exec: { command: "sh", args: ["-c", "echo log in first >&2; exit 1"] } }),
     says: /from the command "sh", which failed: log in first/,
   },
+  {
+    name: "whose plugin prints no JSON",
+    text: kubeconfig({ exec: { command: "sh", args: ["-c", "echo secret"] } }),
+    says: /from the command "sh", which printed no JSON/,
+  },
 ];
 for (const { name, text, says } of UNUSABLE) {
   test(`a kubeconfig ${name} is refused with a sentence`, async (folder) => {
@@ -99,6 +108,7 @@ for (const { name, text, says } of UNUSABLE) {
     await assert.rejects(connectAndClose(path), (error) => {
       assert.ok(error instanceof ConfigError, String(error));
       assert.match(error.message, says);
+      assert.doesNotMatch(Deno.inspect(error), /secret/, "errors are logged");
       return true;
     });
   });

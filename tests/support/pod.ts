@@ -13,22 +13,24 @@ import { isScript, type Program, startProgram } from "./program.ts";
 /** The image's user. */
 const USER = "65532";
 
+const MOUNT = 'mount -t tmpfs tmpfs "$(readlink -f /var/run)"';
+const READ_ONLY = "mount -o remount,bind,ro /";
 const SETUP = `
 set -e
 files=$1 folder=$2 user=$3
 shift 3
-mount -t tmpfs tmpfs "$(readlink -f /var/run)"
+${MOUNT}
 mkdir -p "$folder"
 cp "$files"/token "$files"/ca.crt "$files"/namespace "$folder"
 chmod -R a+rX "$folder"
 [ "$user" ] || exec "$@"
-mount -o remount,bind,ro /
+${READ_ONLY}
 exec setpriv --reuid="$user" --regid="$user" --clear-groups --no-new-privs --bounding-set=-all "$@"
 `;
 
 /** Whether this machine lets us. */
 export const PODS_POSSIBLE: boolean = new Deno.Command("sh", {
-  args: ["-c", "unshare --mount true && command -v setpriv"],
+  args: ["-c", `command -v setpriv && unshare --mount sh -c '${MOUNT} && ${READ_ONLY}'`],
   stdout: "null",
   stderr: "null",
 }).outputSync().success;

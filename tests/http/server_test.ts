@@ -118,9 +118,9 @@ test("renewals asked for at once are one, and the next waits for its interval", 
   await until(() => renewed.length === 1);
   for (let i = 0; i < 5; i++) server.renew();
   await until(() => renewed.length === 2);
-  // Timers may be early by a part of a millisecond.
+  // Far above what a renewal takes, and below the interval by more than a pause of the test.
   const [first = 0, second = 0] = renewed;
-  ok(second - first >= 299, `${second - first} ms`);
+  ok(second - first >= 200, `${second - first} ms`);
 });
 
 test("an address that another takes during a renewal is asked for until it is free", async () => {

@@ -30,7 +30,7 @@ async function setUp(...flags: string[]) {
     node,
     first,
     second,
-    allow: () => allowDisruptions(plane(), namespace, "guarded", 2),
+    allow: () => allowDisruptions(plane(), namespace, "guarded"),
     pods: async () => [...(await podsOn(plane(), node.name)).keys()].sort(),
     spec: async () => (await plane().request("GET", `/api/v1/nodes/${node.name}`)).spec,
     holder: async () => {
@@ -45,7 +45,11 @@ type Test = Awaited<ReturnType<typeof setUp>>;
 
 /** Repeats a request until it is a yes, as Zincati does. */
 async function untilYes(ask: () => Promise<Reply>): Promise<void> {
-  await until(async () => (await ask()).status === 200, { timeoutMs: 60_000 });
+  let last: Reply | undefined;
+  await until(async () => (last = await ask()).status === 200, {
+    timeoutMs: 60_000,
+    what: () => `a yes; the last answer was ${last?.status} ${last?.text}`,
+  });
 }
 
 async function kill(program: Program, request: Promise<Reply>): Promise<void> {

@@ -165,7 +165,7 @@ clusterTest("a pod replaced under its name between list and eviction is left alo
   equal((await test.keeper.drain(hold, 500, never)).kind, "draining");
   await objects.endPod(plane(), namespace, "db-0");
   const second = await objects.createPod(plane(), { ...spec, node: (await objects.createNode(plane())).name });
-  await objects.allowDisruptions(plane(), namespace, "db", 1);
+  await objects.allowDisruptions(plane(), namespace, "db");
   deepEqual(await test.keeper.drain(hold, 20_000, never), { kind: "drained" });
   const left = await plane().request("GET", `/api/v1/namespaces/${namespace}/pods/db-0`);
   equal(left.metadata.uid, second.metadata.uid);
@@ -229,7 +229,7 @@ for (const onTimeout of ["refuse", "proceed", "delete"] as const) {
         match(outcome.pods[0]!.reason, /PodDisruptionBudget/);
         // A later request, on any replica, tries once more.
         equal((await test.keeper.drain(hold, 20_000, never)).kind, "failed");
-        await objects.allowDisruptions(plane(), namespace, "web", 1);
+        await objects.allowDisruptions(plane(), namespace, "web");
         await until(async () => (await test.keeper.drain(hold, 20_000, never)).kind === "drained");
         break;
       case "proceed":
@@ -365,7 +365,7 @@ clusterTest("another replica finishes the drain of one that stopped", async () =
     await first.stop();
     equal((await waiting).kind, "draining");
   }
-  await objects.allowDisruptions(plane(), namespace, "web", 1);
+  await objects.allowDisruptions(plane(), namespace, "web");
   deepEqual(await second.keeper.drain(hold, 20_000, never), { kind: "drained" });
   await second.keeper.uncordon(hold.group, hold.id);
   deepEqual(await node(name), { unschedulable: false, cordon: undefined });

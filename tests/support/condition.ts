@@ -4,24 +4,40 @@
  * @module
  */
 
+/** How often {@link until} looks, and in what steps it counts time, in milliseconds. */
+const STEP_MS = 5;
+
 /**
- * Waits until a condition is true.
+ * Waits until a condition is true. Time in which the whole process stood still,
+ * as on a machine that was paused, is not counted.
  *
  * @param condition Asked again and again; what it throws ends the wait.
- * @param options `timeoutMs` is how long to wait (10,000 by default), `what` the condition's name in the error.
+ * @param options `timeoutMs` is how long to wait (10,000 by default), `what` the
+ *   condition's name in the error, or a function that gives it at the end.
  * @returns The condition's first truthy result.
  * @throws {Error} The condition did not become true in time.
  */
 export async function until<T>(
   condition: () => T | Promise<T>,
-  options: { timeoutMs?: number; what?: string } = {},
+  options: { timeoutMs?: number; what?: string | (() => string) } = {},
 ): Promise<NonNullable<T>> {
   const { timeoutMs = 10_000, what = condition.toString() } = options;
-  const deadline = performance.now() + timeoutMs;
-  for (;;) {
-    const result = await condition();
-    if (result) return result;
-    if (performance.now() >= deadline) throw new Error(`Not true within ${timeoutMs} ms: ${what}`);
-    await new Promise((resolve) => setTimeout(resolve, 5));
+  let passedMs = 0;
+  let last = performance.now();
+  const timer = setInterval(() => {
+    const now = performance.now();
+    passedMs += Math.min(now - last, 20 * STEP_MS);
+    last = now;
+  }, STEP_MS);
+  try {
+    for (;;) {
+      const late = passedMs >= timeoutMs;
+      const result = await condition();
+      if (result) return result;
+      if (late) throw new Error(`Not true within ${timeoutMs} ms: ${typeof what === "string" ? what : what()}`);
+      await new Promise((resolve) => setTimeout(resolve, STEP_MS));
+    }
+  } finally {
+    clearInterval(timer);
   }
 }

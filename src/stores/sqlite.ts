@@ -159,7 +159,7 @@ export class SqliteLockStore implements LockStore {
   ): Promise<Versioned | "conflict"> {
     return this.#attempt(options, () => {
       // IMMEDIATE: takes the write lock before the look, so that nothing can change between look and write.
-      const written = inTransaction(this.#database, () => {
+      const written = inTransaction(this.#database, "IMMEDIATE", () => {
         const row = this.#selectOne.get(group) as unknown as Row | undefined;
         if ((row?.version ?? ABSENT.version) !== expected.version) return "conflict";
         const { version } = this.#count.get() as { version: number };
@@ -264,16 +264,18 @@ function create(file: string): void {
 
 /** Makes a database ours, or finds out that it is. Writes nothing to one that is not. */
 function prepare(database: DatabaseSync, file: string): void {
-  checkOwner(database, file);
+  // In one transaction: another process may be making it this very moment.
+  inTransaction(database, "DEFERRED", () => checkOwner(database, file));
   const { journal_mode: mode } = database.prepare("PRAGMA journal_mode = WAL").get() as { journal_mode: string };
   if (mode !== "wal") throw new Error("its file system does not allow a write-ahead log");
   database.exec("PRAGMA synchronous = FULL");
   // Also where the schema is there: it shows at the start that the file can be written.
-  inTransaction(database, () => {
+  inTransaction(database, "IMMEDIATE", () => {
     if (checkOwner(database, file) === "new") database.exec(SCHEMA);
   });
 }
 
+/** Whose it is. Must run in a transaction, since it looks at several things. */
 function checkOwner(database: DatabaseSync, file: string): "new" | "ours" {
   const { application_id: owner } = database.prepare("PRAGMA application_id").get() as { application_id: number };
   const { user_version: schema } = database.prepare("PRAGMA user_version").get() as { user_version: number };
@@ -291,8 +293,8 @@ function checkOwner(database: DatabaseSync, file: string): "new" | "ours" {
 }
 
 /** Runs `act` in a transaction that is ended in every case; where `act` or the commit throws, nothing was written. */
-function inTransaction<T>(database: DatabaseSync, act: () => T): T {
-  database.exec("BEGIN IMMEDIATE");
+function inTransaction<T>(database: DatabaseSync, kind: "DEFERRED" | "IMMEDIATE", act: () => T): T {
+  database.exec(`BEGIN ${kind}`);
   try {
     const result = act();
     database.exec("COMMIT");

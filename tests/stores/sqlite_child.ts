@@ -5,30 +5,37 @@
  * - `race FILE GROUP ID COUNT`: waits for its opponent, then takes and frees the one slot of a group COUNT
  *   times. While it has the slot it has a file of its own making next to the database, so that it fails
  *   where both have the slot at once. Prints how often the other was quicker.
+ * - `open FOLDER ID OTHER COUNT`: opens COUNT new files, each at the moment at which its opponent does.
  *
  * @module
  */
 
+import { existsSync } from "node:fs";
 import { parseClientId, parseGroup } from "../../src/lock/identity.ts";
 import { acquire, release } from "../../src/lock/semaphore.ts";
 import { SqliteLockStore } from "../../src/stores/sqlite.ts";
 
 const [command, file = "", ...args] = Deno.args;
-await using store = await SqliteLockStore.open(file);
-
 switch (command) {
-  case "grant":
-    await grantForEver(args[0]!);
+  case "grant": {
+    await using store = await SqliteLockStore.open(file);
+    await grantForEver(store, args[0]!);
     break;
-  case "race":
-    await race(args[0]!, args[1]!, Number(args[2]));
+  }
+  case "race": {
+    await using store = await SqliteLockStore.open(file);
+    await race(store, args[0]!, args[1]!, Number(args[2]));
+    break;
+  }
+  case "open":
+    await openTogether(args[0]!, args[1]!, Number(args[2]));
     break;
   default:
     throw new Error(`Unknown command: ${command}`);
 }
 
 /** Creates groups, and hands the one slot of the group "shared" on from client to client. */
-async function grantForEver(round: string): Promise<void> {
+async function grantForEver(store: SqliteLockStore, round: string): Promise<void> {
   const shared = parseGroup("shared")!;
   for (let n = 0;; n++) {
     const group = n % 2 === 0 ? shared : parseGroup(`round-${round}-${n}`)!;
@@ -45,11 +52,11 @@ async function grantForEver(round: string): Promise<void> {
   }
 }
 
-async function race(groupName: string, idText: string, count: number): Promise<void> {
+async function race(store: SqliteLockStore, groupName: string, idText: string, count: number): Promise<void> {
   const group = parseGroup(groupName)!;
   const id = parseClientId(idText)!;
   const witness = `${file}.holder`;
-  await meet();
+  await meet(store);
   let conflicts = 0;
   for (let grants = 0; grants < count;) {
     const found = await store.read(group);
@@ -71,13 +78,22 @@ async function race(groupName: string, idText: string, count: number): Promise<v
 }
 
 /** Waits until both processes are here, so that neither is done before the other begins. */
-async function meet(): Promise<void> {
+async function meet(store: SqliteLockStore): Promise<void> {
   const group = parseGroup("meeting")!;
   for (let isHere = false;;) {
     const found = await store.read(group);
     if (found.state.transitions === 2) return;
     const next = { ...found.state, transitions: found.state.transitions + 1 };
     if (!isHere) isHere = await store.write(group, found, next) !== "conflict";
+  }
+}
+
+async function openTogether(id: string, other: string, count: number): Promise<void> {
+  for (let n = 0; n < count; n++) {
+    Deno.openSync(`${file}/${n}.${id}`, { create: true, write: true }).close();
+    while (!existsSync(`${file}/${n}.${other}`));
+    await using store = await SqliteLockStore.open(`${file}/${n}.db`);
+    await store.list();
   }
 }
 

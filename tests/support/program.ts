@@ -21,7 +21,7 @@ export interface Program extends AsyncDisposable {
   readonly log: () => string;
   /** The log's lines so far, parsed. */
   readonly records: () => Record<string, unknown>[];
-  /** Ends it with a signal and waits. */
+  /** Ends it with a signal and waits; with SIGKILL where it has not ended a minute later. */
   stop(signal?: Deno.Signal): Promise<Deno.CommandStatus>;
 }
 
@@ -103,9 +103,14 @@ export async function startProgram(
       url,
       log: () => log,
       records: () => log.split("\n").filter((line) => line.startsWith("{")).map((line) => JSON.parse(line)),
-      stop(signal = "SIGTERM") {
+      async stop(signal = "SIGTERM") {
         kill(process, signal);
-        return finish();
+        const timer = setTimeout(() => kill(process, "SIGKILL"), 60_000);
+        try {
+          return await finish();
+        } finally {
+          clearTimeout(timer);
+        }
       },
       async [Symbol.asyncDispose]() {
         kill(process, "SIGKILL");

@@ -341,7 +341,7 @@ export class Metrics {
     return tally;
   }
 
-  /** Those of the usual process metrics that Deno tells without further permissions. Open files are not among them. */
+  /** The usual process metrics, as far as Deno tells them. */
   #describeProcess(): void {
     const memory = this.#gauge("process_resident_memory_bytes", "Resident memory", [], () => {
       const { rss, heapTotal, heapUsed } = Deno.memoryUsage();
@@ -360,6 +360,12 @@ export class Metrics {
     });
     this.#gauge("process_start_time_seconds", "When the process started, since the epoch")
       .set(performance.timeOrigin / 1000);
+    let open = countOpenFiles();
+    if (open === undefined) return;
+    const files = this.#gauge("process_open_fds", "Open file descriptors", [], () => {
+      // Where none can be opened any more, not even this, the last count is nearest to the truth.
+      files.set(open = countOpenFiles() ?? open!);
+    });
   }
 
   #gauge<T extends string = never>(
@@ -382,6 +388,20 @@ export class Metrics {
 
   #histogram<T extends string>(name: string, help: string, labelNames: readonly T[], buckets: number[]): Histogram<T> {
     return new NewHistogram<T>({ name, help, labelNames, buckets, registers: [this.#registry] });
+  }
+}
+
+/**
+ * Counts the process's open files.
+ *
+ * @returns undefined where they cannot be counted. For /proc, Deno wants all permissions, not just that to read.
+ */
+function countOpenFiles(): number | undefined {
+  try {
+    // One is the folder itself, open to be read.
+    return [...Deno.readDirSync("/proc/self/fd")].length - 1;
+  } catch {
+    return undefined;
   }
 }
 

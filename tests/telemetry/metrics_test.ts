@@ -56,6 +56,24 @@ test("the page is well-formed from the start, with no value missing", async () =
   ok(Math.abs(series.get("process_start_time_seconds")! - (Date.now() - performance.now()) / 1000) < 60);
 });
 
+test("open files are counted where Deno has all permissions, and left out elsewhere", async () => {
+  ok(!(await scrape(new Metrics({ version: "1" }))).has("process_open_fds"));
+  const program = `
+    import { Metrics } from "${new URL("../../src/telemetry/metrics.ts", import.meta.url)}";
+    const metrics = new Metrics({ version: "1" });
+    const count = async () => Number(/^process_open_fds (\\S+)$/m.exec(await metrics.render())[1]);
+    const before = await count();
+    const files = Array.from({ length: 7 }, () => Deno.openSync(".", { read: true }));
+    console.log(before > 2, await count() - before);
+    for (const file of files) file.close();
+    console.log(await count() - before);
+  `;
+  // An evaluated program has all permissions.
+  const { stdout, stderr } = await new Deno.Command(Deno.execPath(), { args: ["eval", "--quiet", program] }).output();
+  const text = new TextDecoder();
+  strictEqual(text.decode(stdout), "true 7\n0\n", text.decode(stderr));
+});
+
 test("the Go program's metrics keep their names, types and labels", async () => {
   const metrics = new Metrics({ version: "1" });
   const locks = new LockService(new MemoryLockStore());

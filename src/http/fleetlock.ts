@@ -147,27 +147,6 @@ const HOLDERS_NAMED = 3;
 /** How many pods a sentence names. */
 const PODS_NAMED = 5;
 
-/** The last error text for each group's holders: a fleet that waits asks the same thing again and again. */
-const HELD = new WeakMap<
-  readonly Holder[],
-  { readonly second: number; readonly slots: number; readonly text: string }
->();
-
-/**
- * Writes the body of a refusal: {@link encodeError} of {@link describeRefusal}.
- *
- * @param now Milliseconds since the epoch; ages are told as of the last full second.
- */
-export function encodeRefusal(refusal: Refusal, group: Group, now: number): string {
-  if (refusal.kind !== "lock_held") return encodeError(refusal.kind, describeRefusal(refusal, group, now));
-  const second = Math.floor(now / 1000);
-  const known = HELD.get(refusal.holders);
-  if (known?.second === second && known.slots === refusal.slots) return known.text;
-  const text = encodeError(refusal.kind, describeRefusal(refusal, group, now));
-  HELD.set(refusal.holders, { second, slots: refusal.slots, text });
-  return text;
-}
-
 /**
  * Says why the answer is "not now".
  *

@@ -14,16 +14,8 @@ import type { ClientId, Group } from "../lock/identity.ts";
 import type { LockService, PreRebootOutcome, SteadyStateOutcome } from "../lock/lock_service.ts";
 import { StoreUnavailableError } from "../lock/lock_store.ts";
 import type { Endpoint, Metrics } from "../telemetry/metrics.ts";
-import {
-  decodeRequest,
-  encodeError,
-  encodeRefusal,
-  ERROR_STATUS,
-  type ErrorKind,
-  EXPECTED_BODY,
-  SUCCESS_TEXT,
-  type SuccessKind,
-} from "./fleetlock.ts";
+import { decodeRequest, type ErrorKind, EXPECTED_BODY, type SuccessKind } from "./fleetlock.ts";
+import { errorReply, refusalReply, successReply, textReply } from "./reply.ts";
 import { type BodyLimits, BodyReader } from "./request_body.ts";
 
 /** Whether requests should be sent here: yes; not now, the store does not answer; no more, the server is stopping. */
@@ -65,20 +57,6 @@ const PROTOCOL_HEADER = "fleet-lock-protocol";
 
 /** When to ask again after a fault of the store that does not say, in milliseconds. */
 const RETRY_AFTER_MS = 5_000;
-
-const SECURITY_HEADERS = {
-  "cache-control": "no-store",
-  "content-security-policy": "default-src 'none'; frame-ancestors 'none'",
-  "x-content-type-options": "nosniff",
-} as const;
-
-const JSON_HEADERS = { "content-type": "application/json", ...SECURITY_HEADERS };
-const TEXT: ResponseInit = { headers: { "content-type": "text/plain; charset=utf-8", ...SECURITY_HEADERS } };
-
-/** Made once, since each reply needs one. */
-const ERROR_INIT = Object.fromEntries(
-  Object.entries(ERROR_STATUS).map(([kind, status]) => [kind, { status, headers: JSON_HEADERS }]),
-) as unknown as Readonly<Record<ErrorKind, ResponseInit>>;
 
 /** What any endpoint may answer. */
 const COMMON_KINDS: readonly ErrorKind[] = ["method_not_allowed", "internal_error", "store_unavailable"];
@@ -142,11 +120,10 @@ class Server {
       case "/metrics":
         return this.#page(request, async () => {
           const { metrics } = this.#options;
-          const page = await metrics.render();
-          return new Response(page, { headers: { ...SECURITY_HEADERS, "content-type": metrics.contentType } });
+          return textReply(await metrics.render(), metrics.contentType);
         });
       case "/-/healthy":
-        return this.#page(request, () => new Response("ok\n", TEXT));
+        return this.#page(request, () => textReply("ok\n"));
       case "/-/ready":
         return this.#page(request, (exchange) => this.#ready(exchange));
       default:
@@ -206,7 +183,7 @@ class Server {
 
   async #ready(exchange: Exchange): Promise<Response> {
     const readiness = await this.#options.readiness().catch(() => "store_unavailable");
-    if (readiness === "ready") return new Response("ok\n", TEXT);
+    if (readiness === "ready") return textReply("ok\n");
     const value = readiness === "stopping" ? "the server is stopping" : "the store does not answer";
     return exchange.unavailable(value, RETRY_AFTER_MS, "trace");
   }
@@ -232,7 +209,6 @@ class Exchange {
     switch (outcome.kind) {
       case "refused": {
         const { refusal } = outcome;
-        const text = encodeRefusal(refusal, group, this.#clock.now());
         this.done(
           refusal.kind,
           "debug",
@@ -241,7 +217,7 @@ class Exchange {
             ? () => ({ holder: refusal.holders.map((holder) => holder.id).join(",") })
             : undefined,
         );
-        return new Response(text, ERROR_INIT[refusal.kind]);
+        return refusalReply(refusal, group, this.#clock.now());
       }
       case "granted":
       case "renewed":
@@ -258,19 +234,17 @@ class Exchange {
       default:
         return outcome satisfies never;
     }
-    return new Response(`${SUCCESS_TEXT[outcome.kind]}\n`, TEXT);
+    return successReply(outcome.kind);
   }
 
   error(kind: ErrorKind, value: string): Response {
     this.done(kind, "debug", "request refused");
-    return new Response(encodeError(kind, value), ERROR_INIT[kind]);
+    return errorReply(kind, value);
   }
 
   methodNotAllowed(allow: string): Response {
-    const value = `this path allows ${allow} only`;
     this.done("method_not_allowed", "debug", "request refused");
-    const { status } = ERROR_INIT.method_not_allowed;
-    return new Response(encodeError("method_not_allowed", value), { status, headers: { ...JSON_HEADERS, allow } });
+    return errorReply("method_not_allowed", `this path allows ${allow} only`, { allow });
   }
 
   unavailable(value: string, retryAfterMs: number, level: Level, error?: unknown): Response {
@@ -280,10 +254,8 @@ class Exchange {
       "the store does not answer",
       error === undefined ? undefined : () => ({ error }),
     );
-    return new Response(encodeError("store_unavailable", value), {
-      status: ERROR_STATUS.store_unavailable,
-      headers: { ...JSON_HEADERS, "retry-after": `${Math.max(1, Math.ceil(retryAfterMs / 1000))}` },
-    });
+    const retryAfter = `${Math.max(1, Math.ceil(retryAfterMs / 1000))}`;
+    return errorReply("store_unavailable", value, { "retry-after": retryAfter });
   }
 
   /** Details of a fault go to the log, not to the client. */
@@ -293,10 +265,7 @@ class Exchange {
       return this.unavailable(value, error.retryAfterMs ?? RETRY_AFTER_MS, "warning", error);
     }
     this.done("internal_error", "error", "internal error", () => ({ error }));
-    return new Response(encodeError("internal_error", "internal error: the server's log has its details"), {
-      status: ERROR_STATUS.internal_error,
-      headers: JSON_HEADERS,
-    });
+    return errorReply("internal_error", "internal error: the server's log has its details");
   }
 
   done(

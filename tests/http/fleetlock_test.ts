@@ -5,7 +5,6 @@ import {
   describeDuration,
   describeRefusal,
   encodeError,
-  encodeRefusal,
   ERROR_STATUS,
   type ErrorKind,
 } from "../../src/http/fleetlock.ts";
@@ -103,19 +102,6 @@ Deno.test("decoding never throws, and lets through just what the domain's own pa
       return decoded.id === parseClientId(id) && decoded.group === parseGroup(group);
     },
   ));
-});
-
-Deno.test("a refusal's body is told afresh for each second, slots and holders", () => {
-  const holders = [holder("a", 0)];
-  const value = (refusal: Refusal, now: number) => JSON.parse(encodeRefusal(refusal, GROUP, now)).value;
-  for (const at of [NOW, NOW + 1, NOW + 1_000, NOW + 3_600_000, NOW]) {
-    for (const slots of [1, 2]) {
-      const refusal: Refusal = { kind: "lock_held", slots, holders };
-      strictEqual(value(refusal, at), describeRefusal(refusal, GROUP, at));
-    }
-  }
-  const other: Refusal = { kind: "lock_held", slots: 1, holders: [holder("b", 0)] };
-  strictEqual(value(other, NOW), describeRefusal(other, GROUP, NOW));
 });
 
 Deno.test("whatever a sentence holds, an error is one line of JSON with kind and value", () => {

@@ -18,11 +18,18 @@ export interface ViewObserver {
   ended?(group: Group, id: ClientId): void;
 }
 
-/** The last seen state of every group. Never regresses: what is older than what it has is passed over. */
+/**
+ * The last seen state of every group. While the watch is in step it never
+ * regresses: what is older than what it has is passed over. Only a listing of an
+ * earlier moment takes it back, since then the store itself has gone back, to a
+ * backup say.
+ */
 export class GroupView implements LockWatcher {
   readonly #groups = new Map<Group, Versioned>();
   readonly #observer: ViewObserver;
   #synced = false;
+  /** The moment up to which the watch has told everything, on the scale of {@link Versioned.version}. */
+  #moment = 0;
 
   /** Starts with nothing known. */
   constructor(observer: ViewObserver = {}) {
@@ -49,26 +56,32 @@ export class GroupView implements LockWatcher {
     return this.#groups.get(group) ?? (this.#synced ? ABSENT : undefined);
   }
 
-  /** Takes in the result of a read or write of this process. */
+  /** Takes in the result of a read or write of this process, which may come later than what the watch told since. */
   learn(group: Group, versioned: Versioned): void {
-    if (versioned.version === ABSENT.version) this.#delete(group);
-    else this.#keepNewer(group, versioned);
+    // In step, the watch alone tells of deletions, and what it has passed is news no more: a group that is not known
+    // although it was written before that moment has been deleted.
+    if (!this.#synced) this.#set(group, versioned);
+    else if (versioned.version > (this.#groups.get(group)?.version ?? this.#moment)) this.#set(group, versioned);
   }
 
   /** See {@link LockWatcher.synced}. */
   synced(listing: Listing): void {
-    for (const [group, known] of this.#groups) {
-      if (!listing.groups.has(group) && known.version <= listing.version) this.#delete(group);
+    const wentBack = listing.version < this.#moment;
+    for (const group of new Set([...this.#groups.keys(), ...listing.groups.keys()])) {
+      // Newer than the listing is only what this process has written or read since.
+      if (wentBack || (this.#groups.get(group)?.version ?? 0) <= listing.version) {
+        this.#set(group, listing.groups.get(group) ?? ABSENT);
+      }
     }
-    for (const [group, versioned] of listing.groups) this.#keepNewer(group, versioned);
+    this.#moment = listing.version;
     this.#synced = true;
     this.#observer.watching?.();
   }
 
   /** See {@link LockWatcher.changed}. */
   changed(group: Group, versioned: Versioned, version: number): void {
-    if (versioned.version !== ABSENT.version) this.#keepNewer(group, versioned);
-    else if ((this.#groups.get(group)?.version ?? 0) < version) this.#delete(group);
+    this.#moment = Math.max(this.#moment, version);
+    if (version > (this.#groups.get(group)?.version ?? 0)) this.#set(group, versioned);
   }
 
   /** See {@link LockWatcher.lost}. */
@@ -77,17 +90,11 @@ export class GroupView implements LockWatcher {
     this.#observer.watching?.(reason);
   }
 
-  #keepNewer(group: Group, versioned: Versioned): void {
+  #set(group: Group, versioned: Versioned): void {
     const known = this.#groups.get(group);
-    if (known !== undefined && known.version >= versioned.version) return;
-    this.#groups.set(group, versioned);
+    if (versioned.version === ABSENT.version) this.#groups.delete(group);
+    else this.#groups.set(group, versioned);
     this.#tellEnded(group, known, versioned);
-  }
-
-  #delete(group: Group): void {
-    const known = this.#groups.get(group);
-    this.#groups.delete(group);
-    this.#tellEnded(group, known, ABSENT);
   }
 
   #tellEnded(group: Group, before: Versioned | undefined, after: Versioned): void {

@@ -45,6 +45,54 @@ Deno.test("a view drops what was deleted, unless it knows of something newer", (
   assert.equal(view.get(B), ABSENT);
 });
 
+Deno.test("an answer from before a deletion does not bring the group back", () => {
+  const view = new GroupView();
+  view.synced(listing(5, [[A, at(3)]]));
+  view.changed(A, ABSENT, 6);
+  view.learn(A, at(3));
+  view.learn(A, at(6));
+  assert.equal(view.get(A), ABSENT);
+  view.learn(A, at(7));
+  assert.equal(view.get(A)?.version, 7);
+});
+
+Deno.test("an answer from before a creation does not take the group away", () => {
+  const view = new GroupView();
+  view.synced(listing(5, []));
+  view.changed(A, at(6), 6);
+  view.learn(A, ABSENT);
+  assert.equal(view.get(A)?.version, 6);
+});
+
+Deno.test("a view out of step believes what is read", () => {
+  const view = new GroupView();
+  view.synced(listing(5, [[A, at(3)]]));
+  view.lost("gone");
+  view.learn(A, at(2));
+  assert.equal(view.get(A)?.version, 2);
+  view.learn(A, ABSENT);
+  assert.equal(view.get(A), undefined);
+});
+
+Deno.test("a store that went back to a backup takes the view with it", () => {
+  const view = new GroupView();
+  view.synced(listing(5, [[A, at(5)]]));
+  view.changed(A, at(8), 8);
+  view.changed(B, at(9), 9);
+  view.synced(listing(5, [[A, at(5)]]));
+  assert.equal(view.get(A)?.version, 5);
+  assert.equal(view.get(B), ABSENT);
+  view.changed(A, at(6), 6);
+  assert.equal(view.get(A)?.version, 6);
+});
+
+Deno.test("a group that an administrator put back to an earlier version is seen as it is", () => {
+  const view = new GroupView();
+  view.synced(listing(5, [[A, at(5)]]));
+  view.synced(listing(5, [[A, at(1)]]));
+  assert.equal(view.get(A)?.version, 1);
+});
+
 Deno.test("a view that has fallen behind keeps what it knows and claims no more", () => {
   const told: unknown[] = [];
   const view = new GroupView({ watching: (lost) => told.push(lost ?? "synced") });

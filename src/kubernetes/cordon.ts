@@ -82,17 +82,13 @@ export function planCordon(state: CordonState, owner: CordonOwner): NodePatch | 
 }
 
 /**
- * Decides how a cordon for a client is lifted.
+ * Decides how a cordon for a hold is lifted.
  *
- * @param owner Whose cordon; without `since`, whichever hold of the client it was for.
  * @returns Undefined where the node is not cordoned for it by us. The cordon itself goes with its last entry.
  */
-export function planUncordon(
-  state: CordonState,
-  owner: Omit<CordonOwner, "since"> & { since?: number },
-): NodePatch | undefined {
+export function planUncordon(state: CordonState, owner: CordonOwner): NodePatch | undefined {
   const owners = cordonOwners(state.cordon);
-  const left = owners.filter((other) => !isSame(other, { ...owner, since: owner.since ?? other.since }));
+  const left = owners.filter((other) => !isSame(other, owner));
   if (left.length === owners.length) return undefined;
   return keep(left);
 }

@@ -49,19 +49,13 @@ export class NodeCordon {
   }
 
   /**
-   * Lifts our cordon for a client (get and patch nodes). Where the node was seen
+   * Lifts our cordon for a hold (get and patch nodes). Where the node was seen
    * without one, and is not to be read, there is no call.
    *
-   * @param owner Without `since`, whichever hold of the client it was for.
    * @param fresh Whether to read the node first.
    * @returns Whether there was one.
    */
-  async lift(
-    name: string,
-    owner: Omit<CordonOwner, "since"> & { since?: number },
-    fresh: boolean,
-    signal?: AbortSignal,
-  ): Promise<boolean> {
+  async lift(name: string, owner: CordonOwner, fresh: boolean, signal?: AbortSignal): Promise<boolean> {
     const decide = (node: NodeView) => Promise.resolve(planUncordon(node, owner));
     return (await this.#change(name, decide, fresh, signal)) === "changed";
   }

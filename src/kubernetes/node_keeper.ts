@@ -151,18 +151,24 @@ export class KubernetesNodeKeeper implements NodeKeeper {
     return { kind: "ready" };
   }
 
-  /** See {@link NodeKeeper.uncordon}. It ends our own drain for the client first. */
-  async uncordon(group: Group, id: ClientId): Promise<void> {
-    await Promise.allSettled(
-      this.#drainsOf(group, id).map((drain) => {
-        drain.stop("hold_gone");
-        return drain.outcome;
-      }),
-    );
+  /** See {@link NodeKeeper.uncordon}. */
+  async uncordon(group: Group, id: ClientId, since?: number): Promise<void> {
+    // The cordon or drain is seen first, its lock read after it: what is over then is so for good.
+    const isOver = async (owner: CordonOwner) =>
+      since === undefined ? !(await this.#isHeld(owner, true)) : isSameHold(owner.since, since);
+    const ending: Drain[] = [];
+    for (const drain of this.#drainsOf(group, id)) {
+      if (!(await isOver(drain.task.owner))) continue;
+      drain.stop("hold_gone");
+      ending.push(drain);
+    }
+    await Promise.allSettled(ending.map((drain) => drain.outcome));
     const synced = this.#nodes.isSynced;
     for (const node of synced ? [...this.#nodes.nodes] : await this.#calls.listNodes()) {
-      if (isOurs(node, group, id) && await this.#cordon.lift(node.name, { group, id }, !synced)) {
-        this.#reports.uncordoned(node.name, group, id, false);
+      for (const owner of ownedBy(node, group, id)) {
+        if (await isOver(owner) && await this.#cordon.lift(node.name, owner, !synced)) {
+          this.#reports.uncordoned(node.name, group, id, false);
+        }
       }
     }
   }
@@ -174,7 +180,7 @@ export class KubernetesNodeKeeper implements NodeKeeper {
    */
   holdEnded(group: Group, id: ClientId): void {
     for (const node of this.#nodes.nodes) {
-      if (isOurs(node, group, id)) this.#repair.suspect(node, true);
+      if (ownedBy(node, group, id).length > 0) this.#repair.suspect(node, true);
     }
     this.#checkDrains(this.#drainsOf(group, id)).catch(() => {});
   }
@@ -285,7 +291,7 @@ export class KubernetesNodeKeeper implements NodeKeeper {
     const [id, group] = [parseClientId(owner.id), parseGroup(owner.group)];
     if (id === undefined || group === undefined) return false;
     const holder = await this.#options.readHolder(id, group);
-    return holder !== undefined && (!exactly || Math.abs(holder.since - owner.since) < SAME_HOLD_MS);
+    return holder !== undefined && (!exactly || isSameHold(holder.since, owner.since));
   }
 
   async #checkDrains(drains: readonly Drain[]): Promise<void> {
@@ -310,8 +316,14 @@ function keyOf({ group, id, since }: CordonOwner): string {
   return JSON.stringify([group, id, since]);
 }
 
-function isOurs(node: NodeView, group: string, id: string): boolean {
-  return cordonOwners(node.cordon).some((one) => one.group === group && isSameId(one.id, id));
+/** For which holds of a client a node is cordoned. */
+function ownedBy(node: NodeView, group: string, id: string): CordonOwner[] {
+  return cordonOwners(node.cordon).filter((one) => one.group === group && isSameId(one.id, id));
+}
+
+/** Whether two times of a grant to one client are one grant. */
+function isSameHold(since: number, other: number): boolean {
+  return Math.abs(since - other) < SAME_HOLD_MS;
 }
 
 function isSameId(one: string, other: string): boolean {

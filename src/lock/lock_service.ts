@@ -11,7 +11,7 @@ import { type Clock, systemClock } from "./clock.ts";
 import { GroupView, type ViewObserver } from "./group_view.ts";
 import type { ClientId, Group } from "./identity.ts";
 import { ABSENT, type LockStore, StoreUnavailableError, type Versioned } from "./lock_store.ts";
-import type { DrainOutcome, Hold, NodeKeeper, NodeMatch, PodLeft } from "./node_keeper.ts";
+import type { DrainOutcome, NodeKeeper, NodeMatch, PodLeft } from "./node_keeper.ts";
 import { acquire, amend, type GroupState, type HeldNode, type Holder, holderOf, release } from "./semaphore.ts";
 
 /** Why the answer is "not now". The client may ask again. */
@@ -147,6 +147,8 @@ export class LockService {
   readonly #clock: Clock;
   readonly #random: () => number;
   readonly #running = new Map<Group, Promise<Observation>>();
+  /** How many requests are about to make a group that the store does not have yet. */
+  readonly #coming = new Map<Group, number>();
   #ticket = 0;
 
   /**
@@ -242,16 +244,25 @@ export class LockService {
    */
   async steadyState(id: ClientId, group: Group): Promise<SteadyStateOutcome> {
     const arrival = ++this.#ticket;
-    const unready = await this.#restore(id, group, arrival);
-    if (unready !== undefined) return unready;
-    let hold: number | undefined;
+    // What is over is the hold that is seen first. A later one, which the client got elsewhere while this request was
+    // held up, is none of its business.
+    const hold = await this.#settle<Holder | undefined>(group, arrival, (state) => {
+      const answer = holderOf(state, id);
+      return { answer, needs: answer === undefined ? Proof.Fresh : Proof.InStep };
+    });
+    if (hold !== undefined && "refusal" in hold) return hold;
+    if (hold !== undefined && this.#keeper !== undefined) {
+      const { since, node } = hold;
+      const back = await this.#keeper.awaitReturn({ group, id, since, node }, this.#replyWaitMs, this.#stopping);
+      if (back.kind === "not_ready") return refused({ kind: "node_not_ready", node: back.node, reason: back.reason });
+    }
+    await this.#keeper?.uncordon(group, id, hold?.since);
+    if (hold === undefined) return { kind: "not_held" };
     return await this.#settle<SteadyStateOutcome>(group, arrival, (state) => {
       const wish = release(state, id, this.#clock.now());
       if (wish.kind === "not_held") return { answer: { kind: "not_held" }, needs: Proof.Fresh };
       const holder = holderOf(state, id)!;
-      hold ??= holder.since;
-      // The client has been away and got a slot again since this request came: it is the earlier hold that is over.
-      if (holder.since !== hold) return { answer: refused({ kind: "contended" }), needs: Proof.Fresh };
+      if (holder.since !== hold.since) return { answer: refused({ kind: "contended" }), needs: Proof.Fresh };
       return {
         write: wish.next,
         then: () => {
@@ -295,20 +306,38 @@ export class LockService {
       };
     const outcome = await this.#settle(group, arrival, decide());
     if (outcome !== "ask") return outcome;
-    const permission = await this.#mayGrant(id, group);
+    using place = await this.#takePlace(group);
+    if (place === undefined) return refused({ kind: "too_many_groups", limit: this.#maxGroups });
+    const permission = await this.#mayGrant(id);
     if ("kind" in permission) return refused(permission);
     const decided = await this.#settle(group, arrival, decide(permission));
     return decided === "ask" ? refused({ kind: "contended" }) : decided;
   }
 
+  /**
+   * Makes sure that a group may be there. One that is new counts from then on,
+   * though it will be in the store only later, so that a burst of new groups
+   * does not get past the limit.
+   *
+   * @returns To be disposed of when the group is in the store, or will not be; undefined where there is no place for it.
+   */
+  async #takePlace(group: Group): Promise<Disposable | undefined> {
+    if ((this.#view.get(group)?.version ?? ABSENT.version) !== ABSENT.version) return { [Symbol.dispose]() {} };
+    const groups = await this.groups();
+    const coming = [...this.#coming.keys()].filter((each) => !groups.has(each));
+    const isNew = !groups.has(group) && !this.#coming.has(group);
+    if (isNew && groups.size + coming.length >= this.#maxGroups) return undefined;
+    const count = (change: number) => {
+      const requests = (this.#coming.get(group) ?? 0) + change;
+      if (requests > 0) this.#coming.set(group, requests);
+      else this.#coming.delete(group);
+    };
+    count(1);
+    return { [Symbol.dispose]: () => count(-1) };
+  }
+
   /** Asks whatever may have a reason not to grant a free slot now. */
-  async #mayGrant(id: ClientId, group: Group): Promise<Refusal | { readonly node?: HeldNode }> {
-    if ((this.#view.get(group)?.version ?? ABSENT.version) === ABSENT.version) {
-      const groups = await this.groups();
-      if (!groups.has(group) && groups.size >= this.#maxGroups) {
-        return { kind: "too_many_groups", limit: this.#maxGroups };
-      }
-    }
+  async #mayGrant(id: ClientId): Promise<Refusal | { readonly node?: HeldNode }> {
     const match: NodeMatch = await this.#keeper?.match(id) ?? { kind: "none" };
     switch (match.kind) {
       case "none":
@@ -327,15 +356,14 @@ export class LockService {
     group: Group,
     node: HeldNode,
   ): Promise<PreRebootOutcome> {
-    const { id } = acquired.holder;
     switch (outcome.kind) {
       case "drained":
       case "proceed": {
-        const holder = await this.#amend(id, group, { ...node, phase: "drained" });
+        const holder = await this.#amend(acquired.holder, group, { ...node, phase: "drained" });
         return holder === undefined ? refused({ kind: "contended" }) : { kind: acquired.kind, holder };
       }
       case "failed":
-        if (node.phase !== "failed") await this.#amend(id, group, { ...node, phase: "failed" });
+        if (node.phase !== "failed") await this.#amend(acquired.holder, group, { ...node, phase: "failed" });
         return refused({ kind: "drain_failed", node: outcome.node, pods: outcome.pods });
       case "draining":
         return refused({ kind: "draining", node: outcome.node, pods: outcome.pods });
@@ -344,34 +372,14 @@ export class LockService {
     }
   }
 
-  /** Notes how far a holder's node is. Undefined where the client holds no slot any more. */
-  async #amend(id: ClientId, group: Group, node: HeldNode): Promise<Holder | undefined> {
+  /** Notes how far a holder's node is. Undefined where that hold is over. */
+  async #amend(hold: Holder, group: Group, node: HeldNode): Promise<Holder | undefined> {
     const outcome = await this.#settle<Holder | Refused | undefined>(group, ++this.#ticket, (state) => {
-      const next = amend(state, id, this.#clock.now(), node);
+      const next = amend(state, hold, this.#clock.now(), node);
       if (next === undefined) return { answer: undefined, needs: Proof.Fresh };
-      return { write: next, then: (written) => holderOf(written, id) };
+      return { write: next, then: (written) => holderOf(written, hold.id) };
     });
     return outcome !== undefined && "refusal" in outcome ? undefined : outcome;
-  }
-
-  /** Waits for a holder's node to be back, and lifts our cordon from it. Undefined where nothing is left to wait for. */
-  async #restore(id: ClientId, group: Group, arrival: number): Promise<SteadyStateOutcome | undefined> {
-    if (this.#keeper === undefined) return undefined;
-    const holder = await this.#settle<Holder | undefined>(group, arrival, (state) => {
-      const answer = holderOf(state, id);
-      // The release of a holder is proven later, by its write.
-      return { answer, needs: answer === undefined ? Proof.Fresh : Proof.Anything };
-    });
-    if (holder !== undefined) {
-      if ("refusal" in holder) return holder;
-      const hold: Hold = { group, id, since: holder.since, node: holder.node };
-      const outcome = await this.#keeper.awaitReturn(hold, this.#replyWaitMs, this.#stopping);
-      if (outcome.kind === "not_ready") {
-        return refused({ kind: "node_not_ready", node: outcome.node, reason: outcome.reason });
-      }
-    }
-    await this.#keeper.uncordon(group, id);
-    return holder === undefined ? { kind: "not_held" } : undefined;
   }
 
   /**

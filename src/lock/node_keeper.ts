@@ -85,8 +85,12 @@ export interface NodeKeeper extends AsyncDisposable {
   awaitReturn(hold: Hold, waitMs: number, signal: AbortSignal): Promise<ReturnOutcome>;
 
   /**
-   * Lifts our own cordon from the client's node, if there is one for this group.
-   * A cordon that an administrator made stays.
+   * Ends a hold's drain and lifts our own cordon from the client's node, if there
+   * is one for this group. A cordon that an administrator made stays, and so does
+   * that of another hold which is not over.
+   *
+   * @param since The grant of the hold that is over, in milliseconds since the
+   * epoch; without it, whichever are over by a fresh read of the lock.
    */
-  uncordon(group: Group, id: ClientId): Promise<void>;
+  uncordon(group: Group, id: ClientId, since?: number): Promise<void>;
 }

@@ -116,14 +116,20 @@ export function release(state: GroupState, id: ClientId, now: number): Release {
 /**
  * Notes how far a holder's node is.
  *
+ * @param hold The client and the time of its grant: a later grant to the same client is another hold.
  * @param now Milliseconds since the epoch.
- * @returns The state to write, which proves the hold once written; undefined where the client holds no slot.
+ * @returns The state to write, which proves the hold once written; undefined where that hold is over.
  */
-export function amend(state: GroupState, id: ClientId, now: number, node: HeldNode): GroupState | undefined {
-  if (holderOf(state, id) === undefined) return undefined;
+export function amend(
+  state: GroupState,
+  hold: Pick<Holder, "id" | "since">,
+  now: number,
+  node: HeldNode,
+): GroupState | undefined {
+  if (holderOf(state, hold.id)?.since !== hold.since) return undefined;
   return {
     ...state,
-    holders: state.holders.map((holder) => holder.id === id ? { ...holder, node } : holder),
+    holders: state.holders.map((holder) => holder.id === hold.id ? { ...holder, node } : holder),
     renewed: now,
   };
 }

@@ -320,7 +320,7 @@ clusterTest("a node deleted during its drain needs none when its pods are gone",
   deepEqual(await waiting, { kind: "drained" });
   deepEqual(await test.keeper.match(hold.id), { kind: "none" });
   deepEqual(await test.keeper.drain(hold, 0, never), { kind: "drained" });
-  await test.keeper.uncordon(hold.group, hold.id);
+  await test.keeper.uncordon(hold.group, hold.id, hold.since);
 });
 
 clusterTest("a client that goes away does not stop its drain, and another request joins it", async () => {
@@ -367,7 +367,7 @@ clusterTest("another replica finishes the drain of one that stopped", async () =
   }
   await objects.allowDisruptions(plane(), namespace, "web");
   deepEqual(await second.keeper.drain(hold, 20_000, never), { kind: "drained" });
-  await second.keeper.uncordon(hold.group, hold.id);
+  await second.keeper.uncordon(hold.group, hold.id, hold.since);
   deepEqual(await node(name), { unschedulable: false, cordon: undefined });
 });
 
@@ -381,7 +381,7 @@ clusterTest("a node with an administrator's cordon is drained, and stays cordone
   const hold = locks.grant(id);
   deepEqual(await test.keeper.drain(hold, 20_000, never), { kind: "drained" });
   deepEqual(await node(name), { unschedulable: true, cordon: undefined });
-  await test.keeper.uncordon(hold.group, hold.id);
+  await test.keeper.uncordon(hold.group, hold.id, hold.since);
   deepEqual(await node(name), { unschedulable: true, cordon: undefined });
   ok(!test.calls.includes("patchNode"));
 });
@@ -412,7 +412,7 @@ clusterTest("an administrator's cordon after ours was lifted stays, also where o
   await cordonByHand(name, false);
   await until(async () => (await node(name)).cordon === undefined);
   await cordonByHand(name, true);
-  await test.keeper.uncordon(hold.group, hold.id);
+  await test.keeper.uncordon(hold.group, hold.id, hold.since);
   deepEqual(await node(name), { unschedulable: true, cordon: undefined });
 });
 
@@ -426,13 +426,52 @@ clusterTest("a node held by two groups stays cordoned until both are back", asyn
   deepEqual(outcomes, [{ kind: "drained" }, { kind: "drained" }]);
   deepEqual(Object.keys(JSON.parse((await node(name)).cordon!)).sort(), ["one", "two"]);
   await until(() => one.keeper.isSynced);
-  await one.keeper.uncordon(first.group, first.id);
+  await one.keeper.uncordon(first.group, first.id, first.since);
   locks.drop(first);
   const left = await node(name);
   ok(left.unschedulable);
   deepEqual(Object.keys(JSON.parse(left.cordon!)), ["two"]);
-  await two.keeper.uncordon(second.group, second.id);
+  await two.keeper.uncordon(second.group, second.id, second.since);
   deepEqual(await node(name), { unschedulable: false, cordon: undefined });
+});
+
+clusterTest(
+  "what a client left behind is lifted, what it holds now is not, whichever its request was about",
+  async () => {
+    const { name, id } = await objects.createNode(plane());
+    const locks = new TestLocks();
+    await using test = await startKeeper(plane(), locks, { sweepMs: 3_600_000 });
+    const earlier = locks.grant(id, { since: Date.now() - 60_000 });
+    deepEqual(await test.keeper.drain(earlier, 20_000, never), { kind: "drained" });
+    const { group } = earlier;
+    // Two requests held up from before: one saw the earlier hold, the other none.
+    const hold = locks.grant(id);
+    deepEqual(await test.keeper.drain(hold, 20_000, never), { kind: "drained" });
+    await test.keeper.uncordon(group, hold.id, earlier.since);
+    await test.keeper.uncordon(group, hold.id);
+    const { unschedulable, cordon } = await node(name);
+    ok(unschedulable);
+    deepEqual(JSON.parse(cordon!), { default: { id, since: new Date(hold.since).toISOString() } });
+    locks.drop(hold);
+    await test.keeper.uncordon(group, hold.id);
+    deepEqual(await node(name), { unschedulable: false, cordon: undefined });
+  },
+);
+
+clusterTest("a request about an earlier hold does not stop the drain of the one that the client has now", async () => {
+  const namespace = await plane().createNamespace();
+  const { name, id } = await objects.createNode(plane());
+  await objects.createPod(plane(), { name: "slow", namespace, node: name, graceSeconds: 77 });
+  const locks = new TestLocks();
+  await using test = await startKeeper(plane(), locks);
+  const hold = locks.grant(id);
+  const waiting = test.keeper.drain(hold, 30_000, never);
+  await until(async () => (await objects.podsOn(plane(), name)).get("slow")?.metadata.deletionTimestamp);
+  await test.keeper.uncordon(hold.group, hold.id, hold.since - 60_000);
+  await test.keeper.uncordon(hold.group, hold.id);
+  await objects.endPod(plane(), namespace, "slow");
+  deepEqual(await waiting, { kind: "drained" });
+  ok((await node(name)).unschedulable);
 });
 
 clusterTest("a drain whose lock is deleted by hand stops, and its cordon is lifted", async () => {
@@ -464,7 +503,7 @@ clusterTest("a client's return ends its drain on every replica, and no cordon co
   const waiting = [one, two].map(({ keeper }) => keeper.drain(hold, 30_000, never));
   await until(async () => (await objects.podsOn(plane(), name)).get("slow")?.metadata.deletionTimestamp);
   await until(() => two.keeper.isSynced);
-  await one.keeper.uncordon(hold.group, hold.id);
+  await one.keeper.uncordon(hold.group, hold.id, hold.since);
   locks.drop(hold);
   await objects.endPod(plane(), namespace, "slow");
   deepEqual(await waiting[0], { kind: "abandoned" });

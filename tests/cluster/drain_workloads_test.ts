@@ -60,7 +60,7 @@ clusterTest("real workloads move elsewhere, their budget is kept, and what belon
   ok(fewest >= 8, `at one time only ${fewest} of 9 pods were ready`);
   await awaitReady(plane(), namespace, { web: 9, db: 3 });
 
-  await test.keeper.uncordon(hold.group, hold.id);
+  await test.keeper.uncordon(hold.group, hold.id, hold.since);
   ok(!(await plane().request("GET", `/api/v1/nodes/${name}`)).spec.unschedulable);
 }, { whole: true });
 

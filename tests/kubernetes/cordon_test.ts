@@ -43,7 +43,7 @@ Deno.test("an administrator's cordon is neither marked nor lifted", () => {
 Deno.test("a cordon goes with the last of its groups", () => {
   const both = cordon(cordon(FREE, OWNER), OTHER);
   deepEqual(cordonOwners(both.cordon), [OWNER, OTHER]);
-  const one = apply(both, planUncordon(both, { group: "default", id: "a" }));
+  const one = apply(both, planUncordon(both, OWNER));
   deepEqual([one.unschedulable, cordonOwners(one.cordon)], [true, [OTHER]]);
   deepEqual(apply(one, planUncordon(one, OTHER)), { unschedulable: false, cordon: undefined });
 });
@@ -54,7 +54,7 @@ Deno.test("a later hold takes the cordon over, and the earlier one's end leaves 
   const state = cordon(first, later);
   deepEqual(cordonOwners(state.cordon), [later]);
   equal(planUncordon(state, OWNER), undefined);
-  deepEqual(planUncordon(state, { group: "default", id: "a" }), { unschedulable: null, cordon: null });
+  deepEqual(planUncordon(state, later), { unschedulable: null, cordon: null });
 });
 
 Deno.test("a schedulable node that is marked is nobody's: the mark goes, or the cordon comes back", () => {
@@ -112,7 +112,7 @@ Deno.test("whatever we and an administrator do, a node carries the mark only whi
           state = cordon(state, { group: one.group, id: "x", since: one.since });
           break;
         case "release":
-          state = apply(state, planUncordon(state, { group: one.group, id: "x" }));
+          state = apply(state, planUncordon(state, { group: one.group, id: "x", since: held.get(one.group) ?? 0 }));
           held.delete(one.group);
           break;
         case "admin cordons":

@@ -15,9 +15,9 @@ const pods = [{ namespace: "web", name: "web-0", reason: "its budget allows no d
 class ScriptedKeeper implements NodeKeeper {
   matches: NodeMatch = { kind: "node", name: "worker-1", bootId: "boot-1" };
   drains: DrainOutcome | (() => Promise<DrainOutcome>) = { kind: "drained" };
-  returns: ReturnOutcome = { kind: "ready" };
+  returns: ReturnOutcome | (() => Promise<ReturnOutcome>) = { kind: "ready" };
   readonly drained: Hold[] = [];
-  readonly uncordoned: string[] = [];
+  readonly uncordoned: { group: string; id: string; since?: number }[] = [];
   readonly held: () => Holder | undefined;
 
   /** @param held Looks into the store. */
@@ -35,12 +35,12 @@ class ScriptedKeeper implements NodeKeeper {
     return typeof this.drains === "function" ? await this.drains() : this.drains;
   }
 
-  awaitReturn(): Promise<ReturnOutcome> {
-    return Promise.resolve(this.returns);
+  async awaitReturn(): Promise<ReturnOutcome> {
+    return typeof this.returns === "function" ? await this.returns() : this.returns;
   }
 
-  uncordon(of: string, id: string): Promise<void> {
-    this.uncordoned.push(`${of}/${id}`);
+  uncordon(of: string, id: string, since?: number): Promise<void> {
+    this.uncordoned.push({ group: of, id, since });
     return Promise.resolve();
   }
 
@@ -53,8 +53,17 @@ function setUp() {
   const backend = new MemoryBackend();
   const held = () => backend.groups.get(group)?.state.holders[0];
   const keeper = new ScriptedKeeper(held);
-  const locks = new LockService(new MemoryLockStore(backend), { keeper, clock: new HastyClock(), random: () => 0 });
-  return { backend, keeper, locks, held };
+  const clock = new HastyClock();
+  const locks = new LockService(new MemoryLockStore(backend), { keeper, clock, random: () => 0 });
+  /** Another replica, through which the client comes back and is granted a slot again. */
+  const rival = new LockService(new MemoryLockStore(backend), { clock });
+  const holdAgain = async () => {
+    await clock.advance(1_000);
+    assert.equal((await rival.steadyState(alice, group)).kind, "released");
+    await clock.advance(1_000);
+    assert.equal((await rival.preReboot(alice, group)).kind, "granted");
+  };
+  return { backend, keeper, locks, held, holdAgain };
 }
 
 Deno.test("a yes comes after the drain, and the lock tells the node and how far it is", async () => {
@@ -171,15 +180,69 @@ Deno.test("a slot is freed when the node is back, after our cordon is lifted", a
     assert.equal(held()?.id, alice, "the slot is freed last");
     return uncordon(...args);
   };
+  const { since } = held()!;
   assert.equal((await locks.steadyState(alice, group)).kind, "released");
-  assert.deepEqual(keeper.uncordoned, ["default/alice"]);
+  assert.deepEqual(keeper.uncordoned, [{ group, id: alice, since }]);
   assert.equal(held(), undefined);
 });
+
+for (const watch of [true, false]) {
+  for (const where of ["for the node's return", "while the cordon is lifted"]) {
+    Deno.test(`a release that is held up ${where} does not free the client's next hold ${watch ? "with" : "without"} a watch`, async () => {
+      const { keeper, locks, held, holdAgain } = setUp();
+      const stop = new AbortController();
+      const watching = watch ? locks.watch(stop.signal) : undefined;
+      await locks.preReboot(alice, group);
+      const { since } = held()!;
+      if (where === "for the node's return") {
+        keeper.returns = async () => {
+          await holdAgain();
+          return { kind: "ready" };
+        };
+      } else {
+        const uncordon = keeper.uncordon.bind(keeper);
+        keeper.uncordon = async (...args) => {
+          await holdAgain();
+          await uncordon(...args);
+        };
+      }
+      assert.deepEqual(await locks.steadyState(alice, group), { kind: "refused", refusal: { kind: "contended" } });
+      assert.deepEqual(keeper.uncordoned, [{ group, id: alice, since }], "the next hold's cordon is not asked for");
+      assert.notEqual(held()!.since, since);
+      stop.abort();
+      await watching;
+    });
+  }
+}
+
+Deno.test("a release by a replica whose view is old waits for the hold that the client has now", async () => {
+  const { keeper, locks, held, holdAgain } = setUp();
+  await locks.preReboot(alice, group);
+  // Without a watch, the replica does not hear of this.
+  await holdAgain();
+  const { since } = held()!;
+  assert.equal((await locks.steadyState(alice, group)).kind, "released");
+  assert.deepEqual(keeper.uncordoned, [{ group, id: alice, since }]);
+});
+
+for (const kind of ["drained", "proceed", "failed"] as const) {
+  Deno.test(`a drain that ended as ${kind} for an earlier hold is no yes for the client's next, and not noted with it`, async () => {
+    const { keeper, locks, held, holdAgain } = setUp();
+    keeper.drains = async () => {
+      await holdAgain();
+      return { kind, node: "worker-1", pods };
+    };
+    const outcome = await locks.preReboot(alice, group);
+    assert.equal(outcome.kind, "refused");
+    assert.notEqual(held()?.node?.phase, "drained");
+    assert.notEqual(held()?.node?.phase, "failed");
+  });
+}
 
 Deno.test("a client that holds nothing has our cordon lifted if one is left", async () => {
   const { keeper, locks } = setUp();
   assert.equal((await locks.steadyState(alice, group)).kind, "not_held");
-  assert.deepEqual(keeper.uncordoned, ["default/alice"]);
+  assert.deepEqual(keeper.uncordoned, [{ group, id: alice, since: undefined }]);
 });
 
 Deno.test("a cluster that does not answer is neither a yes nor a release", async () => {

@@ -3,6 +3,7 @@ import fc from "fast-check";
 import { type ClientId, type Group, parseClientId, parseGroup } from "../../src/lock/identity.ts";
 import { LockService, type LockServiceOptions } from "../../src/lock/lock_service.ts";
 import {
+  ABSENT,
   type CallOptions,
   type LockStore,
   MemoryBackend,
@@ -290,6 +291,21 @@ for (const watch of [false, true]) {
     assert.equal((await all.locks.steadyState(alice, group)).kind, "released");
     assert.equal((await all.locks.preReboot(bob, group)).kind, "granted");
     assert.deepEqual([...all.store.backend.groups.keys()], [group]);
+  });
+}
+
+for (const watch of [false, true]) {
+  Deno.test(`a burst of new groups does not get past the limit ${watch ? "with" : "without"} a watch`, async () => {
+    await using all = setUp({ watch, maxGroups: 5 });
+    const groups = Array.from({ length: 40 }, (_, n) => parseGroup(`burst-${n % 20}`)!);
+    const outcomes = await Promise.all(groups.map((each, n) => all.locks.preReboot(client(n), each)));
+    assert.equal(outcomes.filter(({ kind }) => kind === "granted").length, 5);
+    assert.equal(all.store.backend.groups.size, 5);
+    // Those that were refused keep no place.
+    const [free] = all.store.backend.groups.keys();
+    all.store.backend.groups.delete(free!);
+    for (const watcher of all.store.backend.watchers) watcher.changed(free!, ABSENT, ++all.store.backend.version);
+    assert.equal((await all.locks.preReboot(alice, parseGroup("late")!)).kind, "granted");
   });
 }
 

@@ -117,12 +117,14 @@ test("amending changes the node of one holder and nothing else", () => {
   const holders = [{ id: first, since: 1 }, { id: second, since: 2 }];
   const state = freeze({ holders, transitions: 2, renewed: 2 });
   const node: HeldNode = { name: "n2", phase: "failed" };
-  assert.deepEqual(amend(state, second, 7, node), {
+  assert.deepEqual(amend(state, { id: second, since: 2 }, 7, node), {
     holders: [{ id: first, since: 1 }, { id: second, since: 2, node }],
     transitions: 2,
     renewed: 7,
   });
-  assert.equal(amend(state, none, 7, node), undefined);
+  assert.equal(amend(state, { id: none, since: 1 }, 7, node), undefined);
+  // Another grant to the same client.
+  assert.equal(amend(state, { id: second, since: 1 }, 7, node), undefined);
 });
 
 test("ids are told apart by every character", () => {

@@ -55,6 +55,9 @@ export interface Handler extends Disposable {
 /** The header that tells a client of the protocol, whose value must be "true". */
 const PROTOCOL_HEADER = "fleet-lock-protocol";
 
+/** Deno puts the host before the path unseen: with one of these in it, it would choose the route. */
+const BAD_HOST = /[/?#\\]/;
+
 /** When to ask again after a fault of the store that does not say, in milliseconds. */
 const RETRY_AFTER_MS = 5_000;
 
@@ -83,7 +86,7 @@ const EXPECTED: Readonly<Record<Endpoint, readonly (ErrorKind | SuccessKind | "o
     "drain_failed",
   ],
   "steady-state": [...PROTOCOL_KINDS, "released", "not_held", "node_not_ready"],
-  other: [...COMMON_KINDS, "ok", "not_found"],
+  other: [...COMMON_KINDS, "ok", "not_found", "decode_error"],
 };
 
 /**
@@ -112,6 +115,10 @@ class Server {
   }
 
   handle(request: Request): Promise<Response> {
+    if (BAD_HOST.test(request.headers.get("host") ?? "")) {
+      const exchange = new Exchange(this.#options, this.#clock, "other");
+      return Promise.resolve(exchange.error("decode_error", 'the header "host" is no host'));
+    }
     switch (pathOf(request.url)) {
       case "/v1/pre-reboot":
         return this.#protocol(new Exchange(this.#options, this.#clock, "pre-reboot"), request);

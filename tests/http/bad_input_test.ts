@@ -63,6 +63,8 @@ const BAD: [name: string, send: string | Uint8Array, status: number | undefined]
   ["a negative length", `${HEAD}content-length: -1\r\n\r\n`, 400],
   ["no HTTP at all", "hello\r\n\r\n", 400],
   ["a path with dots", request(BODY).replace("/v1/pre-reboot", "/x/../v1/pre-reboot"), 404],
+  ["a host with a path", request(BODY).replace("/v1/pre-reboot", "/x").replace("localhost", "a/v1/pre-reboot?"), 400],
+  ["a host with a query", request(BODY).replace("localhost", "a?b"), 400],
   ["an asterisk", "OPTIONS * HTTP/1.1\r\nhost: localhost\r\n\r\n", 404],
   ["CONNECT", "CONNECT localhost:80 HTTP/1.1\r\nhost: localhost\r\nfleet-lock-protocol: true\r\n\r\n", 404],
   ["HTTP/1.0, empty", HEAD.replace("1.1", "1.0") + "\r\n", 400],

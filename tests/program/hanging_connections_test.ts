@@ -1,8 +1,8 @@
-/** Clients that never end their requests. Deno.serve has no time-out, neither for headers nor for bodies. @module */
+/** Clients that never end their requests: Deno.serve has no time-out, neither for headers nor for bodies. @module */
 
 import assert from "node:assert/strict";
 import { RawConnection } from "../http/raw_http.ts";
-import { connectAll, residentMegabytes } from "../bench/load.ts";
+import { Client, connectAll, residentMegabytes } from "../bench/load.ts";
 import { until } from "../support/condition.ts";
 import { PROGRAM, startProgram } from "../support/program.ts";
 import { preReboot } from "../support/zincati.ts";
@@ -45,4 +45,33 @@ Deno.test(`${PROGRAM}: a client whose body stalls is answered 408 after 10 s and
       assert.equal(second.kind, "lock_held");
     },
   });
+});
+
+Deno.test(`${PROGRAM}: a request that does not end keeps the program from its end for 10 s at most`, async () => {
+  await using program = await startProgram(["--store=memory"]);
+  await using stalled = await RawConnection.open(program.url);
+  await stalled.send(
+    "POST /v1/pre-reboot HTTP/1.1\r\nhost: x\r\nfleet-lock-protocol: true\r\ncontent-length: 9\r\n\r\n{",
+  );
+  assert.equal((await preReboot(program.url, "first")).status, 200);
+  // With SIGKILL after a minute, it would not be 0.
+  assert.equal((await program.stop()).code, 0);
+});
+
+Deno.test(`${PROGRAM}: more connections than the process may have files do not end it, and it serves when they are gone`, async () => {
+  const limited = ["sh", "-c", 'ulimit -n 100 && exec "$@"', "sh"];
+  await using program = await startProgram(["--store=memory"], {}, limited);
+  assert.equal((await preReboot(program.url, "first")).status, 200);
+  const clients: Disposable[] = [];
+  try {
+    await until(async () => {
+      clients.push(await Client.connect(program.url).catch(() => ({ [Symbol.dispose]() {} })));
+      return program.log().includes("cannot take connections");
+    }, { what: "the limit" });
+  } finally {
+    for (const client of clients) client[Symbol.dispose]();
+  }
+  const second = await until(() => preReboot(program.url, "second").catch(() => undefined));
+  assert.equal(second.kind, "lock_held");
+  assert.equal((await program.stop()).code, 0);
 });

@@ -80,7 +80,7 @@ export function parseLogLevel(raw: string): LogLevel | undefined {
  * Sends all log records of the process to their output, in place of what was
  * configured before.
  *
- * @returns Ends the logging, once every line is written.
+ * @returns Ends the logging, once every line is written that somebody reads.
  */
 export async function configureLogging(options: LoggingOptions): Promise<AsyncDisposable> {
   const format = options.format === "json" ? formatJson : formatText;
@@ -121,14 +121,20 @@ const CONSOLE: Readonly<Record<LogLevel, (line: string) => void>> = {
 /** How many characters may wait for a reader that has stopped reading. */
 const MAX_WAITING = 1 << 20;
 
+/** The most that one write takes, in bytes: what a pipe holds as a rule. */
+const MAX_WRITE = 1 << 16;
+
+/** A write that takes this long, in milliseconds, goes to a reader that has stopped reading. */
+const UNREAD_MS = 500;
+
 /** Writes lines one after another in the background; lines that come during a write leave together in the next. */
 class LineWriter {
   readonly #output: LogOutput;
   readonly #encoder = new TextEncoder();
   #waiting = "";
   #dropped = 0;
-  /** What of the write under way may not be written yet. */
-  #unwritten: Uint8Array | undefined;
+  /** What of the write under way may not be written yet, and since when ({@link performance.now}). */
+  #unwritten: { readonly bytes: Uint8Array; readonly since: number } | undefined;
   #writing: Promise<void> | undefined;
 
   constructor(output: LogOutput) {
@@ -145,15 +151,24 @@ class LineWriter {
     this.#writing ??= this.#writeWaiting();
   }
 
-  /** Waits until every line is written. */
+  /** Waits until every line is written, or nobody reads. */
   async flush(): Promise<void> {
-    while (this.#writing !== undefined) await this.#writing;
+    while (this.#writing !== undefined && !this.#isUnread) {
+      let timer;
+      const look = new Promise<void>((resolve) => timer = setTimeout(resolve, UNREAD_MS / 10));
+      await Promise.race([this.#writing, look]);
+      clearTimeout(timer);
+    }
   }
 
-  /** Writes what is left at once, before the process ends. A line may then appear twice, none is lost. */
+  /**
+   * Writes what is left at once, before the process ends. A line may then appear twice, none is lost, unless nobody
+   * reads: then to write would be to wait for ever.
+   */
   flushSync(): void {
+    if (this.#isUnread) return;
     try {
-      let rest = this.#unwritten ?? new Uint8Array();
+      let rest = this.#unwritten?.bytes ?? new Uint8Array();
       while (rest.length > 0) rest = rest.subarray(this.#output.writeSync(rest));
       rest = this.#encoder.encode(this.#waiting);
       this.#waiting = "";
@@ -161,6 +176,11 @@ class LineWriter {
     } catch {
       // Nobody is left to tell.
     }
+  }
+
+  /** Whether the write under way goes to nobody. */
+  get #isUnread(): boolean {
+    return this.#unwritten !== undefined && performance.now() - this.#unwritten.since >= UNREAD_MS;
   }
 
   async #writeWaiting(): Promise<void> {
@@ -171,8 +191,8 @@ class LineWriter {
         let rest = this.#encoder.encode(this.#waiting);
         this.#waiting = "";
         while (rest.length > 0) {
-          this.#unwritten = rest;
-          rest = rest.subarray(await this.#output.write(rest));
+          this.#unwritten = { bytes: rest, since: performance.now() };
+          rest = rest.subarray(await this.#output.write(rest.subarray(0, MAX_WRITE)));
         }
         this.#unwritten = undefined;
         if (this.#dropped > 0) {

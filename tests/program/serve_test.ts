@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { DatabaseSync } from "node:sqlite";
 import { until } from "../support/condition.ts";
-import { PROGRAM, programCommand, runProgram, startProgram } from "../support/program.ts";
+import { PROGRAM, type Program, programCommand, runProgram, startProgram } from "../support/program.ts";
 import { preReboot, steadyState } from "../support/zincati.ts";
 
 const ALICE = "c988d2509fdf5cdcbed39037c56406fb";
@@ -54,25 +54,26 @@ test("two processes on one file agree on the holder", async () => {
   assert.equal(replies.filter((reply) => reply.kind === "lock_held").length, 39);
 });
 
-/** A program with a request that stays under way until the lock on its file is given up. */
-async function startWithRunningRequest(path: string) {
-  const program = await startProgram([`--store=sqlite:${path}`]);
+/** Makes a request that stays under way until the lock on its file is given up. */
+async function startRequest(program: Program, path: string) {
+  const requests = async () => {
+    const metrics = await fetch(`${program.url}/metrics`).then((reply) => reply.text());
+    return Number(/^fleetlock_lock_request_count (\d+)$/m.exec(metrics)?.[1]);
+  };
+  const before = await requests();
   const file = new DatabaseSync(path);
   file.exec("BEGIN IMMEDIATE");
   const reply = preReboot(program.url, ALICE);
-  // Each failed try is a write that the store has begun.
-  await until(async () => {
-    const metrics = await fetch(`${program.url}/metrics`).then((reply) => reply.text());
-    return /^fleetlock_lock_request_count 1$/m.test(metrics);
-  });
-  return { program, reply, finish: () => file.close() };
+  await until(async () => await requests() > before);
+  return { reply, finish: () => file.close() };
 }
 
 for (const signal of ["SIGTERM", "SIGINT"] as const) {
   test(`${signal} lets a running request finish, takes no more, and ends with 0`, async () => {
     await using folder = await temporary();
-    const { program, reply, finish } = await startWithRunningRequest(`${folder.path}/locks.db`);
-    await using _program = program;
+    const path = `${folder.path}/locks.db`;
+    await using program = await startProgram([`--store=sqlite:${path}`]);
+    const { reply, finish } = await startRequest(program, path);
     program.process.kill(signal);
     await until(() => fetch(`${program.url}/-/ready`).then((reply) => reply.body?.cancel(), () => true));
     finish();
@@ -83,8 +84,9 @@ for (const signal of ["SIGTERM", "SIGINT"] as const) {
 
 test("a second signal ends it at once with 1", async () => {
   await using folder = await temporary();
-  const { program, reply, finish } = await startWithRunningRequest(`${folder.path}/locks.db`);
-  await using _program = program;
+  const path = `${folder.path}/locks.db`;
+  await using program = await startProgram([`--store=sqlite:${path}`]);
+  const { reply, finish } = await startRequest(program, path);
   const cut = assert.rejects(reply);
   program.process.kill("SIGTERM");
   await until(() => program.log().includes('"stopping"'));
@@ -110,6 +112,43 @@ test("logs are JSON lines with constant messages, at the level asked for", async
     ["info", "default", "released"],
   ]);
 });
+
+test("settings come from variables of the environment, and a flag goes before its variable", async () => {
+  const environment = { FLEETLOCK_STORE: "memory", FLEETLOCK_MAX_GROUPS: "1", FLEETLOCK_LOG_FORMAT: "json" };
+  await using program = await startProgram(["--log-format=text"], environment);
+  assert.equal((await preReboot(program.url, ALICE, "one")).status, 200);
+  assert.equal((await preReboot(program.url, ALICE, "two")).kind, "too_many_groups");
+  await program.stop();
+  assert.match(program.log(), /^\S+Z INFO {4}reboot slot granted .* id=c988d2509fdf5cdcbed39037c56406fb group=one /m);
+});
+
+for (const signals of [1, 2]) {
+  test(`nobody reads its log: it serves, and ends at the ${signals === 1 ? "first" : "second"} signal`, async () => {
+    await using folder = await temporary();
+    const path = `${folder.path}/locks.db`;
+    await using program = await startProgram([`--store=sqlite:${path}`], {}, [
+      // The first line comes through, then nothing is read any more for as long as the program runs.
+      "bash",
+      "-c",
+      'exec 3>&2; exec "$@" 2> >(head -n 1 >&3; exec tail --pid=$$ -f /dev/null >/dev/null 2>&1 3>&-) 3>&-',
+      "bash",
+    ]);
+    // More than a pipe holds, 64 kB; then for longer than it takes to see that nobody reads.
+    for (let n = 0; n < 500; n++) assert.equal((await preReboot(program.url, ALICE)).status, 200);
+    const full = performance.now();
+    await until(() => performance.now() - full > 1_000);
+    if (signals === 2) {
+      const { reply, finish } = await startRequest(program, path);
+      const cut = assert.rejects(reply);
+      program.process.kill("SIGTERM");
+      await until(() => fetch(`${program.url}/-/ready`).then((reply) => reply.body?.cancel(), () => true));
+      program.process.kill("SIGTERM");
+      await cut;
+      finish();
+    } else program.process.kill("SIGTERM");
+    assert.equal((await program.process.status).code, signals - 1);
+  });
+}
 
 const answered: [string[], RegExp][] = [
   [["-version"], /^\d+\.\d+\.\d+(\+[0-9a-f]+)?\n$/],

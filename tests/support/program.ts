@@ -83,7 +83,7 @@ export async function startProgram(
     for await (const chunk of stream.pipeThrough(new TextDecoderStream())) {
       log += chunk;
       if (found !== undefined) continue;
-      found = /^.*"listening".*?"(http:[^"]+)"/m.exec(log)?.[1];
+      found = /^.*\blistening\b.*?(http:[^\s"]+)/m.exec(log)?.[1];
       if (found !== undefined) listening.resolve(found);
     }
   };

@@ -182,6 +182,14 @@ test("lines that nobody reads are dropped beyond a bound, and that is said", asy
   strictEqual(lines.length - 1 + dropped.lines, 3_000);
 });
 
+test("a reader that has stopped reading does not keep the logging from its end", async () => {
+  const gate = Promise.withResolvers<number>();
+  await logged({ output: { write: () => gate.promise, writeSync: () => 1 } }, () => {
+    getLogger("fleetlock").info("unread");
+  });
+  gate.resolve(1_000);
+});
+
 test("an output that fails does not hurt whoever logs", async () => {
   const broken: LogOutput = {
     write: () => Promise.reject(new Deno.errors.BrokenPipe()),

@@ -233,7 +233,7 @@ async function reportPermissions(
   signal: AbortSignal,
 ): Promise<void> {
   try {
-    const missing = await missingPermissions(kubernetes, [...required, ...useful]);
+    const missing = await missingPermissions(kubernetes, [...required, ...useful], signal);
     for (const permission of missing) {
       const fields = { permission: describe(permission) };
       if (required.includes(permission)) logger.error("a permission is missing", fields);

@@ -111,17 +111,20 @@ export function withSignal(signal: AbortSignal | undefined): ConfigurationOption
  * Asks the API server what our credentials do not allow, by
  * SelfSubjectAccessReviews (create selfsubjectaccessreviews, which everybody may).
  *
+ * @param signal Ends it early, with the signal's reason.
  * @returns Those of `wanted` that are denied.
  * @throws As every call.
  */
 export async function missingPermissions(
   client: KubernetesClient,
   wanted: readonly Permission[],
+  signal?: AbortSignal,
 ): Promise<Permission[]> {
   const allowed = await Promise.all(wanted.map(async (permission) => {
-    const review = await client.apis.authorization.createSelfSubjectAccessReview({
-      body: { spec: { resourceAttributes: { ...permission } } },
-    });
+    const review = await client.apis.authorization.createSelfSubjectAccessReview(
+      { body: { spec: { resourceAttributes: { ...permission } } } },
+      withSignal(signal),
+    );
     return review.status?.allowed === true;
   }));
   return wanted.filter((_, index) => !allowed[index]);

@@ -39,6 +39,9 @@ export interface SqliteLockStoreOptions {
 /** "flok": in the header of every file of ours, so that another program's is never written to. */
 const APPLICATION_ID = 0x666c6f6b;
 
+/** What SQLite calls FULL. */
+const SYNCHRONOUS_FULL = 2;
+
 /** The version of {@link SCHEMA}, kept in `user_version`. */
 const SCHEMA_VERSION = 1;
 
@@ -268,7 +271,10 @@ function prepare(database: DatabaseSync, file: string): void {
   inTransaction(database, "DEFERRED", () => checkOwner(database, file));
   const { journal_mode: mode } = database.prepare("PRAGMA journal_mode = WAL").get() as { journal_mode: string };
   if (mode !== "wal") throw new Error("its file system does not allow a write-ahead log");
+  // Without it, a power cut may take back a write that was answered.
   database.exec("PRAGMA synchronous = FULL");
+  const { synchronous } = database.prepare("PRAGMA synchronous").get() as { synchronous: number };
+  if (synchronous !== SYNCHRONOUS_FULL) throw new Error("it cannot be written so that a power cut loses nothing");
   // Also where the schema is there: it shows at the start that the file can be written.
   inTransaction(database, "IMMEDIATE", () => {
     if (checkOwner(database, file) === "new") database.exec(SCHEMA);

@@ -1,6 +1,7 @@
 /** The transport against a fake API server: deadlines, bounds, and faults. @module */
 
 import assert from "node:assert/strict";
+import { missingPermissions } from "../../src/kubernetes/client.ts";
 import { ForbiddenError, KubernetesError } from "../../src/kubernetes/errors.ts";
 import { StoreUnavailableError } from "../../src/lock/lock_store.ts";
 import { until } from "../support/condition.ts";
@@ -179,6 +180,17 @@ test("a caller's signal ends a call with its reason, whether it runs or waits", 
   abort.abort(reason);
   await Promise.all([running, waiting]);
   open.resolve(json({}));
+});
+
+test("asking for the own permissions ends with its signal, whatever the server does", async () => {
+  const never = Promise.withResolvers<Response>();
+  await using fake = await fakeApiServer(() => never.promise, { timeoutMs: 3_600_000 });
+  const stop = new AbortController();
+  const asking = missingPermissions(fake.client, [{ verb: "get", group: "", resource: "nodes" }], stop.signal);
+  await until(() => fake.requests.length === 1);
+  stop.abort(new Error("stop"));
+  await assert.rejects(asking, /^Error: stop$/);
+  never.resolve(json({}));
 });
 
 test("calls wait while the server wants none, and are refused where that is longer than their deadline", async () => {

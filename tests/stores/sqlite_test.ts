@@ -4,6 +4,7 @@ import assert from "node:assert/strict";
 import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
 import { type ClientId, type Group, parseClientId, parseGroup } from "../../src/lock/identity.ts";
+import { LockService } from "../../src/lock/lock_service.ts";
 import { ABSENT, StoreUnavailableError, type Versioned } from "../../src/lock/lock_store.ts";
 import { ConfigError } from "../../src/config_error.ts";
 import { SqliteLockStore, type SqliteLockStoreOptions } from "../../src/stores/sqlite.ts";
@@ -192,6 +193,29 @@ test("a row that an administrator edits gets a new version, and a damaged one is
     return true;
   });
 });
+
+for (
+  const [what, statements] of [
+    ["put back to a backup", "DELETE FROM lock_group; UPDATE counter SET version = 0;"],
+    ["given a free group by hand", "INSERT OR REPLACE INTO lock_group VALUES ('default', 1, '[]', 0, NULL);"],
+  ] as const
+) {
+  test(`a file ${what} while a server uses it is obeyed, whatever its versions`, async (folder) => {
+    const file = join(folder, "locks.db");
+    await using store = await open(file);
+    const locks = new LockService(store);
+    const stop = new AbortController();
+    const watching = locks.watch(stop.signal);
+    const [alice, bob] = [parseClientId("alice")!, parseClientId("bob")!];
+    assert.equal((await locks.preReboot(alice, GROUP)).kind, "granted");
+    assert.equal((await locks.preReboot(alice, GROUP)).kind, "renewed");
+    assert.equal((await locks.preReboot(bob, GROUP)).kind, "refused");
+    sql(file, `BEGIN; ${statements} COMMIT`);
+    await until(async () => (await locks.preReboot(bob, GROUP)).kind === "granted");
+    stop.abort();
+    await watching;
+  });
+}
 
 test("fields of a holder that this store does not know come back", async (folder) => {
   await using store = await open(join(folder, "locks.db"));

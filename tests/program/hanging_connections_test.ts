@@ -62,15 +62,21 @@ Deno.test(`${PROGRAM}: more connections than the process may have files do not e
   const limited = ["sh", "-c", 'ulimit -n 100 && exec "$@"', "sh"];
   await using program = await startProgram(["--store=memory"], {}, limited);
   assert.equal((await preReboot(program.url, "first")).status, 200);
-  const clients: Disposable[] = [];
+  const clients: Client[] = [];
   try {
     await until(async () => {
-      clients.push(await Client.connect(program.url).catch(() => ({ [Symbol.dispose]() {} })));
-      return program.log().includes("cannot take connections");
-    }, { what: "the limit" });
+      try {
+        clients.push(await Client.connect(program.url));
+        return false;
+      } catch (error) {
+        if (error instanceof Deno.errors.ConnectionRefused || error instanceof Deno.errors.ConnectionReset) return true;
+        throw error;
+      }
+    }, { what: "a refused connection" });
   } finally {
     for (const client of clients) client[Symbol.dispose]();
   }
+  await until(() => program.log().includes("cannot take connections"));
   const second = await until(() => preReboot(program.url, "second").catch(() => undefined));
   assert.equal(second.kind, "lock_held");
   assert.equal((await program.stop()).code, 0);

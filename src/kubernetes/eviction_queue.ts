@@ -3,6 +3,9 @@
  * awaited, and why each is still there. It makes no calls and has no clock; the
  * drain tells it what it sees and does.
  *
+ * Only the list and the watch of pods say that one is gone. An eviction's 404 does
+ * not: the budget that it was about may be what was not found.
+ *
  * Pods that one budget protects wait together: one of them is tried when the
  * pause is over, another the next time, and once one is let go the next is tried
  * at once. So a budget costs one call a pause, however many pods it protects.
@@ -178,10 +181,6 @@ export class EvictionQueue {
     entry.accepted = answer.kind === "accepted";
     entry.tries++;
     switch (answer.kind) {
-      case "gone":
-      case "replaced":
-        this.#entries.delete(pod.uid);
-        break;
       case "accepted":
         entry.notBefore = now + ACCEPTED_MS;
         entry.budget = undefined;
@@ -199,10 +198,12 @@ export class EvictionQueue {
         this.#budgets.set(key, budget);
         break;
       }
+      case "gone":
+      case "replaced":
       case "several_budgets":
       case "namespace_ending":
       case "failed": {
-        entry.reason = answer.reason;
+        entry.reason = "reason" in answer ? answer.reason : "the API server did not find it";
         entry.budget = undefined;
         const pauseMs = Math.min(PAUSE_MS * 2 ** Math.min(entry.tries - 1, 5), MAX_FAILURE_PAUSE_MS);
         const askedMs = answer.kind === "failed" ? answer.retryAfterMs ?? 0 : 0;

@@ -67,9 +67,9 @@ export type Verdict =
 export type EvictionAnswer =
   /** The pod is going (201; 200 or 202 of a deletion). */
   | { readonly kind: "accepted" }
-  /** There is no pod of that name any more (404). */
+  /** There is no pod of that name any more, or its budget has gone in the middle of the call (404). */
   | { readonly kind: "gone" }
-  /** A pod of that name is there, but it is another one (409 on the UID). */
+  /** A pod of that name is there, but it seems to be another one (409 on the UID). */
   | { readonly kind: "replaced" }
   /** A disruption budget allows it not now (429). */
   | { readonly kind: "blocked"; readonly budget?: string; readonly reason: string; readonly retryAfterMs?: number }

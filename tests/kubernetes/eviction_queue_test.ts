@@ -84,6 +84,22 @@ Deno.test("an accepted eviction that has no effect is repeated, one that has is 
   deepEqual(drainNow(queue, 10_000).map(({ name }) => name), ["b"]);
 });
 
+for (const kind of ["gone", "replaced"] as const) {
+  Deno.test(`an eviction's answer '${kind}' is no proof: the pod is tried again until the watch says that it is gone`, () => {
+    const queue = new EvictionQueue({}, () => 1);
+    queue.listed([view("a")]);
+    const [a] = drainNow(queue, 0);
+    queue.answered(a!, { kind }, 0);
+    equal(queue.size, 1);
+    deepEqual(drainNow(queue, 999), []);
+    deepEqual(drainNow(queue, 1_000).map(({ name }) => name), ["a"]);
+    queue.answered(a!, { kind }, 1_000);
+    equal(queue.nextAt(), 3_000);
+    queue.gone("a");
+    equal(queue.size, 0);
+  });
+}
+
 Deno.test("our own pod goes when all others are gone", () => {
   const queue = new EvictionQueue({ self: { namespace: "shop", name: "a" } });
   queue.listed([view("a"), view("b")]);
@@ -146,8 +162,11 @@ Deno.test("whatever the answers, every pod is let go in the end and none is trie
           queue.answered(one, { kind }, now);
           if (steps % 2 === 1) queue.gone(one.uid);
         } else if (kind === "blocked") queue.answered(one, blocked(`${Number(one.name) % 2}`), now);
-        else if (kind === "gone" || kind === "replaced") queue.answered(one, { kind }, now);
-        else queue.answered(one, { kind, reason: "no" } as never, now);
+        else if (kind === "gone" || kind === "replaced") {
+          queue.answered(one, { kind }, now);
+          // Now and then it is true.
+          if (steps % 3 === 0) queue.gone(one.uid);
+        } else queue.answered(one, { kind, reason: "no" } as never, now);
       }
       return calling.size === 0 || queue.size === 0;
     }),

@@ -149,14 +149,12 @@ export class Transport implements AsyncDisposable {
         // The fetch lives as long as the stream, so it hangs on a signal of its own, not on the deadline's.
         const abort = () => end.abort(signal.reason);
         signal.addEventListener("abort", abort, { once: true });
-        let pool: Pool | undefined;
-        const response = await this.#attempt(call, end.signal, (used) => {
-          pool = used;
-          blame(used);
-        }, (response) => Promise.resolve(response));
+        // From its headers on, the stream itself uses the pool.
+        const { response, used } = await this.#attempt(call, end.signal, blame, (response, used) => {
+          used.running++;
+          return Promise.resolve({ response, used });
+        });
         signal.removeEventListener("abort", abort);
-        const used = pool!;
-        used.running++;
         this.#closing.signal.addEventListener("abort", abort, { once: true });
         let ended = false;
         return {
@@ -222,7 +220,7 @@ export class Transport implements AsyncDisposable {
     call: Call,
     signal: AbortSignal,
     blame: (pool: Pool) => void,
-    take: (response: Response) => Promise<T>,
+    take: (response: Response, used: Pool) => Promise<T>,
   ): Promise<T> {
     let refused = false;
     let failed = false;
@@ -240,14 +238,15 @@ export class Transport implements AsyncDisposable {
           redirect: "manual",
           signal,
         });
-        if (response.ok) return await take(response);
+        if (response.ok) return await take(response, pool);
         const text = await response.text();
         if (response.status === 401 && !refused) {
           refused = true;
           continue;
         }
         const error = errorOf(response.status, response.headers.get("retry-after"), text);
-        if (error instanceof StoreUnavailableError) this.#hold(error.retryAfterMs);
+        // A write may have been refused by an admission webhook, which speaks of its object only.
+        if (error instanceof StoreUnavailableError && call.method === "GET") this.#hold(error.retryAfterMs);
         throw error;
       } catch (error) {
         // What is thrown by errorOf is no failure of the connection, which fetch reports as TypeError and other kinds.

@@ -213,6 +213,28 @@ test("calls wait while the server wants none, and are refused where that is long
   assert.equal(fake.requests.length, 3);
 });
 
+test("a refused write, which may be a webhook's word about one object, holds back no other call", async () => {
+  await using fake = await fakeApiServer((request) =>
+    request.method === "GET" ? json({}) : status(429, {}, { "retry-after": "60" })
+  );
+  const evicting = fake.client.apis.core.createNamespacedPodEviction({ namespace: "ns", name: "p", body: {} });
+  await assert.rejects(evicting, (error) => error instanceof StoreUnavailableError && error.retryAfterMs === 60_000);
+  await fake.client.get("/x");
+});
+
+test("a stream whose headers come after its connection was retired ends as any other", async () => {
+  const headers = Promise.withResolvers<Response>();
+  const endless = () => new Response(new ReadableStream({ start() {} }));
+  await using fake = await fakeApiServer((request) => request.url.endsWith("/late") ? headers.promise : endless());
+  const first = await fake.client.stream("/first");
+  const late = fake.client.stream("/late");
+  await until(() => fake.requests.length === 2);
+  first.retire();
+  await first[Symbol.asyncDispose]();
+  headers.resolve(endless());
+  await (await late)[Symbol.asyncDispose]();
+});
+
 test("disposing of a client ends its calls and streams, and later ones fail", async () => {
   const open = Promise.withResolvers<Response>();
   await using fake = await fakeApiServer((request) =>

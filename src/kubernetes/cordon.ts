@@ -12,13 +12,16 @@
 import { comparableId } from "./zincati_id.ts";
 
 /**
- * The annotation of a Node that this server cordoned. Its value is JSON: an
- * object with one entry a group, `{"<group>": {"id": "<client's id>", "since": "<time of the grant>"}}`.
+ * The annotation of a Node that this server cordoned. Its value is JSON: an object with one entry a group,
+ * `{"<namespace>/<group>": {"id": "<client's id>", "since": "<time of the grant>"}}`. The namespace is that of the
+ * locks: where several installations share a cluster, each knows only its own.
  */
 export const CORDON_ANNOTATION = "fleetlock.internal/cordoned-for";
 
 /** For which hold a node is cordoned. */
 export interface CordonOwner {
+  /** The namespace of the group's lock. */
+  readonly namespace: string;
   /** The group. */
   readonly group: string;
   /** The client's id. */
@@ -56,10 +59,12 @@ export function cordonOwners(annotation: string | undefined): CordonOwner[] {
     return [];
   }
   if (typeof parsed !== "object" || parsed === null || Array.isArray(parsed)) return [];
-  return Object.entries(parsed).flatMap(([group, entry]) => {
+  return Object.entries(parsed).flatMap(([key, entry]) => {
+    const [namespace, group, ...more] = key.split("/");
     const { id, since } = (entry ?? {}) as { id?: unknown; since?: unknown };
     const time = typeof since === "string" ? Date.parse(since) : NaN;
-    return typeof id === "string" && Number.isFinite(time) ? [{ group, id, since: time }] : [];
+    if (!namespace || !group || more.length > 0 || typeof id !== "string" || !Number.isFinite(time)) return [];
+    return [{ namespace, group, id, since: time }];
   });
 }
 
@@ -77,7 +82,7 @@ export function planCordon(state: CordonState, owner: CordonOwner): NodePatch | 
   if (unschedulable && cordon === undefined) return undefined;
   const owners = cordonOwners(cordon);
   if (unschedulable && owners.some((other) => isSame(other, owner))) return undefined;
-  const next = write([...owners.filter((other) => other.group !== owner.group), owner]);
+  const next = write([...owners.filter((other) => keyOf(other) !== keyOf(owner)), owner]);
   return unschedulable ? { cordon: next } : { unschedulable: true, cordon: next };
 }
 
@@ -99,7 +104,7 @@ export function planUncordon(state: CordonState, owner: CordonOwner): NodePatch 
  * ended, and when it carries the annotation but is schedulable, because an
  * administrator uncordoned it: a cordon that comes next is the administrator's.
  *
- * @param isHeld Whether an owner still holds its slot.
+ * @param isHeld Whether an owner still holds its slot; true where that is not known.
  * @returns Undefined where nothing is wrong.
  */
 export function planRepair(state: CordonState, isHeld: (owner: CordonOwner) => boolean): NodePatch | undefined {
@@ -116,11 +121,16 @@ function keep(left: readonly CordonOwner[]): NodePatch {
 }
 
 function isSame(one: CordonOwner, other: CordonOwner): boolean {
-  return one.group === other.group && one.since === other.since && comparableId(one.id) === comparableId(other.id);
+  return keyOf(one) === keyOf(other) && one.since === other.since && comparableId(one.id) === comparableId(other.id);
 }
 
 function write(owners: readonly CordonOwner[]): string {
-  return JSON.stringify(Object.fromEntries(owners.map(({ group, id, since }) => {
-    return [group, { id, since: new Date(since).toISOString() }];
+  return JSON.stringify(Object.fromEntries(owners.map((owner) => {
+    return [keyOf(owner), { id: owner.id, since: new Date(owner.since).toISOString() }];
   })));
+}
+
+/** Neither part may hold a slash. */
+function keyOf({ namespace, group }: CordonOwner): string {
+  return `${namespace}/${group}`;
 }

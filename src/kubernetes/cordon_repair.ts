@@ -15,6 +15,8 @@ import type { NodeView } from "./nodes.ts";
 
 /** What a {@link CordonRepair} works with. */
 export interface RepairContext {
+  /** The namespace of our locks: a cordon for another's is none of our business. */
+  readonly namespace: string;
   /** Where the cordons are seen. */
   readonly nodes: NodeWatch;
   /** Changes them. */
@@ -90,16 +92,17 @@ export class CordonRepair {
   }
 
   async #look(name: string, signal: AbortSignal): Promise<void> {
-    const { nodes, cordon, reports, isBusy, isHeld } = this.#context;
+    const { namespace, nodes, cordon, reports, isBusy, isHeld } = this.#context;
     // The node first, its locks after it: a hold that begins in between changes the node before it relies on it.
     const node = nodes.peek(name);
     if (node?.cordon === undefined || isBusy(name)) return;
-    const owners = cordonOwners(node.cordon);
+    const ours = cordonOwners(node.cordon).filter((owner) => owner.namespace === namespace);
     const gone = new Set<string>();
-    for (const owner of owners) if (!(await isHeld(owner))) gone.add(owner.group);
-    switch (await cordon.repair(node, (owner) => !gone.has(owner.group), signal)) {
+    for (const owner of ours) if (!(await isHeld(owner))) gone.add(owner.group);
+    const isGone = (owner: CordonOwner) => owner.namespace === namespace && gone.has(owner.group);
+    switch (await cordon.repair(node, (owner) => !isGone(owner), signal)) {
       case "repaired": {
-        const lifted = owners.filter((owner) => gone.has(owner.group));
+        const lifted = ours.filter(isGone);
         for (const owner of lifted) reports.uncordoned(name, owner.group, owner.id, true);
         if (lifted.length === 0) reports.annotationRemoved(name);
         break;

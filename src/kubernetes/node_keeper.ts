@@ -55,6 +55,8 @@ const SAME_HOLD_MS = 1_000;
 /** See the module. Call {@link run} once; dispose of it to stop its drains, which any replica may resume. */
 export class KubernetesNodeKeeper implements NodeKeeper {
   readonly #options: NodeKeeperOptions;
+  /** The namespace of the locks. */
+  readonly #namespace: string;
   readonly #clock: Clock;
   readonly #calls: NodeCalls;
   readonly #nodes: NodeWatch;
@@ -68,6 +70,7 @@ export class KubernetesNodeKeeper implements NodeKeeper {
   /** Makes it over `client`, which stays its owner's to dispose of, after the keeper. */
   constructor(client: KubernetesClient, options: NodeKeeperOptions) {
     this.#options = options;
+    this.#namespace = client.namespace;
     this.#clock = options.clock ?? systemClock;
     this.#reports = new KeeperReports(options, this.#clock);
     this.#calls = new NodeCalls(client);
@@ -79,6 +82,7 @@ export class KubernetesNodeKeeper implements NodeKeeper {
     }, this.#clock);
     this.#cordon = new NodeCordon(this.#calls, this.#nodes);
     this.#repair = new CordonRepair({
+      namespace: client.namespace,
       nodes: this.#nodes,
       cordon: this.#cordon,
       reports: this.#reports,
@@ -116,7 +120,7 @@ export class KubernetesNodeKeeper implements NodeKeeper {
   /** See {@link NodeKeeper.drain}. */
   async drain(hold: Hold, waitMs: number, signal: AbortSignal): Promise<DrainOutcome> {
     if (this.#options.drain === false) return { kind: "drained" };
-    const owner = { group: hold.group, id: hold.id, since: hold.since };
+    const owner = { namespace: this.#namespace, group: hold.group, id: hold.id, since: hold.since };
     let drain = this.#drains.get(keyOf(owner));
     if (drain === undefined) {
       const node = await this.#nodeOf(hold);
@@ -165,7 +169,7 @@ export class KubernetesNodeKeeper implements NodeKeeper {
     await Promise.allSettled(ending.map((drain) => drain.outcome));
     const synced = this.#nodes.isSynced;
     for (const node of synced ? [...this.#nodes.nodes] : await this.#calls.listNodes()) {
-      for (const owner of ownedBy(node, group, id)) {
+      for (const owner of this.#ownedBy(node, group, id)) {
         if (await isOver(owner) && await this.#cordon.lift(node.name, owner, !synced)) {
           this.#reports.uncordoned(node.name, group, id, false);
         }
@@ -180,7 +184,7 @@ export class KubernetesNodeKeeper implements NodeKeeper {
    */
   holdEnded(group: Group, id: ClientId): void {
     for (const node of this.#nodes.nodes) {
-      if (ownedBy(node, group, id).length > 0) this.#repair.suspect(node, true);
+      if (this.#ownedBy(node, group, id).length > 0) this.#repair.suspect(node, true);
     }
     this.#checkDrains(this.#drainsOf(group, id)).catch(() => {});
   }
@@ -238,6 +242,13 @@ export class KubernetesNodeKeeper implements NodeKeeper {
 
   #drainsOf(group: string, id: string): Drain[] {
     return [...this.#drains.values()].filter(({ task: { owner } }) => owner.group === group && isSameId(owner.id, id));
+  }
+
+  /** For which holds of a client a node is cordoned. */
+  #ownedBy(node: NodeView, group: string, id: string): CordonOwner[] {
+    return cordonOwners(node.cordon).filter((one) => {
+      return one.namespace === this.#namespace && one.group === group && isSameId(one.id, id);
+    });
   }
 
   async #awaitNode(name: string, hold: Hold, deadline: number, signal: AbortSignal): Promise<ReturnOutcome> {
@@ -314,11 +325,6 @@ export class KubernetesNodeKeeper implements NodeKeeper {
 
 function keyOf({ group, id, since }: CordonOwner): string {
   return JSON.stringify([group, id, since]);
-}
-
-/** For which holds of a client a node is cordoned. */
-function ownedBy(node: NodeView, group: string, id: string): CordonOwner[] {
-  return cordonOwners(node.cordon).filter((one) => one.group === group && isSameId(one.id, id));
 }
 
 /** Whether two times of a grant to one client are one grant. */

@@ -49,7 +49,7 @@ clusterTest("a drain evicts what it should, leaves what it should, and costs the
   deepEqual([...(await objects.podsOn(plane(), name)).keys()].sort(), ["agent", "exempt", "finished", "static"]);
   const { unschedulable, cordon } = await node(name);
   ok(unschedulable);
-  deepEqual(JSON.parse(cordon!), { default: { id, since: new Date(hold.since).toISOString() } });
+  deepEqual(JSON.parse(cordon!), { "default/default": { id, since: new Date(hold.since).toISOString() } });
   await test.events.settled();
   deepEqual(test.calls.filter((call) => !/Event$/.test(call)).sort(), [
     ...Array(3).fill("createNamespacedPodEviction"),
@@ -449,13 +449,13 @@ clusterTest("a node held by two groups stays cordoned until both are back", asyn
   const [first, second] = [locks.grant(id, { group: "one" }), locks.grant(id, { group: "two" })];
   const outcomes = await Promise.all([one.keeper.drain(first, 20_000, never), two.keeper.drain(second, 20_000, never)]);
   deepEqual(outcomes, [{ kind: "drained" }, { kind: "drained" }]);
-  deepEqual(Object.keys(JSON.parse((await node(name)).cordon!)).sort(), ["one", "two"]);
+  deepEqual(Object.keys(JSON.parse((await node(name)).cordon!)).sort(), ["default/one", "default/two"]);
   await until(() => one.keeper.isSynced);
   await one.keeper.uncordon(first.group, first.id, first.since);
   locks.drop(first);
   const left = await node(name);
   ok(left.unschedulable);
-  deepEqual(Object.keys(JSON.parse(left.cordon!)), ["two"]);
+  deepEqual(Object.keys(JSON.parse(left.cordon!)), ["default/two"]);
   await two.keeper.uncordon(second.group, second.id, second.since);
   deepEqual(await node(name), { unschedulable: false, cordon: undefined });
 });
@@ -476,7 +476,7 @@ clusterTest(
     await test.keeper.uncordon(group, hold.id);
     const { unschedulable, cordon } = await node(name);
     ok(unschedulable);
-    deepEqual(JSON.parse(cordon!), { default: { id, since: new Date(hold.since).toISOString() } });
+    deepEqual(JSON.parse(cordon!), { "default/default": { id, since: new Date(hold.since).toISOString() } });
     locks.drop(hold);
     await test.keeper.uncordon(group, hold.id);
     deepEqual(await node(name), { unschedulable: false, cordon: undefined });
@@ -498,6 +498,29 @@ clusterTest("a request about an earlier hold does not stop the drain of the one 
   deepEqual(await waiting, { kind: "drained" });
   ok((await node(name)).unschedulable);
 });
+
+clusterTest(
+  "an installation in another namespace leaves a cordon alone, also where its groups have the same names",
+  async () => {
+    const { name, id } = await objects.createNode(plane());
+    const locks = new TestLocks();
+    await using test = await startKeeper(plane(), locks);
+    const hold = locks.grant(id);
+    deepEqual(await test.keeper.drain(hold, 20_000, never), { kind: "drained" });
+    const before = await node(name);
+    // It knows nothing of the lock, and looks at every cordon at once, and again when it is told that the client is back.
+    await using other = await startKeeper(plane(), new TestLocks(), { namespace: "kube-public", sweepMs: 50 });
+    await other.keeper.uncordon(hold.group, hold.id);
+    // A node that is its business shows that it has looked.
+    const second = await objects.createNode(plane());
+    const theirs = { ...hold, id: second.id as typeof hold.id };
+    await other.keeper.drain(theirs, 20_000, never);
+    await until(async () => !(await node(second.name)).unschedulable);
+    deepEqual(await node(name), before);
+    await test.keeper.uncordon(hold.group, hold.id, hold.since);
+    deepEqual(await node(name), { unschedulable: false, cordon: undefined });
+  },
+);
 
 clusterTest("a drain whose lock is deleted by hand stops, and its cordon is lifted", async () => {
   const namespace = await plane().createNamespace();

@@ -101,7 +101,8 @@ async function cycle(fleet: Fleet, host: TestNode, boot: string, urls: () => str
   assert.equal(left.length, 2, "the DaemonSet's pod and the mirror pod stay");
   const drained = await node(host.name);
   assert.equal(drained.spec.unschedulable, true);
-  assert.equal(JSON.parse(drained.metadata.annotations["fleetlock.internal/cordoned-for"]).default.id, host.id);
+  const owners = JSON.parse(drained.metadata.annotations["fleetlock.internal/cordoned-for"]);
+  assert.deepEqual(Object.values<{ id: string }>(owners).map((owner) => owner.id), [host.id]);
   assert.equal((await leaseOf(fleet)).spec.holderIdentity, host.id);
   const [holder] = JSON.parse((await leaseOf(fleet)).metadata.annotations["fleetlock.internal/holders"]);
   assert.equal(holder.node, host.name);

@@ -10,8 +10,9 @@ import {
   planUncordon,
 } from "../../src/kubernetes/cordon.ts";
 
-const OWNER: CordonOwner = { group: "default", id: "a", since: Date.UTC(2026, 0, 1) };
-const OTHER: CordonOwner = { group: "other", id: "a", since: Date.UTC(2026, 0, 2) };
+const namespace = "ops";
+const OWNER: CordonOwner = { namespace, group: "default", id: "a", since: Date.UTC(2026, 0, 1) };
+const OTHER: CordonOwner = { namespace, group: "other", id: "a", since: Date.UTC(2026, 0, 2) };
 const FREE: CordonState = { unschedulable: false };
 const ADMIN: CordonState = { unschedulable: true };
 
@@ -28,7 +29,7 @@ const cordon = (state: CordonState, owner: CordonOwner) => apply(state, planCord
 
 Deno.test("a free node is cordoned and marked in one patch, and freed in one", () => {
   const patch = planCordon(FREE, OWNER);
-  deepEqual(patch, { unschedulable: true, cordon: '{"default":{"id":"a","since":"2026-01-01T00:00:00.000Z"}}' });
+  deepEqual(patch, { unschedulable: true, cordon: '{"ops/default":{"id":"a","since":"2026-01-01T00:00:00.000Z"}}' });
   const state = apply(FREE, patch);
   equal(planCordon(state, OWNER), undefined);
   deepEqual(planUncordon(state, OWNER), { unschedulable: null, cordon: null });
@@ -46,6 +47,14 @@ Deno.test("a cordon goes with the last of its groups", () => {
   const one = apply(both, planUncordon(both, OWNER));
   deepEqual([one.unschedulable, cordonOwners(one.cordon)], [true, [OTHER]]);
   deepEqual(apply(one, planUncordon(one, OTHER)), { unschedulable: false, cordon: undefined });
+});
+
+Deno.test("cordons of another installation's groups are its own, whatever their names", () => {
+  const theirs: CordonOwner = { ...OWNER, namespace: "other" };
+  const both = cordon(cordon(FREE, theirs), OWNER);
+  deepEqual(cordonOwners(both.cordon), [theirs, OWNER]);
+  deepEqual(apply(both, planUncordon(both, OWNER)), cordon(FREE, theirs));
+  deepEqual(apply(both, planRepair(both, (owner) => owner.namespace === "other")), cordon(FREE, theirs));
 });
 
 Deno.test("a later hold takes the cordon over, and the earlier one's end leaves it", () => {
@@ -109,10 +118,13 @@ Deno.test("whatever we and an administrator do, a node carries the mark only whi
       switch (one.kind) {
         case "hold":
           held.set(one.group, one.since);
-          state = cordon(state, { group: one.group, id: "x", since: one.since });
+          state = cordon(state, { namespace, group: one.group, id: "x", since: one.since });
           break;
         case "release":
-          state = apply(state, planUncordon(state, { group: one.group, id: "x", since: held.get(one.group) ?? 0 }));
+          state = apply(
+            state,
+            planUncordon(state, { namespace, group: one.group, id: "x", since: held.get(one.group) ?? 0 }),
+          );
           held.delete(one.group);
           break;
         case "admin cordons":

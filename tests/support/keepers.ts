@@ -55,7 +55,7 @@ export interface TestKeeper extends AsyncDisposable {
 export async function startKeeper(
   plane: ControlPlane,
   locks: TestLocks,
-  options: Partial<NodeKeeperOptions> = {},
+  options: Partial<NodeKeeperOptions> & { namespace?: string } = {},
   permissions: Permission[] = [
     ...keeperPermissions({
       drain: options.drain ?? true,
@@ -65,7 +65,7 @@ export async function startKeeper(
   ],
 ): Promise<TestKeeper> {
   const kubeconfig = await plane.writeKubeconfig({ token: await createClusterUser(plane, permissions) });
-  const connected = await connectKubernetes({ kubeconfig });
+  const connected = await connectKubernetes({ kubeconfig, namespace: options.namespace });
   const calls: string[] = [];
   const client = recording(connected, calls);
   const log: string[] = [];

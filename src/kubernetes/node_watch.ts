@@ -76,14 +76,17 @@ export class NodeWatch {
   }
 
   /**
-   * Finds the nodes on which a client may run.
+   * Finds the nodes on which a client may run. That there is none is always read
+   * afresh: a host without a node gets its yes without a drain, and the watch's
+   * connection may have gone silent before the node joined.
    *
    * @param id A client's id.
-   * @throws {StoreUnavailableError} The watch is behind, and the nodes could not be listed (list nodes).
+   * @throws {StoreUnavailableError} The nodes had to be listed (list nodes), and could not be.
    */
   async byId(id: string): Promise<NodeView[]> {
     const wanted = comparableId(id);
-    if (this.#synced) return [...this.#byId.get(wanted) ?? []].map((name) => this.#nodes.get(name)!);
+    const names = this.#synced ? this.#byId.get(wanted) : undefined;
+    if (names !== undefined) return [...names].map((name) => this.#nodes.get(name)!);
     // A crowd of clients shares one listing.
     this.#listing ??= this.#calls.listNodes().finally(() => this.#listing = undefined);
     return (await this.#listing).filter((node) => node.ids.includes(wanted));

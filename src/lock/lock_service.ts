@@ -150,6 +150,8 @@ export class LockService {
   /** How many requests are about to make a group that the store does not have yet. */
   readonly #coming = new Map<Group, number>();
   #ticket = 0;
+  /** Whether the store's last operation failed. */
+  #isAway = false;
 
   /**
    * Starts with nothing known of the store.
@@ -194,13 +196,15 @@ export class LockService {
   }
 
   /**
-   * Asks the store whether it answers, unless the watch shows it.
+   * Asks the store whether it answers, unless the watch shows it and the last
+   * operation did not show the opposite: a watch whose connection has gone silent
+   * finds out later.
    *
    * @param group Any group; it need not exist.
    * @throws {StoreUnavailableError} It does not.
    */
   async probe(group: Group): Promise<void> {
-    if (!this.#view.isSynced) await this.#store.read(group);
+    if (!this.#view.isSynced || this.#isAway) await (this.#running.get(group) ?? this.#read(group));
   }
 
   /**
@@ -222,9 +226,12 @@ export class LockService {
   async preReboot(id: ClientId, group: Group): Promise<PreRebootOutcome> {
     const acquired = await this.#acquire(id, group);
     if (acquired.kind === "refused" || this.#keeper === undefined) return acquired;
-    const match = await this.#keeper.match(id);
+    const provenAt = this.#clock.monotonic();
+    // With a grant, the node that was found just before is noted.
+    const match = acquired.kind === "granted" ? matchOf(acquired.holder) : await this.#keeper.match(id);
     switch (match.kind) {
       case "none":
+        if (this.#clock.monotonic() - provenAt > PROOF_TTL_MS) return await this.preReboot(id, group);
         return acquired;
       case "ambiguous":
         return refused({ kind: "node_ambiguous", nodes: match.nodes });
@@ -440,8 +447,12 @@ export class LockService {
     const operation = (async () => {
       try {
         const result = await operate();
+        this.#isAway = false;
         this.#view.learn(group, result.found);
         return { ...result, ticket, began };
+      } catch (error) {
+        this.#isAway = true;
+        throw error;
       } finally {
         this.#running.delete(group);
       }
@@ -453,6 +464,10 @@ export class LockService {
 
 function heldNode(match: Extract<NodeMatch, { kind: "node" }>): HeldNode {
   return { name: match.name, bootId: match.bootId, phase: "draining" };
+}
+
+function matchOf({ node }: Holder): NodeMatch {
+  return node === undefined ? { kind: "none" } : { kind: "node", name: node.name, bootId: node.bootId };
 }
 
 function refused(refusal: Refusal): Refused {

@@ -2,7 +2,9 @@
 
 import assert from "node:assert/strict";
 import { until } from "../support/condition.ts";
+import { createNode, createPod, podsOn } from "../support/cluster_objects.ts";
 import { clusterTest, LEASE_RULES, type Rule, useControlPlane } from "../support/control_plane.ts";
+import { FaultProxy } from "../support/fault_proxy.ts";
 import { isReady, startReplicas } from "../support/replicas.ts";
 import { startProgram } from "../support/program.ts";
 import { preReboot, steadyState } from "../support/zincati.ts";
@@ -46,6 +48,46 @@ clusterTest("a Lease that the Go program holds is honoured, then released by its
   assert.equal((await preReboot(url, BOB)).status, 200);
   assert.equal((await all.lease()).spec.leaseTransitions, 8);
 });
+
+clusterTest("with a silent API server requests get 503, it is not ready, and all recovers by itself", async () => {
+  await using proxy = new FaultProxy(plane().port);
+  const server = `https://127.0.0.1:${proxy.port}`;
+  const kubeconfig = await plane().writeKubeconfig({ token: plane().adminToken }, { server });
+  await using all = await startReplicas(plane(), { ...LOCKS_ONLY, kubeconfig, connection: { timeoutMs: 500 } });
+  const [url] = all.urls;
+  assert.equal((await preReboot(url, ALICE)).status, 200);
+  proxy.isHole = true;
+  proxy.silence();
+  const reply = await preReboot(url, ALICE);
+  assert.deepEqual([reply.status, reply.kind], [503, "store_unavailable"]);
+  assert.equal(await isReady(url), false);
+  proxy.isHole = false;
+  await until(() => isReady(url));
+  assert.equal((await preReboot(url, ALICE)).text, "retained reboot lease");
+});
+
+clusterTest("a node that joined while the watch was silent is drained before its host's yes", async () => {
+  await using proxy = new FaultProxy(plane().port);
+  const server = `https://127.0.0.1:${proxy.port}`;
+  const kubeconfig = await plane().writeKubeconfig({ token: plane().adminToken }, { server });
+  await using all = await startReplicas(plane(), { kubeconfig, connection: { timeoutMs: 500 } });
+  const [url] = all.urls;
+  await until(async () => (await metricsOf(url)).includes("\nfleetlock_nodes_synced 1\n"));
+  proxy.silence();
+  const { name, id } = await createNode(plane());
+  const namespace = await plane().createNamespace();
+  await createPod(plane(), { name: "db", namespace, node: name, graceSeconds: 0 });
+  // The first calls find out that their connection is silent.
+  await until(async () => (await preReboot(url, id)).status === 200);
+  assert.equal((await podsOn(plane(), name)).size, 0);
+  const [holder] = JSON.parse((await all.lease()).metadata.annotations["fleetlock.internal/holders"]);
+  assert.deepEqual([holder.node, holder.phase], [name, "drained"]);
+  assert.ok((await metricsOf(url)).includes("\nfleetlock_nodes_synced 1\n"), "the watch has not noticed");
+});
+
+async function metricsOf(url: string): Promise<string> {
+  return await fetch(`${url}/metrics`).then((reply) => reply.text());
+}
 
 clusterTest("while the API server is away requests get 503, and all recovers by itself", async () => {
   await using all = await startReplicas(plane(), LOCKS_ONLY);

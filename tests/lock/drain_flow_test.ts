@@ -63,7 +63,7 @@ function setUp() {
     await clock.advance(1_000);
     assert.equal((await rival.preReboot(alice, group)).kind, "granted");
   };
-  return { backend, keeper, locks, held, holdAgain };
+  return { backend, clock, keeper, locks, rival, held, holdAgain };
 }
 
 Deno.test("a yes comes after the drain, and the lock tells the node and how far it is", async () => {
@@ -134,6 +134,24 @@ Deno.test("a host that matches no node is locked and released without a drain", 
   assert.equal(held()?.node, undefined);
   assert.deepEqual(keeper.drained, []);
   assert.equal((await locks.steadyState(alice, group)).kind, "released");
+});
+
+Deno.test("a hold that ended while its host's node was looked for is no yes", async () => {
+  const { keeper, locks, held, clock, rival } = setUp();
+  keeper.matches = { kind: "none" };
+  await locks.preReboot(alice, group);
+  const match = keeper.match.bind(keeper);
+  keeper.match = async () => {
+    // The process was paused for so long that the client came back through another replica, and someone else took over.
+    keeper.match = match;
+    await clock.advance(60_000);
+    await rival.steadyState(alice, group);
+    await rival.preReboot(bob, group);
+    return await match();
+  };
+  const outcome = await locks.preReboot(alice, group);
+  assert(outcome.kind === "refused" && outcome.refusal.kind === "lock_held");
+  assert.equal(held()?.id, bob);
 });
 
 Deno.test("a refused client costs the keeper nothing", async () => {

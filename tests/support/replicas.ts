@@ -5,7 +5,7 @@
  */
 
 import { parseConfig, type SettingName } from "../../src/config.ts";
-import { type Service, startService } from "../../src/service.ts";
+import { type Service, type ServiceOptions, startService } from "../../src/service.ts";
 import { until } from "./condition.ts";
 import type { ControlPlane } from "./control_plane.ts";
 
@@ -17,6 +17,8 @@ export interface ReplicaOptions {
   readonly kubeconfig?: string;
   /** Their namespace. @default a new one */
   readonly namespace?: string;
+  /** Their connection to the API server. */
+  readonly connection?: ServiceOptions["connection"];
   /** Further flags. */
   readonly flags?: Partial<Record<SettingName, string>>;
 }
@@ -39,7 +41,7 @@ export async function startReplicas(plane: ControlPlane, options: ReplicaOptions
   await using stack = new AsyncDisposableStack();
   const services: Service[] = [];
   for (let n = 0; n < (options.count ?? 1); n++) {
-    services.push(stack.use(await startService(config, { version: "0.0.0" })));
+    services.push(stack.use(await startService(config, { version: "0.0.0", connection: options.connection })));
   }
   const [url, ...others] = services.map((service) => service.url);
   for (const each of [url!, ...others]) await until(() => isReady(each));

@@ -33,6 +33,8 @@ export class NodeWatch {
   readonly #malformed = new Set<string>();
   readonly #waiters = new Set<(name: string) => void>();
   #synced = false;
+  /** The version up to which the watch has told everything. */
+  #moment = 0n;
   #listing: Promise<NodeView[]> | undefined;
 
   /** Makes one that has seen nothing yet. */
@@ -60,8 +62,13 @@ export class NodeWatch {
   /** Follows the Nodes (list and watch nodes) until the signal aborts. Does not throw. */
   async run(signal: AbortSignal): Promise<void> {
     await this.#calls.watchNodes({
-      listed: (nodes) => this.#listed(nodes),
-      event: (type, node) => type === "DELETED" ? this.#remove(node) : this.#take(node),
+      listed: (nodes, version) => this.#listed(nodes, BigInt(version || 0)),
+      event: (type, node) => {
+        const version = BigInt(node.resourceVersion || 0);
+        if (version > this.#moment) this.#moment = version;
+        if (type === "DELETED") this.#remove(node);
+        else this.#take(node);
+      },
       lost: (error) => {
         this.#synced = false;
         this.#listener.lost?.(error);
@@ -148,7 +155,13 @@ export class NodeWatch {
     }
   }
 
-  #listed(nodes: readonly NodeView[]): void {
+  #listed(nodes: readonly NodeView[], moment: bigint): void {
+    // An earlier moment than the last: etcd itself has gone back, to a backup, and what was seen since is not so.
+    if (moment < this.#moment) {
+      for (const name of this.#nodes.keys()) this.#unlink(name);
+      this.#nodes.clear();
+    }
+    this.#moment = moment;
     const names = new Set(nodes.map((node) => node.name));
     for (const node of this.#nodes.values()) if (!names.has(node.name)) this.#remove(node);
     for (const node of nodes) this.#take(node);

@@ -5,8 +5,9 @@
  * again, so any replica may do the same from the start at any moment.
  *
  * The least calls: one patch (the cordon), one list of pods, one watch of them
- * if there are any to evict, one eviction a pod, one list of VolumeAttachments,
- * and one read of the node, which proves the yes.
+ * if there are any to evict, one eviction a pod, one list of VolumeAttachments
+ * (and where there are some, one read of each claim of the pods that stay), and
+ * one read of the node, which proves the yes.
  *
  * @module
  */
@@ -19,7 +20,7 @@ import { ForbiddenError, KubernetesError } from "./errors.ts";
 import { EvictionQueue } from "./eviction_queue.ts";
 import type { NodeCalls } from "./node_calls.ts";
 import type { NodeCordon } from "./node_cordon.ts";
-import type { EvictionAnswer, PodPolicy, PodView } from "./pods.ts";
+import { type Claim, type EvictionAnswer, judge, type PodPolicy, type PodView } from "./pods.ts";
 
 /** How nodes are drained. */
 export interface DrainOptions {
@@ -88,6 +89,9 @@ export type StopReason = "hold_gone" | "closing";
 /** How often a volume's detachment is looked for, in milliseconds. */
 const DETACH_POLL_MS = 2_000;
 
+/** How often a node that others uncordon is emptied at least, before that counts as not drained in time. */
+const MIN_ROUNDS = 3;
+
 /** The first and the longest pause before a failed call is repeated, in milliseconds. */
 const RETRY_MS = [1_000, 5_000] as const;
 
@@ -102,6 +106,8 @@ export class Drain {
   #queue: EvictionQueue;
   #wake = new AbortController();
   #deniedAt = -Infinity;
+  /** The claims of the pods that stay, as far as the last list had them. */
+  #claims: readonly Claim[] = [];
 
   /** How it ended. Rejects with {@link StoreUnavailableError} where the cluster denies it or is away past the time-out. */
   readonly outcome: Promise<DrainOutcome>;
@@ -150,16 +156,21 @@ export class Drain {
   }
 
   async #toTheEnd(): Promise<DrainOutcome> {
-    const { calls } = this.#context;
+    const { calls, clock } = this.#context;
     const signal = this.#stop.signal;
-    for (let again = false;; again = true) {
-      if (!(await this.#cordon(again))) return { kind: "drained" };
+    for (let rounds = 1;; rounds++) {
+      if (!(await this.#cordon(rounds > 1))) return { kind: "drained" };
       const end = await this.#empty();
       if (end !== undefined) return end;
       if (!this.task.again) await this.#detached();
       const node = await this.#persist(() => calls.getNode(this.task.node, signal));
-      // An administrator may have uncordoned it meanwhile; then pods may have come.
       if (node === undefined || node.unschedulable) return { kind: "drained" };
+      // Somebody has uncordoned it meanwhile; then pods may have come. Whoever always does will not be outdone.
+      const late = clock.monotonic() >= this.#deadline && rounds >= MIN_ROUNDS;
+      if (late) {
+        return { kind: this.#options.onTimeout === "proceed" ? "proceed" : "failed", node: node.name, pods: [] };
+      }
+      await clock.sleep(RETRY_MS[0], signal);
     }
   }
 
@@ -188,6 +199,7 @@ export class Drain {
     const watch = calls.watchPods(node, {
       listed: (pods) => {
         queue.listed(pods);
+        this.#claims = pods.filter((pod) => staysInUse(pod, this.#options.pods)).flatMap((pod) => pod.claims);
         synced = true;
         // Nothing to wait for: no need to begin the watch.
         if (queue.size === 0) watching.abort();
@@ -209,6 +221,8 @@ export class Drain {
 
     const calling = new Set<Promise<void>>();
     let deleting = false;
+    // What is deleted may take as long as all the rest did.
+    let deletedBy = Infinity;
     const evict = async (pod: PodView) => {
       try {
         const answer = await (deleting ? calls.deletePod(pod, signal) : calls.evict(pod, signal));
@@ -239,9 +253,11 @@ export class Drain {
           }
           if (late && this.#options.onTimeout === "delete" && !deleting && calling.size === 0) {
             deleting = true;
+            deletedBy = now + this.#options.timeoutMs;
             queue.unbind();
             listener.deleting(this.task, queue.left());
           }
+          if (now >= deletedBy) return { kind: "failed", node, pods: queue.left() };
         } else if (late && lost !== undefined) {
           throw new StoreUnavailableError("the pods of the node cannot be watched", { cause: lost });
         }
@@ -256,7 +272,7 @@ export class Drain {
           calling.add(call);
         }
         const full = calling.size >= this.#options.concurrency;
-        const times = [late ? Infinity : this.#deadline, full ? Infinity : queue.nextAt() ?? Infinity];
+        const times = [late ? deletedBy : this.#deadline, full ? Infinity : queue.nextAt() ?? Infinity];
         await clock.sleep(Math.min(Math.max(Math.min(...times) - now, 1), 60_000), this.#wake.signal).catch(() => {});
       }
     } finally {
@@ -267,12 +283,14 @@ export class Drain {
     }
   }
 
-  /** Waits until no volume is attached to the node, within bounds. */
+  /** Waits until no volume is attached to the node but those of pods that stay, within bounds. */
   async #detached(): Promise<void> {
     const { calls, clock, listener } = this.#context;
     const signal = this.#stop.signal;
     const deadline = clock.monotonic() + this.#options.detachMs;
-    let volumes = await this.#persist(() => calls.listAttachments(this.task.node, signal));
+    const attached = await this.#persist(() => calls.listAttachments(this.task.node, signal));
+    const staying = attached.length === 0 ? new Set() : await this.#stayingVolumes();
+    let volumes = attached.filter((one) => !staying.has(one.volume)).map((one) => one.name);
     while (volumes.length > 0) {
       if (clock.monotonic() >= deadline) return listener.stillAttached(this.task, volumes);
       await clock.sleep(DETACH_POLL_MS, signal);
@@ -282,6 +300,25 @@ export class Drain {
         return names.filter((_, index) => there[index]);
       });
     }
+  }
+
+  /** The volumes of the pods that stay. */
+  async #stayingVolumes(): Promise<Set<string>> {
+    const { calls, listener } = this.#context;
+    const signal = this.#stop.signal;
+    const volumes = new Set<string>();
+    for (const { namespace, name } of this.#claims) {
+      try {
+        const volume = await this.#persist(() => calls.volumeOf(namespace, name, signal));
+        if (volume !== undefined) volumes.add(volume);
+      } catch (error) {
+        // Without this right, the drain only waits for longer.
+        if (!(error instanceof ForbiddenError)) throw error;
+        listener.retrying(this.task, error);
+        break;
+      }
+    }
+    return volumes;
   }
 
   /** Repeats a call while the cluster does not answer, until the time-out. */
@@ -314,6 +351,12 @@ export class Drain {
   #newQueue(): EvictionQueue {
     return new EvictionQueue(this.#options.pods, this.#context.random);
   }
+}
+
+/** Whether a pod goes on using its volumes when all that are to be evicted are gone. */
+function staysInUse(pod: PodView, policy: PodPolicy): boolean {
+  const verdict = judge(pod, policy);
+  return verdict.kind === "skip" && verdict.why !== "finished";
 }
 
 /** The drain found its hold gone. */

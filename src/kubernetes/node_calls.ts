@@ -37,6 +37,7 @@ export function keeperPermissions(needs: KeeperNeeds): Permission[] {
       ? [
         ...allow("", "pods", needs.deletePods ? ["list", "watch", "delete"] : ["list", "watch"]),
         ...allow("", "pods", ["create"], "eviction"),
+        ...allow("", "persistentvolumeclaims", ["get"]),
         ...allow("storage.k8s.io", "volumeattachments", ["get", "list"]),
       ]
       : []),
@@ -134,10 +135,18 @@ export class NodeCalls {
     return await answer(this.#client.apis.core.deleteNamespacedPod({ name, namespace, body }, options(signal)));
   }
 
-  /** Names the VolumeAttachments of a Node (list volumeattachments). */
-  async listAttachments(node: string, signal?: AbortSignal): Promise<string[]> {
+  /** Names the VolumeAttachments of a Node and the PersistentVolume of each (list volumeattachments). */
+  async listAttachments(node: string, signal?: AbortSignal): Promise<{ name: string; volume?: string }[]> {
     const list = await settle(this.#client.apis.storage.listVolumeAttachment({}, options(signal)), {});
-    return list.items.filter((one) => one.spec.nodeName === node).map((one) => one.metadata?.name ?? "");
+    return list.items.filter(({ spec }) => spec.nodeName === node).map(({ metadata, spec }) => {
+      return { name: metadata?.name ?? "", volume: spec.source.persistentVolumeName };
+    });
+  }
+
+  /** Names the PersistentVolume of a claim (get persistentvolumeclaims); undefined where it has none. */
+  async volumeOf(namespace: string, name: string, signal?: AbortSignal): Promise<string | undefined> {
+    const call = this.#client.apis.core.readNamespacedPersistentVolumeClaim({ namespace, name }, options(signal));
+    return await settle(call.then((claim) => claim.spec?.volumeName), { 404: undefined });
   }
 
   /** Whether a VolumeAttachment is there (get volumeattachments). */

@@ -11,6 +11,14 @@ import { StoreUnavailableError } from "../lock/lock_store.ts";
 import { ForbiddenError, KubernetesError } from "./errors.ts";
 import type { Labels, LabelSelector } from "./label_selector.ts";
 
+/** A PersistentVolumeClaim. */
+export interface Claim {
+  /** Its namespace. */
+  readonly namespace: string;
+  /** Its name. */
+  readonly name: string;
+}
+
 /** What a drain needs to know of a pod. */
 export interface PodView {
   /** Its namespace. */
@@ -31,6 +39,8 @@ export interface PodView {
   readonly controller?: string;
   /** Whether it has data that is lost when it goes. */
   readonly emptyDir: boolean;
+  /** The claims of the volumes that it uses. */
+  readonly claims: readonly Claim[];
   /** What keeps the object after its containers have ended. */
   readonly finalizers: readonly string[];
 }
@@ -97,6 +107,11 @@ export function viewPod(pod: V1Pod): PodView {
     mirror: metadata.annotations?.[MIRROR_ANNOTATION] !== undefined,
     controller: metadata.ownerReferences?.find((owner) => owner.controller)?.kind,
     emptyDir: pod.spec?.volumes?.some((volume) => volume.emptyDir !== undefined && volume.emptyDir !== null) ?? false,
+    claims: (pod.spec?.volumes ?? []).flatMap(({ name, persistentVolumeClaim, ephemeral }) => {
+      // The claim of a generic ephemeral volume has its name from both.
+      const claim = persistentVolumeClaim?.claimName ?? (ephemeral ? `${metadata.name}-${name}` : undefined);
+      return claim === undefined ? [] : [{ namespace: metadata.namespace ?? "", name: claim }];
+    }),
     finalizers: metadata.finalizers ?? [],
   };
 }

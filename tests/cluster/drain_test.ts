@@ -331,6 +331,78 @@ clusterTest("a drain waits until volumes are detached, and not for ever", async 
   ok(impatient.log.includes("volumes stay attached to the drained node"));
 });
 
+clusterTest("a drain does not wait for the volumes of pods that stay", async () => {
+  const namespace = await plane().createNamespace();
+  const { name, id } = await objects.createNode(plane());
+  const owner = { apiVersion: "apps/v1", kind: "DaemonSet", name: "agent", uid: crypto.randomUUID() };
+  await objects.createPod(plane(), { name: "agent", namespace, node: name, owner, claim: "agents" });
+  await plane().request("POST", `/api/v1/namespaces/${namespace}/persistentvolumeclaims`, {
+    metadata: { name: "agents" },
+    spec: {
+      accessModes: ["ReadWriteOnce"],
+      resources: { requests: { storage: "1Gi" } },
+      storageClassName: "",
+      volumeName: `volume-of-${name}`,
+    },
+  });
+  const attach = (volume: string) =>
+    plane().request("POST", "/apis/storage.k8s.io/v1/volumeattachments", {
+      metadata: { name: `attachment-of-${volume}` },
+      spec: { attacher: "example.com", nodeName: name, source: { persistentVolumeName: volume } },
+    });
+  await attach(`volume-of-${name}`);
+  const locks = new TestLocks();
+  await using test = await startKeeper(plane(), locks, { drainOptions: { detachMs: 3_600_000 } });
+  const hold = locks.grant(id);
+  deepEqual(await test.keeper.drain(hold, 20_000, never), { kind: "drained" });
+  await attach(`another-of-${name}`);
+  equal((await test.keeper.drain(hold, 500, never)).kind, "draining");
+});
+
+clusterTest("a pod that outlives its deletion past the time-out is a drain that failed", async () => {
+  const namespace = await plane().createNamespace();
+  const { name, id } = await objects.createNode(plane());
+  await objects.createPod(plane(), {
+    name: "stuck",
+    namespace,
+    node: name,
+    graceSeconds: 0,
+    finalizers: ["example.com/x"],
+  });
+  const locks = new TestLocks();
+  await using test = await startKeeper(plane(), locks, { drainOptions: { timeoutMs: 1_000, onTimeout: "delete" } });
+  const outcome = await test.keeper.drain(locks.grant(id), 30_000, never);
+  deepEqual(outcome, {
+    kind: "failed",
+    node: name,
+    pods: [{ namespace, name: "stuck", reason: "it is being deleted, and its finalizers are not done: example.com/x" }],
+  });
+  await objects.endPod(plane(), namespace, "stuck");
+});
+
+for (const [onTimeout, kind] of [["refuse", "failed"], ["proceed", "proceed"]] as const) {
+  clusterTest(
+    `a node that somebody uncordons again and again is not drained in time, and costs few calls: ${onTimeout}`,
+    async () => {
+      const { name, id } = await objects.createNode(plane());
+      const locks = new TestLocks();
+      await using test = await startKeeper(plane(), locks, { drainOptions: { timeoutMs: 1_500, onTimeout } });
+      let ended = false;
+      const uncordoning = (async () => {
+        while (!ended) if ((await node(name)).unschedulable) await cordonByHand(name, false);
+      })();
+      const hold = locks.grant(id);
+      const outcome = await test.keeper.drain(hold, 30_000, never);
+      ended = true;
+      await uncordoning;
+      deepEqual(outcome, { kind, node: name, pods: [] });
+      const rounds = test.calls.filter((call) => call === "get /api/v1/pods").length;
+      ok(rounds >= 3 && rounds <= 6, `${rounds} rounds`);
+      locks.drop(hold);
+    },
+  );
+}
+
 clusterTest("a node deleted during its drain needs none when its pods are gone", async () => {
   const namespace = await plane().createNamespace();
   const { name, id } = await objects.createNode(plane());

@@ -61,11 +61,18 @@ Deno.test("a pod is seen as it is", () => {
     mirror: false,
     controller: "ReplicaSet",
     emptyDir: true,
+    claims: [],
     finalizers: ["a/b"],
   });
   const owned = { ...pod({ name: "web", namespace: "shop" }) };
   owned.metadata.ownerReferences = [{ ...SET, kind: "Node" }];
   equal(viewPod(owned).controller, undefined);
+  const withClaims = { ...pod({ name: "db-0", namespace: "shop", claim: "data" }) };
+  withClaims.spec.volumes.push({ name: "scratch", ephemeral: { volumeClaimTemplate: {} } });
+  deepEqual(viewPod(withClaims).claims, [
+    { namespace: "shop", name: "data" },
+    { namespace: "shop", name: "db-0-scratch" },
+  ]);
 });
 
 Deno.test("no policy makes a drain touch mirror pods and DaemonSets' pods", () => {

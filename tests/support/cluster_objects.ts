@@ -19,6 +19,8 @@ export interface PodSpec {
   readonly owner?: { readonly apiVersion: string; readonly kind: string; readonly name: string; readonly uid: string };
   readonly finalizers?: string[];
   readonly emptyDir?: boolean;
+  /** The PersistentVolumeClaim of its volume. */
+  readonly claim?: string;
   readonly graceSeconds?: number;
 }
 
@@ -41,7 +43,10 @@ export function pod(spec: PodSpec): any {
       containers: [{ name: "main", image: "none" }],
       terminationGracePeriodSeconds: spec.graceSeconds ?? 1,
       tolerations: [{ operator: "Exists" }],
-      ...(spec.emptyDir && { volumes: [{ name: "scratch", emptyDir: {} }] }),
+      volumes: [
+        ...(spec.emptyDir ? [{ name: "scratch", emptyDir: {} }] : []),
+        ...(spec.claim ? [{ name: "data", persistentVolumeClaim: { claimName: spec.claim } }] : []),
+      ],
     },
   };
 }

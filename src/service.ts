@@ -22,6 +22,7 @@ import { Leases, requiredPermissions, watchPermissions } from "./kubernetes/leas
 import { keeperPermissions } from "./kubernetes/node_calls.ts";
 import { KubernetesNodeKeeper } from "./kubernetes/node_keeper.ts";
 import { ConfigError } from "./config_error.ts";
+import { systemClock } from "./lock/clock.ts";
 import { type Group, parseGroup } from "./lock/identity.ts";
 import { type LockObserver, LockService } from "./lock/lock_service.ts";
 import { type LockStore, MemoryLockStore, StoreUnavailableError } from "./lock/lock_store.ts";
@@ -55,6 +56,9 @@ export interface ServiceOptions {
 
 /** How long running requests may take to finish when the server stops, in milliseconds. */
 export const SHUTDOWN_GRACE_MS = 10_000;
+
+/** When to ask again for the own permissions, in milliseconds. */
+const PERMISSIONS_RETRY_MS = 5_000;
 
 /** Asked for when the store is probed; it need not exist. */
 const PROBED_GROUP: Group = parseGroup("default")!;
@@ -224,7 +228,7 @@ async function openStore(config: Config, kubernetes: KubernetesClient | undefine
   }
 }
 
-/** Says at the start which permissions are missing, by name. */
+/** Says at the start which permissions are missing, by name; where nobody answers, as soon as somebody does. */
 async function reportPermissions(
   kubernetes: KubernetesClient,
   required: readonly Permission[],
@@ -232,15 +236,20 @@ async function reportPermissions(
   logger: Logger,
   signal: AbortSignal,
 ): Promise<void> {
-  try {
-    const missing = await missingPermissions(kubernetes, [...required, ...useful], signal);
-    for (const permission of missing) {
-      const fields = { permission: describe(permission) };
-      if (required.includes(permission)) logger.error("a permission is missing", fields);
-      else logger.warning("a permission is missing, without which the server only does less well", fields);
+  while (!signal.aborted) {
+    try {
+      const missing = await missingPermissions(kubernetes, [...required, ...useful], signal);
+      for (const permission of missing) {
+        const fields = { permission: describe(permission) };
+        if (required.includes(permission)) logger.error("a permission is missing", fields);
+        else logger.warning("a permission is missing, without which the server only does less well", fields);
+      }
+      return;
+    } catch (error) {
+      if (signal.aborted) return;
+      logger.warning("cannot ask for the own permissions; trying again", { error });
+      await systemClock.sleep(PERMISSIONS_RETRY_MS, signal).catch(() => {});
     }
-  } catch (error) {
-    if (!signal.aborted) logger.warning("cannot ask for the own permissions", { error });
   }
 }
 

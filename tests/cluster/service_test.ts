@@ -1,6 +1,9 @@
 /** The whole server on a real API server that goes away, comes back, denies, and is edited by hand. @module */
 
+import { configure, reset } from "@logtape/logtape";
 import assert from "node:assert/strict";
+import { parseConfig } from "../../src/config.ts";
+import { startService } from "../../src/service.ts";
 import { until } from "../support/condition.ts";
 import { createNode, createPod, podsOn } from "../support/cluster_objects.ts";
 import { clusterTest, LEASE_RULES, type Rule, useControlPlane } from "../support/control_plane.ts";
@@ -139,6 +142,36 @@ for (const [name, rules, check] of rights) {
     check(program.log());
   }, { restarts: true });
 }
+
+clusterTest(
+  "rights that could not be asked for at the start are asked for again, and those missing are named",
+  async () => {
+    await using proxy = new FaultProxy(plane().port);
+    proxy.isHole = true;
+    const namespace = await plane().createNamespace();
+    const token = await plane().createUser(namespace, [{ ...LEASE_RULES[0]!, verbs: ["get", "list", "watch"] }]);
+    const kubeconfig = await plane().writeKubeconfig({ token }, { server: `https://127.0.0.1:${proxy.port}` });
+    const records: string[] = [];
+    await configure({
+      sinks: { test: ({ rawMessage, properties }) => records.push(`${rawMessage} ${properties.permission ?? ""}`) },
+      loggers: [{ category: "fleetlock", sinks: ["test"] }, { category: ["logtape", "meta"], lowestLevel: "fatal" }],
+    });
+    try {
+      await using _service = await startService(
+        parseConfig({ address: "127.0.0.1:0", drain: "false" }, { KUBECONFIG: kubeconfig, NAMESPACE: namespace }),
+        { version: "0.0.0", connection: { timeoutMs: 300 } },
+      );
+      await until(() => records.some((record) => record.startsWith("cannot ask for the own permissions")));
+      proxy.isHole = false;
+      const named = (verb: string) =>
+        records.includes(`a permission is missing ${verb} leases in namespace "${namespace}"`);
+      await until(() => named("create") && named("update"), { what: () => records.join("\n") });
+      assert.ok(!named("get"));
+    } finally {
+      await reset();
+    }
+  },
+);
 
 clusterTest("a right that is missing is named in the log at start and in the 503 that needs it", async () => {
   const namespace = await plane().createNamespace();

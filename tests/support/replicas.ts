@@ -19,6 +19,8 @@ export interface ReplicaOptions {
   readonly namespace?: string;
   /** Their connection to the API server. */
   readonly connection?: ServiceOptions["connection"];
+  /** Further variables of their environment. */
+  readonly environment?: Readonly<Record<string, string>>;
   /** Further flags. */
   readonly flags?: Partial<Record<SettingName, string>>;
 }
@@ -36,7 +38,11 @@ export interface Replicas extends AsyncDisposable {
 /** Starts servers and waits until they are ready. */
 export async function startReplicas(plane: ControlPlane, options: ReplicaOptions = {}): Promise<Replicas> {
   const namespace = options.namespace ?? await plane.createNamespace();
-  const environment = { KUBECONFIG: options.kubeconfig ?? plane.kubeconfig, NAMESPACE: namespace };
+  const environment = {
+    KUBECONFIG: options.kubeconfig ?? plane.kubeconfig,
+    NAMESPACE: namespace,
+    ...options.environment,
+  };
   const config = parseConfig({ address: "127.0.0.1:0", ...options.flags }, environment);
   await using stack = new AsyncDisposableStack();
   const services: Service[] = [];

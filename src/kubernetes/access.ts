@@ -61,21 +61,23 @@ export class RotatingFile {
   readonly #what: string;
   #content = "";
   #readAt = -Infinity;
+  readonly #ageMs: number;
 
   /** Makes one for the file at `path`, which is read later; `what` it holds stands in errors. */
-  constructor(path: string, what: string) {
+  constructor(path: string, what: string, ageMs = AGE_MS) {
     this.#path = path;
     this.#what = what;
+    this.#ageMs = ageMs;
   }
 
   /**
-   * The content without blanks around it, read again when it is more than a minute old.
+   * The content without blanks around it, read again when it is older than `ageMs`, a minute as a rule.
    *
    * @param refused Whether to read it again in any case.
    * @throws {ConfigError} The file cannot be read or is empty.
    */
   async read(refused: boolean): Promise<string> {
-    if (!refused && performance.now() - this.#readAt < AGE_MS) return this.#content;
+    if (!refused && performance.now() - this.#readAt < this.#ageMs) return this.#content;
     const content = (await readFile(this.#path, this.#what)).trim();
     if (content === "") {
       throw new ConfigError(`The ${this.#what} at ${this.#path} is empty: put it there again`);

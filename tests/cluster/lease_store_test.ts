@@ -215,6 +215,15 @@ clusterTest("an API server that hangs makes a call fail at its deadline, and wor
   await until(() => store.read(DEFAULT).catch(() => undefined), { what: "a read" });
 });
 
+clusterTest("calls side by side share one connection, as HTTP/2 lets them", async () => {
+  await using proxy = new FaultProxy(plane().port);
+  await using opened = await open({}, { server: `https://127.0.0.1:${proxy.port}` });
+  const { store } = opened;
+  await store.read(DEFAULT);
+  await Promise.all(Array.from({ length: 20 }, () => store.read(DEFAULT)));
+  assert.equal(proxy.accepted, 1);
+});
+
 clusterTest("a connection gone silent costs one call its deadline; the next goes by a new one", async () => {
   await using proxy = new FaultProxy(plane().port);
   await using opened = await open({}, { timeoutMs: 1_000, server: `https://127.0.0.1:${proxy.port}` });

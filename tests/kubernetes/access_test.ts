@@ -1,7 +1,7 @@
 /** Access to a cluster without one: what is read, and every way in which it can be wrong. @module */
 
 import assert from "node:assert/strict";
-import { podAccess } from "../../src/kubernetes/access.ts";
+import { podAccess, RotatingFile } from "../../src/kubernetes/access.ts";
 import { connectKubernetes } from "../../src/kubernetes/client.ts";
 import { ConfigError } from "../../src/config_error.ts";
 import { until } from "../support/condition.ts";
@@ -225,6 +225,17 @@ test("a pod's token and authority are read again when they were refused", async 
   assert.equal(refused.tls, tls, "connections are kept");
   await write("ca.crt", "second");
   assert.equal((await access.credentials(true)).tls.ca, "second");
+});
+
+test("a token is read again when it is old, without being refused", async (folder) => {
+  const path = `${folder}/token`;
+  await Deno.writeTextFile(path, "one");
+  const young = new RotatingFile(path, "token");
+  const old = new RotatingFile(path, "token", 20);
+  assert.deepEqual([await young.read(false), await old.read(false)], ["one", "one"]);
+  await Deno.writeTextFile(path, "two");
+  await until(async () => await old.read(false) === "two");
+  assert.equal(await young.read(false), "one");
 });
 
 const HOSTS: [string, string | undefined, string][] = [

@@ -235,6 +235,29 @@ test("a stream whose headers come after its connection was retired ends as any o
   await (await late)[Symbol.asyncDispose]();
 });
 
+for (const [method, tries] of [["GET", 2], ["POST", 1]] as const) {
+  test(`a ${method} whose connection breaks before its answer is made ${tries === 1 ? "once" : "once more"}`, async () => {
+    const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+    let accepted = 0;
+    const serving = (async () => {
+      for await (const connection of listener) {
+        accepted++;
+        await connection.read(new Uint8Array(1024));
+        connection.close();
+      }
+    })();
+    await using fake = await fakeApiServer(() => json({}), {}, `http://127.0.0.1:${listener.addr.port}`);
+    const { client } = fake;
+    const call = method === "GET"
+      ? client.get("/x")
+      : client.apis.coordination.createNamespacedLease({ namespace: "ns", body: {} });
+    await assert.rejects(call, StoreUnavailableError);
+    assert.equal(accepted, tries);
+    listener.close();
+    await serving;
+  });
+}
+
 test("disposing of a client ends its calls and streams, and later ones fail", async () => {
   const open = Promise.withResolvers<Response>();
   await using fake = await fakeApiServer((request) =>

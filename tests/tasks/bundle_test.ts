@@ -28,3 +28,26 @@ Deno.test("the bundle runs alone, says its commit, loads nothing at the start an
     await Deno.remove(folder, { recursive: true });
   }
 });
+
+Deno.test("what only a kubeconfig or an odd connection needs is not loaded at the start", async () => {
+  interface Module {
+    specifier: string;
+    dependencies?: { code?: { specifier: string }; isDynamic?: boolean }[];
+  }
+  const { modules, roots }: { modules: Module[]; roots: string[] } = JSON.parse(
+    await deno(["info", "--json", "main.ts"]),
+  );
+  const bySpecifier = new Map(modules.map((module) => [module.specifier, module]));
+  const loaded = new Set(roots);
+  for (const specifier of loaded) {
+    for (const { code, isDynamic } of bySpecifier.get(specifier)?.dependencies ?? []) {
+      if (code !== undefined && !isDynamic) loaded.add(code.specifier);
+    }
+  }
+  const files = [...loaded].filter((one) => one.startsWith("file:")).map((one) => one.slice(one.indexOf("/src/") + 1));
+  assert.ok(files.includes("src/kubernetes/client.ts"));
+  assert.ok(!files.includes("src/kubernetes/kubeconfig.ts"));
+  assert.ok(!files.includes("src/kubernetes/unchecked_connection.ts"));
+  assert.deepEqual([...loaded].filter((one) => one.endsWith("client-node/dist/config.js")), []);
+  assert.ok([...bySpecifier.keys()].some((one) => one.endsWith("src/kubernetes/kubeconfig.ts")));
+});

@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { RawConnection } from "../http/raw_http.ts";
 import { Client, connectAll, residentMegabytes } from "../bench/load.ts";
 import { until } from "../support/condition.ts";
-import { PROGRAM, startProgram } from "../support/program.ts";
+import { PROGRAM, type Program, startProgram } from "../support/program.ts";
 import { preReboot } from "../support/zincati.ts";
 
 Deno.test(`${PROGRAM}: 2,000 connections that hang in their headers cost less than 100 MB, and others are served`, async () => {
@@ -33,8 +33,7 @@ Deno.test(`${PROGRAM}: a client whose body stalls is answered 408 after 10 s and
   await until(() => stalled.statuses.length > 0, { timeoutMs: 30_000, what: "an answer" });
   assert.match(await stalled.replies(1), /^HTTP\/1\.1 408 .*"request_timeout"/s);
 
-  const metrics = await fetch(`${program.url}/metrics`).then((reply) => reply.text());
-  const deno = /^fleetlock_build_info\{.*deno="(.+?)"/m.exec(metrics)?.[1];
+  const deno = await denoOf(program);
   await t.step({
     name: `disconnected, by Deno ${deno}`,
     // An executable may have been made on an older base, whose shutdown leaves the connection open.
@@ -58,9 +57,10 @@ Deno.test(`${PROGRAM}: a request that does not end keeps the program from its en
   assert.equal((await program.stop()).code, 0);
 });
 
-Deno.test(`${PROGRAM}: more connections than the process may have files do not end it, and it serves when they are gone`, async () => {
+Deno.test(`${PROGRAM}: more connections than the process may have files do not end it, and it serves when they are gone`, async (t) => {
   const limited = ["sh", "-c", 'ulimit -n 100 && exec "$@"', "sh"];
   await using program = await startProgram(["--store=memory"], {}, limited);
+  const deno = await denoOf(program);
   assert.equal((await preReboot(program.url, "first")).status, 200);
   const clients: Client[] = [];
   try {
@@ -76,8 +76,21 @@ Deno.test(`${PROGRAM}: more connections than the process may have files do not e
   } finally {
     for (const client of clients) client[Symbol.dispose]();
   }
-  await until(() => program.log().includes("cannot take connections"));
-  const second = await until(() => preReboot(program.url, "second").catch(() => undefined));
-  assert.equal(second.kind, "lock_held");
+  await t.step({
+    name: `serves again, by Deno ${deno}`,
+    // An older base tells of the failure only when the last connection has ended, also one that is idle.
+    ignore: deno !== Deno.version.deno,
+    fn: async () => {
+      await until(() => program.log().includes("cannot take connections"));
+      const second = await until(() => preReboot(program.url, "second").catch(() => undefined));
+      assert.equal(second.kind, "lock_held");
+    },
+  });
   assert.equal((await program.stop()).code, 0);
 });
+
+/** The version of Deno that a program was made with. */
+async function denoOf(program: Program): Promise<string | undefined> {
+  const metrics = await fetch(`${program.url}/metrics`).then((reply) => reply.text());
+  return /^fleetlock_build_info\{.*deno="(.+?)"/m.exec(metrics)?.[1];
+}

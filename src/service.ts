@@ -15,11 +15,11 @@ import {
   type KubernetesClient,
   missingPermissions,
 } from "./kubernetes/client.ts";
-import { describe, type Permission } from "./kubernetes/errors.ts";
+import { describe, ForbiddenError, type Permission } from "./kubernetes/errors.ts";
 import { ClusterEvents, eventPermissions } from "./kubernetes/events.ts";
 import { type LabelSelector, parseLabelSelector } from "./kubernetes/label_selector.ts";
 import { Leases, requiredPermissions, watchPermissions } from "./kubernetes/leases.ts";
-import { keeperPermissions } from "./kubernetes/node_calls.ts";
+import { keeperPermissions, usefulKeeperPermissions } from "./kubernetes/node_calls.ts";
 import { KubernetesNodeKeeper } from "./kubernetes/node_keeper.ts";
 import { ConfigError } from "./config_error.ts";
 import { systemClock } from "./lock/clock.ts";
@@ -57,8 +57,9 @@ export interface ServiceOptions {
 /** How long running requests may take to finish when the server stops, in milliseconds. */
 export const SHUTDOWN_GRACE_MS = 10_000;
 
-/** When to ask again for the own permissions, in milliseconds. */
+/** When to ask again for the own permissions, in milliseconds; it doubles each time up to the other. */
 const PERMISSIONS_RETRY_MS = 5_000;
+const PERMISSIONS_MAX_RETRY_MS = 300_000;
 
 /** Asked for when the store is probed; it need not exist. */
 const PROBED_GROUP: Group = parseGroup("default")!;
@@ -180,7 +181,7 @@ async function joinCluster(
     }),
   );
   required.push(...keeperPermissions({ drain: true, deletePods: drain.onTimeout === "delete" }));
-  useful.push(...eventPermissions(namespace));
+  useful.push(...usefulKeeperPermissions(), ...eventPermissions(namespace));
   return {
     client,
     keeper,
@@ -236,7 +237,7 @@ async function reportPermissions(
   logger: Logger,
   signal: AbortSignal,
 ): Promise<void> {
-  while (!signal.aborted) {
+  for (let pauseMs = PERMISSIONS_RETRY_MS; !signal.aborted; pauseMs = Math.min(pauseMs * 2, PERMISSIONS_MAX_RETRY_MS)) {
     try {
       const missing = await missingPermissions(kubernetes, [...required, ...useful], signal);
       for (const permission of missing) {
@@ -247,8 +248,10 @@ async function reportPermissions(
       return;
     } catch (error) {
       if (signal.aborted) return;
-      logger.warning("cannot ask for the own permissions; trying again", { error });
-      await systemClock.sleep(PERMISSIONS_RETRY_MS, signal).catch(() => {});
+      logger.warning("cannot ask for the own permissions", { error });
+      // Some clusters let nobody ask.
+      if (error instanceof ForbiddenError) return;
+      await systemClock.sleep(pauseMs, signal).catch(() => {});
     }
   }
 }

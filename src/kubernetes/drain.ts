@@ -112,6 +112,9 @@ export class Drain {
   /** How it ended. Rejects with {@link StoreUnavailableError} where the cluster denies it or is away past the time-out. */
   readonly outcome: Promise<DrainOutcome>;
 
+  /** Whether it ended because there is no such node any more. */
+  isNodeGone = false;
+
   /** Begins. The time-out counts from the grant, but is never longer than from now. */
   constructor(task: DrainTask, options: DrainOptions, context: DrainContext) {
     this.task = task;
@@ -159,12 +162,13 @@ export class Drain {
     const { calls, clock } = this.#context;
     const signal = this.#stop.signal;
     for (let rounds = 1;; rounds++) {
-      if (!(await this.#cordon(rounds > 1))) return { kind: "drained" };
+      if (!(await this.#cordon(rounds > 1))) return this.#gone();
       const end = await this.#empty();
       if (end !== undefined) return end;
       if (!this.task.again) await this.#detached();
       const node = await this.#persist(() => calls.getNode(this.task.node, signal));
-      if (node === undefined || node.unschedulable) return { kind: "drained" };
+      if (node === undefined) return this.#gone();
+      if (node.unschedulable) return { kind: "drained" };
       // Somebody has uncordoned it meanwhile; then pods may have come. Whoever always does will not be outdone.
       const late = clock.monotonic() >= this.#deadline && rounds >= MIN_ROUNDS;
       if (late) {
@@ -172,6 +176,11 @@ export class Drain {
       }
       await clock.sleep(RETRY_MS[0], signal);
     }
+  }
+
+  #gone(): DrainOutcome {
+    this.isNodeGone = true;
+    return { kind: "drained" };
   }
 
   /** @returns Whether there is such a node. */
@@ -304,19 +313,20 @@ export class Drain {
 
   /** The volumes of the pods that stay. */
   async #stayingVolumes(): Promise<Set<string>> {
-    const { calls, listener } = this.#context;
+    const { calls } = this.#context;
     const signal = this.#stop.signal;
     const volumes = new Set<string>();
     for (const { namespace, name } of this.#claims) {
-      try {
-        const volume = await this.#persist(() => calls.volumeOf(namespace, name, signal));
-        if (volume !== undefined) volumes.add(volume);
-      } catch (error) {
-        // Without this right, the drain only waits for longer.
-        if (!(error instanceof ForbiddenError)) throw error;
-        listener.retrying(this.task, error);
-        break;
-      }
+      const volume = await this.#persist(async () => {
+        try {
+          return await calls.volumeOf(namespace, name, signal);
+        } catch (error) {
+          // Without this right, the drain only waits for longer.
+          if (error instanceof ForbiddenError) return undefined;
+          throw error;
+        }
+      });
+      if (volume !== undefined) volumes.add(volume);
     }
     return volumes;
   }

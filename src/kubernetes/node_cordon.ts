@@ -28,7 +28,7 @@ export class NodeCordon {
   /**
    * Cordons a node for a hold (get and patch nodes).
    *
-   * @param isHeld Whether the hold still is; asked before all but the first patch of what the watch has seen.
+   * @param isHeld Whether the hold still is; asked before each patch but that of what the watch has seen.
    * @param fresh Whether to read the node first.
    * @returns "already" where it was cordoned before: for this hold, or by an administrator.
    */
@@ -39,10 +39,10 @@ export class NodeCordon {
     fresh: boolean,
     signal: AbortSignal,
   ): Promise<"cordoned" | "already" | "gone" | "not_held"> {
-    const decide = async (node: NodeView, first: boolean) => {
+    const decide = async (node: NodeView, read: boolean) => {
       const patch = planCordon(node, owner);
       // Another replica may have lifted the cordon and freed the slot: then it must not come back.
-      return patch !== undefined && !(first && !fresh) && !(await isHeld()) ? "not_held" : patch;
+      return patch !== undefined && read && !(await isHeld()) ? "not_held" : patch;
     };
     const outcome = await this.#change(name, decide, fresh, signal);
     return outcome === "changed" ? "cordoned" : outcome === "nothing" ? "already" : outcome;
@@ -81,27 +81,32 @@ export class NodeCordon {
 
   async #change<T extends string>(
     name: string,
-    decide: (node: NodeView, first: boolean) => Promise<NodePatch | T | undefined>,
+    decide: (node: NodeView, read: boolean) => Promise<NodePatch | T | undefined>,
     fresh: boolean,
     signal?: AbortSignal,
   ): Promise<"changed" | "nothing" | "gone" | T> {
-    let node = fresh ? undefined : this.#watch.peek(name);
+    let seen = fresh ? undefined : this.#watch.peek(name);
     for (let conflicts = 0; conflicts <= MAX_CONFLICTS; conflicts++) {
-      node ??= await this.#calls.getNode(name, signal);
-      if (node === undefined) return "gone";
-      const patch = await decide(node, conflicts === 0);
+      const node = seen ?? await this.#calls.getNode(name, signal);
+      if (node === undefined) return this.#gone(name);
+      const patch = await decide(node, seen === undefined);
       if (patch === undefined) return "nothing";
       if (typeof patch === "string") return patch;
       const result = await this.#calls.patchNode(node, patch, signal);
-      if (result === "gone") return "gone";
+      if (result === "gone") return this.#gone(name);
       if (result !== "conflict") {
         this.#watch.learn(result);
         return "changed";
       }
-      node = undefined;
+      seen = undefined;
     }
     throw new StoreUnavailableError(
       `others changed the node ${name} again and again while it was to be cordoned or uncordoned`,
     );
+  }
+
+  #gone(name: string): "gone" {
+    this.#watch.forget(name);
+    return "gone";
   }
 }

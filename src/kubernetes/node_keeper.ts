@@ -121,20 +121,24 @@ export class KubernetesNodeKeeper implements NodeKeeper {
   async drain(hold: Hold, waitMs: number, signal: AbortSignal): Promise<DrainOutcome> {
     if (this.#options.drain === false) return { kind: "drained" };
     const owner = { namespace: this.#namespace, group: hold.group, id: hold.id, since: hold.since };
-    let drain = this.#drains.get(keyOf(owner));
-    if (drain === undefined) {
-      const node = await this.#nodeOf(hold);
-      if (node === undefined) return { kind: "drained" };
-      drain = this.#begin({ node, owner, again: hold.node?.phase === "drained" });
-    }
     const given = new AbortController();
     const stop = () => given.abort();
     signal.addEventListener("abort", stop, { once: true });
     if (signal.aborted) stop();
+    const wait = this.#clock.sleep(waitMs, given.signal).catch(() => {});
     try {
-      const wait = this.#clock.sleep(waitMs, given.signal).catch(() => {});
-      const outcome = await Promise.race([drain.outcome, wait]);
-      return outcome ?? { kind: "draining", node: drain.task.node, pods: drain.left };
+      for (;;) {
+        let drain = this.#drains.get(keyOf(owner));
+        if (drain === undefined) {
+          const node = await this.#nodeOf(hold);
+          if (node === undefined) return { kind: "drained" };
+          drain = this.#begin({ node, owner, again: hold.node?.phase === "drained" });
+        }
+        const outcome = await Promise.race([drain.outcome, wait]);
+        if (outcome === undefined) return { kind: "draining", node: drain.task.node, pods: drain.left };
+        // The host may have joined again under another name, before the watch shows it.
+        if (!drain.isNodeGone) return outcome;
+      }
     } finally {
       given.abort();
       signal.removeEventListener("abort", stop);

@@ -116,6 +116,15 @@ export class NodeWatch {
     if (known?.uid === node.uid && isNewer(node, known)) this.#set(node);
   }
 
+  /** Takes in that one of our own calls found no node of a name. If there is one after all, the watch will show it. */
+  forget(name: string): void {
+    if (!this.#nodes.has(name)) return;
+    this.#unlink(name);
+    this.#nodes.delete(name);
+    this.#malformed.delete(name);
+    this.#wake(name);
+  }
+
   /**
    * Waits until a node is as wanted.
    *
@@ -196,10 +205,7 @@ export class NodeWatch {
     const known = this.#nodes.get(node.name);
     // The deletion of an earlier node of the name says nothing of the one there is now.
     if (known === undefined || isNewer(known, node)) return;
-    this.#unlink(node.name);
-    this.#nodes.delete(node.name);
-    this.#malformed.delete(node.name);
-    this.#wake(node.name);
+    this.forget(node.name);
   }
 
   #unlink(name: string): void {

@@ -251,25 +251,31 @@ export class LockService {
    */
   async steadyState(id: ClientId, group: Group): Promise<SteadyStateOutcome> {
     const arrival = ++this.#ticket;
+    const keeper = this.#keeper;
     // What is over is the hold that is seen first. A later one, which the client got elsewhere while this request was
-    // held up, is none of its business.
+    // held up, is none of its business, and nor is one whose drain has ended meanwhile, perhaps in a yes.
     const hold = await this.#settle<Holder | undefined>(group, arrival, (state) => {
       const answer = holderOf(state, id);
-      return { answer, needs: answer === undefined ? Proof.Fresh : Proof.InStep };
+      // How far its drain is tells how its return is to be judged: a view that is behind would mislead.
+      return { answer, needs: answer === undefined || keeper !== undefined ? Proof.Fresh : Proof.InStep };
     });
     if (hold !== undefined && "refusal" in hold) return hold;
-    if (hold !== undefined && this.#keeper !== undefined) {
+    if (hold !== undefined && keeper !== undefined) {
       const { since, node } = hold;
-      const back = await this.#keeper.awaitReturn({ group, id, since, node }, this.#replyWaitMs, this.#stopping);
+      const back = await keeper.awaitReturn({ group, id, since, node }, this.#replyWaitMs, this.#stopping);
       if (back.kind === "not_ready") return refused({ kind: "node_not_ready", node: back.node, reason: back.reason });
+      const now = await this.#settle<Holder | undefined>(group, arrival, (state) => {
+        return { answer: holderOf(state, id), needs: Proof.InStep };
+      });
+      if (now !== undefined && ("refusal" in now || !isSameStage(now, hold))) return refused({ kind: "contended" });
     }
-    await this.#keeper?.uncordon(group, id, hold?.since);
+    await keeper?.uncordon(group, id, hold?.since);
     if (hold === undefined) return { kind: "not_held" };
     return await this.#settle<SteadyStateOutcome>(group, arrival, (state) => {
       const wish = release(state, id, this.#clock.now());
       if (wish.kind === "not_held") return { answer: { kind: "not_held" }, needs: Proof.Fresh };
       const holder = holderOf(state, id)!;
-      if (holder.since !== hold.since) return { answer: refused({ kind: "contended" }), needs: Proof.Fresh };
+      if (!isSameStage(holder, hold)) return { answer: refused({ kind: "contended" }), needs: Proof.Fresh };
       return {
         write: wish.next,
         then: () => {
@@ -460,6 +466,11 @@ export class LockService {
     this.#running.set(group, operation);
     return operation;
   }
+}
+
+/** Whether a client's hold is the same grant, and its drain as far as before. */
+function isSameStage(one: Holder, other: Holder): boolean {
+  return one.since === other.since && one.node?.phase === other.node?.phase;
 }
 
 function heldNode(match: Extract<NodeMatch, { kind: "node" }>): HeldNode {

@@ -153,11 +153,13 @@ class LineWriter {
 
   /** Waits until every line is written, or nobody reads. */
   async flush(): Promise<void> {
-    while (this.#writing !== undefined && !this.#isUnread) {
+    while (this.#writing !== undefined) {
       let timer;
       const look = new Promise<void>((resolve) => timer = setTimeout(resolve, UNREAD_MS / 10));
       await Promise.race([this.#writing, look]);
       clearTimeout(timer);
+      // Only now: where the process itself stood still, it hears of the write's end in this turn.
+      if (this.#isUnread) return;
     }
   }
 

@@ -6,7 +6,7 @@ import { fileURLToPath } from "node:url";
 import { requiredPermissions, watchPermissions } from "../../src/kubernetes/leases.ts";
 import type { Permission } from "../../src/kubernetes/errors.ts";
 import { eventPermissions } from "../../src/kubernetes/events.ts";
-import { keeperPermissions } from "../../src/kubernetes/node_calls.ts";
+import { keeperPermissions, usefulKeeperPermissions } from "../../src/kubernetes/node_calls.ts";
 import { createNode } from "../support/cluster_objects.ts";
 import { until } from "../support/condition.ts";
 import { clusterTest, useControlPlane } from "../support/control_plane.ts";
@@ -121,6 +121,10 @@ Deno.test("the roles have exactly the verbs that the program asks for", async ()
   );
   assert.deepEqual(
     await granted("cluster-role.yaml"),
-    wanted([...keeperPermissions({ drain: true, deletePods: false }), ...eventPermissions("default")]),
+    wanted([
+      ...keeperPermissions({ drain: true, deletePods: false }),
+      ...usefulKeeperPermissions(),
+      ...eventPermissions("default"),
+    ]),
   );
 });

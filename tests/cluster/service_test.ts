@@ -69,24 +69,29 @@ clusterTest("with a silent API server requests get 503, it is not ready, and all
   assert.equal((await preReboot(url, ALICE)).text, "retained reboot lease");
 });
 
-clusterTest("a node that joined while the watch was silent is drained before its host's yes", async () => {
-  await using proxy = new FaultProxy(plane().port);
-  const server = `https://127.0.0.1:${proxy.port}`;
-  const kubeconfig = await plane().writeKubeconfig({ token: plane().adminToken }, { server });
-  await using all = await startReplicas(plane(), { kubeconfig, connection: { timeoutMs: 500 } });
-  const [url] = all.urls;
-  await until(async () => (await metricsOf(url)).includes("\nfleetlock_nodes_synced 1\n"));
-  proxy.silence();
-  const { name, id } = await createNode(plane());
-  const namespace = await plane().createNamespace();
-  await createPod(plane(), { name: "db", namespace, node: name, graceSeconds: 0 });
-  // The first calls find out that their connection is silent.
-  await until(async () => (await preReboot(url, id)).status === 200);
-  assert.equal((await podsOn(plane(), name)).size, 0);
-  const [holder] = JSON.parse((await all.lease()).metadata.annotations["fleetlock.internal/holders"]);
-  assert.deepEqual([holder.node, holder.phase], [name, "drained"]);
-  assert.ok((await metricsOf(url)).includes("\nfleetlock_nodes_synced 1\n"), "the watch has not noticed");
-});
+for (const what of ["joined", "joined again under another name"]) {
+  clusterTest(`a node that ${what} while the watch was silent is drained before its host's yes`, async () => {
+    await using proxy = new FaultProxy(plane().port);
+    const server = `https://127.0.0.1:${proxy.port}`;
+    const kubeconfig = await plane().writeKubeconfig({ token: plane().adminToken }, { server });
+    const machineId = crypto.randomUUID().replaceAll("-", "");
+    const earlier = what === "joined" ? undefined : await createNode(plane(), { machineId });
+    await using all = await startReplicas(plane(), { kubeconfig, connection: { timeoutMs: 500 } });
+    const [url] = all.urls;
+    const isInStep = async () => (await metricsOf(url)).includes("\nfleetlock_nodes_synced 1\n");
+    await until(isInStep);
+    proxy.silence();
+    if (earlier !== undefined) await plane().request("DELETE", `/api/v1/nodes/${earlier.name}`);
+    const { name, id } = await createNode(plane(), { machineId });
+    const namespace = await plane().createNamespace();
+    await createPod(plane(), { name: "db", namespace, node: name, graceSeconds: 0 });
+    // The first calls find out that their connection is silent.
+    await until(async () => (await preReboot(url, id)).status === 200);
+    assert.equal((await podsOn(plane(), name)).size, 0);
+    assert.equal((await plane().request("GET", `/api/v1/nodes/${name}`)).spec.unschedulable, true);
+    assert.ok(await isInStep(), "the watch has not noticed");
+  });
+}
 
 async function metricsOf(url: string): Promise<string> {
   return await fetch(`${url}/metrics`).then((reply) => reply.text());

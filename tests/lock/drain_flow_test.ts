@@ -1,9 +1,16 @@
 import assert from "node:assert/strict";
 import { parseClientId, parseGroup } from "../../src/lock/identity.ts";
 import { LockService } from "../../src/lock/lock_service.ts";
-import { MemoryBackend, MemoryLockStore, StoreUnavailableError } from "../../src/lock/lock_store.ts";
+import {
+  ABSENT,
+  type LockWatcher,
+  MemoryBackend,
+  MemoryLockStore,
+  StoreUnavailableError,
+} from "../../src/lock/lock_store.ts";
 import type { DrainOutcome, Hold, NodeKeeper, NodeMatch, ReturnOutcome } from "../../src/lock/node_keeper.ts";
 import type { Holder } from "../../src/lock/semaphore.ts";
+import { until } from "../support/condition.ts";
 import { HastyClock } from "../support/fake_clock.ts";
 
 const group = parseGroup("default")!;
@@ -35,7 +42,7 @@ class ScriptedKeeper implements NodeKeeper {
     return typeof this.drains === "function" ? await this.drains() : this.drains;
   }
 
-  async awaitReturn(): Promise<ReturnOutcome> {
+  async awaitReturn(_hold: Hold): Promise<ReturnOutcome> {
     return typeof this.returns === "function" ? await this.returns() : this.returns;
   }
 
@@ -225,13 +232,66 @@ for (const watch of [true, false]) {
         };
       }
       assert.deepEqual(await locks.steadyState(alice, group), { kind: "refused", refusal: { kind: "contended" } });
-      assert.deepEqual(keeper.uncordoned, [{ group, id: alice, since }], "the next hold's cordon is not asked for");
+      const asked = where === "for the node's return" ? [] : [{ group, id: alice, since }];
+      assert.deepEqual(keeper.uncordoned, asked, "the next hold's cordon is not asked for");
       assert.notEqual(held()!.since, since);
       stop.abort();
       await watching;
     });
   }
 }
+
+for (const watch of [true, false]) {
+  Deno.test(`a release that is held up while the drain of the same hold ends in a yes frees nothing ${watch ? "with" : "without"} a watch`, async () => {
+    const { backend, keeper, locks, held } = setUp();
+    const stop = new AbortController();
+    const watching = watch ? locks.watch(stop.signal) : undefined;
+    const drained = Promise.withResolvers<DrainOutcome>();
+    const other = new ScriptedKeeper(held);
+    other.drains = () => drained.promise;
+    const rival = new LockService(new MemoryLockStore(backend), { keeper: other });
+    const rebooting = rival.preReboot(alice, group);
+    await until(() => held() !== undefined);
+    keeper.returns = async () => {
+      drained.resolve({ kind: "drained" });
+      assert.equal((await rebooting).kind, "granted");
+      return { kind: "ready" };
+    };
+    assert.deepEqual(await locks.steadyState(alice, group), { kind: "refused", refusal: { kind: "contended" } });
+    assert.equal(held()?.id, alice);
+    assert.deepEqual(keeper.uncordoned, []);
+    stop.abort();
+    await watching;
+  });
+}
+
+Deno.test("how far its drain is, is read afresh before a host's return is judged", async () => {
+  const { backend, keeper, held } = setUp();
+  /** A store whose watch stays in step and tells of nothing. */
+  class Silent extends MemoryLockStore {
+    override watch(watcher: LockWatcher, signal: AbortSignal): Promise<void> {
+      return super.watch({ synced: (listing) => watcher.synced(listing), changed() {}, lost() {} }, signal);
+    }
+  }
+  const rival = new LockService(new MemoryLockStore(backend), { keeper: new ScriptedKeeper(held) });
+  const phases: unknown[] = [];
+  keeper.awaitReturn = (hold: Hold) => {
+    phases.push(hold.node?.phase);
+    return Promise.resolve({ kind: "ready" });
+  };
+  await new MemoryLockStore(backend).write(group, ABSENT, {
+    holders: [{ id: alice, since: 1, node: { name: "worker-1", phase: "draining" } }],
+    transitions: 1,
+  });
+  const stop = new AbortController();
+  const locks = new LockService(new Silent(backend), { keeper });
+  const watching = locks.watch(stop.signal);
+  assert.equal((await rival.preReboot(alice, group)).kind, "renewed");
+  await locks.steadyState(alice, group);
+  assert.deepEqual(phases, ["drained"]);
+  stop.abort();
+  await watching;
+});
 
 Deno.test("a release by a replica whose view is old waits for the hold that the client has now", async () => {
   const { keeper, locks, held, holdAgain } = setUp();

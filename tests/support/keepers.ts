@@ -8,7 +8,7 @@
 import { connectKubernetes, type KubernetesClient } from "../../src/kubernetes/client.ts";
 import type { Permission } from "../../src/kubernetes/errors.ts";
 import { ClusterEvents, eventPermissions } from "../../src/kubernetes/events.ts";
-import { keeperPermissions } from "../../src/kubernetes/node_calls.ts";
+import { keeperPermissions, usefulKeeperPermissions } from "../../src/kubernetes/node_calls.ts";
 import { KubernetesNodeKeeper, type NodeKeeperOptions } from "../../src/kubernetes/node_keeper.ts";
 import { type ClientId, type Group, parseClientId, parseGroup } from "../../src/lock/identity.ts";
 import type { HeldNode, Hold } from "../../src/lock/node_keeper.ts";
@@ -61,6 +61,7 @@ export async function startKeeper(
       drain: options.drain ?? true,
       deletePods: options.drainOptions?.onTimeout === "delete",
     }),
+    ...usefulKeeperPermissions(),
     ...eventPermissions("default"),
   ],
 ): Promise<TestKeeper> {

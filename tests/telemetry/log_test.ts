@@ -190,6 +190,25 @@ test("a reader that has stopped reading does not keep the logging from its end",
   gate.resolve(1_000);
 });
 
+test("a process that stood still loses no line: its reader reads", async () => {
+  const output = new Output();
+  output.most = Infinity;
+  const slow: LogOutput = {
+    write: (bytes) => new Promise((resolve) => setTimeout(() => resolve(output.writeSync(bytes)), 0)),
+    writeSync: (bytes) => output.writeSync(bytes),
+  };
+  {
+    await using _logging = await configureLogging({ level: "info", format: "json", output: slow });
+    getLogger("fleetlock").info("first");
+    // The first write is under way.
+    await undefined;
+    await undefined;
+    for (const start = performance.now(); performance.now() - start < 700;);
+    getLogger("fleetlock").info("second");
+  }
+  deepStrictEqual(output.lines.map((line) => JSON.parse(line).message), ["first", "second"]);
+});
+
 test("an output that fails does not hurt whoever logs", async () => {
   const broken: LogOutput = {
     write: () => Promise.reject(new Deno.errors.BrokenPipe()),

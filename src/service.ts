@@ -112,11 +112,9 @@ export async function startService(config: Config, options: ServiceOptions): Pro
   const resources = cleanup.move();
   const stop = async () => {
     stopping.abort();
-    const graceOver = Promise.withResolvers<void>();
-    const timer = setTimeout(graceOver.resolve, SHUTDOWN_GRACE_MS);
-    await Promise.race([server.shutdown(), graceOver.promise]);
-    clearTimeout(timer);
-    await resources.disposeAsync();
+    await within(SHUTDOWN_GRACE_MS, server.shutdown());
+    // What does not give way then, a connection that nothing can end say, goes with the process.
+    await within(SHUTDOWN_GRACE_MS, resources.disposeAsync());
   };
   let stopped: Promise<void> | undefined;
   const { hostname, port } = server.address;
@@ -125,6 +123,14 @@ export async function startService(config: Config, options: ServiceOptions): Pro
     stop: () => stopped ??= stop(),
     [Symbol.asyncDispose]: () => stopped ??= stop(),
   };
+}
+
+/** Waits for an operation, but not for longer than so many milliseconds. */
+async function within(ms: number, operation: Promise<void>): Promise<void> {
+  const over = Promise.withResolvers<void>();
+  const timer = setTimeout(over.resolve, ms);
+  await Promise.race([operation, over.promise]);
+  clearTimeout(timer);
 }
 
 /** The parts of a server that need a cluster. */

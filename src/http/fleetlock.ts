@@ -170,7 +170,7 @@ export function describeRefusal(refusal: Refusal, group: Group, now: number): st
     case "draining":
       return `node "${refusal.node}" is being drained${describePods(refusal.pods)}`;
     case "drain_failed":
-      return `node "${refusal.node}" could not be drained in time${describePods(refusal.pods)}`;
+      return `node "${refusal.node}" could not be drained${describePods(refusal.pods)}`;
     case "node_not_ready":
       return `node "${refusal.node}" is not ready yet: ${refusal.reason}`;
     default:

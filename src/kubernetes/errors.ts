@@ -43,7 +43,8 @@ export class ForbiddenError extends StoreUnavailableError {
    */
   constructor(message: string, readonly permission: Permission) {
     const sentence = `the server may not ${describe(permission)}`;
-    super(`${sentence}: grant it in the Role (the API server said: ${message})`, { publicMessage: sentence });
+    const role = permission.namespace === undefined ? "ClusterRole" : "Role";
+    super(`${sentence}: grant it in the ${role} (the API server said: ${message})`, { publicMessage: sentence });
   }
 }
 

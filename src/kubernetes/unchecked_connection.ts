@@ -32,9 +32,17 @@ export function openUnchecked(tls: ConnectionOptions): UncheckedConnection {
     fetch: (url, init) =>
       new Promise((resolve, reject) => {
         const headers = Object.fromEntries(new Headers(init.headers));
+        const { signal } = init;
+        // The option of that name ends no call on a kept connection that has gone silent (Deno 2.9.6).
+        const abort = () => {
+          reject(signal?.reason);
+          call.destroy();
+        };
+        if (signal?.aborted) return reject(signal.reason);
+        signal?.addEventListener("abort", abort, { once: true });
         const call = request(
           url,
-          { agent, method: init.method, headers, signal: init.signal ?? undefined },
+          { agent, method: init.method, headers },
           (answer) => {
             const status = answer.statusCode ?? 500;
             const found = new Headers();
@@ -47,6 +55,7 @@ export function openUnchecked(tls: ConnectionOptions): UncheckedConnection {
           },
         );
         call.on("error", reject);
+        call.on("close", () => signal?.removeEventListener("abort", abort));
         call.end(init.body as string | undefined);
       }),
     close: () => agent.destroy(),

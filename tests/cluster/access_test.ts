@@ -6,6 +6,7 @@ import { connect as connectTcp } from "node:net";
 import { connectKubernetes, type ConnectOptions, missingPermissions } from "../../src/kubernetes/client.ts";
 import { Leases, requiredPermissions, watchPermissions } from "../../src/kubernetes/leases.ts";
 import { StoreUnavailableError } from "../../src/lock/lock_store.ts";
+import { FaultProxy } from "../support/fault_proxy.ts";
 import { clusterTest, LEASE_RULES, useControlPlane } from "../support/control_plane.ts";
 
 const plane = useControlPlane();
@@ -86,6 +87,28 @@ clusterTest("a kubeconfig may have a proxy-url", async () => {
   await new Promise((resolve) => proxy.close(resolve));
   assert.deepEqual(tunnels, [`127.0.0.1:${plane().port}`]);
 });
+
+for (
+  const [name, cluster] of [
+    ["insecure-skip-tls-verify", { "certificate-authority-data": undefined, "insecure-skip-tls-verify": true }],
+    ["tls-server-name", { "tls-server-name": "kubernetes.default.svc" }],
+  ] as const
+) {
+  clusterTest(
+    `a connection with ${name} gone silent costs one call its deadline; the next goes by a new one`,
+    async () => {
+      await using proxy = new FaultProxy(plane().port);
+      const server = `https://localhost:${proxy.port}`;
+      const kubeconfig = await plane().writeKubeconfig({ token: plane().adminToken }, { server, ...cluster });
+      await using client = await connectKubernetes({ kubeconfig, timeoutMs: 1_000 });
+      const leases = new Leases(client);
+      assert.equal(await leases.get("none"), undefined);
+      proxy.silence();
+      await assert.rejects(leases.get("none"), /did not answer within 1000 ms/);
+      assert.equal(await leases.get("none"), undefined);
+    },
+  );
+}
 
 clusterTest("a tls-server-name that the certificate does not have is refused", async () => {
   const kubeconfig = await plane().writeKubeconfig({ token: plane().adminToken }, {

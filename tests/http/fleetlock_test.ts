@@ -154,7 +154,7 @@ const SENTENCES: [refusal: Refusal, sentence: string][] = [
   [{ kind: "draining", node: "n1", pods: [] }, 'node "n1" is being drained'],
   [
     { kind: "drain_failed", node: "n1", pods: [1, 2, 3, 4, 5, 6, 7].map(pod) },
-    'node "n1" could not be drained in time: 7 pods are left: web/p1 (it ends), web/p2 (it ends), web/p3 (it ends), ' +
+    'node "n1" could not be drained: 7 pods are left: web/p1 (it ends), web/p2 (it ends), web/p3 (it ends), ' +
     "web/p4 (it ends), web/p5 (it ends) and 2 others",
   ],
   [

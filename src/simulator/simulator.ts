@@ -4,6 +4,7 @@
  * @module
  */
 
+import { systemClock } from "../lock/clock.ts";
 import { checkHistory } from "./checker.ts";
 import { Fleet } from "./fleet.ts";
 import { formatOperation } from "./history.ts";
@@ -16,6 +17,8 @@ export interface SimulationIo {
   readonly write: (text: string) => void;
   /** Gets the progress; undefined for none. */
   readonly progress?: ProgressSink;
+  /** How long a server may take to start, in milliseconds, where the run has no duration. @default {10_000} */
+  readonly startMs?: number;
 }
 
 /** A request that is lost takes effect within this time, or never: no call of a replica to its store lives longer. */
@@ -24,18 +27,25 @@ const LATE_MS = 60_000;
 /** A refusal may rest on a state that is so old: a watch that went silent is found out earlier. */
 const REFUSAL_WINDOW_MS = 120_000;
 
+/** How often a server that may be starting is looked for, in milliseconds. */
+const START_POLL_MS = 200;
+
+const DEFAULT_PORTS: Readonly<Record<string, number>> = { "http:": 80, "https:": 443 };
+
 /**
  * Lets virtual hosts live on a service, checks what they saw, and writes a summary.
  *
  * @param signal Ends it early; what was seen so far is checked all the same.
  * @returns The summary, as written. The service failed where `violationCount` is not 0.
- * @throws {SimulationOptionsError} The history's file cannot be opened.
+ * @throws {SimulationOptionsError} The history's file cannot be opened; or nobody answers at any of the targets, and no duration is set.
  */
 export async function runSimulation(
   options: SimulationOptions,
   io: SimulationIo,
   signal: AbortSignal = new AbortController().signal,
 ): Promise<Summary> {
+  // With a duration it ends in any case, and the summary says that nobody was there.
+  if (options.durationMs === undefined) await awaitAnyone(options.targets, io.startMs ?? 10_000, signal);
   using file = options.history === undefined ? undefined : new HistoryFile(options.history);
   using fleet = new Fleet({ ...options, record: file && ((operation) => file.write(formatOperation(operation))) });
   const ending = new AbortController();
@@ -55,6 +65,32 @@ export async function runSimulation(
   const summary = summarize(options, fleet, performance.now() - began, ended);
   io.write(options.format === "json" ? `${JSON.stringify(summary)}\n` : formatSummary(summary));
   return summary;
+}
+
+/** Waits until somebody listens at one of the targets, which may be just starting. */
+async function awaitAnyone(
+  targets: SimulationOptions["targets"],
+  startMs: number,
+  signal: AbortSignal,
+): Promise<void> {
+  for (const began = performance.now(); !signal.aborted;) {
+    for (const { hostname, port, protocol } of targets) {
+      try {
+        const address = { hostname: hostname.replace(/^\[|\]$/g, ""), port: Number(port) || DEFAULT_PORTS[protocol]! };
+        (await Deno.connect(address)).close();
+        return;
+      } catch {
+        // Perhaps at another, or later.
+      }
+    }
+    if (performance.now() - began >= startMs) {
+      const where = targets.map((target) => target.origin).join(" and ");
+      throw new SimulationOptionsError(
+        `nobody answers at ${where}: start a server there, such as with "deno task dev"`,
+      );
+    }
+    await systemClock.sleep(START_POLL_MS, signal).catch(() => {});
+  }
 }
 
 function summarize(options: SimulationOptions, fleet: Fleet, elapsedMs: number, ended: Summary["ended"]): Summary {

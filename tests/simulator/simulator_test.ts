@@ -44,6 +44,18 @@ test("every host has its turn on a server that is right", async () => {
   assert.ok(summary.longestWaitMs > 0);
 });
 
+test("where nobody answers, it says so instead of asking for ever", async () => {
+  const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+  const target = `http://127.0.0.1:${listener.addr.port}`;
+  listener.close();
+  const options = parseSimulationOptions({ ...FAST, target: `${target},http://localhost:${listener.addr.port}` });
+  await assert.rejects(runSimulation(options, { write: () => {}, startMs: 300 }), {
+    name: "SimulationOptionsError",
+    message: `nobody answers at ${target} and http://localhost:${listener.addr.port}: ` +
+      'start a server there, such as with "deno task dev"',
+  });
+});
+
 test("a server that grants everybody is found out", async () => {
   await using server = new ProtocolServer(1, { grantsAll: true });
   const { summary, written } = await simulate(server);

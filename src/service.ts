@@ -129,8 +129,11 @@ export async function startService(config: Config, options: ServiceOptions): Pro
 async function within(ms: number, operation: Promise<void>): Promise<void> {
   const over = Promise.withResolvers<void>();
   const timer = setTimeout(over.resolve, ms);
-  await Promise.race([operation, over.promise]);
-  clearTimeout(timer);
+  try {
+    await Promise.race([operation, over.promise]);
+  } finally {
+    clearTimeout(timer);
+  }
 }
 
 /** The parts of a server that need a cluster. */

@@ -45,7 +45,7 @@ export function errorReply(kind: ErrorKind, value: string, headers?: Readonly<Re
   });
 }
 
-// To clone a reply costs a tenth of making it, most of which is its headers.
+// To clone a reply is much cheaper than to make it, most of which is its headers.
 const SUCCESSES = Object.fromEntries(
   Object.entries(SUCCESS_TEXT).map(([kind, text]) => [kind, textReply(`${text}\n`)]),
 ) as Record<SuccessKind, Response>;

@@ -166,10 +166,7 @@ export class NodeWatch {
 
   #listed(nodes: readonly NodeView[], moment: bigint): void {
     // An earlier moment than the last: etcd itself has gone back, to a backup, and what was seen since is not so.
-    if (moment < this.#moment) {
-      for (const name of this.#nodes.keys()) this.#unlink(name);
-      this.#nodes.clear();
-    }
+    if (moment < this.#moment) { for (const name of [...this.#nodes.keys()]) this.forget(name); }
     this.#moment = moment;
     const names = new Set(nodes.map((node) => node.name));
     for (const node of this.#nodes.values()) if (!names.has(node.name)) this.#remove(node);

@@ -4,7 +4,7 @@
  * @module
  */
 
-import { run } from "./src/cli.ts";
+import { run } from "./src/cli/cli.ts";
 
 if (import.meta.main) {
   const stop = new AbortController();

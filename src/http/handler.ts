@@ -12,7 +12,7 @@
 import { type Clock, systemClock } from "../lock/clock.ts";
 import type { ClientId, Group } from "../lock/identity.ts";
 import type { LockService, PreRebootOutcome, SteadyStateOutcome } from "../lock/lock_service.ts";
-import { StoreUnavailableError } from "../lock/lock_store.ts";
+import { UnavailableError } from "../lock/errors.ts";
 import type { Endpoint, Metrics } from "../telemetry/metrics.ts";
 import { decodeRequest, type ErrorKind, EXPECTED_BODY, type SuccessKind } from "./fleetlock.ts";
 import { errorReply, refusalReply, successReply, textReply } from "./reply.ts";
@@ -95,12 +95,12 @@ const EXPECTED: Readonly<Record<Endpoint, readonly (ErrorKind | SuccessKind | "o
  * `/-/ready`; queries are ignored, and a trailing slash makes another path.
  */
 export function createHandler(options: HandlerOptions): Handler {
-  const server = new Server(options);
-  const handle = (request: Request): Promise<Response> => server.handle(request);
-  return Object.assign(handle, { [Symbol.dispose]: () => server.bodies[Symbol.dispose]() });
+  const router = new Router(options);
+  const handle = (request: Request): Promise<Response> => router.handle(request);
+  return Object.assign(handle, { [Symbol.dispose]: () => router.bodies[Symbol.dispose]() });
 }
 
-class Server {
+class Router {
   readonly bodies: BodyReader;
   readonly #options: HandlerOptions;
   readonly #clock: Pick<Clock, "now" | "monotonic">;
@@ -267,7 +267,7 @@ class Exchange {
 
   /** Details of a fault go to the log, not to the client. */
   fault(error: unknown): Response {
-    if (error instanceof StoreUnavailableError) {
+    if (error instanceof UnavailableError) {
       const value = error.publicMessage ?? "the store of the locks does not answer: try again";
       return this.unavailable(value, error.retryAfterMs ?? RETRY_AFTER_MS, "warning", error);
     }

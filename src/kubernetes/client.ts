@@ -18,9 +18,9 @@ import {
   ObjectPolicyV1Api,
   ObjectStorageV1Api,
 } from "@kubernetes/client-node/dist/gen/types/ObjectParamAPI.js";
-import { StoreUnavailableError } from "../lock/lock_store.ts";
+import { UnavailableError } from "../lock/errors.ts";
 import { type Access, podAccess } from "./access.ts";
-import { ConfigError } from "../config_error.ts";
+import { ConfigError } from "../config/config_error.ts";
 import type { Permission } from "./errors.ts";
 import { type Answer, type Call, type Stream, Transport, type TransportOptions } from "./transport.ts";
 
@@ -153,7 +153,7 @@ function makeApis(server: string, transport: Transport): Apis {
         };
         const answer = await transport.send(call);
         if (!answer.headers["content-type"]?.includes("json")) {
-          throw new StoreUnavailableError(`the answer from ${server} is no JSON: is that the API server's address?`);
+          throw new UnavailableError(`the answer from ${server} is no JSON: is that the API server's address?`);
         }
         return new ResponseContext(answer.status, answer.headers, {
           text: () => Promise.resolve(answer.text),

@@ -5,7 +5,7 @@
  * @module
  */
 
-import { StoreUnavailableError } from "../lock/lock_store.ts";
+import { UnavailableError } from "../lock/errors.ts";
 
 /** The API server understood a call and said no, in a way that its caller may have an answer to. */
 export class KubernetesError extends Error {
@@ -34,7 +34,7 @@ export class KubernetesError extends Error {
 }
 
 /** Our credentials do not allow the call. Names what a Role must add. */
-export class ForbiddenError extends StoreUnavailableError {
+export class ForbiddenError extends UnavailableError {
   /**
    * Makes one.
    *
@@ -42,7 +42,7 @@ export class ForbiddenError extends StoreUnavailableError {
    * @param permission What is missing.
    */
   constructor(message: string, readonly permission: Permission) {
-    const sentence = `the server may not ${describe(permission)}`;
+    const sentence = `the server may not ${describePermission(permission)}`;
     const role = permission.namespace === undefined ? "ClusterRole" : "Role";
     super(`${sentence}: grant it in the ${role} (the API server said: ${message})`, { publicMessage: sentence });
   }
@@ -67,7 +67,7 @@ export interface Permission {
  *
  * @returns For example `update leases in namespace "ops"`.
  */
-export function describe(permission: Permission): string {
+export function describePermission(permission: Permission): string {
   const resource = permission.subresource ? `${permission.resource}/${permission.subresource}` : permission.resource;
   const scope = permission.namespace ? ` in namespace "${permission.namespace}"` : "";
   return `${permission.verb} ${resource}${scope}`;
@@ -92,7 +92,7 @@ const CANNOT = /cannot (\S+) resource "([^"/]+)(?:\/([^"]+))?" in API group "([^
  * Makes the error of an answer that is no success.
  *
  * - 401, 429 (of the server itself, not of a disruption budget), 5xx and 3xx:
- *   {@link StoreUnavailableError}, its cause a {@link KubernetesError};
+ *   {@link UnavailableError}, its cause a {@link KubernetesError};
  * - 403 of the authorizer: {@link ForbiddenError};
  * - anything else, 404, 409, 410 and 422 say: {@link KubernetesError}.
  *
@@ -104,7 +104,7 @@ export function errorOf(
   status: number,
   retryAfter: string | null,
   body: string,
-): StoreUnavailableError | KubernetesError {
+): UnavailableError | KubernetesError {
   return errorOfStatus(parseStatus(body), status, retryAfter);
 }
 
@@ -113,7 +113,7 @@ export function errorOfStatus(
   said: Status,
   status: number = said.code ?? 500,
   retryAfter: string | null = null,
-): StoreUnavailableError | KubernetesError {
+): UnavailableError | KubernetesError {
   const message = said.message || `HTTP status ${status}`;
   const seconds = Number(retryAfter || said.details?.retryAfterSeconds || NaN);
   const retryAfterMs = seconds >= 0 ? seconds * 1000 : undefined;
@@ -121,7 +121,7 @@ export function errorOfStatus(
   const causeMessages = (said.details?.causes ?? []).map((cause) => cause.message ?? "");
   const error = new KubernetesError(message, status, said.reason ?? "", causes, retryAfterMs, causeMessages);
   if (status === 401) {
-    return new StoreUnavailableError(
+    return new UnavailableError(
       "the API server does not accept our credentials: check the service account's token or the kubeconfig's user " +
         `(it said: ${message})`,
       { cause: error, publicMessage: "the Kubernetes API server does not accept the server's credentials" },
@@ -135,13 +135,13 @@ export function errorOfStatus(
     }
   }
   if (status === 429 && !causes.includes("DisruptionBudget")) {
-    return new StoreUnavailableError(`the API server is overloaded: ${message}`, { cause: error, retryAfterMs });
+    return new UnavailableError(`the API server is overloaded: ${message}`, { cause: error, retryAfterMs });
   }
   if (status >= 500) {
-    return new StoreUnavailableError(`the API server failed: ${message}`, { cause: error, retryAfterMs });
+    return new UnavailableError(`the API server failed: ${message}`, { cause: error, retryAfterMs });
   }
   if (status < 400) {
-    return new StoreUnavailableError(`the API server answered with status ${status}: is its address right?`, {
+    return new UnavailableError(`the API server answered with status ${status}: is its address right?`, {
       cause: error,
     });
   }

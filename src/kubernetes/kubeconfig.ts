@@ -11,7 +11,7 @@ import { load as loadYaml, YAMLException } from "js-yaml";
 import type { RequestOptions } from "node:https";
 import { dirname, resolve } from "node:path";
 import { type Access, type ConnectionOptions, type Credentials, readFile, RotatingFile } from "./access.ts";
-import { ConfigError } from "../config_error.ts";
+import { ConfigError } from "../config/config_error.ts";
 
 /** What the loader leaves out of a kubeconfig. */
 interface RawConfig {

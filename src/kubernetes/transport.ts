@@ -11,11 +11,11 @@
  * @module
  */
 
-import { StoreUnavailableError } from "../lock/lock_store.ts";
+import { UnavailableError } from "../lock/errors.ts";
 import type { Access, ConnectionOptions } from "./access.ts";
-import { ConfigError } from "../config_error.ts";
+import { ConfigError } from "../config/config_error.ts";
 import { errorOf, KubernetesError } from "./errors.ts";
-import { Turns } from "./turns.ts";
+import { CallLimit } from "./call_limit.ts";
 
 /** Options of {@link Transport}. */
 export interface TransportOptions {
@@ -83,7 +83,7 @@ const DEADLINE = Symbol("deadline");
 export class Transport implements AsyncDisposable {
   readonly #access: Access;
   readonly #timeoutMs: number;
-  readonly #turns: Turns;
+  readonly #callLimit: CallLimit;
   readonly #closing = new AbortController();
   readonly #running = new Set<Promise<unknown>>();
   #pool: Pool | undefined;
@@ -93,7 +93,7 @@ export class Transport implements AsyncDisposable {
   constructor(access: Access, options: TransportOptions = {}) {
     this.#access = access;
     this.#timeoutMs = options.timeoutMs ?? 10_000;
-    this.#turns = new Turns(options.concurrency ?? 32, options.maxWaiting ?? 1_000);
+    this.#callLimit = new CallLimit(options.concurrency ?? 32, options.maxWaiting ?? 1_000);
   }
 
   /**
@@ -111,12 +111,12 @@ export class Transport implements AsyncDisposable {
    * Makes a call and reads its whole answer.
    *
    * @returns An answer with a 2xx status.
-   * @throws {StoreUnavailableError} No connection, no answer within the deadline, too many calls, or 401, 403, 429, 5xx.
+   * @throws {UnavailableError} No connection, no answer within the deadline, too many calls, or 401, 403, 429, 5xx.
    * @throws {KubernetesError} Any other status. See {@link errorOf}.
    */
   send(call: Call): Promise<Answer> {
     return this.#track(this.#withDeadline(call.signal, async (signal, blame) => {
-      await this.#turns.take(signal);
+      await this.#callLimit.take(signal);
       try {
         await this.#waitForHold(signal);
         return await this.#attempt(call, signal, blame, async (response) => ({
@@ -125,7 +125,7 @@ export class Transport implements AsyncDisposable {
           text: await response.text(),
         }));
       } finally {
-        this.#turns.give();
+        this.#callLimit.give();
       }
     }));
   }
@@ -191,7 +191,7 @@ export class Transport implements AsyncDisposable {
   ): Promise<T> {
     const abort = new AbortController();
     const onCaller = () => abort.abort(caller?.reason);
-    const onClosing = () => abort.abort(new StoreUnavailableError("the connection to the API server is closed"));
+    const onClosing = () => abort.abort(new UnavailableError("the connection to the API server is closed"));
     if (caller?.aborted) onCaller();
     if (this.#closing.signal.aborted) onClosing();
     caller?.addEventListener("abort", onCaller, { once: true });
@@ -205,7 +205,7 @@ export class Transport implements AsyncDisposable {
       if (abort.signal.reason !== DEADLINE) throw abort.signal.reason;
       // A call that spent its time in the queue says nothing about the connection it had at last.
       if (blamed && performance.now() - blamed.since >= this.#timeoutMs / 2) this.#retire(blamed.pool);
-      throw new StoreUnavailableError(
+      throw new UnavailableError(
         `the API server at ${this.#access.server} did not answer within ${this.#timeoutMs} ms`,
       );
     } finally {
@@ -246,17 +246,17 @@ export class Transport implements AsyncDisposable {
         }
         const error = errorOf(response.status, response.headers.get("retry-after"), text);
         // A write may have been refused by an admission webhook, which speaks of its object only.
-        if (error instanceof StoreUnavailableError && call.method === "GET") this.#hold(error.retryAfterMs);
+        if (error instanceof UnavailableError && call.method === "GET") this.#hold(error.retryAfterMs);
         throw error;
       } catch (error) {
         // What is thrown by errorOf is no failure of the connection, which fetch reports as TypeError and other kinds.
         signal.throwIfAborted();
-        if (error instanceof StoreUnavailableError || error instanceof KubernetesError) throw error;
+        if (error instanceof UnavailableError || error instanceof KubernetesError) throw error;
         if (call.method === "GET" && !failed) {
           failed = true;
           continue;
         }
-        throw new StoreUnavailableError(`no connection to the API server at ${this.#access.server}: ${reason(error)}`, {
+        throw new UnavailableError(`no connection to the API server at ${this.#access.server}: ${reason(error)}`, {
           cause: error,
         });
       } finally {
@@ -299,7 +299,7 @@ export class Transport implements AsyncDisposable {
   async #waitForHold(signal: AbortSignal): Promise<void> {
     for (let left = this.#heldUntil - performance.now(); left > 0; left = this.#heldUntil - performance.now()) {
       if (left >= this.#timeoutMs) {
-        throw new StoreUnavailableError("the API server is overloaded and wants no calls now", { retryAfterMs: left });
+        throw new UnavailableError("the API server is overloaded and wants no calls now", { retryAfterMs: left });
       }
       let timer: ReturnType<typeof setTimeout> | undefined;
       try {
@@ -339,7 +339,7 @@ function openDeno(tls: ConnectionOptions): Pick<Pool, "fetch" | "close"> {
 
 /** What could be had at the start and cannot now is a fault that may pass. */
 function configurationFault(error: unknown): never {
-  if (error instanceof ConfigError) throw new StoreUnavailableError(error.message, { cause: error });
+  if (error instanceof ConfigError) throw new UnavailableError(error.message, { cause: error });
   throw error;
 }
 

@@ -8,7 +8,7 @@
 
 import { ObjectSerializer } from "@kubernetes/client-node/dist/gen/models/ObjectSerializer.js";
 import { type Clock, systemClock } from "../lock/clock.ts";
-import { StoreUnavailableError } from "../lock/lock_store.ts";
+import { UnavailableError } from "../lock/errors.ts";
 import type { KubernetesClient } from "./client.ts";
 import { errorOfStatus, ForbiddenError, KubernetesError } from "./errors.ts";
 import { readJsonLines } from "./json_lines.ts";
@@ -16,10 +16,10 @@ import { readJsonLines } from "./json_lines.ts";
 /** What {@link watchResource} tells. None of the methods may throw. */
 export interface ResourceWatcher<T> {
   /** Everything there is, at the start and whenever changes may have been missed. */
-  listed(items: T[], resourceVersion: string): void;
+  synced(items: T[], resourceVersion: string): void;
   /** One object changed; a deleted one is as it was last, with the resourceVersion of its deletion. */
-  event(type: "ADDED" | "MODIFIED" | "DELETED", object: T): void;
-  /** Changes may be missed from now on, until the next {@link listed}. */
+  changed(type: "ADDED" | "MODIFIED" | "DELETED", object: T): void;
+  /** Changes may be missed from now on, until the next {@link synced}. */
   lost(error: unknown): void;
 }
 
@@ -98,7 +98,7 @@ export async function watchResource<T>(
       // The server has forgotten the version that we watched from: nothing is wrong, so list again at once.
       const expired = error instanceof KubernetesError && error.status === 410 && failures === 1;
       const most = Math.min(pauseMs * 2 ** (failures - 1), maxPauseMs);
-      const asked = error instanceof StoreUnavailableError ? Math.min(error.retryAfterMs ?? 0, maxPauseMs) : 0;
+      const asked = error instanceof UnavailableError ? Math.min(error.retryAfterMs ?? 0, maxPauseMs) : 0;
       const pause = error instanceof ForbiddenError
         ? (options.forbiddenPauseMs ?? 60_000) * (0.8 + 0.4 * random())
         : expired
@@ -127,7 +127,7 @@ async function follow<T>(
     metadata?: { resourceVersion?: string };
   };
   let version = list.metadata?.resourceVersion ?? "";
-  watcher.listed(list.items, version);
+  watcher.synced(list.items, version);
 
   while (!signal.aborted) {
     const began = clock.monotonic();
@@ -151,14 +151,14 @@ async function follow<T>(
         if (line.type === "ERROR") throw errorOfStatus(object, object.code ?? 500);
         version = object.metadata?.resourceVersion ?? version;
         if (line.type === "ADDED" || line.type === "MODIFIED" || line.type === "DELETED") {
-          watcher.event(line.type, ObjectSerializer.deserialize(object, options.model, ""));
+          watcher.changed(line.type, ObjectSerializer.deserialize(object, options.model, ""));
         }
       }
     } catch (error) {
-      if (error instanceof KubernetesError || error instanceof StoreUnavailableError) throw error;
-      throw new StoreUnavailableError(silence.rang ? SILENT : "the watch broke off", { cause: error });
+      if (error instanceof KubernetesError || error instanceof UnavailableError) throw error;
+      throw new UnavailableError(silence.rang ? SILENT : "the watch broke off", { cause: error });
     }
-    if (silence.rang) throw new StoreUnavailableError(SILENT);
+    if (silence.rang) throw new UnavailableError(SILENT);
     // A server that ends each watch at once, without a word, must not be asked without a pause.
     if (version === before && clock.monotonic() - began < 1_000) await clock.sleep(pauseMs, signal).catch(() => {});
   }

@@ -12,8 +12,10 @@ import { holderOf } from "./semaphore.ts";
 
 /** Told what a {@link GroupView} sees. Its methods must not throw. */
 export interface ViewObserver {
-  /** The watch got in step with the store (undefined), or fell behind, and why. */
-  watching?(lost?: unknown): void;
+  /** The watch is in step with the store. */
+  synced?(): void;
+  /** The watch fell behind. */
+  lost?(reason: unknown): void;
   /** A client holds its slot no more, or holds it by another grant now. */
   ended?(group: Group, id: ClientId): void;
 }
@@ -75,7 +77,7 @@ export class GroupView implements LockWatcher {
     }
     this.#moment = listing.version;
     this.#synced = true;
-    this.#observer.watching?.();
+    this.#observer.synced?.();
   }
 
   /** See {@link LockWatcher.changed}. */
@@ -87,7 +89,7 @@ export class GroupView implements LockWatcher {
   /** See {@link LockWatcher.lost}. */
   lost(reason: unknown): void {
     this.#synced = false;
-    this.#observer.watching?.(reason);
+    this.#observer.lost?.(reason);
   }
 
   #set(group: Group, versioned: Versioned): void {

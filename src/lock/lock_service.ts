@@ -10,7 +10,8 @@
 import { type Clock, systemClock } from "./clock.ts";
 import { GroupView, type ViewObserver } from "./group_view.ts";
 import type { ClientId, Group } from "./identity.ts";
-import { ABSENT, type LockStore, StoreUnavailableError, type Versioned } from "./lock_store.ts";
+import { UnavailableError } from "./errors.ts";
+import { ABSENT, type LockStore, type Versioned } from "./lock_store.ts";
 import type { DrainOutcome, NodeKeeper, NodeMatch, PodLeft } from "./node_keeper.ts";
 import { acquire, amend, type GroupState, type HeldNode, type Holder, holderOf, release } from "./semaphore.ts";
 
@@ -127,7 +128,7 @@ interface Observation {
  * Grants and frees slots. Safe in any number over one store: every yes rests on
  * a conditional write, and every release on one or on a read begun within the
  * request. Faults of the store are thrown as
- * {@link "./lock_store.ts".StoreUnavailableError}; after one, the same request
+ * {@link "./errors.ts".UnavailableError}; after one, the same request
  * may be repeated to any replica.
  *
  * In one process at most one operation a group is under way: whoever comes
@@ -190,7 +191,7 @@ export class LockService {
     try {
       return (await this.#store.list()).groups;
     } catch (error) {
-      if (error instanceof StoreUnavailableError) return this.#view.groups;
+      if (error instanceof UnavailableError) return this.#view.groups;
       throw error;
     }
   }
@@ -201,7 +202,7 @@ export class LockService {
    * finds out later.
    *
    * @param group Any group; it need not exist.
-   * @throws {StoreUnavailableError} It does not.
+   * @throws {UnavailableError} It does not.
    */
   async probe(group: Group): Promise<void> {
     if (!this.#view.isSynced || this.#isAway) await (this.#running.get(group) ?? this.#read(group));
@@ -211,7 +212,7 @@ export class LockService {
    * Asks the store who holds what, past every cache.
    *
    * @returns The hold, or undefined where the client holds nothing.
-   * @throws {StoreUnavailableError} The store does not answer.
+   * @throws {UnavailableError} The store does not answer.
    */
   async readHolder(id: ClientId, group: Group): Promise<Holder | undefined> {
     return holderOf((await this.#store.read(group)).state, id);
@@ -221,7 +222,7 @@ export class LockService {
    * A client asks for a slot of its group, or whether it still holds one, and
    * for its node to be emptied.
    *
-   * @throws {StoreUnavailableError} The store or the cluster failed; whether a slot was taken is unknown.
+   * @throws {UnavailableError} The store or the cluster failed; whether a slot was taken is unknown.
    */
   async preReboot(id: ClientId, group: Group): Promise<PreRebootOutcome> {
     const acquired = await this.#acquire(id, group);
@@ -247,7 +248,7 @@ export class LockService {
    * A client says that it runs and needs its slot no more. One that holds none
    * is told so. One that holds one gets rid of it when its node is ready.
    *
-   * @throws {StoreUnavailableError} The store or the cluster failed; whether the slot was freed is unknown.
+   * @throws {UnavailableError} The store or the cluster failed; whether the slot was freed is unknown.
    */
   async steadyState(id: ClientId, group: Group): Promise<SteadyStateOutcome> {
     const arrival = ++this.#ticket;

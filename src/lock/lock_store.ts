@@ -58,7 +58,7 @@ export interface CallOptions {
 }
 
 /**
- * Keeps the state of every group. All methods throw {@link StoreUnavailableError}
+ * Keeps the state of every group. All methods throw {@link UnavailableError}
  * when the store does not answer in time or cannot be used; after a `write` that
  * threw, it is unknown whether the write took effect.
  */
@@ -88,31 +88,6 @@ export interface LockStore extends AsyncDisposable {
    * several to one group may come as one.
    */
   watch(watcher: LockWatcher, signal: AbortSignal): Promise<void>;
-}
-
-/** The store does not answer or refuses to serve us. Its message is for the log and the operator. */
-export class StoreUnavailableError extends Error {
-  /** Names the class in logs. */
-  override readonly name = "StoreUnavailableError";
-  /** When to try again, in milliseconds, where the store said so. */
-  readonly retryAfterMs?: number;
-  /** What is safe and useful to tell a client; undefined where nothing is. */
-  readonly publicMessage?: string;
-
-  /**
-   * Says what failed.
-   *
-   * @param message For the log and the operator.
-   * @param options `cause` is the fault underneath; the others are as the properties.
-   */
-  constructor(
-    message: string,
-    options: { cause?: unknown; retryAfterMs?: number; publicMessage?: string } = {},
-  ) {
-    super(message, options.cause === undefined ? undefined : { cause: options.cause });
-    this.retryAfterMs = options.retryAfterMs;
-    this.publicMessage = options.publicMessage;
-  }
 }
 
 /** The data of {@link MemoryLockStore}s that share it, as replicas share a database. */

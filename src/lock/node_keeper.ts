@@ -61,7 +61,7 @@ export type ReturnOutcome =
 
 /**
  * Makes hosts safe to reboot. Every method may be repeated by any replica at any
- * time and throws {@link "./lock_store.ts".StoreUnavailableError} where the cluster does not answer or denies it.
+ * time and throws {@link "./errors.ts".UnavailableError} where the cluster does not answer or denies it.
  */
 export interface NodeKeeper extends AsyncDisposable {
   /** Finds the client's node. */

@@ -13,15 +13,15 @@
 import { dirname, resolve } from "node:path";
 import { DatabaseSync, type StatementSync } from "node:sqlite";
 import { type Clock, systemClock } from "../lock/clock.ts";
-import { ConfigError } from "../config_error.ts";
+import { ConfigError } from "../config/config_error.ts";
 import type { Group } from "../lock/identity.ts";
+import { UnavailableError } from "../lock/errors.ts";
 import {
   ABSENT,
   type CallOptions,
   type Listing,
   type LockStore,
   type LockWatcher,
-  StoreUnavailableError,
   type Versioned,
 } from "../lock/lock_store.ts";
 import type { GroupState, Holder } from "../lock/semaphore.ts";
@@ -122,7 +122,7 @@ export class SqliteLockStore implements LockStore {
    * @param path The file, absolute or relative to the working directory.
    * @throws {ConfigError} The file cannot be created or written, or it is no database,
    * another program's, or a newer fleetlock's. It is left as it was.
-   * @throws {StoreUnavailableError} Another process kept it locked.
+   * @throws {UnavailableError} Another process kept it locked.
    */
   static async open(path: string, options: SqliteLockStoreOptions = {}): Promise<SqliteLockStore> {
     const all = { pollIntervalMs: 200, busyDeadlineMs: 5000, clock: systemClock, ...options };
@@ -138,7 +138,7 @@ export class SqliteLockStore implements LockStore {
       return new SqliteLockStore(file, database, all);
     } catch (error) {
       database?.close();
-      if (error instanceof ConfigError || error instanceof StoreUnavailableError) throw error;
+      if (error instanceof ConfigError || error instanceof UnavailableError) throw error;
       throw new ConfigError(`Cannot use "${file}" as a SQLite store: ${messageOf(error)}`, {
         cause: error,
       });
@@ -235,8 +235,8 @@ export class SqliteLockStore implements LockStore {
         return act();
       });
     } catch (error) {
-      if (error instanceof StoreUnavailableError || options.signal?.aborted) throw error;
-      throw new StoreUnavailableError(`SQLite file "${this.#path}": ${messageOf(error)}`, { cause: error });
+      if (error instanceof UnavailableError || options.signal?.aborted) throw error;
+      throw new UnavailableError(`SQLite file "${this.#path}": ${messageOf(error)}`, { cause: error });
     }
   }
 
@@ -328,7 +328,7 @@ async function whileBusy<T>(
     } catch (error) {
       if (!isBusy(error)) throw error;
       if (clock.monotonic() >= deadline) {
-        throw new StoreUnavailableError(`Another process kept the SQLite file locked for ${busyDeadlineMs} ms`, {
+        throw new UnavailableError(`Another process kept the SQLite file locked for ${busyDeadlineMs} ms`, {
           cause: error,
         });
       }

@@ -6,14 +6,8 @@
 
 import { type Clock, systemClock } from "../lock/clock.ts";
 import type { Group } from "../lock/identity.ts";
-import {
-  type CallOptions,
-  type Listing,
-  type LockStore,
-  type LockWatcher,
-  StoreUnavailableError,
-  type Versioned,
-} from "../lock/lock_store.ts";
+import { UnavailableError } from "../lock/errors.ts";
+import type { CallOptions, Listing, LockStore, LockWatcher, Versioned } from "../lock/lock_store.ts";
 import type { GroupState } from "../lock/semaphore.ts";
 import type { Metrics, StoreOperation, StoreResult } from "./metrics.ts";
 
@@ -76,7 +70,7 @@ export class MeteredLockStore implements LockStore {
       result = value === "conflict" ? "conflict" : "ok";
       return value;
     } catch (error) {
-      if (error instanceof StoreUnavailableError) result = "unavailable";
+      if (error instanceof UnavailableError) result = "unavailable";
       else if (options.signal?.aborted) result = "aborted";
       throw error;
     } finally {

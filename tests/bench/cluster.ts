@@ -7,7 +7,7 @@
 
 import { fileURLToPath } from "node:url";
 import { connectKubernetes } from "../../src/kubernetes/client.ts";
-import { Leases } from "../../src/kubernetes/leases.ts";
+import { Leases } from "../../src/stores/lease/leases.ts";
 import { createNode, createPod, podsOn } from "../support/cluster_objects.ts";
 import { until } from "../support/condition.ts";
 import { ControlPlane } from "../support/control_plane.ts";

@@ -9,16 +9,16 @@
  */
 
 import { getLogger } from "@logtape/logtape";
-import { parseConfig, readEnvironment } from "../../src/config.ts";
+import { parseConfig, readEnvironment } from "../../src/config/config.ts";
 import { createHandler } from "../../src/http/handler.ts";
 import { connectKubernetes } from "../../src/kubernetes/client.ts";
-import { Leases } from "../../src/kubernetes/leases.ts";
+import { Leases } from "../../src/stores/lease/leases.ts";
 import { GroupView } from "../../src/lock/group_view.ts";
 import type { ClientId, Group } from "../../src/lock/identity.ts";
 import { LockService, type PreRebootOutcome } from "../../src/lock/lock_service.ts";
 import type { LockStore } from "../../src/lock/lock_store.ts";
 import { acquire } from "../../src/lock/semaphore.ts";
-import { LeaseLockStore } from "../../src/stores/lease.ts";
+import { LeaseLockStore } from "../../src/stores/lease/store.ts";
 import { Metrics } from "../../src/telemetry/metrics.ts";
 
 /** Writes the state that was decided on over whatever is there. */

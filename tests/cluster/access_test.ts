@@ -4,8 +4,8 @@ import assert from "node:assert/strict";
 import { createServer } from "node:http";
 import { connect as connectTcp } from "node:net";
 import { connectKubernetes, type ConnectOptions, missingPermissions } from "../../src/kubernetes/client.ts";
-import { Leases, requiredPermissions, watchPermissions } from "../../src/kubernetes/leases.ts";
-import { StoreUnavailableError } from "../../src/lock/lock_store.ts";
+import { Leases, requiredPermissions, watchPermissions } from "../../src/stores/lease/leases.ts";
+import { UnavailableError } from "../../src/lock/errors.ts";
 import { FaultProxy } from "../support/fault_proxy.ts";
 import { clusterTest, LEASE_RULES, useControlPlane } from "../support/control_plane.ts";
 
@@ -114,7 +114,7 @@ clusterTest("a tls-server-name that the certificate does not have is refused", a
   const kubeconfig = await plane().writeKubeconfig({ token: plane().adminToken }, {
     "tls-server-name": "elsewhere.example",
   });
-  await assert.rejects(tryAccess({ kubeconfig }), StoreUnavailableError);
+  await assert.rejects(tryAccess({ kubeconfig }), UnavailableError);
 });
 
 clusterTest("a pod's service account works, and its namespace is the default", async () => {
@@ -138,7 +138,7 @@ clusterTest("a token that stays refused is a fault that says so", async () => {
   await Deno.writeTextFile(`${folder}/token`, "wrong");
   await using client = await connectKubernetes(inPod(folder));
   await assert.rejects(new Leases(client).get("none"), (error) => {
-    assert.ok(error instanceof StoreUnavailableError);
+    assert.ok(error instanceof UnavailableError);
     assert.match(error.message, /does not accept our credentials/);
     return true;
   });
@@ -149,7 +149,7 @@ clusterTest("a server whose certificate is not the authority's is refused", asyn
     "certificate-authority-data": undefined,
   });
   await assert.rejects(tryAccess({ kubeconfig }), (error) => {
-    assert.ok(error instanceof StoreUnavailableError);
+    assert.ok(error instanceof UnavailableError);
     assert.match(error.message, /invalid peer certificate/);
     return true;
   });

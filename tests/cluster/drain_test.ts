@@ -1,6 +1,6 @@
 import { deepEqual, equal, match, ok, rejects } from "node:assert/strict";
-import { CORDON_ANNOTATION } from "../../src/kubernetes/cordon.ts";
-import { keeperPermissions } from "../../src/kubernetes/node_calls.ts";
+import { CORDON_ANNOTATION } from "../../src/keeper/nodes/cordon.ts";
+import { keeperPermissions } from "../../src/keeper/nodes/node_calls.ts";
 import { until } from "../support/condition.ts";
 import { clusterTest, useControlPlane } from "../support/control_plane.ts";
 import * as objects from "../support/cluster_objects.ts";
@@ -36,7 +36,7 @@ clusterTest("a drain evicts what it should, leaves what it should, and costs the
   await objects.createPod(plane(), { ...at, name: "finished" }, "Succeeded");
   await objects.createPod(plane(), { ...at, name: "exempt", labels: { drain: "no" } });
   const locks = new TestLocks();
-  const { parseLabelSelector } = await import("../../src/kubernetes/label_selector.ts");
+  const { parseLabelSelector } = await import("../../src/keeper/drain/label_selector.ts");
   await using test = await startKeeper(plane(), locks, {
     drainOptions: { pods: { skip: parseLabelSelector("drain=no") } },
   });
@@ -277,8 +277,8 @@ clusterTest("the API server refuses to evict a pod under the UID of an earlier o
   const namespace = await plane().createNamespace();
   const { name } = await objects.createNode(plane());
   await objects.createPod(plane(), { name: "web", namespace, node: name, graceSeconds: 0 });
-  const { viewPod } = await import("../../src/kubernetes/pods.ts");
-  const { NodeCalls } = await import("../../src/kubernetes/node_calls.ts");
+  const { viewPod } = await import("../../src/keeper/drain/pods.ts");
+  const { NodeCalls } = await import("../../src/keeper/nodes/node_calls.ts");
   await using test = await startKeeper(plane(), new TestLocks(), { drainOptions: { onTimeout: "delete" } });
   const calls = new NodeCalls(test.client);
   const seen = viewPod((await objects.podsOn(plane(), name)).get("web"));
@@ -733,7 +733,7 @@ for (
       .filter(({ verb, resource }) => verb !== missing.verb || resource !== missing.resource);
     await using test = await startKeeper(plane(), locks, { drainOptions: { deniedMs: 200 } }, permissions);
     await rejects(test.keeper.drain(locks.grant(id), 20_000, never), {
-      name: "StoreUnavailableError",
+      name: "UnavailableError",
       publicMessage: message,
     });
   });

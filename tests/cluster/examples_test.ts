@@ -3,10 +3,10 @@
 import assert from "node:assert/strict";
 import { load } from "js-yaml";
 import { fileURLToPath } from "node:url";
-import { requiredPermissions, watchPermissions } from "../../src/kubernetes/leases.ts";
+import { requiredPermissions, watchPermissions } from "../../src/stores/lease/leases.ts";
 import type { Permission } from "../../src/kubernetes/errors.ts";
 import { eventPermissions } from "../../src/kubernetes/events.ts";
-import { keeperPermissions, usefulKeeperPermissions } from "../../src/kubernetes/node_calls.ts";
+import { keeperPermissions, usefulKeeperPermissions } from "../../src/keeper/nodes/node_calls.ts";
 import { createNode } from "../support/cluster_objects.ts";
 import { until } from "../support/condition.ts";
 import { clusterTest, useControlPlane } from "../support/control_plane.ts";

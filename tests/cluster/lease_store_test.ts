@@ -3,14 +3,15 @@
 import assert from "node:assert/strict";
 import { connectKubernetes, type KubernetesClient } from "../../src/kubernetes/client.ts";
 import { ForbiddenError } from "../../src/kubernetes/errors.ts";
-import { Leases } from "../../src/kubernetes/leases.ts";
+import { Leases } from "../../src/stores/lease/leases.ts";
 import type { WatchOptions } from "../../src/kubernetes/watch.ts";
 import { GroupView } from "../../src/lock/group_view.ts";
 import { type ClientId, type Group, parseGroup } from "../../src/lock/identity.ts";
-import { ABSENT, type LockStore, StoreUnavailableError, type Versioned } from "../../src/lock/lock_store.ts";
+import { UnavailableError } from "../../src/lock/errors.ts";
+import { ABSENT, type LockStore, type Versioned } from "../../src/lock/lock_store.ts";
 import type { GroupState } from "../../src/lock/semaphore.ts";
-import { LeaseLockStore } from "../../src/stores/lease.ts";
-import { leaseName } from "../../src/stores/lease_codec.ts";
+import { LeaseLockStore } from "../../src/stores/lease/store.ts";
+import { leaseName } from "../../src/stores/lease/codec.ts";
 import { lockStoreContract } from "../contracts/lock_store_contract.ts";
 import { until } from "../support/condition.ts";
 import { clusterTest, LEASE_RULES, useControlPlane } from "../support/control_plane.ts";
@@ -99,7 +100,7 @@ clusterTest("a namespace that does not exist is a fault that says so", async () 
   await using client = await connect({ namespace: "nowhere" });
   const store = new LeaseLockStore(new Leases(client));
   await assert.rejects(store.write(DEFAULT, ABSENT, state("a")), (error) => {
-    assert.ok(error instanceof StoreUnavailableError);
+    assert.ok(error instanceof UnavailableError);
     assert.match(error.message, /"nowhere" not found: does the namespace exist/);
     return true;
   });
@@ -120,7 +121,7 @@ clusterTest("get, create and update are all that reading and writing need", asyn
   const lost = Promise.withResolvers<unknown>();
   const stop = new AbortController();
   const watching = store.watch(
-    new GroupView({ watching: (reason) => reason !== undefined && lost.resolve(reason) }),
+    new GroupView({ lost: (reason) => lost.resolve(reason) }),
     stop.signal,
   );
   assert.ok(denied(await lost.promise), "the watch says that it may not list");
@@ -143,7 +144,7 @@ for (const verb of ["get", "create", "update"]) {
       update: () => store.write(DEFAULT, base, state()),
     }[verb]!;
     await assert.rejects(call, (error) => {
-      assert.ok(error instanceof StoreUnavailableError);
+      assert.ok(error instanceof UnavailableError);
       assert.equal(error.publicMessage, `the server may not ${verb} leases in namespace "${namespace}"`);
       assert.ok(error.message.startsWith(error.publicMessage));
       return true;
@@ -164,7 +165,7 @@ clusterTest("a watch goes on from where its window ended, without listing again"
     },
   };
   const store = new LeaseLockStore(new Leases(counting, { windowMs: 900, random: () => 0 }));
-  const view = new GroupView({ watching: (lost) => lost === undefined ? listings++ : assert.fail(String(lost)) });
+  const view = new GroupView({ synced: () => listings++, lost: (lost) => assert.fail(String(lost)) });
   await watching(store, view, async () => {
     await until(() => view.isSynced);
     for (let base: Versioned = ABSENT; windows < 3;) {
@@ -182,18 +183,18 @@ clusterTest(
     const { store } = opened;
     const base = await write(store, ABSENT, state("a"));
     const lost: unknown[] = [];
-    const view = new GroupView({ watching: (reason) => reason !== undefined && lost.push(reason) });
+    const view = new GroupView({ lost: (reason) => lost.push(reason) });
     await watching(store, view, async () => {
       await until(() => view.isSynced);
       await plane().stopApiServer();
       await until(() => !view.isSynced, { what: "the watch knows" });
-      await assert.rejects(store.read(DEFAULT), StoreUnavailableError);
-      await assert.rejects(store.write(DEFAULT, base, state()), StoreUnavailableError);
+      await assert.rejects(store.read(DEFAULT), UnavailableError);
+      await assert.rejects(store.write(DEFAULT, base, state()), UnavailableError);
       await plane().startApiServer();
       const written = await write(store, base, state("b"));
       await until(() => view.isSynced && view.get(DEFAULT)?.version === written.version, { timeoutMs: 30_000 });
     });
-    assert.ok(lost.every((error) => error instanceof StoreUnavailableError));
+    assert.ok(lost.every((error) => error instanceof UnavailableError));
   },
   { restarts: true },
 );
@@ -205,7 +206,7 @@ clusterTest("an API server that hangs makes a call fail at its deadline, and wor
   plane().pause("kube-apiserver");
   try {
     await assert.rejects(store.read(DEFAULT), (error) => {
-      assert.ok(error instanceof StoreUnavailableError);
+      assert.ok(error instanceof UnavailableError);
       assert.match(error.message, /did not answer within 500 ms/);
       return true;
     });
@@ -231,7 +232,7 @@ clusterTest("a connection gone silent costs one call its deadline; the next goes
   const base = await write(store, ABSENT, state("a"));
   assert.equal(proxy.accepted, 1);
   proxy.silence();
-  await assert.rejects(store.write(DEFAULT, base, state()), StoreUnavailableError);
+  await assert.rejects(store.write(DEFAULT, base, state()), UnavailableError);
   assert.deepEqual((await store.read(DEFAULT)).state, state("a"));
   assert.equal(proxy.accepted, 2);
 });
@@ -243,7 +244,7 @@ clusterTest("a watch whose connection has gone silent takes a new one and report
   await using other = await connect({ namespace });
   const otherStore = new LeaseLockStore(new Leases(other));
   const lost: string[] = [];
-  const view = new GroupView({ watching: (reason) => reason !== undefined && lost.push(String(reason)) });
+  const view = new GroupView({ lost: (reason) => lost.push(String(reason)) });
   await watching(store, view, async () => {
     // A change after the list shows that the watch is under way.
     await until(() => view.isSynced);

@@ -2,8 +2,8 @@
 
 import { configure, reset } from "@logtape/logtape";
 import assert from "node:assert/strict";
-import { parseConfig } from "../../src/config.ts";
-import { startService } from "../../src/service.ts";
+import { parseConfig } from "../../src/config/config.ts";
+import { startService } from "../../src/service/service.ts";
 import { until } from "../support/condition.ts";
 import { createNode, createPod, podsOn } from "../support/cluster_objects.ts";
 import { clusterTest, LEASE_RULES, type Rule, useControlPlane } from "../support/control_plane.ts";

@@ -1,7 +1,7 @@
 import { deepStrictEqual, match, ok, strictEqual } from "node:assert/strict";
 import type { ClientId } from "../../src/lock/identity.ts";
 import { parseGroup } from "../../src/lock/identity.ts";
-import { StoreUnavailableError } from "../../src/lock/lock_store.ts";
+import { UnavailableError } from "../../src/lock/errors.ts";
 import { FakeClock } from "../support/fake_clock.ts";
 import { UnavailableStore } from "../support/faulty_stores.ts";
 import { preReboot, steadyState } from "../support/zincati.ts";
@@ -195,7 +195,7 @@ test("a store that does not answer is 503 with Retry-After, and the server recov
 
 test("what a fault says for clients is passed on, and its pause rounded up to seconds", async () => {
   const fail = () =>
-    Promise.reject(new StoreUnavailableError("secret", { retryAfterMs: 1_200, publicMessage: "the role lacks patch" }));
+    Promise.reject(new UnavailableError("secret", { retryAfterMs: 1_200, publicMessage: "the role lacks patch" }));
   await using server = startTestServer({ locks: { preReboot: fail, steadyState: fail } });
   const reply = await ask(`${server.url}/v1/pre-reboot`, { method: "POST", headers: PROTOCOL, body: BODY });
   strictEqual(reply.headers.get("retry-after"), "2");

@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { podAccess, RotatingFile } from "../../src/kubernetes/access.ts";
 import { connectKubernetes } from "../../src/kubernetes/client.ts";
-import { ConfigError } from "../../src/config_error.ts";
+import { ConfigError } from "../../src/config/config_error.ts";
 import { until } from "../support/condition.ts";
 import { kubeconfigAccess } from "../../src/kubernetes/kubeconfig.ts";
 

@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { missingPermissions } from "../../src/kubernetes/client.ts";
 import { ForbiddenError, KubernetesError } from "../../src/kubernetes/errors.ts";
-import { StoreUnavailableError } from "../../src/lock/lock_store.ts";
+import { UnavailableError } from "../../src/lock/errors.ts";
 import { until } from "../support/condition.ts";
 import { fakeApiServer, json, status } from "../support/fake_api_server.ts";
 
@@ -51,7 +51,7 @@ const FAULTS: { name: string; answer: () => Response; check: (error: unknown) =>
   {
     name: "429 of the server",
     answer: () => status(429, {}, { "retry-after": "2" }),
-    check: (error) => assert.ok(error instanceof StoreUnavailableError && error.retryAfterMs === 2_000),
+    check: (error) => assert.ok(error instanceof UnavailableError && error.retryAfterMs === 2_000),
   },
   {
     name: "403 of the authorizer",
@@ -87,19 +87,19 @@ const FAULTS: { name: string; answer: () => Response; check: (error: unknown) =>
     name: "500",
     answer: () => status(500, { message: "etcdserver: request timed out" }),
     check(error) {
-      assert.ok(error instanceof StoreUnavailableError && error.cause instanceof KubernetesError);
+      assert.ok(error instanceof UnavailableError && error.cause instanceof KubernetesError);
       assert.match(error.message, /etcdserver: request timed out/);
     },
   },
   {
     name: "502 with a page of a proxy",
     answer: () => new Response("<html>Bad gateway", { status: 502 }),
-    check: (error) => assert.ok(error instanceof StoreUnavailableError && /Bad gateway/.test(error.message)),
+    check: (error) => assert.ok(error instanceof UnavailableError && /Bad gateway/.test(error.message)),
   },
   {
     name: "302, which is not followed",
     answer: () => new Response(null, { status: 302, headers: { location: "/login" } }),
-    check: (error) => assert.ok(error instanceof StoreUnavailableError && /is its address right/.test(error.message)),
+    check: (error) => assert.ok(error instanceof UnavailableError && /is its address right/.test(error.message)),
   },
 ];
 for (const { name, answer, check } of FAULTS) {
@@ -118,7 +118,7 @@ test("a success that is no JSON is a fault", async () => {
     new Response("<html>Log in", { headers: { "content-type": "text/html" } })
   );
   await assert.rejects(fake.client.apis.core.listNode(), (error) => {
-    assert.ok(error instanceof StoreUnavailableError);
+    assert.ok(error instanceof UnavailableError);
     assert.match(error.message, /is no JSON: is that the API server's address/);
     return true;
   });
@@ -200,13 +200,13 @@ test("calls wait while the server wants none, and are refused where that is long
     answered = performance.now();
     return count === 3 ? status(429, {}, { "retry-after": "60" }) : json({});
   }, { timeoutMs: 5_000 });
-  await assert.rejects(fake.client.get("/1"), StoreUnavailableError);
+  await assert.rejects(fake.client.get("/1"), UnavailableError);
   const refused = performance.now();
   await fake.client.get("/2");
   assert.ok(answered - refused > 900, "held back for the second that the server asked for");
-  await assert.rejects(fake.client.get("/3"), StoreUnavailableError);
+  await assert.rejects(fake.client.get("/3"), UnavailableError);
   await assert.rejects(fake.client.get("/4"), (error) => {
-    assert.ok(error instanceof StoreUnavailableError);
+    assert.ok(error instanceof UnavailableError);
     assert.ok(error.retryAfterMs! > 25_000 && error.retryAfterMs! <= 30_000, "bounded");
     return true;
   });
@@ -218,7 +218,7 @@ test("a refused write, which may be a webhook's word about one object, holds bac
     request.method === "GET" ? json({}) : status(429, {}, { "retry-after": "60" })
   );
   const evicting = fake.client.apis.core.createNamespacedPodEviction({ namespace: "ns", name: "p", body: {} });
-  await assert.rejects(evicting, (error) => error instanceof StoreUnavailableError && error.retryAfterMs === 60_000);
+  await assert.rejects(evicting, (error) => error instanceof UnavailableError && error.retryAfterMs === 60_000);
   await fake.client.get("/x");
 });
 
@@ -251,7 +251,7 @@ for (const [method, tries] of [["GET", 2], ["POST", 1]] as const) {
     const call = method === "GET"
       ? client.get("/x")
       : client.apis.coordination.createNamespacedLease({ namespace: "ns", body: {} });
-    await assert.rejects(call, StoreUnavailableError);
+    await assert.rejects(call, UnavailableError);
     assert.equal(accepted, tries);
     listener.close();
     await serving;
@@ -280,7 +280,7 @@ test("no server at all is a fault that says where it was looked for", async () =
   await gone[Symbol.asyncDispose]();
   await using fake = await fakeApiServer(() => json({}), {}, gone.client.server);
   await assert.rejects(fake.client.get("/x"), (error) => {
-    assert.ok(error instanceof StoreUnavailableError);
+    assert.ok(error instanceof UnavailableError);
     assert.ok(error.message.startsWith(`no connection to the API server at ${gone.client.server}: `), error.message);
     return true;
   });

@@ -44,8 +44,8 @@ async function watching(
     client,
     { path: "/api/v1/nodes", model: "V1Node", random: () => 0.5, ...options },
     {
-      listed: (items, version) => told.push(["listed", version, ...items.map((item) => item.metadata?.name)].join(" ")),
-      event: (type, item) => told.push(`${type} ${item.metadata?.name} ${item.metadata?.resourceVersion}`),
+      synced: (items, version) => told.push(["listed", version, ...items.map((item) => item.metadata?.name)].join(" ")),
+      changed: (type, item) => told.push(`${type} ${item.metadata?.name} ${item.metadata?.resourceVersion}`),
       lost(error) {
         told.push("lost");
         errors.push(error);

@@ -1,13 +1,8 @@
 import assert from "node:assert/strict";
 import { parseClientId, parseGroup } from "../../src/lock/identity.ts";
 import { LockService } from "../../src/lock/lock_service.ts";
-import {
-  ABSENT,
-  type LockWatcher,
-  MemoryBackend,
-  MemoryLockStore,
-  StoreUnavailableError,
-} from "../../src/lock/lock_store.ts";
+import { UnavailableError } from "../../src/lock/errors.ts";
+import { ABSENT, type LockWatcher, MemoryBackend, MemoryLockStore } from "../../src/lock/lock_store.ts";
 import type { DrainOutcome, Hold, NodeKeeper, NodeMatch, ReturnOutcome } from "../../src/lock/node_keeper.ts";
 import type { Holder } from "../../src/lock/semaphore.ts";
 import { until } from "../support/condition.ts";
@@ -326,9 +321,9 @@ Deno.test("a client that holds nothing has our cordon lifted if one is left", as
 Deno.test("a cluster that does not answer is neither a yes nor a release", async () => {
   const { keeper, locks, held } = setUp();
   await locks.preReboot(alice, group);
-  keeper.drain = () => Promise.reject(new StoreUnavailableError("away"));
-  await assert.rejects(locks.preReboot(alice, group), StoreUnavailableError);
-  keeper.uncordon = () => Promise.reject(new StoreUnavailableError("away"));
-  await assert.rejects(locks.steadyState(alice, group), StoreUnavailableError);
+  keeper.drain = () => Promise.reject(new UnavailableError("away"));
+  await assert.rejects(locks.preReboot(alice, group), UnavailableError);
+  keeper.uncordon = () => Promise.reject(new UnavailableError("away"));
+  await assert.rejects(locks.steadyState(alice, group), UnavailableError);
   assert.equal(held()?.id, alice);
 });

@@ -95,7 +95,7 @@ Deno.test("a group that an administrator put back to an earlier version is seen 
 
 Deno.test("a view that has fallen behind keeps what it knows and claims no more", () => {
   const told: unknown[] = [];
-  const view = new GroupView({ watching: (lost) => told.push(lost ?? "synced") });
+  const view = new GroupView({ synced: () => told.push("synced"), lost: (reason) => told.push(reason) });
   view.synced(listing(5, [[A, at(3)]]));
   view.lost("gone");
   assert.equal(view.isSynced, false);

@@ -2,13 +2,13 @@ import assert from "node:assert/strict";
 import fc from "fast-check";
 import { type ClientId, type Group, parseClientId, parseGroup } from "../../src/lock/identity.ts";
 import { LockService, type LockServiceOptions } from "../../src/lock/lock_service.ts";
+import { UnavailableError } from "../../src/lock/errors.ts";
 import {
   ABSENT,
   type CallOptions,
   type LockStore,
   MemoryBackend,
   MemoryLockStore,
-  StoreUnavailableError,
   type Versioned,
 } from "../../src/lock/lock_store.ts";
 import type { GroupState } from "../../src/lock/semaphore.ts";
@@ -255,13 +255,13 @@ Deno.test("a process that was paused before its release does not free the client
 Deno.test("an unavailable store is thrown to everyone who waits, and the service recovers", async () => {
   await using all = setUp();
   all.store.before = () => {
-    throw new StoreUnavailableError("away");
+    throw new UnavailableError("away");
   };
   const outcomes = await Promise.allSettled(
     Array.from({ length: 20 }, (_, n) => all.locks.preReboot(client(n), group)),
   );
-  assert(outcomes.every((outcome) => outcome.status === "rejected" && outcome.reason instanceof StoreUnavailableError));
-  await assert.rejects(all.locks.steadyState(alice, group), StoreUnavailableError);
+  assert(outcomes.every((outcome) => outcome.status === "rejected" && outcome.reason instanceof UnavailableError));
+  await assert.rejects(all.locks.steadyState(alice, group), UnavailableError);
   all.store.before = () => {};
   assert.equal((await all.locks.preReboot(alice, group)).kind, "granted");
 });
@@ -271,9 +271,9 @@ Deno.test("a grant whose answer was lost is found again by the repeated request"
   const write = all.store.write.bind(all.store);
   all.store.write = async (...args) => {
     await write(...args);
-    throw new StoreUnavailableError("answer lost");
+    throw new UnavailableError("answer lost");
   };
-  await assert.rejects(all.locks.preReboot(alice, group), StoreUnavailableError);
+  await assert.rejects(all.locks.preReboot(alice, group), UnavailableError);
   all.store.write = write;
   assert.equal((await all.locks.preReboot(alice, group)).kind, "renewed");
   assert.deepEqual(holders(all.store.backend), [alice]);
@@ -311,7 +311,7 @@ for (const watch of [false, true]) {
 
 Deno.test("a store that lets nobody list still serves new groups", async () => {
   await using all = setUp();
-  all.store.list = () => Promise.reject(new StoreUnavailableError("may not list"));
+  all.store.list = () => Promise.reject(new UnavailableError("may not list"));
   assert.equal((await all.locks.preReboot(alice, group)).kind, "granted");
   assert.deepEqual([...(await all.locks.groups()).keys()], [group]);
 });

@@ -5,8 +5,9 @@ import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
 import { type ClientId, type Group, parseClientId, parseGroup } from "../../src/lock/identity.ts";
 import { LockService } from "../../src/lock/lock_service.ts";
-import { ABSENT, StoreUnavailableError, type Versioned } from "../../src/lock/lock_store.ts";
-import { ConfigError } from "../../src/config_error.ts";
+import { UnavailableError } from "../../src/lock/errors.ts";
+import { ABSENT, type Versioned } from "../../src/lock/lock_store.ts";
+import { ConfigError } from "../../src/config/config_error.ts";
 import { SqliteLockStore, type SqliteLockStoreOptions } from "../../src/stores/sqlite.ts";
 import { lockStoreContract } from "../contracts/lock_store_contract.ts";
 import { until } from "../support/condition.ts";
@@ -118,7 +119,7 @@ test("a file locked by another process is waited for, and given up at the deadli
     using database = new DatabaseSync(file);
     database.exec("BEGIN IMMEDIATE");
     await assert.rejects(store.write(GROUP, ABSENT, HELD), (error: Error) => {
-      assert.ok(error instanceof StoreUnavailableError);
+      assert.ok(error instanceof UnavailableError);
       assert.match(error.message, /locked for 50 ms$/);
       return error.cause !== undefined;
     });
@@ -151,10 +152,10 @@ test("a damaged or vanished file makes the store unavailable, and a watch says s
   try {
     await until(() => events.length === 1);
     Deno.renameSync(file, `${file}.away`);
-    await assert.rejects(store.read(GROUP), StoreUnavailableError);
-    await assert.rejects(store.write(GROUP, written, HELD), StoreUnavailableError);
+    await assert.rejects(store.read(GROUP), UnavailableError);
+    await assert.rejects(store.write(GROUP, written, HELD), UnavailableError);
     await until(() => events.length === 2);
-    assert.match(events[1]!, /^StoreUnavailableError: SQLite file/);
+    assert.match(events[1]!, /^UnavailableError: SQLite file/);
 
     Deno.writeFileSync(file, new Uint8Array());
     await assert.rejects(store.list(), /replaced while in use/);
@@ -165,8 +166,8 @@ test("a damaged or vanished file makes the store unavailable, and a watch says s
     assert.deepEqual(await store.read(GROUP), written);
 
     sql(file, "ALTER TABLE lock_group RENAME TO mislaid");
-    await assert.rejects(store.read(GROUP), StoreUnavailableError);
-    await assert.rejects(store.write(GROUP, written, HELD), StoreUnavailableError);
+    await assert.rejects(store.read(GROUP), UnavailableError);
+    await assert.rejects(store.write(GROUP, written, HELD), UnavailableError);
     sql(file, "ALTER TABLE mislaid RENAME TO lock_group");
     assert.deepEqual(await store.read(GROUP), written);
   } finally {
@@ -188,7 +189,7 @@ test("a row that an administrator edits gets a new version, and a damaged one is
   assert.throws(() => sql(file, "UPDATE lock_group SET holders = 'nobody'"));
   sql(file, `UPDATE lock_group SET holders = '["host"]'`);
   await assert.rejects(store.read(GROUP), (error: Error) => {
-    assert.ok(error instanceof StoreUnavailableError);
+    assert.ok(error instanceof UnavailableError);
     assert.match(error.message, /holders of group "default" are malformed$/);
     return true;
   });
@@ -228,7 +229,7 @@ test("a closed store is unavailable, and closing again is nothing", async (folde
   const store = await open(join(folder, "locks.db"));
   await store[Symbol.asyncDispose]();
   await store[Symbol.asyncDispose]();
-  await assert.rejects(store.read(GROUP), StoreUnavailableError);
+  await assert.rejects(store.read(GROUP), UnavailableError);
 });
 
 function test(name: string, run: (folder: string) => Promise<void>): void {

@@ -5,7 +5,7 @@
  * @module
  */
 
-import { zincatiId } from "../../src/kubernetes/zincati_id.ts";
+import { zincatiId } from "../../src/keeper/nodes/zincati_id.ts";
 import type { ControlPlane } from "./control_plane.ts";
 
 /** What kwok, when it runs, must know to leave a pod to the test: the pod never ends by itself. */

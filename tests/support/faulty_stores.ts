@@ -5,13 +5,13 @@
  */
 
 import type { Group } from "../../src/lock/identity.ts";
+import { UnavailableError } from "../../src/lock/errors.ts";
 import {
   type CallOptions,
   type Listing,
   type LockWatcher,
   MemoryBackend,
   MemoryLockStore,
-  StoreUnavailableError,
   type Versioned,
 } from "../../src/lock/lock_store.ts";
 import type { GroupState } from "../../src/lock/semaphore.ts";
@@ -60,7 +60,7 @@ export class UnavailableStore extends MemoryLockStore {
   readonly #watchers = new Set<LockWatcher>();
   #unavailable = false;
 
-  /** Whether every call throws {@link StoreUnavailableError}. */
+  /** Whether every call throws {@link UnavailableError}. */
   get unavailable(): boolean {
     return this.#unavailable;
   }
@@ -155,6 +155,6 @@ export class CountingStore extends MemoryLockStore {
   }
 }
 
-function fault(): StoreUnavailableError {
-  return new StoreUnavailableError("The store was made unavailable by a test");
+function fault(): UnavailableError {
+  return new UnavailableError("The store was made unavailable by a test");
 }

@@ -8,8 +8,8 @@
 import { connectKubernetes, type KubernetesClient } from "../../src/kubernetes/client.ts";
 import type { Permission } from "../../src/kubernetes/errors.ts";
 import { ClusterEvents, eventPermissions } from "../../src/kubernetes/events.ts";
-import { keeperPermissions, usefulKeeperPermissions } from "../../src/kubernetes/node_calls.ts";
-import { KubernetesNodeKeeper, type NodeKeeperOptions } from "../../src/kubernetes/node_keeper.ts";
+import { keeperPermissions, usefulKeeperPermissions } from "../../src/keeper/nodes/node_calls.ts";
+import { KubernetesNodeKeeper, type NodeKeeperOptions } from "../../src/keeper/node_keeper.ts";
 import { type ClientId, type Group, parseClientId, parseGroup } from "../../src/lock/identity.ts";
 import type { HeldNode, Hold } from "../../src/lock/node_keeper.ts";
 import { until } from "./condition.ts";
@@ -78,7 +78,7 @@ export async function startKeeper(
   const keeper = new KubernetesNodeKeeper(client, {
     readHolder: locks.readHolder,
     events,
-    log: { info: write, warn: write, error: write },
+    log: { info: write, warning: write, error: write },
     ...options,
   });
   const running = keeper.run();

@@ -10,29 +10,50 @@ function lint(file: string, source: string): string[] {
 }
 
 const breaches: [file: string, source: string, message: RegExp][] = [
-  ["src/lock/semaphore.ts", 'import { x } from "../stores/lease.ts";', /imports: lock does not import stores/],
+  ["src/lock/semaphore.ts", 'import { x } from "../stores/sqlite.ts";', /imports: lock does not import stores/],
   ["src/lock/semaphore.ts", 'import type { X } from "../telemetry/log.ts";', /lock does not import telemetry/],
   ["src/lock/semaphore.ts", 'import { getLogger } from "@logtape/logtape";', /lock imports nothing from outside/],
   ["src/lock/semaphore.ts", 'import { join } from "node:path";', /lock imports nothing from outside/],
   ["src/http/handler.ts", 'import { x } from "../stores/sqlite.ts";', /http does not import stores/],
   ["src/http/handler.ts", 'export { x } from "../kubernetes/client.ts";', /http does not import kubernetes/],
   ["src/http/handler.ts", 'export * from "../kubernetes/client.ts";', /http does not import kubernetes/],
-  ["src/http/handler.ts", 'await import("../service.ts");', /http does not import service/],
-  ["src/stores/lease.ts", 'import { x } from "../kubernetes/client.ts";', /stores does not import kubernetes/],
-  ["src/kubernetes/client.ts", 'import { x } from "../http/handler.ts";', /kubernetes does not import http/],
-  ["src/telemetry/metrics.ts", 'import { x } from "../config.ts";', /telemetry does not import config/],
-  ["src/cli.ts", 'import { x } from "./lock/lock_service.ts";', /cli does not import lock/],
-  ["main.ts", 'import { x } from "./src/service.ts";', /main does not import service/],
-  ["src/service.ts", 'import { x } from "./tasks/bundle.ts";', /service does not import tasks/],
+  ["src/http/handler.ts", 'await import("../service/service.ts");', /http does not import service/],
   [
-    "src/service.ts",
-    'import { x } from "../tests/support/fake_clock.ts";',
+    "src/stores/lease/store.ts",
+    'import { x } from "../../keeper/nodes/node.ts";',
+    /lease does not import keeper\/nodes/,
+  ],
+  ["src/stores/sqlite.ts", 'import { x } from "../keeper/node_keeper.ts";', /stores does not import keeper/],
+  [
+    "src/kubernetes/watch.ts",
+    'import { x } from "../keeper/nodes/node.ts";',
+    /kubernetes does not import keeper\/nodes/,
+  ],
+  ["src/kubernetes/watch.ts", 'import { x } from "../stores/lease/leases.ts";', /not import stores\/lease/],
+  ["src/keeper/drain/drain.ts", 'import { x } from "../node_keeper.ts";', /keeper\/drain does not import keeper:/],
+  ["src/keeper/node_keeper.ts", 'import { x } from "../telemetry/log.ts";', /keeper does not import telemetry/],
+  ["src/kubernetes/client.ts", 'import { x } from "../http/handler.ts";', /kubernetes does not import http/],
+  ["src/telemetry/metrics.ts", 'import { x } from "../config/config.ts";', /telemetry does not import config/],
+  ["src/cli/cli.ts", 'import { x } from "../lock/lock_service.ts";', /cli does not import lock/],
+  ["main.ts", 'import { x } from "./src/service/service.ts";', /main does not import service/],
+  ["src/service/service.ts", 'import { x } from "../tasks/bundle.ts";', /service does not import tasks/],
+  [
+    "src/service/service.ts",
+    'import { x } from "../../tests/support/fake_clock.ts";',
     /tests\/support\/fake_clock\.ts, which is no/,
   ],
-  ["src/newcomer/new.ts", 'import { x } from "../lock/semaphore.ts";', /The layer newcomer is not known/],
-  ["src/service.ts", 'import { KubeConfig } from "@kubernetes/client-node";', /client-node is not imported here/],
-  ["src/service.ts", 'import type { V1Pod } from "npm:@kubernetes/client-node@2.0.1";', /client-node is not imported/],
-  ["src/stores/lease.ts", 'import { V1Lease } from "@kubernetes/client-node";', /for its types only/],
+  ["src/newcomer/new.ts", 'import { x } from "../lock/semaphore.ts";', /The room newcomer is not known/],
+  [
+    "src/service/service.ts",
+    'import { KubeConfig } from "@kubernetes/client-node";',
+    /client-node is not imported here/,
+  ],
+  [
+    "src/service/service.ts",
+    'import type { V1Pod } from "npm:@kubernetes/client-node@2.0.1";',
+    /client-node is not imported/,
+  ],
+  ["src/stores/lease/store.ts", 'import { V1Lease } from "@kubernetes/client-node";', /for its types only/],
   [
     "src/stores/sqlite.ts",
     'import type { V1Lease } from "@kubernetes/client-node";',
@@ -44,11 +65,11 @@ const breaches: [file: string, source: string, message: RegExp][] = [
     /prom-client is not imported here/,
   ],
   ["src/telemetry/log.ts", 'import type { Registry } from "prom-client";', /prom-client is not imported here/],
-  ["src/cli.ts", "Deno.exit(1);", /owners: Only main\.ts ends the process/],
-  ["src/service.ts", "process.exit(1);", /Only main\.ts ends the process/],
-  ["src/service.ts", 'Deno["exit"](1);', /Only main\.ts ends the process/],
-  ["src/cli.ts", 'Deno.env.get("HOME");', /Only src\/config\.ts reads the environment/],
-  ["src/kubernetes/client.ts", "const { HOME } = process.env;", /Only src\/config\.ts reads the environment/],
+  ["src/cli/cli.ts", "Deno.exit(1);", /owners: Only main\.ts ends the process/],
+  ["src/service/service.ts", "process.exit(1);", /Only main\.ts ends the process/],
+  ["src/service/service.ts", 'Deno["exit"](1);', /Only main\.ts ends the process/],
+  ["src/cli/cli.ts", 'Deno.env.get("HOME");', /Only src\/config\/ reads the environment/],
+  ["src/kubernetes/client.ts", "const { HOME } = process.env;", /Only src\/config\/ reads the environment/],
 ];
 
 for (const [file, source, message] of breaches) {
@@ -60,21 +81,27 @@ for (const [file, source, message] of breaches) {
 }
 
 const allowed: [file: string, source: string][] = [
-  ["main.ts", 'import { run } from "./src/cli.ts"; Deno.exit(await run());'],
-  ["src/cli.ts", 'import { startService } from "./service.ts"; import { Command } from "commander";'],
-  ["src/cli.ts", 'import manifest from "../deno.json" with { type: "json" };'],
-  ["src/config.ts", 'Deno.env.get("KUBECONFIG");'],
-  ["src/service.ts", 'import { x } from "./kubernetes/client.ts"; import { y } from "./stores/lease.ts";'],
+  ["main.ts", 'import { run } from "./src/cli/cli.ts"; Deno.exit(await run());'],
+  ["src/cli/cli.ts", 'import { startService } from "../service/service.ts"; import { Command } from "commander";'],
+  ["src/cli/cli.ts", 'import manifest from "../../deno.json" with { type: "json" };'],
+  ["src/config/config.ts", 'Deno.env.get("KUBECONFIG");'],
+  [
+    "src/service/service.ts",
+    'import { x } from "../kubernetes/client.ts"; import { y } from "../stores/lease/store.ts";',
+  ],
   [
     "src/http/handler.ts",
     'import type { Metrics } from "../telemetry/metrics.ts"; export { x } from "./fleetlock.ts";',
   ],
-  ["src/stores/lease.ts", 'import type { V1Lease } from "@kubernetes/client-node/dist/gen/models/V1Lease.js";'],
+  ["src/stores/lease/store.ts", 'import type { V1Lease } from "@kubernetes/client-node/dist/gen/models/V1Lease.js";'],
   ["src/kubernetes/client.ts", 'import { of } from "@kubernetes/client-node/dist/gen/rxjsStub.js";'],
   ["src/telemetry/metrics.ts", 'import { Registry } from "prom-client/lib/registry.js";'],
   ["src/lock/lock_service.ts", 'import { acquire } from "./semaphore.ts"; process();'],
   ["src/tasks/bundle.ts", 'import * as esbuild from "esbuild"; Deno.env.get("REVISION");'],
-  ["tests/lock/semaphore_test.ts", 'import { x } from "../../src/service.ts"; Deno.env.get("X"); Deno.exit(1);'],
+  [
+    "tests/lock/semaphore_test.ts",
+    'import { x } from "../../src/service/service.ts"; Deno.env.get("X"); Deno.exit(1);',
+  ],
 ];
 
 for (const [file, source] of allowed) {

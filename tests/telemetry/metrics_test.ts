@@ -1,7 +1,8 @@
 import { deepStrictEqual, match, ok, strictEqual } from "node:assert/strict";
 import { type ClientId, parseGroup } from "../../src/lock/identity.ts";
 import { LockService } from "../../src/lock/lock_service.ts";
-import { ABSENT, MemoryLockStore, StoreUnavailableError } from "../../src/lock/lock_store.ts";
+import { UnavailableError } from "../../src/lock/errors.ts";
+import { ABSENT, MemoryLockStore } from "../../src/lock/lock_store.ts";
 import { FREE } from "../../src/lock/semaphore.ts";
 import { MeteredLockStore } from "../../src/telemetry/metered_store.ts";
 import { Metrics } from "../../src/telemetry/metrics.ts";
@@ -177,7 +178,7 @@ test("calls to a store are counted by how they end, and what they answer or thro
   await inner.setUnavailable(true);
   const unavailable = new MeteredLockStore(inner, metrics);
   const fault = await unavailable.read(GROUP).catch((error) => error);
-  ok(fault instanceof StoreUnavailableError);
+  ok(fault instanceof UnavailableError);
   await unavailable.list({ signal: AbortSignal.abort() }).catch(() => {});
   const aborted = new MeteredLockStore(new MemoryLockStore(), metrics);
   await aborted.read(GROUP, { signal: AbortSignal.abort("enough") }).catch(() => {});

@@ -1,0 +1,195 @@
+/**
+ * The pure decisions about a node's pods: which of them a drain evicts, which it
+ * leaves, which it must not touch, and what an answer to an eviction means. It
+ * makes no calls and keeps no state.
+ *
+ * @module
+ */
+
+import type { V1Pod } from "@kubernetes/client-node/dist/gen/models/V1Pod.js";
+import { UnavailableError } from "../../lock/errors.ts";
+import { ForbiddenError, KubernetesError } from "../../kubernetes/errors.ts";
+import type { Labels, LabelSelector } from "./label_selector.ts";
+
+/** A PersistentVolumeClaim. */
+export interface Claim {
+  /** Its namespace. */
+  readonly namespace: string;
+  /** Its name. */
+  readonly name: string;
+}
+
+/** What a drain needs to know of a pod. */
+export interface PodView {
+  /** Its namespace. */
+  readonly namespace: string;
+  /** Its name. */
+  readonly name: string;
+  /** Tells a pod from an earlier or later one of the same name. */
+  readonly uid: string;
+  /** Its labels. */
+  readonly labels: Labels;
+  /** Whether it is being deleted. */
+  readonly terminating: boolean;
+  /** Whether all its containers have ended for good (phase Succeeded or Failed). */
+  readonly finished: boolean;
+  /** Whether it stands for a static pod, which no API call can stop. */
+  readonly mirror: boolean;
+  /** The kind of its controller, such as "ReplicaSet"; undefined where it has none. */
+  readonly controller?: string;
+  /** Whether it has data that is lost when it goes. */
+  readonly emptyDir: boolean;
+  /** The claims of the volumes that it uses. */
+  readonly claims: readonly Claim[];
+  /** What keeps the object after its containers have ended. */
+  readonly finalizers: readonly string[];
+}
+
+/** What a drain does about pods that some operators want to be careful with. */
+export type CarePolicy = "evict" | "refuse";
+
+/** Which pods a drain evicts. */
+export interface PodPolicy {
+  /** What to do about a pod without a controller, which nothing will start again. @default {"evict"} */
+  readonly unmanaged?: CarePolicy;
+  /** What to do about a pod with an emptyDir volume, whose data is lost. @default {"evict"} */
+  readonly emptyDir?: CarePolicy;
+  /** Pods that stay. @default none */
+  readonly skip?: LabelSelector;
+  /** The pod that this process runs in: it goes last. */
+  readonly self?: { readonly namespace: string; readonly name: string };
+}
+
+/** What a drain does about a pod. */
+export type Verdict =
+  /** It is evicted. */
+  | { readonly kind: "evict" }
+  /** It is evicted when all others are gone: this process runs in it. */
+  | { readonly kind: "last" }
+  /** It is going already, so there is only to wait. */
+  | { readonly kind: "wait" }
+  /** It stays. */
+  | { readonly kind: "skip"; readonly why: "finished" | "mirror" | "daemon_set" | "selector" }
+  /** The operator does not want it evicted, so the drain cannot go on while it is there. */
+  | { readonly kind: "refuse"; readonly reason: string };
+
+/** What came of an eviction (or, past the time-out, of a deletion). */
+export type EvictionAnswer =
+  /** The pod is going (201; 200 or 202 of a deletion). */
+  | { readonly kind: "accepted" }
+  /** There is no pod of that name any more, or its budget has gone in the middle of the call (404). */
+  | { readonly kind: "gone" }
+  /** A pod of that name is there, but it seems to be another one (409 on the UID). */
+  | { readonly kind: "replaced" }
+  /** A disruption budget allows it not now (429). */
+  | { readonly kind: "blocked"; readonly budget?: string; readonly reason: string; readonly retryAfterMs?: number }
+  /** Several budgets cover the pod, which the API does not support (500); only a person can mend that. */
+  | { readonly kind: "several_budgets"; readonly reason: string }
+  /** Its namespace is being deleted (403), and the pod will be with it. */
+  | { readonly kind: "namespace_ending"; readonly reason: string }
+  /** Something else went wrong; another try may do. */
+  | { readonly kind: "failed"; readonly reason: string; readonly retryAfterMs?: number };
+
+/** The annotation by which the kubelet marks the API's image of a static pod. */
+const MIRROR_ANNOTATION = "kubernetes.io/config.mirror";
+
+/** Takes from a pod what a drain needs. */
+export function viewPod(pod: V1Pod): PodView {
+  const metadata = pod.metadata ?? {};
+  const phase = pod.status?.phase;
+  return {
+    namespace: metadata.namespace ?? "",
+    name: metadata.name ?? "",
+    uid: metadata.uid ?? "",
+    labels: metadata.labels,
+    terminating: metadata.deletionTimestamp !== undefined && metadata.deletionTimestamp !== null,
+    finished: phase === "Succeeded" || phase === "Failed",
+    mirror: metadata.annotations?.[MIRROR_ANNOTATION] !== undefined,
+    controller: metadata.ownerReferences?.find((owner) => owner.controller)?.kind,
+    emptyDir: pod.spec?.volumes?.some((volume) => volume.emptyDir !== undefined && volume.emptyDir !== null) ?? false,
+    claims: (pod.spec?.volumes ?? []).flatMap(({ name, persistentVolumeClaim, ephemeral }) => {
+      // The claim of a generic ephemeral volume has its name from both.
+      const claim = persistentVolumeClaim?.claimName ?? (ephemeral ? `${metadata.name}-${name}` : undefined);
+      return claim === undefined ? [] : [{ namespace: metadata.namespace ?? "", name: claim }];
+    }),
+    finalizers: metadata.finalizers ?? [],
+  };
+}
+
+/**
+ * Decides about one pod, by what is seen of it alone, so that every replica and
+ * every resumed drain decides the same. A pod that is being deleted is waited
+ * for even when its containers have ended: its volumes are in use until the
+ * object is gone.
+ */
+export function judge(pod: PodView, policy: PodPolicy = {}): Verdict {
+  if (pod.mirror) return { kind: "skip", why: "mirror" };
+  if (pod.controller === "DaemonSet") return { kind: "skip", why: "daemon_set" };
+  if (policy.skip?.(pod.labels)) return { kind: "skip", why: "selector" };
+  if (pod.terminating) return { kind: "wait" };
+  if (pod.finished) return { kind: "skip", why: "finished" };
+  if (pod.controller === undefined && policy.unmanaged === "refuse") {
+    return { kind: "refuse", reason: "it has no controller that would start it again (--drain-unmanaged is refuse)" };
+  }
+  if (pod.emptyDir && policy.emptyDir === "refuse") {
+    return { kind: "refuse", reason: "its emptyDir volume's data would be lost (--drain-empty-dir is refuse)" };
+  }
+  const { self } = policy;
+  return { kind: self?.name === pod.name && self.namespace === pod.namespace ? "last" : "evict" };
+}
+
+/**
+ * Says what an eviction's or a deletion's error means.
+ *
+ * @throws The error itself, where it is one that no further try can mend
+ * ({@link ForbiddenError}) or that is none of the API's.
+ *
+ * @see https://kubernetes.io/docs/concepts/scheduling-eviction/api-eviction/#how-api-initiated-eviction-works
+ */
+export function answerOf(error: unknown): EvictionAnswer {
+  if (error instanceof ForbiddenError) throw error;
+  const said = error instanceof KubernetesError
+    ? error
+    : error instanceof UnavailableError && error.cause instanceof KubernetesError
+    ? error.cause
+    : undefined;
+  if (said === undefined) {
+    if (!(error instanceof UnavailableError)) throw error;
+    return { kind: "failed", reason: "the API server does not answer", retryAfterMs: error.retryAfterMs };
+  }
+  const { status, message, causes, causeMessages, retryAfterMs } = said;
+  switch (status) {
+    case 404:
+      return { kind: "gone" };
+    case 409:
+      if (/\buid\b/i.test(message)) return { kind: "replaced" };
+      break;
+    case 403:
+      if (causes.includes("NamespaceTerminating")) {
+        return { kind: "namespace_ending", reason: "its namespace is being deleted" };
+      }
+      break;
+    case 429:
+      if (causes.includes("DisruptionBudget")) return blocked(causeMessages, retryAfterMs);
+      break;
+    case 500:
+      if (/more than one PodDisruptionBudget/i.test(message)) {
+        return {
+          kind: "several_budgets",
+          reason: "several PodDisruptionBudgets cover it, which Kubernetes does not support: leave it one",
+        };
+      }
+      break;
+  }
+  return { kind: "failed", reason: `the API server refuses to evict it: ${message.slice(0, 200)}`, retryAfterMs };
+}
+
+/** The API server names the budget in the message of the cause only. */
+function blocked(messages: readonly string[], retryAfterMs?: number): EvictionAnswer {
+  const [, budget, needs] = /disruption budget "?([^\s"]+)"?(?: (needs .*))?/i.exec(messages.join(" ")) ?? [];
+  const details = needs ? ` (it ${needs.replace(/\.$/, "")})` : "";
+  const reason = budget === undefined
+    ? "its PodDisruptionBudget allows no disruption now"
+    : `its PodDisruptionBudget "${budget}" allows no disruption now${details}`;
+  return { kind: "blocked", budget, reason, retryAfterMs };
+}

@@ -1,0 +1,156 @@
+import { deepEqual, equal, throws } from "node:assert/strict";
+import fc from "fast-check";
+import { UnavailableError } from "../../../src/lock/errors.ts";
+import { errorOf, ForbiddenError } from "../../../src/kubernetes/errors.ts";
+import {
+  answerOf,
+  type EvictionAnswer,
+  judge,
+  type PodPolicy,
+  type PodView,
+  type Verdict,
+  viewPod,
+} from "../../../src/keeper/drain/pods.ts";
+import { pod } from "../../support/cluster_objects.ts";
+
+const SET = { apiVersion: "apps/v1", kind: "ReplicaSet", name: "web", uid: "1" };
+const NORMAL: PodView = viewPod(pod({ name: "web", namespace: "shop", owner: SET }));
+
+const VERDICTS: [what: string, change: Partial<PodView>, policy: PodPolicy, verdict: Verdict["kind"]][] = [
+  ["a pod with a controller", {}, {}, "evict"],
+  ["a pod without a controller", { controller: undefined }, {}, "evict"],
+  ["a pod without a controller, refused", { controller: undefined }, { unmanaged: "refuse" }, "refuse"],
+  ["a pod with a controller, others refused", {}, { unmanaged: "refuse", emptyDir: "refuse" }, "evict"],
+  ["a pod with emptyDir", { emptyDir: true }, {}, "evict"],
+  ["a pod with emptyDir, refused", { emptyDir: true }, { emptyDir: "refuse" }, "refuse"],
+  ["a mirror pod", { mirror: true }, {}, "skip"],
+  ["a mirror pod that is being deleted", { mirror: true, terminating: true }, {}, "skip"],
+  ["a DaemonSet's pod", { controller: "DaemonSet" }, {}, "skip"],
+  ["a finished pod", { finished: true }, {}, "skip"],
+  [
+    "a finished pod without a controller, refused",
+    { finished: true, controller: undefined },
+    { unmanaged: "refuse" },
+    "skip",
+  ],
+  ["a finished pod that is being deleted", { finished: true, terminating: true }, {}, "wait"],
+  ["a pod that is being deleted", { terminating: true }, {}, "wait"],
+  ["a pod that is being deleted, refused", { terminating: true, emptyDir: true }, { emptyDir: "refuse" }, "wait"],
+  ["a pod that the selector exempts", {}, { skip: () => true }, "skip"],
+  ["a pod that the selector exempts, refused", { emptyDir: true }, { skip: () => true, emptyDir: "refuse" }, "skip"],
+  ["our own pod", {}, { self: { namespace: "shop", name: "web" } }, "last"],
+  ["a pod of our name elsewhere", {}, { self: { namespace: "home", name: "web" } }, "evict"],
+];
+
+for (const [what, change, policy, kind] of VERDICTS) {
+  Deno.test(`${what}: ${kind}`, () => equal(judge({ ...NORMAL, ...change }, policy).kind, kind));
+}
+
+Deno.test("a pod is seen as it is", () => {
+  const view = viewPod({
+    ...pod({ name: "web", namespace: "shop", owner: SET, emptyDir: true, finalizers: ["a/b"], labels: { app: "web" } }),
+    status: { phase: "Failed" },
+  });
+  deepEqual(view, {
+    namespace: "shop",
+    name: "web",
+    uid: "",
+    labels: { app: "web" },
+    terminating: false,
+    finished: true,
+    mirror: false,
+    controller: "ReplicaSet",
+    emptyDir: true,
+    claims: [],
+    finalizers: ["a/b"],
+  });
+  const owned = { ...pod({ name: "web", namespace: "shop" }) };
+  owned.metadata.ownerReferences = [{ ...SET, kind: "Node" }];
+  equal(viewPod(owned).controller, undefined);
+  const withClaims = { ...pod({ name: "db-0", namespace: "shop", claim: "data" }) };
+  withClaims.spec.volumes.push({ name: "scratch", ephemeral: { volumeClaimTemplate: {} } });
+  deepEqual(viewPod(withClaims).claims, [
+    { namespace: "shop", name: "data" },
+    { namespace: "shop", name: "db-0-scratch" },
+  ]);
+});
+
+Deno.test("no policy makes a drain touch mirror pods and DaemonSets' pods", () => {
+  const care = fc.constantFrom("evict" as const, "refuse" as const);
+  const flags = fc.record({ terminating: fc.boolean(), finished: fc.boolean(), emptyDir: fc.boolean() });
+  fc.assert(fc.property(flags, care, care, fc.boolean(), fc.boolean(), (flags, unmanaged, emptyDir, skip, mirror) => {
+    const view = { ...NORMAL, ...flags, mirror, controller: mirror ? undefined : "DaemonSet" };
+    return judge(view, { unmanaged, emptyDir, skip: () => skip }).kind === "skip";
+  }));
+});
+
+const status = (message: string, more: object = {}) => JSON.stringify({ kind: "Status", message, ...more });
+const BUDGET = status("Cannot evict pod as it would violate the pod's disruption budget.", {
+  details: {
+    causes: [{
+      reason: "DisruptionBudget",
+      message: "The disruption budget web needs 2 healthy pods and has 2 currently",
+    }],
+  },
+});
+const PROCESSING = status("Cannot evict pod as it would violate the pod's disruption budget.", {
+  details: {
+    retryAfterSeconds: 10,
+    causes: [{
+      reason: "DisruptionBudget",
+      message: "The disruption budget web is still being processed by the server.",
+    }],
+  },
+});
+const TERMINATING = status(
+  'pods "web" is forbidden: unable to create new content in namespace shop because it is being terminated',
+  {
+    details: { causes: [{ reason: "NamespaceTerminating", message: "namespace shop is being terminated" }] },
+  },
+);
+
+const ANSWERS: [code: number, body: string, answer: Partial<EvictionAnswer>][] = [
+  [404, status('pods "web" not found'), { kind: "gone" }],
+  [
+    409,
+    status(
+      'Operation cannot be fulfilled on Pod "web": the UID in the precondition (a) does not match the UID in record (b).',
+    ),
+    { kind: "replaced" },
+  ],
+  [409, status("something else"), { kind: "failed" }],
+  [
+    429,
+    BUDGET,
+    {
+      kind: "blocked",
+      budget: "web",
+      reason: 'its PodDisruptionBudget "web" allows no disruption now (it needs 2 healthy pods and has 2 currently)',
+    },
+  ],
+  [429, PROCESSING, { kind: "blocked", budget: "web", retryAfterMs: 10_000 }],
+  [429, status("too many requests", { details: { retryAfterSeconds: 1 } }), { kind: "failed", retryAfterMs: 1_000 }],
+  [
+    500,
+    status("This pod has more than one PodDisruptionBudget, which the eviction subresource does not support."),
+    { kind: "several_budgets" },
+  ],
+  [500, status("boom"), { kind: "failed" }],
+  [403, TERMINATING, { kind: "namespace_ending" }],
+  [403, status("admission webhook denied the request"), { kind: "failed" }],
+  [422, status("invalid"), { kind: "failed" }],
+];
+
+for (const [code, body, expected] of ANSWERS) {
+  Deno.test(`an eviction's ${code} '${JSON.parse(body).message.slice(0, 40)}' means ${expected.kind}`, () => {
+    const answer = answerOf(errorOf(code, null, body));
+    deepEqual({ ...answer, ...expected }, answer);
+  });
+}
+
+Deno.test("no connection is worth another try, a missing permission and a bug are not", () => {
+  equal(answerOf(new UnavailableError("gone")).kind, "failed");
+  const forbidden = status('User "x" cannot create resource "pods/eviction" in API group "" in the namespace "shop"');
+  throws(() => answerOf(errorOf(403, null, forbidden)), ForbiddenError);
+  throws(() => answerOf(new TypeError("bug")), TypeError);
+});

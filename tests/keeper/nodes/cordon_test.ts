@@ -1,0 +1,154 @@
+import { deepEqual, equal } from "node:assert/strict";
+import fc from "fast-check";
+import {
+  type CordonOwner,
+  cordonOwners,
+  type CordonState,
+  type NodePatch,
+  planCordon,
+  planRepair,
+  planUncordon,
+} from "../../../src/keeper/nodes/cordon.ts";
+
+const namespace = "ops";
+const OWNER: CordonOwner = { namespace, group: "default", id: "a", since: Date.UTC(2026, 0, 1) };
+const OTHER: CordonOwner = { namespace, group: "other", id: "a", since: Date.UTC(2026, 0, 2) };
+const FREE: CordonState = { unschedulable: false };
+const ADMIN: CordonState = { unschedulable: true };
+
+/** The API server's part: lays a patch over a Node. */
+function apply(state: CordonState, patch: NodePatch | undefined): CordonState {
+  if (patch === undefined) return state;
+  return {
+    unschedulable: patch.unschedulable === undefined ? state.unschedulable : patch.unschedulable === true,
+    cordon: patch.cordon === undefined ? state.cordon : patch.cordon ?? undefined,
+  };
+}
+
+const cordon = (state: CordonState, owner: CordonOwner) => apply(state, planCordon(state, owner));
+
+Deno.test("a free node is cordoned and marked in one patch, and freed in one", () => {
+  const patch = planCordon(FREE, OWNER);
+  deepEqual(patch, { unschedulable: true, cordon: '{"ops/default":{"id":"a","since":"2026-01-01T00:00:00.000Z"}}' });
+  const state = apply(FREE, patch);
+  equal(planCordon(state, OWNER), undefined);
+  deepEqual(planUncordon(state, OWNER), { unschedulable: null, cordon: null });
+});
+
+Deno.test("an administrator's cordon is neither marked nor lifted", () => {
+  equal(planCordon(ADMIN, OWNER), undefined);
+  equal(planUncordon(ADMIN, OWNER), undefined);
+  equal(planRepair(ADMIN, () => false), undefined);
+});
+
+Deno.test("a cordon goes with the last of its groups", () => {
+  const both = cordon(cordon(FREE, OWNER), OTHER);
+  deepEqual(cordonOwners(both.cordon), [OWNER, OTHER]);
+  const one = apply(both, planUncordon(both, OWNER));
+  deepEqual([one.unschedulable, cordonOwners(one.cordon)], [true, [OTHER]]);
+  deepEqual(apply(one, planUncordon(one, OTHER)), { unschedulable: false, cordon: undefined });
+});
+
+Deno.test("cordons of another installation's groups are its own, whatever their names", () => {
+  const theirs: CordonOwner = { ...OWNER, namespace: "other" };
+  const both = cordon(cordon(FREE, theirs), OWNER);
+  deepEqual(cordonOwners(both.cordon), [theirs, OWNER]);
+  deepEqual(apply(both, planUncordon(both, OWNER)), cordon(FREE, theirs));
+  deepEqual(apply(both, planRepair(both, (owner) => owner.namespace === "other")), cordon(FREE, theirs));
+});
+
+Deno.test("a later hold takes the cordon over, and the earlier one's end leaves it", () => {
+  const first = cordon(FREE, OWNER);
+  const later = { ...OWNER, since: OWNER.since + 1 };
+  const state = cordon(first, later);
+  deepEqual(cordonOwners(state.cordon), [later]);
+  equal(planUncordon(state, OWNER), undefined);
+  deepEqual(planUncordon(state, later), { unschedulable: null, cordon: null });
+});
+
+Deno.test("a schedulable node that is marked is nobody's: the mark goes, or the cordon comes back", () => {
+  const uncordoned = { ...cordon(FREE, OWNER), unschedulable: false };
+  deepEqual(planRepair(uncordoned, () => true), { cordon: null });
+  equal(cordon(uncordoned, OWNER).unschedulable, true);
+});
+
+Deno.test("repair lifts what is held no more", () => {
+  const both = cordon(cordon(FREE, OWNER), OTHER);
+  equal(planRepair(both, () => true), undefined);
+  deepEqual(cordonOwners(apply(both, planRepair(both, ({ group }) => group === "other")).cordon), [OTHER]);
+  deepEqual(planRepair(both, () => false), { unschedulable: null, cordon: null });
+});
+
+for (
+  const annotation of [
+    "",
+    "x",
+    "[]",
+    "null",
+    "1",
+    '{"default":null}',
+    '{"default":{"id":"a"}}',
+    '{"default":{"id":1,"since":"x"}}',
+  ]
+) {
+  Deno.test(`an annotation that cannot be read names nobody: '${annotation}'`, () => {
+    deepEqual(cordonOwners(annotation), []);
+    const state = { unschedulable: true, cordon: annotation };
+    deepEqual(planRepair(state, () => true), { unschedulable: null, cordon: null });
+    deepEqual(cordonOwners(cordon(state, OWNER).cordon), [OWNER]);
+  });
+}
+
+Deno.test("whatever we and an administrator do, a node carries the mark only while it is ours", () => {
+  const groups = ["a", "b", "c"];
+  const step = fc.oneof(
+    fc.record({
+      kind: fc.constant("hold" as const),
+      group: fc.constantFrom(...groups),
+      since: fc.integer({ min: 1, max: 3 }),
+    }),
+    fc.record({ kind: fc.constant("release" as const), group: fc.constantFrom(...groups) }),
+    fc.record({ kind: fc.constantFrom("admin cordons" as const, "admin uncordons" as const, "repair" as const) }),
+  );
+  fc.assert(fc.property(fc.array(step), (steps) => {
+    let state: CordonState = FREE;
+    let admins = false;
+    const held = new Map<string, number>();
+    for (const one of steps) {
+      switch (one.kind) {
+        case "hold":
+          held.set(one.group, one.since);
+          state = cordon(state, { namespace, group: one.group, id: "x", since: one.since });
+          break;
+        case "release":
+          state = apply(
+            state,
+            planUncordon(state, { namespace, group: one.group, id: "x", since: held.get(one.group) ?? 0 }),
+          );
+          held.delete(one.group);
+          break;
+        case "admin cordons":
+          admins ||= !state.unschedulable;
+          // A cordon upon a mark that was left would be taken for ours, so repair follows every uncordoning.
+          state = { ...state, unschedulable: true };
+          break;
+        case "admin uncordons":
+          admins = false;
+          state = { ...state, unschedulable: false };
+          state = apply(state, planRepair(state, ({ group }) => held.has(group)));
+          break;
+        case "repair":
+          state = apply(state, planRepair(state, ({ group }) => held.has(group)));
+          break;
+      }
+      if (admins) {
+        equal(state.unschedulable, true);
+        equal(state.cordon, undefined);
+      } else {
+        // Ours, exactly as long as it is marked.
+        equal(state.unschedulable, state.cordon !== undefined);
+      }
+      for (const { group } of cordonOwners(state.cordon)) equal(held.has(group), true);
+    }
+  }));
+});

@@ -1,0 +1,272 @@
+/** The Lease codec: examples and properties, without a cluster. @module */
+
+import type { V1Lease } from "@kubernetes/client-node/dist/gen/models/V1Lease.js";
+import fc from "fast-check";
+import assert from "node:assert/strict";
+import { type ClientId, type Group, parseClientId, parseGroup } from "../../../src/lock/identity.ts";
+import type { GroupState } from "../../../src/lock/semaphore.ts";
+import {
+  GROUP_ANNOTATION,
+  groupOfLease,
+  HOLDERS_ANNOTATION,
+  leaseName,
+  leaseToState,
+  stateToLease,
+} from "../../../src/stores/lease/codec.ts";
+
+const T1 = Date.UTC(2026, 0, 2, 3, 4, 5, 678);
+const T2 = T1 + 1;
+const T3 = T1 + 2;
+
+const group = (raw: string) => parseGroup(raw)!;
+const id = (raw: string) => raw as ClientId;
+
+/** A Lease as the API gives it: times as strings, but those of the metadata. */
+function lease(spec: Record<string, unknown>, metadata: V1Lease["metadata"] = {}): V1Lease {
+  return { metadata: { name: "fleetlock-default", ...metadata }, spec } as V1Lease;
+}
+
+function annotated(holders: unknown, spec: Record<string, unknown>): V1Lease {
+  const text = typeof holders === "string" ? holders : JSON.stringify(holders);
+  return lease(spec, { annotations: { [HOLDERS_ANNOTATION]: text } });
+}
+
+const iso = (ms: number) => new Date(ms).toISOString();
+
+const READS: { name: string; lease: V1Lease; state: GroupState }[] = [
+  { name: "an empty Lease", lease: {}, state: { holders: [], transitions: 0 } },
+  {
+    name: "one released by the Go program",
+    lease: lease({ holderIdentity: "", leaseTransitions: 7 }),
+    state: { holders: [], transitions: 7 },
+  },
+  {
+    name: "one held by the Go program, which notes no time: since the last change",
+    lease: lease({ holderIdentity: "a", leaseTransitions: 7 }, {
+      creationTimestamp: new Date(T1),
+      managedFields: [{ time: new Date(T3) }, { time: new Date(T2) }, {}],
+    }),
+    state: { holders: [{ id: id("a"), since: T3 }], transitions: 7 },
+  },
+  {
+    name: "one without a trace of any change: since it was made",
+    lease: lease({ holderIdentity: "a" }, { creationTimestamp: new Date(T1) }),
+    state: { holders: [{ id: id("a"), since: T1 }], transitions: 0 },
+  },
+  {
+    name: "one without any time",
+    lease: lease({ holderIdentity: "a" }),
+    state: { holders: [{ id: id("a"), since: 0 }], transitions: 0 },
+  },
+  {
+    name: "acquireTime before other guesses, microseconds included",
+    lease: lease({ holderIdentity: "a", acquireTime: "2026-01-02T03:04:05.678999Z" }, {
+      managedFields: [{ time: new Date(T3) }],
+    }),
+    state: { holders: [{ id: id("a"), since: T1 }], transitions: 0 },
+  },
+  {
+    name: "the annotation's details of those that holderIdentity names",
+    lease: annotated(
+      [{ id: "b", since: iso(T2), node: "n", bootId: "x", phase: "drained" }, { id: "a", since: iso(T1) }, {
+        id: "c",
+        since: iso(T1),
+      }],
+      { holderIdentity: "a,b", renewTime: iso(T3) },
+    ),
+    state: {
+      holders: [{ id: id("a"), since: T1 }, {
+        id: id("b"),
+        since: T2,
+        node: { name: "n", bootId: "x", phase: "drained" },
+      }],
+      transitions: 0,
+      renewed: T3,
+    },
+  },
+  {
+    name: "an administrator's holder that no client can be",
+    lease: annotated([{ id: "a", since: iso(T1) }], {
+      holderIdentity: "maintenance window",
+      acquireTime: iso(T2),
+    }),
+    state: { holders: [{ id: id("maintenance window"), since: T2 }], transitions: 0 },
+  },
+  {
+    name: "a list by hand, with blanks, doubles and gaps",
+    lease: lease({ holderIdentity: " b, a,,b ,", acquireTime: iso(T1) }),
+    state: { holders: [{ id: id("b"), since: T1 }, { id: id("a"), since: T1 }], transitions: 0 },
+  },
+  ...["", "{", "null", "7", "{}", '["a"]', "[null]", '[{"id":"a"}]', '[{"id":"a","since":"yesterday"}]', '[{"id":1}]']
+    .map((annotation) => ({
+      name: `a malformed annotation: ${JSON.stringify(annotation)}`,
+      lease: annotated(annotation, { holderIdentity: "a", acquireTime: iso(T1) }),
+      state: { holders: [{ id: id("a"), since: T1 }], transitions: 0 },
+    })),
+  {
+    name: "a node with a phase that we do not know",
+    lease: annotated([{ id: "a", since: iso(T1), node: "n", phase: "flying" }], { holderIdentity: "a" }),
+    state: { holders: [{ id: id("a"), since: T1 }], transitions: 0 },
+  },
+  {
+    name: "a year that could not be written back",
+    lease: annotated([{ id: "a", since: "+012026-01-01T00:00:00Z" }], { holderIdentity: "a", acquireTime: iso(T1) }),
+    state: { holders: [{ id: id("a"), since: T1 }], transitions: 0 },
+  },
+];
+
+for (const example of READS) {
+  Deno.test(`a Lease is read: ${example.name}`, () => {
+    assert.deepEqual(leaseToState(example.lease), example.state);
+  });
+}
+
+Deno.test("a free group is written with an empty holderIdentity and no acquireTime", () => {
+  const base = lease({ holderIdentity: "a", acquireTime: iso(T1), renewTime: iso(T1) });
+  const written = stateToLease(group("default"), "ns", { holders: [], transitions: 3 }, base);
+  assert.deepEqual(JSON.parse(JSON.stringify(written.spec)), { holderIdentity: "", leaseTransitions: 3 });
+});
+
+Deno.test("times are written with six digits, acquireTime being the oldest grant", () => {
+  const state = { holders: [{ id: id("b"), since: T2 }, { id: id("a"), since: T1 }], transitions: 2, renewed: T3 };
+  const { spec } = JSON.parse(JSON.stringify(stateToLease(group("default"), "ns", state)));
+  assert.deepEqual(spec, {
+    holderIdentity: "b,a",
+    leaseTransitions: 2,
+    acquireTime: "2026-01-02T03:04:05.678000Z",
+    renewTime: "2026-01-02T03:04:05.680000Z",
+  });
+});
+
+Deno.test("what a Lease has beside the state is kept on a write", () => {
+  const base = lease({ holderIdentity: "x", strategy: "OldestEmulationVersion", leaseDurationSeconds: 5 }, {
+    resourceVersion: "41",
+    uid: "u",
+    labels: { team: "ops" },
+    finalizers: ["example.com/f"],
+    annotations: { note: "by hand" },
+    managedFields: [{ manager: "kubectl" }],
+  });
+  const written = stateToLease(group("default"), "ns", { holders: [], transitions: 1 }, base);
+  const { metadata, spec } = JSON.parse(JSON.stringify(written));
+  assert.deepEqual(metadata, {
+    name: "fleetlock-default",
+    namespace: "ns",
+    resourceVersion: "41",
+    uid: "u",
+    labels: { team: "ops" },
+    finalizers: ["example.com/f"],
+    annotations: { note: "by hand", [HOLDERS_ANNOTATION]: "[]" },
+  });
+  assert.equal(spec.strategy, "OldestEmulationVersion");
+  assert.equal(spec.leaseDurationSeconds, 5);
+});
+
+const NAMES: [string, string][] = [
+  ["default", "fleetlock-default"],
+  ["a.b-c", "fleetlock-a.b-c"],
+  ["-x", "fleetlock--x"],
+  ["Workers", "fleetlock.x-57orkers"],
+  ["a.", "fleetlock.xa-2e"],
+  [".", "fleetlock.x-2e"],
+  ["-", "fleetlock.x-2d"],
+  ["a..b", "fleetlock.xa-2e-2eb"],
+];
+for (const [raw, name] of NAMES) {
+  Deno.test(`the group ${raw} has the Lease ${name}`, () => {
+    assert.equal(leaseName(group(raw)), name);
+    const { metadata } = stateToLease(group(raw), "ns", { holders: [], transitions: 0 });
+    assert.equal(metadata?.name, name);
+    assert.equal(metadata?.annotations?.[GROUP_ANNOTATION], name.startsWith("fleetlock-") ? undefined : raw);
+  });
+}
+
+const FOREIGN = [
+  "",
+  "fleetlock",
+  "fleetlock-",
+  "leader",
+  "fleetlock.x",
+  "fleetlock.xa",
+  "fleetlock.x-57-",
+  "fleetlock-A",
+];
+for (const name of FOREIGN) {
+  Deno.test(`a Lease named ${JSON.stringify(name)} is none of ours`, () => {
+    assert.equal(groupOfLease({ metadata: { name } }), undefined);
+  });
+}
+
+const groups: fc.Arbitrary<Group> = fc.oneof(
+  // Few characters, so that names that could be mistaken for one another come up.
+  fc.string({ unit: fc.constantFrom(..."aAxX27df.-"), minLength: 1, maxLength: 8 }),
+  fc.stringMatching(/^[a-zA-Z0-9.-]{1,63}$/),
+).map((raw) => group(raw));
+
+Deno.test("Lease names are valid, at most 253 characters, and lead back to their group alone", () => {
+  fc.assert(
+    fc.property(groups, (each) => {
+      const name = leaseName(each);
+      // The API server's own rule, written another way: labels of letters, digits and inner dashes between single dots.
+      assert.ok(name.length <= 253);
+      assert.ok(name.split(".").every((label) => /^[a-z0-9-]+$/.test(label) && !/^-|-$/.test(label)), name);
+      assert.equal(groupOfLease({ metadata: { name } }), each);
+    }),
+    { numRuns: 2000 },
+  );
+  fc.assert(
+    fc.property(groups, groups, (one, other) => {
+      assert.equal(leaseName(one) === leaseName(other), one === other);
+    }),
+    { numRuns: 2000 },
+  );
+});
+
+const times = fc.integer({ min: 0, max: Date.UTC(9999, 0) });
+const ids = fc.string({ unit: fc.integer({ min: 0x21, max: 0x7e }).map((c) => String.fromCharCode(c)), minLength: 1 })
+  .filter((raw) => parseClientId(raw) !== undefined).map((raw) => parseClientId(raw)!);
+const nodes = fc.record({
+  name: fc.string(),
+  bootId: fc.string(),
+  phase: fc.constantFrom("draining" as const, "drained" as const, "failed" as const),
+}, { requiredKeys: ["name", "phase"] });
+const states: fc.Arbitrary<GroupState> = fc.record({
+  holders: fc.uniqueArray(
+    fc.record({ id: ids, since: times, node: nodes }, { requiredKeys: ["id", "since"], noNullPrototype: true }),
+    { selector: (holder) => holder.id, maxLength: 10 },
+  ),
+  transitions: fc.nat(),
+  renewed: times,
+}, { requiredKeys: ["holders", "transitions"], noNullPrototype: true });
+
+Deno.test("every state is read back as it was written, whatever stood there before", () => {
+  fc.assert(fc.property(groups, states, states, (each, before, state) => {
+    const base = JSON.parse(JSON.stringify(stateToLease(each, "ns", before)));
+    const written = JSON.parse(JSON.stringify(stateToLease(each, "ns", state, base)));
+    assert.equal(JSON.stringify(leaseToState(written)), JSON.stringify(normalized(state)));
+  }));
+});
+
+Deno.test("the holders of a Lease are those of holderIdentity, whatever the annotation says", () => {
+  fc.assert(fc.property(states, fc.uniqueArray(ids), fc.oneof(fc.json(), fc.string()), (state, byHand, junk) => {
+    const written: V1Lease = JSON.parse(JSON.stringify(stateToLease(group("default"), "ns", state)));
+    written.spec!.holderIdentity = byHand.join(",");
+    assert.deepEqual(leaseToState(written).holders.map((holder) => holder.id), byHand);
+    written.metadata!.annotations![HOLDERS_ANNOTATION] = junk;
+    assert.deepEqual(leaseToState(written).holders.map((holder) => holder.id), byHand);
+  }));
+});
+
+/** The state with its keys in the codec's order, as JSON compares them. */
+function normalized({ holders, transitions, renewed }: GroupState): GroupState {
+  return {
+    holders: holders.map(({ id, since, node }) => ({
+      id,
+      since,
+      ...(node &&
+        { node: { name: node.name, ...(node.bootId !== undefined && { bootId: node.bootId }), phase: node.phase } }),
+    })),
+    transitions,
+    ...(renewed !== undefined && { renewed }),
+  };
+}

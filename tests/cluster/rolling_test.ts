@@ -135,11 +135,11 @@ async function withinBudget(fleet: Fleet, run: () => Promise<void>): Promise<voi
   await using client = await connectKubernetes({ kubeconfig: plane().kubeconfig });
   const path = `/api/v1/namespaces/${fleet.namespace}/pods`;
   const watching = watchResource<V1Pod>(client, { path, model: "V1Pod", labelSelector: "app=web" }, {
-    listed(items) {
+    synced(items) {
       for (const one of items) note("ADDED", one);
       listed.resolve();
     },
-    event(type, one) {
+    changed(type, one) {
       note(type, one);
       fewest = Math.min(fewest, ready.size);
     },

@@ -47,8 +47,8 @@ clusterTest("a watch whose moment is forgotten (410) lists again and goes on", a
   const stop = new AbortController();
   const path = `/apis/coordination.k8s.io/v1/namespaces/${namespace}/leases`;
   const watching = watchResource<V1Lease>(client, { path, model: "V1Lease" }, {
-    listed() {},
-    event: (type, lease) => seen.push(`${type} ${lease.metadata?.name}`),
+    synced() {},
+    changed: (type, lease) => seen.push(`${type} ${lease.metadata?.name}`),
     lost() {},
   }, stop.signal);
   try {

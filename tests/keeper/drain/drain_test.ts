@@ -36,7 +36,7 @@ class Cluster {
     const calls: Partial<NodeCalls> = {
       watchPods: (_node, watcher, signal) => {
         this.watcher = watcher;
-        watcher.listed([...this.pods.values()], "1");
+        watcher.synced([...this.pods.values()], "1");
         return new Promise((resolve) => {
           if (signal.aborted) resolve();
           signal.addEventListener("abort", () => resolve(), { once: true });

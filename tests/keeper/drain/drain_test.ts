@@ -48,7 +48,7 @@ class Cluster {
         this.evicting--;
         if (answer.kind === "accepted") {
           this.pods.delete(pod.uid);
-          this.watcher!.event("DELETED", pod);
+          this.watcher!.changed("DELETED", pod);
         }
         return answer;
       },

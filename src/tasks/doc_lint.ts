@@ -1,11 +1,13 @@
 /**
- * Lints the documentation of every module. `deno doc --lint` takes each type of
- * an npm package for a private one, so those findings, and no others, are left out.
+ * Checks that every export of the program is documented: runs `deno doc --lint`
+ * on all files of `src` and on those that the arguments name. `deno doc --lint`
+ * reports each type of an npm package as private; this script drops those
+ * findings and no others.
  *
  * @module
  */
 
-import { join } from "node:path";
+import { sourceFiles } from "./source_files.ts";
 
 /** One finding of `deno doc --lint`. */
 interface Finding {
@@ -15,7 +17,7 @@ interface Finding {
   readonly type?: string;
 }
 
-const files = [...Deno.args, ...walk("src")];
+const files = [...Deno.args, ...sourceFiles("src")];
 const { success, stderr } = await new Deno.Command(Deno.execPath(), {
   args: ["doc", "--lint", ...files],
   env: { NO_COLOR: "1" },
@@ -30,14 +32,7 @@ if (!success && findings.length === 0) {
 const serious = findings.filter((finding) => !isOfPackage(finding));
 for (const { text } of serious) console.error(text);
 if (serious.length > 0) Deno.exitCode = 1;
-else if (Deno.exitCode === 0) console.log(`Documentation of ${files.length} files is in order`);
-
-function walk(folder: string): string[] {
-  return [...Deno.readDirSync(folder)].flatMap(({ name, isDirectory }) => {
-    const path = join(folder, name);
-    return isDirectory ? walk(path) : path.endsWith(".ts") ? [path] : [];
-  });
-}
+else if (Deno.exitCode === 0) console.log(`Checked the documentation of ${files.length} files`);
 
 function parse(text: string): Finding[] {
   return text.split(/^(?=error\[)/m).flatMap((part) => {

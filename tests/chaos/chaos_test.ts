@@ -4,7 +4,7 @@
  * @module
  */
 
-import assert from "node:assert/strict";
+import { deepEqual, equal, ok } from "node:assert/strict";
 import { clusterTest } from "../support/control_plane.ts";
 import { FAULT_KINDS } from "./faults.ts";
 import { type FaultReport, formatReport, runFaults } from "./run.ts";
@@ -21,10 +21,10 @@ async function run(options: Parameters<typeof runFaults>[0]): Promise<FaultRepor
 
 clusterTest("two minutes of faults: no group has more holders than slots, and every client has its turn", async () => {
   const report = await run({ durationMs: TWO_MINUTES_MS, seed: SEED });
-  assert.deepEqual(report.check.violations, []);
-  assert.equal(report.withoutTurn, 0);
-  assert.deepEqual(Object.keys(report.faults).toSorted(), FAULT_KINDS.toSorted(), "every kind of fault was made");
-  assert.ok(report.turns > 100, `only ${report.turns} turns`);
+  deepEqual(report.check.violations, []);
+  equal(report.withoutTurn, 0);
+  deepEqual(Object.keys(report.faults).toSorted(), FAULT_KINDS.toSorted(), "every kind of fault was made");
+  ok(report.turns > 100, `only ${report.turns} turns`);
 }, { restarts: true });
 
 for (const mutation of ["plain-write", "cached-yes"]) {
@@ -36,6 +36,6 @@ for (const mutation of ["plain-write", "cached-yes"]) {
       environment: { FLEETLOCK_MUTATION: mutation },
       untilViolation: true,
     });
-    assert.equal(report.check.violations[0]?.kind, "exclusion");
+    equal(report.check.violations[0]?.kind, "exclusion");
   }, { restarts: true });
 }

@@ -1,6 +1,6 @@
 /** The manifests of examples/k8s on a real API server, and the program under their Role. @module */
 
-import assert from "node:assert/strict";
+import { deepEqual, doesNotMatch, equal, match, rejects } from "node:assert/strict";
 import { load } from "js-yaml";
 import { fileURLToPath } from "node:url";
 import { requiredPermissions, watchPermissions } from "../../src/stores/lease/leases.ts";
@@ -32,7 +32,7 @@ clusterTest("the API server takes the manifests, without a warning, and then the
     "name",
   );
   const objects = dryRun.trim().split("\n").sort();
-  assert.deepEqual(objects, [
+  deepEqual(objects, [
     "clusterrole.rbac.authorization.k8s.io/fleetlock",
     "clusterrolebinding.rbac.authorization.k8s.io/fleetlock",
     "deployment.apps/fleetlock",
@@ -56,7 +56,7 @@ clusterTest("pods of the Deployment are allowed in a namespace of the restricted
     metadata: { name: "fleetlock" },
     spec: spec.template.spec,
   });
-  await assert.rejects(
+  await rejects(
     plane().request("POST", `/api/v1/namespaces/${namespace}/pods`, {
       metadata: { name: "root" },
       spec: { ...spec.template.spec, securityContext: { runAsUser: 0 } },
@@ -73,8 +73,8 @@ clusterTest("the program obtains and releases with the Role of the manifests and
   await using program = await startProgram([], { KUBECONFIG: kubeconfig });
   await until(async () => (await fetch(`${program.url}/-/ready`).then((reply) => reply.text())).trim() === "ok");
   for (const id of [ALICE, node.id]) {
-    assert.equal((await preReboot(program.url, id)).status, 200);
-    assert.equal((await steadyState(program.url, id)).status, 200);
+    equal((await preReboot(program.url, id)).status, 200);
+    equal((await steadyState(program.url, id)).status, 200);
   }
   // The Events arrive behind the answers.
   await until(async () => {
@@ -83,9 +83,9 @@ clusterTest("the program obtains and releases with the Role of the manifests and
     const reasons = new Set(items.map((event: any) => event.reason));
     return ["Cordoned", "Drained", "Uncordoned", "LockGranted", "LockReleased"].every((each) => reasons.has(each));
   });
-  assert.equal((await program.stop()).code, 0);
-  assert.match(program.log(), /"node is cordoned".*"node is drained"/s);
-  assert.doesNotMatch(program.log(), /permission|forbidden/i);
+  equal((await program.stop()).code, 0);
+  match(program.log(), /"node is cordoned".*"node is drained"/s);
+  doesNotMatch(program.log(), /permission|forbidden/i);
 });
 
 podTest("the program obtains and releases in a pod, with nothing but its service account", async () => {
@@ -93,11 +93,11 @@ podTest("the program obtains and releases in a pod, with nothing but its service
   await using program = await startInPod(plane(), { namespace: "default", name: "fleetlock" });
   await until(async () => (await fetch(`${program.url}/-/ready`).then((reply) => reply.text())).trim() === "ok");
   const client = crypto.randomUUID();
-  assert.equal((await preReboot(program.url, client)).status, 200);
-  assert.match(await plane().kubectl("get", "leases", "--namespace", "default"), new RegExp(client));
-  assert.equal((await steadyState(program.url, client)).status, 200);
-  assert.equal((await program.stop()).code, 0);
-  assert.doesNotMatch(program.log(), /permission|forbidden/i);
+  equal((await preReboot(program.url, client)).status, 200);
+  match(await plane().kubectl("get", "leases", "--namespace", "default"), new RegExp(client));
+  equal((await steadyState(program.url, client)).status, 200);
+  equal((await program.stop()).code, 0);
+  doesNotMatch(program.log(), /permission|forbidden/i);
 });
 
 Deno.test("the roles have exactly the verbs that the program asks for", async () => {
@@ -115,11 +115,11 @@ Deno.test("the roles have exactly the verbs that the program asks for", async ()
         `${verb} ${group}/${resource}${subresource ? `/${subresource}` : ""}`
       )),
     ].sort();
-  assert.deepEqual(
+  deepEqual(
     await granted("role.yaml"),
     wanted([...requiredPermissions("default"), ...watchPermissions("default")]),
   );
-  assert.deepEqual(
+  deepEqual(
     await granted("cluster-role.yaml"),
     wanted([
       ...keeperPermissions({ drain: true, deletePods: false }),

@@ -4,7 +4,7 @@
  * @module
  */
 
-import assert from "node:assert/strict";
+import { deepEqual, equal, match, ok } from "node:assert/strict";
 import fc from "fast-check";
 import { checkHistory } from "../../src/simulator/checker.ts";
 import type { Operation } from "../../src/simulator/history.ts";
@@ -172,24 +172,24 @@ for (const example of EXAMPLES) {
       refusalWindowMs: windowNs * MS,
     });
     const kinds = result.violations.map((each) => each.kind);
-    assert.deepEqual(kinds, found === "nothing" || found === "late overlap" ? [] : [found]);
-    assert.equal(result.violationCount, kinds.length);
-    assert.equal(result.lateOverlaps.length, found === "late overlap" ? 1 : 0);
+    deepEqual(kinds, found === "nothing" || found === "late overlap" ? [] : [found]);
+    equal(result.violationCount, kinds.length);
+    equal(result.lateOverlaps.length, found === "late overlap" ? 1 : 0);
   });
 }
 
 Deno.test("checkHistory names the clients of an overlap and its operations", () => {
   const operations = history("a pre-reboot 0-10 granted\nb pre-reboot 12-14 granted");
   const [violation] = checkHistory(operations, { slots: 1 }).violations;
-  assert.deepEqual(violation!.operations, operations);
-  assert.match(violation!.message, /2 clients held a slot at once and there are 1: a was answered granted .*; b was/);
+  deepEqual(violation!.operations, operations);
+  match(violation!.message, /2 clients held a slot at once and there are 1: a was answered granted .*; b was/);
 });
 
 Deno.test("checkHistory keeps groups apart", () => {
   const [first, second] = history("a pre-reboot 0-10 granted\nb pre-reboot 12-14 granted");
   const result = checkHistory([first!, { ...second!, group: "h" }], { slots: 1 });
-  assert.equal(result.violationCount, 0);
-  assert.equal(result.searched, 2);
+  equal(result.violationCount, 0);
+  equal(result.searched, 2);
 });
 
 Deno.test("checkHistory counts turns and says who waits", () => {
@@ -203,7 +203,7 @@ Deno.test("checkHistory counts turns and says who waits", () => {
              c pre-reboot 2600000-3500000 refused lock_held`),
     { slots: 1 },
   );
-  assert.deepEqual(result.turns, [
+  deepEqual(result.turns, [
     { client: "a", group: "g", grants: 1, releases: 1, longestWaitMs: 0.00001, waitingMs: undefined },
     { client: "b", group: "g", grants: 1, releases: 0, longestWaitMs: 2, waitingMs: undefined },
     { client: "c", group: "g", grants: 0, releases: 0, longestWaitMs: undefined, waitingMs: 2 },
@@ -226,8 +226,8 @@ Deno.test("checkHistory accepts every history of a semaphore", () => {
         lateMs: 0,
         refusalWindowMs: shape.staleNs * MS,
       });
-      assert.deepEqual(result.violations, []);
-      assert.equal(result.lateOverlaps.length, 0);
+      deepEqual(result.violations, []);
+      equal(result.lateOverlaps.length, 0);
     }),
     { numRuns: 500 },
   );
@@ -242,7 +242,7 @@ Deno.test("checkHistory accepts every history of a semaphore whose clients go aw
         refusalWindowMs: shape.staleNs * MS,
         maxSearched: 40,
       });
-      assert.deepEqual(result.violations, []);
+      deepEqual(result.violations, []);
     }),
     { numRuns: 500 },
   );
@@ -257,8 +257,8 @@ Deno.test("checkHistory finds a grant put in where all slots were taken", () => 
       const at = full[choice % full.length]!;
       operations.push(operation(`intruder pre-reboot ${at - 1}-${at} granted`));
       const options = { slots: shape.slots, lateMs: 0, refusalWindowMs: shape.staleNs * MS };
-      assert.ok(checkHistory(operations, options).violations.some((each) => each.kind === "exclusion"));
-      assert.equal(
+      ok(checkHistory(operations, options).violations.some((each) => each.kind === "exclusion"));
+      equal(
         findLinearization(operations, { slots: shape.slots, lateNs: 0, refusalWindowNs: 300 }).kind,
         "violation",
       );
@@ -279,32 +279,32 @@ Deno.test("the sweep for overlaps finds just what the search for an order does",
       });
       const swept = checkHistory(operations, { slots: shape.slots, maxSearched: 0 });
       const searched = findLinearization(operations, { slots: shape.slots });
-      assert.equal(searched.kind, swept.violationCount > 0 ? "violation" : "linearizable");
+      equal(searched.kind, swept.violationCount > 0 ? "violation" : "linearizable");
       violations += Number(swept.violationCount > 0);
     }),
     { numRuns: 500 },
   );
-  assert.ok(violations > 50, `only ${violations} of the histories were wrong`);
+  ok(violations > 50, `only ${violations} of the histories were wrong`);
 });
 
 Deno.test("checkHistory finds that a semaphore has more slots than it should", () => {
   const operations = generateHistory({ seed: 1, clients: 8, slots: 3, operations: 50 });
   const result = checkHistory(operations, { slots: 2, maxSearched: 0 });
-  assert.ok(result.violations.some((each) => each.kind === "exclusion"));
+  ok(result.violations.some((each) => each.kind === "exclusion"));
 });
 
 Deno.test("checkHistory checks a long history", () => {
   const operations = generateHistory({ seed: 7, clients: 100, slots: 2, operations: 1_000, lost: 0.01, staleNs: 500 });
-  assert.equal(operations.length, 100_000);
+  equal(operations.length, 100_000);
   const result = checkHistory(operations, { slots: 2, lateMs: 1_000 * MS, refusalWindowMs: 500 * MS });
-  assert.deepEqual(result.violations, []);
-  assert.equal(result.notSearched, 1);
+  deepEqual(result.violations, []);
+  equal(result.notSearched, 1);
   const last = operations.findLast((each) => each.outcome === "granted")!;
   const intruders = ["x", "y", "z"].map((client) =>
     operation(`${client} pre-reboot ${last.completed}-${last.completed! + 1} granted`)
   );
   const broken = checkHistory([...operations, ...intruders], { slots: 2, lateMs: 1_000 * MS });
-  assert.equal(broken.violations[0]!.kind, "exclusion");
+  equal(broken.violations[0]!.kind, "exclusion");
 });
 
 /** The moments after which every slot is surely taken for a while. */

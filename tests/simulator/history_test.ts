@@ -4,7 +4,7 @@
  * @module
  */
 
-import assert from "node:assert/strict";
+import { deepEqual, ok, throws } from "node:assert/strict";
 import { formatOperation, type Operation, parseHistory } from "../../src/simulator/history.ts";
 import { generateHistory } from "./generated_history.ts";
 
@@ -20,13 +20,13 @@ const OPERATION: Operation = {
 
 Deno.test("parseHistory reads what formatOperation wrote", () => {
   const history = generateHistory({ seed: 3, clients: 4, slots: 2, operations: 20, lost: 0.2 });
-  assert.ok(history.some((each) => each.completed === null));
-  assert.deepEqual(parseHistory(`\n${history.map(formatOperation).join("")}`), history);
+  ok(history.some((each) => each.completed === null));
+  deepEqual(parseHistory(`\n${history.map(formatOperation).join("")}`), history);
 });
 
 Deno.test("parseHistory reads times written as strings", () => {
   const line = JSON.stringify({ ...OPERATION, invoked: "1", completed: "2" });
-  assert.deepEqual(parseHistory(line), [OPERATION]);
+  deepEqual(parseHistory(line), [OPERATION]);
 });
 
 for (
@@ -44,10 +44,10 @@ for (
 ) {
   Deno.test(`parseHistory names a line with ${name}`, () => {
     const text = `${formatOperation(OPERATION)}${JSON.stringify(wrong)}\n`;
-    assert.throws(() => parseHistory(text), (error) => error instanceof SyntaxError && /^Line 2 /.test(error.message));
+    throws(() => parseHistory(text), (error) => error instanceof SyntaxError && /^Line 2 /.test(error.message));
   });
 }
 
 Deno.test("parseHistory names a line that is not JSON", () => {
-  assert.throws(() => parseHistory("{"), /^SyntaxError: Line 1 of the history is not JSON$/);
+  throws(() => parseHistory("{"), /^SyntaxError: Line 1 of the history is not JSON$/);
 });

@@ -4,7 +4,7 @@
  * @module
  */
 
-import assert from "node:assert/strict";
+import { deepEqual, equal, ok, throws } from "node:assert/strict";
 import {
   parseSimulationOptions,
   type SimulationFlagName,
@@ -15,8 +15,8 @@ type Flags = Partial<Record<SimulationFlagName, string | boolean>>;
 
 Deno.test("the defaults suit the development server", () => {
   const { targets, ...rest } = parseSimulationOptions({}, () => 0.5);
-  assert.deepEqual(targets.map(String), ["http://127.0.0.1:8080/"]);
-  assert.deepEqual(rest, {
+  deepEqual(targets.map(String), ["http://127.0.0.1:8080/"]);
+  deepEqual(rest, {
     clients: 20,
     groups: 2,
     slots: 1,
@@ -30,16 +30,16 @@ Deno.test("the defaults suit the development server", () => {
 });
 
 Deno.test("a duration takes the place of the rounds, unless both are given", () => {
-  assert.equal(parseSimulationOptions({ duration: "1.5m" }).rounds, Infinity);
-  assert.equal(parseSimulationOptions({ duration: "1.5m" }).durationMs, 90_000);
-  assert.equal(parseSimulationOptions({ duration: "90s", rounds: "2" }).rounds, 2);
+  equal(parseSimulationOptions({ duration: "1.5m" }).rounds, Infinity);
+  equal(parseSimulationOptions({ duration: "1.5m" }).durationMs, 90_000);
+  equal(parseSimulationOptions({ duration: "90s", rounds: "2" }).rounds, 2);
 });
 
 for (
   const target of ["http://localhost:1", "http://127.8.9.1", "https://[::1]:1/a/", "http://LOCALHOST,http://127.1"]
 ) {
   Deno.test(`${target} is on loopback`, () => {
-    assert.equal(parseSimulationOptions({ target }).targets.length, target.split(",").length);
+    equal(parseSimulationOptions({ target }).targets.length, target.split(",").length);
   });
 }
 
@@ -56,8 +56,8 @@ for (
   ]
 ) {
   Deno.test(`${target} is not on loopback, so it is refused unless one insists`, () => {
-    assert.throws(() => parseSimulationOptions({ target }), /must be on this machine .*--i-know-this-is-not-loopback/);
-    assert.ok(parseSimulationOptions({ target, "i-know-this-is-not-loopback": true }));
+    throws(() => parseSimulationOptions({ target }), /must be on this machine .*--i-know-this-is-not-loopback/);
+    ok(parseSimulationOptions({ target, "i-know-this-is-not-loopback": true }));
   });
 }
 
@@ -81,7 +81,7 @@ const WRONG: { flags: Flags; message: RegExp }[] = [
 
 for (const { flags, message } of WRONG) {
   Deno.test(`${JSON.stringify(flags)} is refused`, () => {
-    assert.throws(
+    throws(
       () => parseSimulationOptions(flags),
       (error) => error instanceof SimulationOptionsError && message.test(error.message),
     );

@@ -4,7 +4,7 @@
  * @module
  */
 
-import assert from "node:assert/strict";
+import { deepEqual, equal, match, ok, rejects } from "node:assert/strict";
 import { parseHistory } from "../../src/simulator/history.ts";
 import { parseSimulationOptions, type SimulationOptions } from "../../src/simulator/options.ts";
 import { formatSummary, type Summary } from "../../src/simulator/report.ts";
@@ -12,10 +12,6 @@ import { runSimulation } from "../../src/simulator/simulator.ts";
 import { ProtocolServer } from "./protocol_server.ts";
 
 const FAST = { clients: "12", groups: "2", speed: "6000", seed: "1" };
-
-function test(name: string, run: () => Promise<void>): void {
-  Deno.test({ name, sanitizeOps: true, sanitizeResources: true, fn: run });
-}
 
 async function simulate(
   server: ProtocolServer,
@@ -28,93 +24,93 @@ async function simulate(
   return { summary, written };
 }
 
-test("every host has its turn on a server that is right", async () => {
+Deno.test("every host has its turn on a server that is right", async () => {
   await using server = new ProtocolServer(1);
   const { summary } = await simulate(server);
-  assert.equal(summary.ended, "done");
-  assert.deepEqual(summary.turns, { least: 1, most: 1, total: 12 });
-  assert.equal(summary.violationCount, 0);
-  assert.deepEqual(summary.withoutTurn, []);
-  assert.deepEqual(Object.keys(summary.refusals), ["lock_held"]);
-  assert.deepEqual(summary.errors, {});
-  assert.equal(summary.operations, server.seen.length);
-  assert.equal(summary.checked, summary.operations);
-  assert.equal(summary.releases, 24);
-  assert.ok(summary.latencyMs!.p50 <= summary.latencyMs!.max);
-  assert.ok(summary.longestWaitMs > 0);
+  equal(summary.ended, "done");
+  deepEqual(summary.turns, { least: 1, most: 1, total: 12 });
+  equal(summary.violationCount, 0);
+  deepEqual(summary.withoutTurn, []);
+  deepEqual(Object.keys(summary.refusals), ["lock_held"]);
+  deepEqual(summary.errors, {});
+  equal(summary.operations, server.seen.length);
+  equal(summary.checked, summary.operations);
+  equal(summary.releases, 24);
+  ok(summary.latencyMs!.p50 <= summary.latencyMs!.max);
+  ok(summary.longestWaitMs > 0);
 });
 
-test("where nobody answers, it says so instead of asking for ever", async () => {
+Deno.test("where nobody answers, it says so instead of asking for ever", async () => {
   const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
   const target = `http://127.0.0.1:${listener.addr.port}`;
   listener.close();
   const options = parseSimulationOptions({ ...FAST, target: `${target},http://localhost:${listener.addr.port}` });
-  await assert.rejects(runSimulation(options, { write: () => {}, startMs: 300 }), {
+  await rejects(runSimulation(options, { write: () => {}, startMs: 300 }), {
     name: "SimulationOptionsError",
     message: `nobody answers at ${target} and http://localhost:${listener.addr.port}: ` +
       'start a server there, such as with "deno task dev"',
   });
 });
 
-test("a server that grants everybody is found out", async () => {
+Deno.test("a server that grants everybody is found out", async () => {
   await using server = new ProtocolServer(1, { grantsAll: true });
   const { summary, written } = await simulate(server);
-  assert.ok(summary.violationCount > 0);
-  assert.equal(summary.violations[0]!.kind, "exclusion");
-  assert.match(written, /violations +[1-9]\d*\n +exclusion in sim-\d: 2 clients held a slot at once and there are 1: /);
+  ok(summary.violationCount > 0);
+  equal(summary.violations[0]!.kind, "exclusion");
+  match(written, /violations +[1-9]\d*\n +exclusion in sim-\d: 2 clients held a slot at once and there are 1: /);
 });
 
-test("a server with a slot too many is found out", async () => {
+Deno.test("a server with a slot too many is found out", async () => {
   await using server = new ProtocolServer(3);
   const { summary } = await simulate(server, { slots: 2, groups: 1 });
-  assert.ok(summary.violations.some((each) => each.kind === "exclusion"));
+  ok(summary.violations.some((each) => each.kind === "exclusion"));
 });
 
-test("a server that forgets releases is found out by those who wait in vain", async () => {
+Deno.test("a server that forgets releases is found out by those who wait in vain", async () => {
   await using server = new ProtocolServer(1, { keepsAll: true });
   const { summary } = await simulate(server, { durationMs: 500 });
-  assert.equal(summary.ended, "duration");
-  assert.equal(summary.withoutTurn.length, 10);
-  assert.ok(summary.turns.total <= 2);
+  equal(summary.ended, "duration");
+  equal(summary.withoutTurn.length, 10);
+  ok(summary.turns.total <= 2);
 });
 
-test("requests are those of Zincati", async () => {
+Deno.test("requests are those of Zincati", async () => {
   await using server = new ProtocolServer(1);
   const target = new URL(server.url);
   target.username = "user";
   target.password = "p:ä";
   await simulate(server, { targets: [target], clients: 1, groups: 1 });
   const [first, second] = server.seen;
-  assert.equal(first!.path, "/base/v1/steady-state");
-  assert.equal(second!.path, "/base/v1/pre-reboot");
-  assert.equal(second!.headers.get("fleet-lock-protocol"), "true");
-  assert.equal(second!.headers.get("content-type"), null);
-  assert.equal(second!.headers.get("authorization"), "Basic dXNlcjpwOsOk");
-  assert.match(
+  equal(first!.path, "/base/v1/steady-state");
+  equal(second!.path, "/base/v1/pre-reboot");
+  equal(second!.headers.get("fleet-lock-protocol"), "true");
+  equal(second!.headers.get("content-type"), null);
+  equal(second!.headers.get("authorization"), "Basic dXNlcjpwOsOk");
+  match(
     second!.body,
     /^\{\n {2}"client_params": \{\n {4}"id": "[0-9a-f]{32}",\n {4}"group": "sim-1"\n {2}\}\n\}$/,
   );
 });
 
-test("hosts go on after faults of the service", async () => {
+Deno.test("hosts go on after faults of the service", async () => {
   await using server = new ProtocolServer(1);
   server.unavailable = 15;
   const { summary } = await simulate(server);
-  assert.equal(summary.turns.least, 1);
-  assert.deepEqual(summary.errors, { store_unavailable: 15 });
-  assert.equal(summary.violationCount, 0);
+  equal(summary.turns.least, 1);
+  deepEqual(summary.errors, { store_unavailable: 15 });
+  equal(summary.violationCount, 0);
 });
 
-test("a service that is not there is told from one that gives no answer", async () => {
+Deno.test("a service that is not there is told from one that gives no answer", async () => {
   const server = new ProtocolServer(1);
   await server[Symbol.asyncDispose]();
   const { summary } = await simulate(server, { durationMs: 300 });
-  assert.deepEqual(Object.keys(summary.errors).filter((kind) => kind !== "ended"), ["unreachable"]);
-  assert.equal(summary.turns.total, 0);
-  assert.equal(summary.latencyMs !== undefined, true);
+  deepEqual(Object.keys(summary.errors).filter((kind) => kind !== "ended"), ["unreachable"]);
+  equal(summary.turns.total, 0);
+  equal(summary.latencyMs !== undefined, true);
 });
 
-test("a request that was heard before the service ended is not called unheard", async () => {
+Deno.test("a request that was heard before the service ended is not called unheard", async () => {
   const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
   const heard: string[] = [];
   const serving = (async () => {
@@ -135,74 +131,74 @@ test("a request that was heard before the service ended is not called unheard", 
   const options = parseSimulationOptions({ ...FAST, target, clients: "1", groups: "1", duration: "300ms" });
   const summary = await runSimulation(options, { write: () => {} });
   await serving;
-  assert.deepEqual(heard, ["steady-state", "pre-reboot"]);
-  assert.equal(summary.errors.connection, 1);
+  deepEqual(heard, ["steady-state", "pre-reboot"]);
+  equal(summary.errors.connection, 1);
 });
 
-test("the same seed gives the same hosts", async () => {
+Deno.test("the same seed gives the same hosts", async () => {
   await using server = new ProtocolServer(1);
   const idsOf = (from: number) => new Set(server.seen.slice(from).map((each) => each.body));
   await simulate(server);
   const first = idsOf(0);
   const after = server.seen.length;
   await simulate(server);
-  assert.deepEqual(idsOf(after), first);
-  assert.equal(first.size, 12);
+  deepEqual(idsOf(after), first);
+  equal(first.size, 12);
 });
 
-test("a signal ends a run, which is checked all the same", async () => {
+Deno.test("a signal ends a run, which is checked all the same", async () => {
   await using server = new ProtocolServer(1, { grantsAll: true });
   const stop = new AbortController();
   const running = simulate(server, { rounds: Infinity }, stop.signal);
   while (server.seen.length < 200) await new Promise((resolve) => setTimeout(resolve, 5));
   stop.abort();
   const { summary } = await running;
-  assert.equal(summary.ended, "interrupted");
-  assert.ok(summary.violationCount > 0);
+  equal(summary.ended, "interrupted");
+  ok(summary.violationCount > 0);
 });
 
-test("the history is written as lines that can be read back", async () => {
+Deno.test("the history is written as lines that can be read back", async () => {
   await using server = new ProtocolServer(1);
   const path = await Deno.makeTempFile();
   try {
     const { summary } = await simulate(server, { history: path });
     const history = parseHistory(await Deno.readTextFile(path));
-    assert.equal(history.length, summary.operations);
-    assert.equal(history.filter((each) => each.outcome === "granted").length, summary.grants);
+    equal(history.length, summary.operations);
+    equal(history.filter((each) => each.outcome === "granted").length, summary.grants);
   } finally {
     await Deno.remove(path);
   }
 });
 
-test("a history that cannot be written is said so before anything is sent", async () => {
+Deno.test("a history that cannot be written is said so before anything is sent", async () => {
   await using server = new ProtocolServer(1);
-  await assert.rejects(
+  await rejects(
     simulate(server, { history: "/nowhere/history.jsonl" }),
     /^SimulationOptionsError: --history cannot be written: .*\/nowhere\/history.jsonl/,
   );
-  assert.equal(server.seen.length, 0);
+  equal(server.seen.length, 0);
 });
 
-test("the summary is one JSON object where that is asked for", async () => {
+Deno.test("the summary is one JSON object where that is asked for", async () => {
   await using server = new ProtocolServer(1);
   const { summary, written } = await simulate(server, { format: "json" });
-  assert.deepEqual(JSON.parse(written), JSON.parse(JSON.stringify(summary)));
-  assert.match(formatSummary(summary), /^simulated {5}12 hosts, 2 groups, 1 at a time, speed 6000$/m);
+  deepEqual(JSON.parse(written), JSON.parse(JSON.stringify(summary)));
+  match(formatSummary(summary), /^simulated {5}12 hosts, 2 groups, 1 at a time, speed 6000$/m);
 });
 
 for (const isTerminal of [true, false]) {
-  test(`progress is shown ${isTerminal ? "in place on a terminal" : "line by line elsewhere"}`, async () => {
+  Deno.test(`progress is shown ${isTerminal ? "in place on a terminal" : "line by line elsewhere"}`, async () => {
     await using server = new ProtocolServer(1);
     let shown = "";
     const options = parseSimulationOptions({ ...FAST, target: server.url.href });
     await runSimulation(options, { write: () => {}, progress: { write: (text) => shown += text, isTerminal } });
     if (isTerminal) {
-      assert.match(shown, /sim-1 +6\/6 +0 +6/);
-      assert.match(shown, /turns 12\/12/);
-      assert.ok(shown.includes("\x1b[4A"));
+      match(shown, /sim-1 +6\/6 +0 +6/);
+      match(shown, /turns 12\/12/);
+      ok(shown.includes("\x1b[4A"));
     } else {
-      assert.ok(!shown.includes("\x1b"));
-      assert.match(shown, /^ +\d+ s {2}turns 12\/12 .*\n$/m);
+      ok(!shown.includes("\x1b"));
+      match(shown, /^ +\d+ s {2}turns 12\/12 .*\n$/m);
     }
   });
 }

@@ -1,4 +1,4 @@
-import assert from "node:assert/strict";
+import { deepEqual, doesNotMatch, equal, ok } from "node:assert/strict";
 import { fileURLToPath } from "node:url";
 import manifest from "../../deno.json" with { type: "json" };
 
@@ -7,7 +7,7 @@ const root = fileURLToPath(new URL("../../", import.meta.url));
 /** Runs deno to its end. */
 async function deno(args: string[], env: Record<string, string> = {}): Promise<string> {
   const { success, stdout, stderr } = await new Deno.Command(Deno.execPath(), { args, env, cwd: root }).output();
-  assert.ok(success, new TextDecoder().decode(stderr));
+  ok(success, new TextDecoder().decode(stderr));
   return new TextDecoder().decode(stdout);
 }
 
@@ -16,14 +16,14 @@ Deno.test("the bundle runs alone, says its commit, loads nothing at the start an
   try {
     const bundle = `${folder}/program.js`;
     await deno(["run", "--quiet", "-P=development", "src/tasks/bundle.ts", bundle], { REVISION: "0123abc" });
-    assert.equal(await deno(["run", "--no-config", "-A", bundle, "--version"]), `${manifest.version}+0123abc\n`);
+    equal(await deno(["run", "--no-config", "-A", bundle, "--version"]), `${manifest.version}+0123abc\n`);
 
     const script = await Deno.readTextFile(bundle);
-    assert.doesNotMatch(script, /\bimport[\w{}*,$ ]*from ?"/);
-    assert.ok(!script.includes("sourceMappingURL"));
+    doesNotMatch(script, /\bimport[\w{}*,$ ]*from ?"/);
+    ok(!script.includes("sourceMappingURL"));
     const { sources }: { sources: string[] } = JSON.parse(await Deno.readTextFile(`${bundle}.map`));
-    assert.ok(sources.some((source) => source.endsWith("src/lock/semaphore.ts")));
-    assert.deepEqual(sources.filter((source) => source.includes("/node_modules/undici/")), []);
+    ok(sources.some((source) => source.endsWith("src/lock/semaphore.ts")));
+    deepEqual(sources.filter((source) => source.includes("/node_modules/undici/")), []);
   } finally {
     await Deno.remove(folder, { recursive: true });
   }
@@ -45,9 +45,9 @@ Deno.test("what only a kubeconfig or an odd connection needs is not loaded at th
     }
   }
   const files = [...loaded].filter((one) => one.startsWith("file:")).map((one) => one.slice(one.indexOf("/src/") + 1));
-  assert.ok(files.includes("src/kubernetes/client.ts"));
-  assert.ok(!files.includes("src/kubernetes/kubeconfig.ts"));
-  assert.ok(!files.includes("src/kubernetes/unchecked_connection.ts"));
-  assert.deepEqual([...loaded].filter((one) => one.endsWith("client-node/dist/config.js")), []);
-  assert.ok([...bySpecifier.keys()].some((one) => one.endsWith("src/kubernetes/kubeconfig.ts")));
+  ok(files.includes("src/kubernetes/client.ts"));
+  ok(!files.includes("src/kubernetes/kubeconfig.ts"));
+  ok(!files.includes("src/kubernetes/unchecked_connection.ts"));
+  deepEqual([...loaded].filter((one) => one.endsWith("client-node/dist/config.js")), []);
+  ok([...bySpecifier.keys()].some((one) => one.endsWith("src/kubernetes/kubeconfig.ts")));
 });

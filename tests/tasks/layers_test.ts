@@ -1,4 +1,4 @@
-import assert from "node:assert/strict";
+import { deepEqual, equal, match } from "node:assert/strict";
 import { fileURLToPath } from "node:url";
 import layers from "../../src/tasks/layers.ts";
 
@@ -75,8 +75,8 @@ const breaches: [file: string, source: string, message: RegExp][] = [
 for (const [file, source, message] of breaches) {
   Deno.test(`in ${file}, ${source} is a breach`, () => {
     const found = lint(file, source);
-    assert.equal(found.length, 1, found.join("\n"));
-    assert.match(found[0]!, message);
+    equal(found.length, 1, found.join("\n"));
+    match(found[0]!, message);
   });
 }
 
@@ -105,5 +105,5 @@ const allowed: [file: string, source: string][] = [
 ];
 
 for (const [file, source] of allowed) {
-  Deno.test(`in ${file}, ${source} is fine`, () => assert.deepEqual(lint(file, source), []));
+  Deno.test(`in ${file}, ${source} is fine`, () => deepEqual(lint(file, source), []));
 }

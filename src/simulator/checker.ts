@@ -1,95 +1,95 @@
 /**
- * Checks a history of operations against the counting semaphore, from what the
- * clients saw alone. Pure: it knows no server and no clock.
+ * Checks a history against a counting semaphore, using only what the clients
+ * saw. It needs no server and no clock.
  *
- * A client surely holds a slot from the moment a yes reached it to the moment
- * it sends the next steady-state. More such clients than slots at one moment is
- * what the service promises never to happen. Conversely a refusal for want of
- * slots must have had others that possibly held them all.
+ * A client certainly holds a slot from the time a yes arrives until it sends
+ * the next steady-state. The service promises that at no time more clients than
+ * slots do. Conversely, when the service refuses a client because all slots are
+ * taken, other clients must possibly have held all of them.
  *
  * @module
  */
 
 import { effectOf } from "./effects.ts";
-import type { Operation } from "./history.ts";
+import { describeOperation, type Operation } from "./history.ts";
 import { findLinearization } from "./linearizability.ts";
 
 /** Options of {@link checkHistory}. */
 export interface CheckOptions {
-  /** How many clients of a group may hold a slot at a time. */
+  /** How many slots each group has. */
   readonly slots: number;
   /**
-   * How long after its invocation a request whose end its client never learned
-   * can still take effect. As long as one of a client's releases is out there,
-   * it is not certain that the client holds anything.
+   * How long after its invocation a request of unknown outcome can still take
+   * effect, in milliseconds. While such a release of a client is in progress, it
+   * is not certain that the client holds a slot.
    *
    * @default {Infinity}
    */
   readonly lateMs?: number;
-  /** How old the state may be that a refusal rests on. @default {60_000} */
+  /** How old the state that a refusal is based on may be, in milliseconds. @default {60_000} */
   readonly refusalWindowMs?: number;
-  /** Groups of at most so many operations are also searched for an order that explains every reply. @default {1_000} */
+  /** In groups of at most this many operations, search for an order that explains every reply. @default {1_000} */
   readonly maxSearched?: number;
 }
 
-/** Something that must not happen, with the operations that show it. */
+/** A broken promise of the service, with the operations that prove it. */
 export interface Violation {
   /**
-   * - `exclusion`: more clients than slots surely held one at a moment.
-   * - `refusal`: a client was refused for want of slots that nobody can have held.
+   * - `exclusion`: at one time, more clients than slots certainly held one.
+   * - `refusal`: the service refused a client because all slots were taken, and they cannot have been.
    * - `order`: no order of the operations explains every reply.
    */
   readonly kind: "exclusion" | "refusal" | "order";
   /** The group's name. */
   readonly group: string;
-  /** What happened, in a sentence. */
+  /** One sentence that describes it. */
   readonly message: string;
-  /** The operations that show it. */
+  /** The operations that prove it. */
   readonly operations: readonly Operation[];
 }
 
-/** What became of one client. */
-export interface Turns {
+/** How often one client got its turn, and how long it waited. */
+export interface ClientTurns {
   /** The client's id. */
   readonly client: string;
   /** The group's name. */
   readonly group: string;
-  /** How often it was granted a slot that it did not hold before. */
+  /** How many times it was granted a slot that it did not hold before. */
   readonly grants: number;
-  /** How often it gave one back. */
+  /** How many times it released one. */
   readonly releases: number;
-  /** Its longest way from first asking to a yes, in milliseconds; undefined where it never got one. */
+  /** Its longest wait from the first pre-reboot to a yes, in milliseconds; undefined when it never got a yes. */
   readonly longestWaitMs?: number;
-  /** For how long it had been asking in vain when the history ended, in milliseconds; undefined where it had not. */
+  /** How long it had been waiting for a yes when the history ended, in milliseconds; undefined when it was not waiting. */
   readonly waitingMs?: number;
 }
 
 /** The result of {@link checkHistory}. */
 export interface CheckResult {
-  /** How many operations were checked. */
+  /** The number of operations. */
   readonly operations: number;
-  /** How many violations there are. */
+  /** The number of violations. */
   readonly violationCount: number;
-  /** The first of them, 100 at most. */
+  /** The first violations, at most 100. */
   readonly violations: readonly Violation[];
   /**
-   * Moments at which more clients than slots believed to hold one, which a late
-   * release of a client that had gone away may explain: the locks were kept
-   * right, and two hosts rebooted all the same.
+   * Times at which more clients than slots believed they held one, and a release
+   * that took effect late may explain it. The service kept its promise, and too
+   * many hosts rebooted nevertheless.
    */
   readonly lateOverlaps: readonly Violation[];
-  /** Every client of the history. Liveness is for the reader to judge. */
-  readonly turns: readonly Turns[];
-  /** Groups whose every reply was explained by an order. */
+  /** The turns of every client. The checker does not judge them. */
+  readonly turns: readonly ClientTurns[];
+  /** In how many groups the search for an order came to a result. */
   readonly searched: number;
-  /** Groups that were too long for that, or whose search was given up. */
+  /** In how many groups there was no search because they are too long, or the search gave up. */
   readonly notSearched: number;
 }
 
 const MAX_REPORTED = 100;
 const NS_PER_MS = 1e6;
 
-/** Checks a whole history. Takes a few seconds for a million operations. */
+/** Checks a history. A million operations take a few seconds. */
 export function checkHistory(history: readonly Operation[], options: CheckOptions): CheckResult {
   const { slots, maxSearched = 1_000 } = options;
   const lateNs = Math.round((options.lateMs ?? Infinity) * NS_PER_MS);
@@ -97,13 +97,13 @@ export function checkHistory(history: readonly Operation[], options: CheckOption
   const end = history.reduce((latest, each) => Math.max(latest, each.completed ?? each.invoked), 0);
   const all: Violation[] = [];
   const lateOverlaps: Violation[] = [];
-  const turns: Turns[] = [];
+  const turns: ClientTurns[] = [];
   let searched = 0;
   let notSearched = 0;
 
-  for (const [group, operations] of groupBy(history, (each) => each.group)) {
+  for (const [group, operations] of Map.groupBy(history, (each) => each.group)) {
     operations.sort((a, b) => a.invoked - b.invoked);
-    const clients = groupBy(operations, (each) => each.client);
+    const clients = Map.groupBy(operations, (each) => each.client);
     const found = checkExclusion(group, clients, slots, lateNs, lateOverlaps);
     found.push(...checkRefusals(group, operations, clients, slots, lateNs, refusalWindowNs));
     if (operations.length > maxSearched) notSearched++;
@@ -115,7 +115,7 @@ export function checkHistory(history: readonly Operation[], options: CheckOption
         found.push({
           kind: "order",
           group,
-          message: `no order of the operations explains that ${describe(search.operation)}: ` +
+          message: `no order of the operations explains that ${describeOperation(search.operation)}: ` +
             `before it the holders were ${search.holders.map((each) => `[${each.join(", ")}]`).join(" or ")}`,
           operations: [search.operation, ...search.pending],
         });
@@ -135,22 +135,14 @@ export function checkHistory(history: readonly Operation[], options: CheckOption
   };
 }
 
-/** Says what an operation was, for a person. */
-export function describe(operation: Operation): string {
-  const { client, outcome, kind, invoked, completed } = operation;
-  const seconds = (ns: number) => (ns / 1e9).toFixed(6);
-  const span = `${seconds(invoked)} s to ${completed === null ? "?" : `${seconds(completed)} s`}`;
-  return `${client} was answered ${outcome}${kind && ` (${kind})`} to ${operation.operation} (${span})`;
-}
-
-/** A client believes to hold a slot, from a yes on. */
+/** A client's belief that it holds a slot, which begins with a yes. */
 interface Hold {
   readonly operation: Operation;
-  /** False where a release that is still out there may have freed the slot. */
+  /** False when a release that is still in progress may have freed the slot. */
   readonly sure: boolean;
 }
 
-/** Follows the clients that surely hold a slot through time. */
+/** Finds the times at which more clients than slots hold one. */
 function checkExclusion(
   group: string,
   clients: ReadonlyMap<string, Operation[]>,
@@ -174,7 +166,7 @@ function checkExclusion(
       events.push({ at, client, hold: { operation, sure } });
     }
   }
-  // At one moment, releases come first: whatever may be right is.
+  // At equal times, releases come first: what may be correct counts as correct.
   events.sort((a, b) => a.at - b.at || Number(a.hold !== undefined) - Number(b.hold !== undefined));
 
   const violations: Violation[] = [];
@@ -195,8 +187,8 @@ function checkExclusion(
     const overlap: Violation = {
       kind: "exclusion",
       group,
-      message: `${overlapping.length} clients held a slot at once and there are ${slots}: ` +
-        overlapping.map(describe).join("; "),
+      message: `${overlapping.length} clients held a slot at the same time, and the limit is ${slots}: ` +
+        overlapping.map(describeOperation).join("; "),
       operations: overlapping,
     };
     if (sure > slots) violations.push(overlap);
@@ -205,7 +197,7 @@ function checkExclusion(
   return violations;
 }
 
-/** Looks for refusals at a time when the slots cannot all have been taken by others. */
+/** Finds refusals at times at which others cannot have held all slots. */
 function checkRefusals(
   group: string,
   operations: readonly Operation[],
@@ -226,10 +218,10 @@ function checkRefusals(
     if (refusal.outcome !== "refused" || refusal.kind !== "lock_held") continue;
     const from = refusal.invoked - windowNs;
     const own = possible.get(refusal.client)!;
-    // Backwards, since the latest state is the likeliest one.
+    // Backwards, because a refusal is most likely based on the latest state.
     let full = false;
     for (let at = upperBound(times, refusal.completed!) - 1; at >= 0 && !full; at--) {
-      // While the client itself possibly holds a slot, that is none that another held.
+      // A slot that the client itself may hold is not held by another.
       const others = counts[at]! - (covers(own, times[at]!) ? 1 : 0);
       full = others >= slots;
       if (times[at]! < from) break;
@@ -238,14 +230,14 @@ function checkRefusals(
     violations.push({
       kind: "refusal",
       group,
-      message: `${describe(refusal)}, but others cannot have held all ${slots} slots then`,
+      message: `${describeOperation(refusal)}, but other clients cannot have held all ${slots} slots`,
       operations: [refusal],
     });
   }
   return violations;
 }
 
-/** The times in which a client may have held a slot: disjoint and in order, both ends included. */
+/** The spans in which a client may have held a slot: disjoint, in order, both ends included. */
 function possibleHolds(operations: readonly Operation[], lateNs: number): [number, number][] {
   const releases = operations.filter((each) => each.outcome === "released");
   const holds: [number, number][] = [];
@@ -254,7 +246,7 @@ function possibleHolds(operations: readonly Operation[], lateNs: number): [numbe
     if (operation.operation !== "pre-reboot") continue;
     const grant = effectOf(operation, lateNs);
     if (grant === undefined) continue;
-    // Only a release that began after the last moment of the grant surely ends it.
+    // Only a release that began after the latest possible time of the grant certainly ends it.
     while (next < releases.length && releases[next]!.invoked < grant.from) next++;
     let ending = next;
     while (ending < releases.length && releases[ending]!.invoked < grant.to) ending++;
@@ -266,7 +258,7 @@ function possibleHolds(operations: readonly Operation[], lateNs: number): [numbe
   return holds;
 }
 
-function countTurns(client: string, group: string, operations: readonly Operation[], end: number): Turns {
+function countTurns(client: string, group: string, operations: readonly Operation[], end: number): ClientTurns {
   let grants = 0;
   let releases = 0;
   let holds = false;
@@ -295,7 +287,7 @@ function countTurns(client: string, group: string, operations: readonly Operatio
   };
 }
 
-/** The number of items that are not greater than `value`. */
+/** Counts the items that are not greater than `value`. */
 function upperBound(sorted: readonly number[], value: number): number {
   let low = 0;
   let high = sorted.length;
@@ -307,7 +299,7 @@ function upperBound(sorted: readonly number[], value: number): number {
   return low;
 }
 
-/** Whether one of the spans, in order, goes on just after a moment. */
+/** Whether one of the spans, which are in order, contains `at` and does not end with it. */
 function covers(spans: readonly [number, number][], at: number): boolean {
   let low = 0;
   let high = spans.length;
@@ -317,14 +309,4 @@ function covers(spans: readonly [number, number][], at: number): boolean {
     else high = middle;
   }
   return low < spans.length && spans[low]![0] <= at;
-}
-
-function groupBy<T>(items: readonly T[], key: (item: T) => string): Map<string, T[]> {
-  const groups = new Map<string, T[]>();
-  for (const item of items) {
-    const group = groups.get(key(item));
-    if (group === undefined) groups.set(key(item), [item]);
-    else group.push(item);
-  }
-  return groups;
 }

@@ -1,32 +1,33 @@
 /**
- * One virtual host with its update agent, as the service sees it: the requests
- * of Zincati, with its timing. It says what it did and saw; what that means is
- * for others.
+ * One virtual host: sends the requests that Zincati sends, at the times at which
+ * Zincati sends them. It reports what it did and which replies it got, and does
+ * not judge them.
  *
  * @module
  */
 
-import { monotonicNs, type Operation, type OperationName, type Outcome } from "./history.ts";
+import { type Clock, systemClock } from "../lock/clock.ts";
+import type { Operation, OperationName, Outcome } from "./history.ts";
 import type { Random } from "./random.ts";
 
-/** The times of a host, in milliseconds before they are divided by the speed. */
+/** The times of a host, in milliseconds. The speed divides them. */
 export interface ClientTiming {
-  /** The least and the greatest pause before a refused request is repeated. @default {[300_000, 330_000]} */
+  /** The shortest and the longest pause before a host repeats a refused request. */
   readonly poll: readonly [number, number];
-  /** How long a host runs until it wants to reboot into the next update. @default {[0, 600_000]} */
+  /** The shortest and the longest time from a release until the host finds the next update. */
   readonly update: readonly [number, number];
-  /** How long a reboot takes. @default {[60_000, 180_000]} */
+  /** The shortest and the longest duration of a reboot. */
   readonly reboot: readonly [number, number];
-  /** How likely people are logged in at a yes. @default {0.1} */
+  /** The probability that users are logged in when a yes arrives, from 0 to 1. */
   readonly postponeChance: number;
-  /** How often a host asks again while people are logged in. @default {60_000} */
+  /** The pause before a host repeats its request while users are logged in. */
   readonly postponeEvery: number;
-  /** For how long they may hold up the reboot, at most. @default {600_000} */
+  /** How long logged-in users can postpone the reboot, at most. */
   readonly postponeUpTo: number;
 }
 
-/** Zincati's own times, and those of a host that reboots quickly. */
-export const ZINCATI_TIMING: ClientTiming = Object.freeze({
+/** The intervals of Zincati, and a host that reboots quickly. */
+const ZINCATI_TIMING: ClientTiming = Object.freeze({
   poll: [300_000, 330_000] as const,
   update: [0, 600_000] as const,
   reboot: [60_000, 180_000] as const,
@@ -37,23 +38,23 @@ export const ZINCATI_TIMING: ClientTiming = Object.freeze({
 
 /** What a client is doing. */
 export type ClientPhase =
-  /** It came up and has not been heard yet. */
+  /** It has booted and has not yet got a yes to steady-state. */
   | "starting"
-  /** It runs, and there is no update. */
+  /** It runs and has no update. */
   | "idle"
-  /** It wants to reboot and may not. */
+  /** It has an update and waits for a yes. */
   | "waiting"
-  /** It may reboot, but people are logged in. */
+  /** It got a yes, and logged-in users postpone the reboot. */
   | "postponing"
   | "rebooting"
-  /** It has had as many turns as it should. */
+  /** It has completed its reboots. */
   | "done";
 
-/** Told by a client what it does. */
+/** Receives what a client does. */
 export interface ClientObserver {
-  /** A request is about to be sent. */
+  /** The client is about to send a request. */
   invoked(client: VirtualClient, operation: OperationName): void;
-  /** A request has ended; `elapsedNs` is how long it took, also where the operation's end is unknown. */
+  /** A request has ended after `elapsedNs` nanoseconds, with a reply or without one. */
   completed(client: VirtualClient, operation: Operation, elapsedNs: number): void;
 }
 
@@ -63,54 +64,61 @@ export interface ClientOptions {
   readonly id: string;
   /** Its group. */
   readonly group: string;
-  /** Base URLs of the service; each request goes to one of them at random. User and password are sent as Basic auth. */
+  /**
+   * Base URLs of the service. Each request goes to one of them at random. The user and password of a URL become Basic
+   * authentication.
+   */
   readonly targets: readonly URL[];
-  /** How many times faster than a real host it lives. @default {1} */
+  /** How many times faster than a real host it runs. @default {1} */
   readonly speed?: number;
-  /** Determines its pauses and targets. */
+  /** Chooses its pauses and targets. */
   readonly random: Random;
-  /** Its times. @default {ZINCATI_TIMING} */
+  /** Its times. @default {those of Zincati, reboots of 1 to 3 minutes, updates after at most 10} */
   readonly timing?: ClientTiming;
-  /** How long to wait for an answer, in milliseconds that are not divided by the speed. @default {1_800_000} */
+  /** How long to wait for a reply, in milliseconds. The speed does not divide it. @default {1_800_000} */
   readonly requestTimeoutMs?: number;
-  /** The HTTP client to use. @default {the process's own} */
+  /** The HTTP client to send requests with. @default {the client of the process} */
   readonly http?: Deno.HttpClient;
-  /** Is told what it does. */
+  /** Measures and waits. @default {systemClock} */
+  readonly clock?: Clock;
+  /** Receives what it does. */
   readonly observer: ClientObserver;
 }
 
-/** A host that wants to reboot into an update again and again, and does when it may. */
+/** A host that finds one update after another, and reboots when it gets a yes. */
 export class VirtualClient {
   /** The host's id. */
   readonly id: string;
   /** Its group. */
   readonly group: string;
-  /** What it is doing now. */
+  /** What it does now. */
   phase: ClientPhase = "starting";
-  /** How often it has rebooted and been heard afterwards. */
+  /** How many times it has rebooted. */
   turns = 0;
   readonly #options: ClientOptions;
   readonly #speed: number;
   readonly #timing: ClientTiming;
+  readonly #clock: Clock;
   readonly #body: Uint8Array<ArrayBuffer>;
 
-  /** It does nothing before {@link run}. */
+  /** Creates a host, which sends nothing before {@link run}. */
   constructor(options: ClientOptions) {
     this.id = options.id;
     this.group = options.group;
     this.#options = options;
     this.#speed = options.speed ?? 1;
     this.#timing = options.timing ?? ZINCATI_TIMING;
-    // Bytes, not text, since fetch would add a content type to text and the real client sends none.
+    this.#clock = options.clock ?? systemClock;
+    // Bytes instead of text: fetch adds a content type to text, and Zincati sends none.
     this.#body = new TextEncoder().encode(
       JSON.stringify({ client_params: { id: this.id, group: this.group } }, undefined, 2),
     );
   }
 
   /**
-   * Lives until it has had as many turns as it should, or the signal aborts.
+   * Runs until the host has rebooted `rounds` times or the signal aborts.
    *
-   * @param rounds How often to reboot, in all.
+   * @param rounds How many reboots in total.
    */
   async run(rounds: number, signal: AbortSignal): Promise<void> {
     try {
@@ -131,7 +139,7 @@ export class VirtualClient {
     }
   }
 
-  /** Asks until the answer is yes at a moment when nobody is logged in. */
+  /** Sends pre-reboot until a yes arrives while no user is logged in. */
   async #awaitPermission(signal: AbortSignal): Promise<void> {
     const { poll, postponeEvery, postponeChance, postponeUpTo } = this.#timing;
     const { random } = this.#options;
@@ -151,22 +159,24 @@ export class VirtualClient {
   async #request(operation: OperationName, signal: AbortSignal): Promise<Outcome> {
     signal.throwIfAborted();
     const { observer, random, targets, requestTimeoutMs = 1_800_000 } = this.#options;
-    const ending = new AbortController();
-    const stop = () => ending.abort(signal.reason);
-    const timer = setTimeout(
-      () => ending.abort(new DOMException("No answer in time", "TimeoutError")),
-      requestTimeoutMs,
+    const timeout = new AbortController();
+    const ended = new AbortController();
+    this.#clock.sleep(requestTimeoutMs, ended.signal).then(
+      () => timeout.abort(new DOMException("No reply in time", "TimeoutError")),
+      () => {},
     );
-    signal.addEventListener("abort", stop, { once: true });
     observer.invoked(this, operation);
-    const invoked = monotonicNs();
-    const { outcome, kind } = await this.#send(random.pick(targets), operation, ending.signal);
-    const ended = monotonicNs();
-    clearTimeout(timer);
-    signal.removeEventListener("abort", stop);
-    const completed = outcome === "unknown" ? null : ended;
+    const invoked = this.#nowNs();
+    const { outcome, kind } = await this.#send(
+      random.pick(targets),
+      operation,
+      AbortSignal.any([signal, timeout.signal]),
+    );
+    const now = this.#nowNs();
+    ended.abort();
+    const completed = outcome === "unknown" ? null : now;
     const { id: client, group } = this;
-    observer.completed(this, { client, group, operation, invoked, completed, outcome, kind }, ended - invoked);
+    observer.completed(this, { client, group, operation, invoked, completed, outcome, kind }, now - invoked);
     return outcome;
   }
 
@@ -192,7 +202,7 @@ export class VirtualClient {
         return { outcome: "unknown", kind: isTimeout ? "timeout" : "ended" };
       }
       if (!(error instanceof TypeError)) throw error;
-      // Where not even a connection came about, the request certainly reached nobody.
+      // Without a connection, no server can have received the request.
       return error.cause instanceof Error && error.cause.message.includes("client error (Connect)")
         ? { outcome: "error", kind: "unreachable" }
         : { outcome: "unknown", kind: "connection" };
@@ -205,22 +215,16 @@ export class VirtualClient {
 
   async #pause(span: readonly [number, number], signal: AbortSignal): Promise<void> {
     const ms = this.#options.random.between(...span) / this.#speed;
-    await new Promise<void>((resolve, reject) => {
-      signal.throwIfAborted();
-      const stop = () => {
-        clearTimeout(timer);
-        reject(signal.reason);
-      };
-      const timer = setTimeout(() => {
-        signal.removeEventListener("abort", stop);
-        resolve();
-      }, ms);
-      signal.addEventListener("abort", stop, { once: true });
-    });
+    await this.#clock.sleep(ms, signal);
+  }
+
+  /** The time for {@link Operation}s: one clock for all hosts of the process, as integers. */
+  #nowNs(): number {
+    return Math.round(this.#clock.monotonic() * 1e6);
   }
 }
 
-/** The `kind` of a reply in the protocol's form. */
+/** Reads the `kind` of an error reply of the protocol; undefined when the body is something else. */
 function kindOf(body: string): string | undefined {
   try {
     const { kind } = JSON.parse(body);

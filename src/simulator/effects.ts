@@ -1,33 +1,34 @@
 /**
- * When an operation of a history can have changed the lock, as far as its
- * client can tell: what both checks rest on.
+ * Says when an operation can have changed the lock, as far as its client can
+ * tell. Both checks of a history build on it.
  *
  * @module
  */
 
 import type { Operation } from "./history.ts";
 
-/** What an operation did to the lock, as its client can tell, and when. */
+/** The change of the lock by one operation, as far as its client can tell. */
 export interface Effect {
   /** The operation. */
   readonly operation: Operation;
-  /** Whether it surely took effect: a 2xx. Otherwise it may have, or not. */
+  /** Whether the change certainly happened (a 2xx). Otherwise it may have happened. */
   readonly certain: boolean;
-  /** The earliest moment of the effect: the invocation. */
+  /** The earliest possible time of the change: the invocation. */
   readonly from: number;
-  /** The latest moment of the effect: the completion, or later where the request may live on without its client. */
+  /** The latest possible time of the change: the completion, or later when the request may outlive its client. */
   readonly to: number;
 }
 
 /**
- * Says when an operation can have taken effect.
+ * Says when an operation can have changed the lock.
  *
- * A request whose client has gone away, and a write of which a replica was told
- * nothing, may still be on its way (a paused process, a connection that went
- * silent), and take effect after the client's next operations even.
+ * When a client gives up, or a replica loses the answer to its write, the
+ * request may still be in progress, for example in a paused process or on a
+ * connection that went silent. It may then take effect even after the client's
+ * next operations.
  *
- * @param lateNs How long after its invocation such an operation can still take effect, in nanoseconds.
- * @returns The effect; undefined where there was surely none.
+ * @param lateNs How long after its invocation such a request can still take effect, in nanoseconds.
+ * @returns The effect; undefined when the operation certainly changed nothing.
  */
 export function effectOf(operation: Operation, lateNs: number): Effect | undefined {
   const { invoked: from, completed, outcome, kind } = operation;
@@ -36,8 +37,8 @@ export function effectOf(operation: Operation, lateNs: number): Effect | undefin
     case "released":
       return { operation, certain: true, from, to: completed! };
     case "refused":
-      // "lock_held" and a refused release leave the lock alone. Other refusals may come after the grant: the
-      // client holds the slot and must wait for the drain, say.
+      // "lock_held" and a refused release do not change the lock. Other refusals may follow a grant: with
+      // "draining", for example, the client holds the slot and waits for the drain.
       return operation.operation === "steady-state" || kind === "lock_held"
         ? undefined
         : { operation, certain: false, from, to: completed! };

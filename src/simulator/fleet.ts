@@ -1,10 +1,12 @@
 /**
- * Many virtual hosts at once, the record of what they did and saw, and a look
- * at exclusion while they run.
+ * Runs many virtual hosts at once, records what they did and which replies they
+ * got, and counts overlapping holds while they run. The exact check comes
+ * afterwards, in checker.ts.
  *
  * @module
  */
 
+import type { Clock } from "../lock/clock.ts";
 import { type ClientObserver, type ClientTiming, VirtualClient } from "./client.ts";
 import type { Operation, OperationName } from "./history.ts";
 import { Random } from "./random.ts";
@@ -13,61 +15,63 @@ import { Random } from "./random.ts";
 export interface FleetOptions {
   /** Base URLs of the service. */
   readonly targets: readonly URL[];
-  /** How many hosts. They are spread evenly over the groups. */
+  /** How many hosts. The groups get equal numbers of them. */
   readonly clients: number;
-  /** How many groups; they are named `sim-1`, `sim-2` and so on. */
+  /** How many groups. Their names are `sim-1`, `sim-2` and so on. */
   readonly groups: number;
-  /** How many hosts of a group may reboot at a time. */
+  /** How many slots each group has. */
   readonly slots: number;
-  /** How many times faster than real hosts they live. */
+  /** How many times faster than real hosts they run. */
   readonly speed: number;
-  /** Determines ids, pauses and targets. */
+  /** Determines the ids, pauses and targets. */
   readonly seed: number;
-  /** The hosts' times. @default {ZINCATI_TIMING} */
+  /** The hosts' times. @default {those of Zincati} */
   readonly timing?: ClientTiming;
-  /** How long a host waits for an answer, in milliseconds that are not divided by the speed. @default {1_800_000} */
+  /** How long a host waits for a reply, in milliseconds. The speed does not divide it. @default {1_800_000} */
   readonly requestTimeoutMs?: number;
-  /** Gets every operation as it ends. */
+  /** Receives every operation when it ends. */
   readonly record?: (operation: Operation) => void;
-  /** How many operations are kept in {@link Fleet.history}. @default {1_000_000} */
+  /** How many operations {@link Fleet.history} keeps. @default {1_000_000} */
   readonly keep?: number;
+  /** Measures and waits for all hosts. @default {systemClock} */
+  readonly clock?: Clock;
 }
 
-/** What has happened in one group so far. */
+/** The state of one group. */
 export interface GroupTally {
   /** The group's name. */
   readonly group: string;
   /** The hosts. */
   readonly clients: readonly VirtualClient[];
-  /** Who believes to hold a slot: from a yes to the next steady-state. */
+  /** The hosts that believe they hold a slot: from a yes to the next steady-state. */
   readonly holders: Set<VirtualClient>;
-  /** Times at which more of them than slots did. */
+  /** How many times a host joined the holders although all slots were taken. */
   overlaps: number;
 }
 
-/** Hosts under way. It gives back its connections when disposed of. */
+/** A number of hosts. Disposing of it closes their connections. */
 export class Fleet implements ClientObserver, Disposable {
   /** The hosts. */
   readonly clients: readonly VirtualClient[];
   /** The groups by name. */
   readonly groups: ReadonlyMap<string, GroupTally>;
-  /** The first operations, as many as are kept. */
+  /** The first operations, at most `keep`. */
   readonly history: Operation[] = [];
   /** How many operations have ended. */
   operations = 0;
-  /** Their times in milliseconds, those without an answer left out. */
+  /** How long the operations with a known outcome took, in milliseconds. */
   readonly latenciesMs: number[] = [];
-  /** How many ended how: by outcome, and by kind where there is one, as in `refused lock_held`. */
+  /** The number of operations by outcome and, if there is one, kind, such as `refused lock_held`. */
   readonly outcomes: Map<string, number> = new Map();
   readonly #options: FleetOptions;
   readonly #http: Deno.HttpClient;
 
-  /** Nothing is sent before {@link run}. */
+  /** Creates the hosts, which send nothing before {@link run}. */
   constructor(options: FleetOptions) {
     this.#options = options;
-    // A connection for each request, as a host that asks every five minutes has. On one that is used again, fetch
-    // would silently send a request a second time when the service ended before it answered: what is then reported,
-    // that nobody is there, would hide that the first one was heard.
+    // Each request gets a connection of its own, as with a host that asks every five minutes. On a reused connection,
+    // fetch silently repeats a request when the service ends before it replies. The repetition fails with "unreachable",
+    // which would hide that the service received the first one.
     this.#http = Deno.createHttpClient({ poolMaxIdlePerHost: 0 });
     const random = new Random(options.seed);
     const names = Array.from({ length: options.groups }, (_, index) => `sim-${index + 1}`);
@@ -81,6 +85,7 @@ export class Fleet implements ClientObserver, Disposable {
         timing: options.timing,
         requestTimeoutMs: options.requestTimeoutMs,
         http: this.#http,
+        clock: options.clock,
         observer: this,
       }));
     this.groups = new Map(names.map((group) => {
@@ -90,20 +95,20 @@ export class Fleet implements ClientObserver, Disposable {
   }
 
   /**
-   * Lets all hosts live until each has had its turns, or the signal aborts.
+   * Runs all hosts until each has rebooted `rounds` times or the signal aborts.
    *
-   * @param rounds How often each is to reboot, in all.
+   * @param rounds How many reboots of each host in total.
    */
   async run(rounds: number, signal: AbortSignal): Promise<void> {
     await Promise.all(this.clients.map((client) => client.run(rounds, signal)));
   }
 
-  /** See {@link ClientObserver.invoked}. */
+  /** Implements {@link ClientObserver.invoked}. */
   invoked(client: VirtualClient, operation: OperationName): void {
     if (operation === "steady-state") this.groups.get(client.group)!.holders.delete(client);
   }
 
-  /** See {@link ClientObserver.completed}. */
+  /** Implements {@link ClientObserver.completed}. */
   completed(client: VirtualClient, operation: Operation, elapsedNs: number): void {
     const { outcome, kind } = operation;
     const name = kind === "" ? outcome : `${outcome} ${kind}`;
@@ -119,7 +124,7 @@ export class Fleet implements ClientObserver, Disposable {
     if (tally.holders.size > this.#options.slots) tally.overlaps++;
   }
 
-  /** Gives back the connections. */
+  /** Closes the connections. */
   [Symbol.dispose](): void {
     this.#http.close();
   }

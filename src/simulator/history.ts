@@ -1,26 +1,26 @@
 /**
- * What clients did and saw, operation by operation, as one JSON object a line:
- * the input of the checker here and of any other. It knows nothing of how the
- * operations were made.
+ * The history of a run: every request of every client with its outcome, and its
+ * file format, one JSON object a line. This checker and others can read it. It
+ * does not depend on how the requests were made.
  *
  * @module
  */
 
-/** The two requests of the protocol, by the last part of their path. */
+/** The two requests of the protocol, named after the last part of their path. */
 export type OperationName = "pre-reboot" | "steady-state";
 
 /**
- * How an operation ended for its client:
+ * How an operation ended, as its client saw it:
  *
  * - `granted`: a 2xx to pre-reboot; the client may reboot.
- * - `released`: a 2xx to steady-state; the client holds nothing.
- * - `refused`: a 4xx. `kind` says more.
- * - `error`: a 5xx, or no connection came about (`kind` is then "unreachable").
- * - `unknown`: the connection broke, or the time ran out, before an answer came.
+ * - `released`: a 2xx to steady-state; the client holds no slot.
+ * - `refused`: a 4xx. `kind` gives the reason.
+ * - `error`: a 5xx, or the client could not connect (then `kind` is "unreachable").
+ * - `unknown`: the connection broke or the time ran out before a reply arrived.
  */
 export type Outcome = "granted" | "released" | "refused" | "error" | "unknown";
 
-/** One request of one client and its end. */
+/** One request of one client and its outcome. */
 export interface Operation {
   /** The client's id. */
   readonly client: string;
@@ -28,37 +28,40 @@ export interface Operation {
   readonly group: string;
   /** Which request it was. */
   readonly operation: OperationName;
-  /** When it was sent, in nanoseconds on one monotonic clock for the whole history; an integer. */
+  /** When the client sent it: an integer, in nanoseconds on one monotonic clock for the whole history. */
   readonly invoked: number;
-  /** When its end was known, on the same clock; null where the outcome is unknown. */
+  /** When the client learned the outcome, on the same clock; null when the outcome is unknown. */
   readonly completed: number | null;
-  /** How it ended. */
+  /** Its outcome. */
   readonly outcome: Outcome;
   /**
-   * The `kind` of the reply, such as `lock_held`; "" for a 2xx; for other ends
-   * "unreachable", "connection", "timeout", or "ended" where the run was over.
+   * The `kind` of the reply, such as `lock_held`; "" for a 2xx. Without a reply: "unreachable", "connection" (it
+   * broke), "timeout", or "ended" (the run was over).
    */
   readonly kind: string;
 }
 
 const OUTCOMES: readonly string[] = ["granted", "released", "refused", "error", "unknown"] satisfies Outcome[];
 
-/** The present moment for {@link Operation}s of this process, in nanoseconds. */
-export function monotonicNs(): number {
-  return Math.round(performance.now() * 1e6);
+/** Describes an operation in a clause, such as `a got granted for pre-reboot (0.000001 s to 0.000002 s)`. */
+export function describeOperation(operation: Operation): string {
+  const { client, outcome, kind, invoked, completed } = operation;
+  const seconds = (ns: number) => `${(ns / 1e9).toFixed(6)} s`;
+  const span = `${seconds(invoked)} to ${completed === null ? "?" : seconds(completed)}`;
+  return `${client} got ${outcome}${kind && ` (${kind})`} for ${operation.operation} (${span})`;
 }
 
-/** Writes one operation as a line, line feed included. */
+/** Formats one operation as a line that ends with a line feed. */
 export function formatOperation(operation: Operation): string {
   return `${JSON.stringify(operation)}\n`;
 }
 
 /**
- * Reads a history.
+ * Parses a history.
  *
- * @param text JSON lines in any order; empty lines are passed over.
+ * @param text JSON lines in any order. Empty lines are ignored.
  * @returns The operations in the order of the lines.
- * @throws {SyntaxError} A line is no operation; the message names it.
+ * @throws {SyntaxError} A line is not an operation. The message gives its number.
  */
 export function parseHistory(text: string): Operation[] {
   return text.split("\n").flatMap((line, index) => line.trim() === "" ? [] : [parseLine(line, index + 1)]);
@@ -82,12 +85,12 @@ function parseLine(line: string, number: number): Operation {
     (completed === null) !== (outcome === "unknown") ||
     outcome === (operation === "pre-reboot" ? "released" : "granted")
   ) {
-    throw new SyntaxError(`Line ${number} of the history is no operation: ${line.slice(0, 200)}`);
+    throw new SyntaxError(`Line ${number} of the history is not an operation: ${line.slice(0, 200)}`);
   }
   return { client, group, operation, invoked, completed, outcome: outcome as Outcome, kind };
 }
 
-/** Integers, and decimal strings of them, as writers without 53-bit numbers would send. */
+/** Accepts integers and their decimal strings, which languages without 53-bit numbers write. */
 function parseTime(raw: unknown): number | undefined {
   const time = typeof raw === "string" && /^\d{1,16}$/.test(raw) ? Number(raw) : raw;
   return typeof time === "number" && Number.isSafeInteger(time) && time >= 0 ? time : undefined;

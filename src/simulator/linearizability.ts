@@ -1,9 +1,9 @@
 /**
- * The exact check of a short history: is there an order of the operations, each
- * placed between its invocation and its completion, in which the counting
- * semaphore would have answered as it did? It tries all orders that matter, so
- * its cost may grow exponentially with the operations under way at a time; the
- * checker's sweeps serve for long histories.
+ * The exact check of a short history: searches for an order of the operations,
+ * each placed between its invocation and its completion, in which a counting
+ * semaphore gives the same replies. It tries all orders that matter, so its cost
+ * may grow exponentially with the number of concurrent operations. For long
+ * histories, the checker has faster tests.
  *
  * @module
  */
@@ -13,55 +13,55 @@ import type { Operation } from "./history.ts";
 
 /** Options of {@link findLinearization}. */
 export interface LinearizationOptions {
-  /** How many holders the group may have. */
+  /** How many slots the group has. */
   readonly slots: number;
-  /** How long after its invocation an operation of unknown outcome can take effect. @default {Infinity} */
+  /** How long after its invocation an operation of unknown outcome can take effect, in nanoseconds. @default {Infinity} */
   readonly lateNs?: number;
-  /** How long before its invocation the state that a refusal rests on may lie. @default {0} */
+  /** How old the state that a refusal is based on may be at its invocation, in nanoseconds. @default {0} */
   readonly refusalWindowNs?: number;
-  /** How many states are looked at before the search gives up. @default {200_000} */
+  /** How many states to examine before the search gives up. @default {200_000} */
   readonly maxStates?: number;
 }
 
 /** What {@link findLinearization} found. */
 export type Linearization =
   | { readonly kind: "linearizable" }
-  /** No order fits. It does up to `operation`, before which the holders could have been any of `holders`. */
+  /** No order explains `operation`. An order explains all before it, and leaves one of the sets in `holders`. */
   | {
     readonly kind: "violation";
     readonly operation: Operation;
     readonly holders: readonly (readonly string[])[];
-    /** The operations under way at that moment. */
+    /** The operations in progress at that time. */
     readonly pending: readonly Operation[];
   }
-  /** The search was too long. */
+  /** The search gave up. */
   | { readonly kind: "undecided" };
 
-/** An operation as a step of the model. */
+/** An operation of the model. */
 interface Step {
   readonly id: number;
   readonly operation: Operation;
   readonly kind: "acquire" | "release" | "full";
-  /** Whether the order must have it. */
+  /** Whether the order must contain it. */
   readonly required: boolean;
   readonly from: number;
   readonly to: number;
 }
 
-/** A state that the operations so far can have led to. */
+/** A state that the operations so far can have produced. */
 interface Configuration {
-  /** Sorted ids. */
+  /** The clients that hold a slot, sorted. */
   readonly holders: readonly string[];
-  /** Ids of the steps under way that are in the order already, sorted. */
+  /** The ids of the steps in progress that are already in the order, sorted. */
   readonly done: readonly number[];
 }
 
 /**
- * Searches an order of one group's operations.
+ * Searches for an order of one group's operations that explains every reply.
  *
- * The steps are taken into the order as late as possible: only when one must
- * complete is it looked which of those under way may have come before it. All
- * states that this can lead to are kept side by side, equal ones once.
+ * The search adds a step to the order as late as possible: when the step
+ * completes, it tries which of the steps in progress may have come before it. It
+ * keeps every state that this can produce, without duplicates.
  */
 export function findLinearization(history: readonly Operation[], options: LinearizationOptions): Linearization {
   const { slots, lateNs = Infinity, refusalWindowNs = 0, maxStates = 200_000 } = options;
@@ -76,7 +76,7 @@ export function findLinearization(history: readonly Operation[], options: Linear
   for (const { begin, step } of events) {
     if (begin) {
       pending.set(step.id, step);
-      // A refusal changes nothing, so it goes into the order as soon as the state allows it.
+      // A refusal changes no state, so the order takes it as soon as the state allows it.
       if (step.kind === "full") configurations = unique(configurations.map((each) => noteFull(each, pending, slots)));
       continue;
     }
@@ -118,7 +118,7 @@ function toStep(operation: Operation, id: number, lateNs: number, refusalWindowN
   return [{ id, operation, kind, required: effect.certain, from: effect.from, to: effect.to }];
 }
 
-/** Finds every state in which `target` is in the order, after any steps under way that may come before it. */
+/** Finds every state in which `target` is in the order, after any steps in progress that may come before it. */
 function explore(
   start: Configuration,
   target: Step,
@@ -145,7 +145,7 @@ function explore(
   return seen.size;
 }
 
-/** The model: what a step makes of the holders; undefined where it cannot come now, or would be for nothing. */
+/** The model: the holders after a step; undefined when the step is impossible now, or optional and without effect. */
 function apply(step: Step, holders: readonly string[], slots: number): readonly string[] | undefined {
   const { client } = step.operation;
   const holds = holders.includes(client);
@@ -157,7 +157,7 @@ function apply(step: Step, holders: readonly string[], slots: number): readonly 
   return holders.length < slots ? insert(holders, client) : undefined;
 }
 
-/** Takes the refusals that the state explains into the order. */
+/** Adds the refusals that the state explains to the order. */
 function noteFull(configuration: Configuration, pending: ReadonlyMap<number, Step>, slots: number): Configuration {
   const { holders } = configuration;
   if (holders.length < slots) return configuration;

@@ -1,31 +1,31 @@
 /**
- * The flags of the simulator, as text, to checked options. It opens no file and
- * no connection.
+ * Parses and checks the flags of the simulator. It opens no file and no
+ * connection.
  *
  * @module
  */
 
-/** What a simulation is made of. */
+/** The checked options of a simulation. */
 export interface SimulationOptions {
-  /** Base URLs of the service, one or more, on loopback unless the person who runs it says otherwise. */
+  /** One or more base URLs of the service. They are on loopback unless the user allowed other hosts. */
   readonly targets: readonly URL[];
   /** How many hosts, 1 or more. */
   readonly clients: number;
   /** How many groups, from 1 to the number of hosts. */
   readonly groups: number;
-  /** How many hosts of a group the service lets reboot at a time, 1 or more. */
+  /** How many slots the service has for each group, 1 or more. */
   readonly slots: number;
-  /** How many times faster than real hosts they live. */
+  /** How many times faster than real hosts they run. */
   readonly speed: number;
-  /** How often each host is to reboot; Infinity where a duration is given instead. */
+  /** How many times each host reboots; Infinity when only a duration is given. */
   readonly rounds: number;
-  /** When to end, in milliseconds; undefined: when each host has had its turns. */
+  /** After how many milliseconds to stop; undefined to stop when each host has rebooted `rounds` times. */
   readonly durationMs?: number;
-  /** Determines ids, pauses and targets. */
+  /** Determines the ids, pauses and targets. */
   readonly seed: number;
-  /** How the summary is written. */
+  /** The format of the summary. */
   readonly format: "text" | "json";
-  /** A file to write the history to. */
+  /** The path of a file for the history. */
   readonly history?: string;
 }
 
@@ -33,11 +33,11 @@ export interface SimulationOptions {
 export interface SimulationFlag {
   /** The flag's name without dashes, such as `speed`. */
   readonly flag: string;
-  /** What stands for the value in the help; undefined for a switch. */
+  /** The placeholder of the value in the help; undefined for a switch. */
   readonly value?: string;
-  /** One line of the help. */
+  /** What the flag does, for the help. */
   readonly description: string;
-  /** The default, as it would be written; undefined where the description says what happens without. */
+  /** The default, as text; undefined when the description explains what happens without the flag. */
   readonly default?: string;
 }
 
@@ -46,39 +46,44 @@ export const SIMULATION_FLAGS = [
   {
     flag: "target",
     value: "urls",
-    description: "base URLs of the service, joined by commas; each request goes to one at random",
+    description: "base URLs of the service, separated by commas; each request goes to a random one",
     default: "http://127.0.0.1:8080",
   },
-  { flag: "clients", value: "number", description: "how many hosts", default: "20" },
-  { flag: "groups", value: "number", description: "how many groups they are spread over", default: "2" },
-  { flag: "slots", value: "number", description: "how many hosts of a group may reboot at a time", default: "1" },
-  { flag: "speed", value: "factor", description: "how many times faster than real hosts they live", default: "60" },
-  { flag: "rounds", value: "number", description: "how often each host reboots", default: "1" },
-  { flag: "duration", value: "time", description: "when to end, as in 90s, 10m or 1h, whatever the rounds" },
-  { flag: "seed", value: "number", description: "repeats a run's ids and pauses (default: a random one)" },
-  { flag: "format", value: "format", description: "how the summary is written: text or json", default: "text" },
-  { flag: "history", value: "path", description: "a file to write every operation to, one JSON object a line" },
+  { flag: "clients", value: "number", description: "number of hosts", default: "20" },
+  { flag: "groups", value: "number", description: "number of groups", default: "2" },
+  {
+    flag: "slots",
+    value: "number",
+    description: "how many hosts of a group the service lets reboot at a time",
+    default: "1",
+  },
+  { flag: "speed", value: "factor", description: "how many times faster than real hosts they run", default: "60" },
+  { flag: "rounds", value: "number", description: "how many times each host reboots", default: "1" },
+  { flag: "duration", value: "time", description: "stop after this time, such as 90s, 10m or 1h" },
+  { flag: "seed", value: "number", description: "repeat the ids and pauses of an earlier run (default: random)" },
+  { flag: "format", value: "format", description: "format of the summary: text or json", default: "text" },
+  { flag: "history", value: "path", description: "write every request to this file, one JSON object a line" },
   {
     flag: "i-know-this-is-not-loopback",
-    description: "let the target be another machine, whose real hosts will have to wait for the simulated ones",
+    description: "allow a target on another machine; real hosts there must wait for the simulated ones",
   },
 ] as const satisfies readonly SimulationFlag[];
 
 /** The name of a flag. */
 export type SimulationFlagName = typeof SIMULATION_FLAGS[number]["flag"];
 
-/** A flag of the simulator is not as it must be. Its message is one sentence for the person who gave it. */
+/** An option of the simulator is invalid. The message is one sentence for the user. */
 export class SimulationOptionsError extends Error {
-  /** Tells this error from others. */
+  /** The name of the class. */
   override readonly name = "SimulationOptionsError";
 }
 
 /**
- * Checks the flags. Those left out get their defaults.
+ * Parses the flags and fills in the defaults.
  *
- * @param flags The flags given, by name without dashes; a switch is `true`.
- * @param random A number from 0 (inclusive) to 1, for the seed where none is given.
- * @throws {SimulationOptionsError} A value is not as it must be, or a target is not on loopback.
+ * @param flags The given flags by name, without dashes. A switch is `true`.
+ * @param random Returns a number from 0 (inclusive) to 1 (exclusive). It chooses the seed when none is given.
+ * @throws {SimulationOptionsError} A value is invalid, or a target is not on loopback.
  */
 export function parseSimulationOptions(
   flags: Readonly<Partial<Record<SimulationFlagName, string | boolean>>>,
@@ -99,18 +104,22 @@ export function parseSimulationOptions(
   };
   const count = (raw: string) => /^[1-9]\d{0,5}$/.test(raw) ? Number(raw) : undefined;
 
-  const targets = read("target", parseTargets, 'http or https URLs joined by commas, as in "http://127.0.0.1:8080"');
+  const targets = read(
+    "target",
+    parseTargets,
+    'http or https URLs separated by commas, such as "http://127.0.0.1:8080"',
+  );
   const distant = targets.find((target) => !isLoopback(target));
   if (distant !== undefined && flags["i-know-this-is-not-loopback"] !== true) {
     throw new SimulationOptionsError(
       `--target must be on this machine (127.0.0.1, [::1] or localhost): it is "${distant.origin}", where real hosts ` +
-        "would have to wait for the simulated ones; give --i-know-this-is-not-loopback if you mean it",
+        "must wait for the simulated ones; add --i-know-this-is-not-loopback to allow that",
     );
   }
   const clients = read("clients", count, "a positive integer");
   const durationMs = text("duration") === undefined
     ? undefined
-    : read("duration", parseDuration, "a time above 0 with its unit, as in 90s, 10m or 1h");
+    : read("duration", parseDuration, "a time above 0 with its unit, such as 90s, 10m or 1h");
   return {
     targets,
     clients,
@@ -143,7 +152,7 @@ function parseTargets(raw: string): URL[] | undefined {
   return valid.length === targets.length ? valid as URL[] : undefined;
 }
 
-/** By the name alone: what else a name may resolve to, and when, nobody can promise. */
+/** Judges by the name alone, because the address of any other name may change at any time. */
 function isLoopback({ hostname }: URL): boolean {
   return hostname === "localhost" || hostname === "[::1]" || /^127\.\d+\.\d+\.\d+$/.test(hostname);
 }

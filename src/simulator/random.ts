@@ -1,5 +1,6 @@
 /**
- * Random numbers from a seed, so that a run can be repeated. Not for secrets.
+ * Random numbers from a seed, so that a run can be repeated. Do not use them for
+ * secrets.
  *
  * @module
  */
@@ -8,7 +9,7 @@
 export class Random {
   #state: number;
 
-  /** Starts a sequence; of the seed, an integer, only the lowest 32 bits count. */
+  /** Starts a sequence. Only the lowest 32 bits of the seed, an integer, count. */
   constructor(seed: number) {
     this.#state = seed >>> 0;
   }
@@ -46,19 +47,19 @@ export class Random {
   /**
    * One of the items.
    *
-   * @throws {RangeError} There is none.
+   * @throws {RangeError} There are no items.
    */
   pick<T>(items: readonly T[]): T {
-    if (items.length === 0) throw new RangeError("Cannot pick from no items");
+    if (items.length === 0) throw new RangeError("Cannot pick from an empty list");
     return items[this.below(items.length)]!;
   }
 
-  /** Another sequence, which this one determines. */
+  /** Creates another sequence, which this one determines. */
   fork(): Random {
     return new Random(this.bits());
   }
 
-  /** As many random hexadecimal digits, in lower case. */
+  /** A text of random hexadecimal digits in lower case. */
   hex(digits: number): string {
     let text = "";
     while (text.length < digits) text += this.bits().toString(16).padStart(8, "0");

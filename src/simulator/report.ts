@@ -1,108 +1,119 @@
 /**
- * What a simulation shows: progress while it runs, a summary at its end. Text
- * only; it neither runs nor checks anything.
+ * The output of a simulation: progress while it runs, and a summary at its end.
+ * This module formats text; it runs and checks nothing.
  *
  * @module
  */
 
+import type { Clock } from "../lock/clock.ts";
 import type { Violation } from "./checker.ts";
 import type { ClientPhase, VirtualClient } from "./client.ts";
 import type { Fleet, GroupTally } from "./fleet.ts";
 
-/** What became of a simulation; with {@link formatSummary} or as JSON. */
+/** The results of a simulation, to be written by {@link formatSummary} or as JSON. */
 export interface Summary {
-  /** Repeats ids and pauses. */
+  /** The seed, which repeats the ids and pauses. */
   readonly seed: number;
-  /** The service, without the URLs' user and password. */
+  /** The origins of the service's URLs. */
   readonly targets: readonly string[];
   /** How many hosts. */
   readonly clients: number;
   /** How many groups. */
   readonly groups: number;
-  /** How many of a group may reboot at a time. */
+  /** How many slots each group has. */
   readonly slots: number;
-  /** How many times faster than real hosts they lived. */
+  /** How many times faster than real hosts they ran. */
   readonly speed: number;
-  /** How long it took, in real time. */
+  /** How long the run took, in real milliseconds. */
   readonly elapsedMs: number;
-  /** Whether it was ended before each host had its turns: by the duration or by a signal. */
+  /** Why it ended: each host had its turns, the duration was over, or a signal came. */
   readonly ended: "done" | "duration" | "interrupted";
-  /** How many requests were sent and ended. */
+  /** How many requests ended. */
   readonly operations: number;
-  /** 2xx to pre-reboot, repeated ones of a holder included. */
+  /** How many replies to pre-reboot were 2xx, including those to a holder that asked again. */
   readonly grants: number;
-  /** 2xx to steady-state, those of hosts that held nothing included. */
+  /** How many replies to steady-state were 2xx, including those to hosts that held no slot. */
   readonly releases: number;
-  /** 4xx, by the reply's kind. */
+  /** How many replies were 4xx, by their kind. */
   readonly refusals: Readonly<Record<string, number>>;
-  /** 5xx by the reply's kind, and requests without an answer. */
+  /** How many replies were 5xx, by their kind, and how many requests got no reply, by the reason. */
   readonly errors: Readonly<Record<string, number>>;
-  /** How long answers took, in milliseconds; undefined where there was none. */
+  /** How long replies took, in milliseconds; undefined when there were none. */
   readonly latencyMs?: { readonly p50: number; readonly p90: number; readonly p99: number; readonly max: number };
-  /** The longest way of a host from first asking to a yes, in its own time: milliseconds times speed. */
+  /** The longest wait of a host from the first pre-reboot to a yes, in simulated milliseconds (real ones times speed). */
   readonly longestWaitMs: number;
-  /** How many turns the hosts had. */
+  /** How many times the hosts rebooted: the least and the most of one host, and the total. */
   readonly turns: { readonly least: number; readonly most: number; readonly total: number };
-  /** Hosts that asked and never got a yes, each with its group. */
+  /** The hosts that still waited for their first yes at the end. */
   readonly withoutTurn: readonly { readonly client: string; readonly group: string }[];
-  /** How many violations the checker found. */
+  /** The number of violations that the checker found. */
   readonly violationCount: number;
   /** The first violations. */
   readonly violations: readonly Violation[];
-  /** Times at which too many hosts went down since a lost release had been late: no fault of the locks. */
+  /** How many times too many hosts rebooted because a lost release took effect late. Not a violation. */
   readonly lateOverlaps: number;
-  /** Operations that the checker saw. Fewer than all where the run was too long to remember. */
+  /** How many operations the checker checked: fewer than all when the run was too long to keep them. */
   readonly checked: number;
 }
 
-/** Where progress goes. */
+/** The output for progress. */
 export interface ProgressSink {
-  /** Writes text as it is. */
+  /** Writes text unchanged. */
   readonly write: (text: string) => void;
-  /** Whether lines can be written over. */
+  /** Whether the output can overwrite lines. */
   readonly isTerminal: boolean;
 }
 
 const REDRAW_MS = 200;
 const LINE_MS = 5_000;
 
-/** Shows a fleet's progress until disposed of: a table that stays in place on a terminal, else a line now and then. */
+/** Shows a fleet's progress until it is disposed of: on a terminal a table that stays in place, elsewhere regular lines. */
 export class Progress implements Disposable {
   readonly #fleet: Fleet;
   readonly #rounds: number;
   readonly #sink: ProgressSink;
-  readonly #began = performance.now();
-  readonly #timer: ReturnType<typeof setInterval>;
+  readonly #clock: Clock;
+  readonly #began: number;
+  readonly #ended = new AbortController();
   #lines = 0;
 
-  /** Begins to show it; `rounds` is how many turns each host should have. */
-  constructor(fleet: Fleet, rounds: number, sink: ProgressSink) {
+  /** Starts to show the progress towards `rounds` reboots of each host. */
+  constructor(fleet: Fleet, rounds: number, sink: ProgressSink, clock: Clock) {
     this.#fleet = fleet;
     this.#rounds = rounds;
     this.#sink = sink;
-    this.#timer = setInterval(() => this.#show(), sink.isTerminal ? REDRAW_MS : LINE_MS);
+    this.#clock = clock;
+    this.#began = clock.monotonic();
     if (sink.isTerminal) this.#show();
+    this.#repeat(sink.isTerminal ? REDRAW_MS : LINE_MS);
   }
 
-  /** Shows it a last time, and no more. */
+  /** Shows the progress a last time. */
   [Symbol.dispose](): void {
-    clearInterval(this.#timer);
+    this.#ended.abort();
     this.#show();
   }
 
+  #repeat(everyMs: number): void {
+    this.#clock.sleep(everyMs, this.#ended.signal).then(() => {
+      this.#show();
+      this.#repeat(everyMs);
+    }, () => {});
+  }
+
   #show(): void {
-    const elapsed = (performance.now() - this.#began) / 1_000;
+    const elapsed = (this.#clock.monotonic() - this.#began) / 1_000;
     if (!this.#sink.isTerminal) return this.#sink.write(`${progressLine(this.#fleet, this.#rounds, elapsed)}\n`);
     const lines = progressTable(this.#fleet, this.#rounds, elapsed);
-    // Up to the table's first line, and each line cleared before it is written anew.
+    // Moves the cursor to the table's first line. Each line is cleared before it is written.
     const up = this.#lines === 0 ? "" : `\x1b[${this.#lines}A`;
     this.#sink.write(up + lines.map((line) => `\x1b[2K${line}\n`).join(""));
     this.#lines = lines.length;
   }
 }
 
-/** One line on how far a fleet is, such as `  5 s  turns 7/20  waiting 11  rebooting 2  idle 7  requests 93`. */
-export function progressLine(fleet: Fleet, rounds: number, elapsedSeconds: number): string {
+/** One line on the state of a fleet, such as `   5 s  turns 7/20  waiting 11  rebooting 2  requests 93  refused 40`. */
+function progressLine(fleet: Fleet, rounds: number, elapsedSeconds: number): string {
   const phases = countPhases(fleet.clients);
   const { turns, refused, overlaps } = totals(fleet);
   return [
@@ -116,11 +127,11 @@ export function progressLine(fleet: Fleet, rounds: number, elapsedSeconds: numbe
   ].join("  ");
 }
 
-const MAX_GROUPS_SHOWED = 12;
+const MAX_GROUPS_SHOWN = 12;
 
 function progressTable(fleet: Fleet, rounds: number, elapsedSeconds: number): string[] {
   const groups = [...fleet.groups.values()];
-  const rows = groups.slice(0, MAX_GROUPS_SHOWED).map((tally) => groupRow(tally, rounds));
+  const rows = groups.slice(0, MAX_GROUPS_SHOWN).map((tally) => groupRow(tally, rounds));
   const more = groups.length - rows.length;
   return [
     `${"group".padEnd(10)}${"turns".padStart(9)}${"waiting".padStart(9)}${"idle".padStart(6)}  rebooting`,
@@ -163,17 +174,17 @@ function sum(numbers: readonly number[]): number {
   return numbers.reduce((total, each) => total + each, 0);
 }
 
-/** Writes a summary for a person, several lines. */
+/** Formats a summary as lines of text. */
 export function formatSummary(summary: Summary): string {
   const { latencyMs, turns, violations, violationCount } = summary;
   const seconds = (ms: number) => `${(ms / 1_000).toFixed(1)} s`;
   const kinds = (counts: Readonly<Record<string, number>>) =>
     Object.entries(counts).map(([kind, count]) => `${count} ${kind}`).join(", ") || "none";
-  const ended = { done: "", duration: ", ended by its duration", interrupted: ", interrupted" }[summary.ended];
+  const ended = { done: "", duration: ", ended by --duration", interrupted: ", interrupted" }[summary.ended];
   const lines: [string, string][] = [
     [
       "simulated",
-      `${summary.clients} hosts, ${summary.groups} groups, ${summary.slots} at a time, speed ${summary.speed}`,
+      `${summary.clients} hosts, ${summary.groups} groups, slots per group: ${summary.slots}, speed ${summary.speed}`,
     ],
     ["took", `${seconds(summary.elapsedMs)}${ended}`],
     ["seed", String(summary.seed)],
@@ -184,18 +195,18 @@ export function formatSummary(summary: Summary): string {
     ["errors", kinds(summary.errors)],
     [
       "latency",
-      latencyMs === undefined ? "no answers" : (["p50", "p90", "p99", "max"] as const)
+      latencyMs === undefined ? "no replies" : (["p50", "p90", "p99", "max"] as const)
         .map((name) => `${name} ${latencyMs[name].toFixed(1)} ms`).join(", "),
     ],
-    ["longest wait", `${(summary.longestWaitMs / 60_000).toFixed(1)} min of a host's time`],
-    ["turns", `${turns.total}, from ${turns.least} to ${turns.most} a host`],
+    ["longest wait", `${(summary.longestWaitMs / 60_000).toFixed(1)} min of simulated time`],
+    ["turns", `${turns.total}, between ${turns.least} and ${turns.most} for each host`],
     [
-      "without",
-      summary.withoutTurn.length === 0 ? "none asked in vain" : `${summary.withoutTurn.length} asked in vain`,
+      "never granted",
+      summary.withoutTurn.length === 0 ? "none" : `${summary.withoutTurn.length} hosts that asked`,
     ],
     ["checked", `${summary.checked} requests`],
     ...summary.lateOverlaps > 0
-      ? [["late", `${summary.lateOverlaps} overlaps after a lost release`] as [string, string]]
+      ? [["late", `${summary.lateOverlaps} overlaps caused by a lost release`] as [string, string]]
       : [],
     ["violations", String(violationCount)],
   ];

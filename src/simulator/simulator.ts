@@ -1,95 +1,101 @@
 /**
- * A simulation from its start to its summary.
+ * Runs one simulation: waits for the service, runs the hosts, checks the
+ * history, and writes the summary. It neither parses flags nor ends the process.
  *
  * @module
  */
 
-import { systemClock } from "../lock/clock.ts";
+import { type Clock, systemClock } from "../lock/clock.ts";
 import { checkHistory } from "./checker.ts";
 import { Fleet } from "./fleet.ts";
-import { formatOperation } from "./history.ts";
+import { formatOperation, type Operation } from "./history.ts";
 import { type SimulationOptions, SimulationOptionsError } from "./options.ts";
 import { formatSummary, Progress, type ProgressSink, type Summary } from "./report.ts";
 
-/** Where a simulation writes. */
+/** The outputs and the clock of a simulation. */
 export interface SimulationIo {
-  /** Gets the summary, as text or as one JSON object. */
+  /** Writes the summary, as text or as one JSON object. */
   readonly write: (text: string) => void;
-  /** Gets the progress; undefined for none. */
+  /** Shows the progress; undefined to show none. */
   readonly progress?: ProgressSink;
-  /** How long a server may take to start, in milliseconds, where the run has no duration. @default {10_000} */
+  /** How long to wait for a server that starts, in milliseconds, if the run has no duration. @default {10_000} */
   readonly startMs?: number;
+  /** Measures and waits. @default {systemClock} */
+  readonly clock?: Clock;
 }
 
-/** A request that is lost takes effect within this time, or never: no call of a replica to its store lives longer. */
+/** A lost request takes effect within this time or never, because no call of a replica to its store takes longer. */
 const LATE_MS = 60_000;
 
-/** A refusal may rest on a state that is so old: a watch that went silent is found out earlier. */
+/** A refusal is based on a state of at most this age, because a replica detects a silent watch earlier. */
 const REFUSAL_WINDOW_MS = 120_000;
 
-/** How often a server that may be starting is looked for, in milliseconds. */
+/** How often to try to connect to a server that starts, in milliseconds. */
 const START_POLL_MS = 200;
 
 const DEFAULT_PORTS: Readonly<Record<string, number>> = { "http:": 80, "https:": 443 };
 
 /**
- * Lets virtual hosts live on a service, checks what they saw, and writes a summary.
+ * Runs virtual hosts against a service, checks the replies they got, and writes a summary.
  *
- * @param signal Ends it early; what was seen so far is checked all the same.
- * @returns The summary, as written. The service failed where `violationCount` is not 0.
- * @throws {SimulationOptionsError} The history's file cannot be opened; or nobody answers at any of the targets, and no duration is set.
+ * @param signal Ends the run early. The run is checked nevertheless.
+ * @returns The summary, as written. The service broke a promise if `violationCount` is not 0.
+ * @throws {SimulationOptionsError} The file for the history cannot be opened, or no target accepts connections and no
+ *   duration is set.
  */
 export async function runSimulation(
   options: SimulationOptions,
   io: SimulationIo,
   signal: AbortSignal = new AbortController().signal,
 ): Promise<Summary> {
-  // With a duration it ends in any case, and the summary says that nobody was there.
-  if (options.durationMs === undefined) await awaitAnyone(options.targets, io.startMs ?? 10_000, signal);
+  const { clock = systemClock, startMs = 10_000 } = io;
+  // With a duration the run ends in any case, and the summary shows the failed requests.
+  if (options.durationMs === undefined) await awaitServer(options.targets, startMs, clock, signal);
   using file = options.history === undefined ? undefined : new HistoryFile(options.history);
-  using fleet = new Fleet({ ...options, record: file && ((operation) => file.write(formatOperation(operation))) });
-  const ending = new AbortController();
-  const stop = () => ending.abort(signal.reason);
-  if (signal.aborted) stop();
-  signal.addEventListener("abort", stop, { once: true });
-  const timer = options.durationMs === undefined ? undefined : setTimeout(() => ending.abort(), options.durationMs);
-  const began = performance.now();
-  try {
-    using _progress = io.progress && new Progress(fleet, options.rounds, io.progress);
-    await fleet.run(options.rounds, ending.signal);
-  } finally {
-    clearTimeout(timer);
-    signal.removeEventListener("abort", stop);
+  const record = file && ((operation: Operation) => file.write(formatOperation(operation)));
+  using fleet = new Fleet({ ...options, record, clock });
+  const timeout = new AbortController();
+  const done = new AbortController();
+  if (options.durationMs !== undefined) {
+    clock.sleep(options.durationMs, done.signal).then(() => timeout.abort(), () => {});
   }
-  const ended = signal.aborted ? "interrupted" : ending.signal.aborted ? "duration" : "done";
-  const summary = summarize(options, fleet, performance.now() - began, ended);
+  const began = clock.monotonic();
+  try {
+    using _progress = io.progress && new Progress(fleet, options.rounds, io.progress, clock);
+    await fleet.run(options.rounds, AbortSignal.any([signal, timeout.signal]));
+  } finally {
+    done.abort();
+  }
+  const ended = signal.aborted ? "interrupted" : timeout.signal.aborted ? "duration" : "done";
+  const summary = summarize(options, fleet, clock.monotonic() - began, ended);
   io.write(options.format === "json" ? `${JSON.stringify(summary)}\n` : formatSummary(summary));
   return summary;
 }
 
-/** Waits until somebody listens at one of the targets, which may be just starting. */
-async function awaitAnyone(
+/** Waits until one of the targets accepts a connection. */
+async function awaitServer(
   targets: SimulationOptions["targets"],
   startMs: number,
+  clock: Clock,
   signal: AbortSignal,
 ): Promise<void> {
-  for (const began = performance.now(); !signal.aborted;) {
+  for (const began = clock.monotonic(); !signal.aborted;) {
     for (const { hostname, port, protocol } of targets) {
       try {
         const address = { hostname: hostname.replace(/^\[|\]$/g, ""), port: Number(port) || DEFAULT_PORTS[protocol]! };
         (await Deno.connect(address)).close();
         return;
       } catch {
-        // Perhaps at another, or later.
+        // Another target may listen, or this one later.
       }
     }
-    if (performance.now() - began >= startMs) {
+    if (clock.monotonic() - began >= startMs) {
       const where = targets.map((target) => target.origin).join(" and ");
       throw new SimulationOptionsError(
-        `nobody answers at ${where}: start a server there, such as with "deno task dev"`,
+        `Cannot connect to ${where}: start a server there, for example with "deno task dev"`,
       );
     }
-    await systemClock.sleep(START_POLL_MS, signal).catch(() => {});
+    await clock.sleep(START_POLL_MS, signal).catch(() => {});
   }
 }
 
@@ -139,7 +145,7 @@ function percentiles(values: readonly number[]): Summary["latencyMs"] {
   return { p50: at(0.5), p90: at(0.9), p99: at(0.99), max: at(1) };
 }
 
-/** A file that is written line by line and is complete after every line, also when the process is killed. */
+/** A file that contains every line as soon as it is written, even when the process is killed. */
 class HistoryFile implements Disposable {
   readonly #file: Deno.FsFile;
   readonly #encoder = new TextEncoder();
@@ -149,7 +155,7 @@ class HistoryFile implements Disposable {
       this.#file = Deno.openSync(path, { write: true, create: true, truncate: true });
     } catch (cause) {
       const reason = cause instanceof Error ? cause.message : cause;
-      throw new SimulationOptionsError(`--history cannot be written: ${reason}`, { cause });
+      throw new SimulationOptionsError(`Cannot write the file of --history: ${reason}`, { cause });
     }
   }
 

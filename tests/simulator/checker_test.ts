@@ -1,5 +1,5 @@
 /**
- * The checker accepts what a semaphore can do and finds what it cannot.
+ * The checker accepts the histories that a semaphore can produce, and finds a violation in others.
  *
  * @module
  */
@@ -42,31 +42,31 @@ const EXAMPLES: {
   found?: string;
 }[] = [
   {
-    name: "one after the other",
+    name: "two holds, one after the other",
     history: `a pre-reboot 0-10 granted
                 a steady-state 20-30 released
                 b pre-reboot 25-35 granted`,
   },
   {
-    name: "two at once",
+    name: "two holds at the same time",
     history: `a pre-reboot 0-10 granted
                 b pre-reboot 12-14 granted`,
     found: "exclusion",
   },
   {
-    name: "two at once with two slots",
+    name: "two holds at the same time with two slots",
     slots: 2,
     history: `a pre-reboot 0-10 granted
                 b pre-reboot 12-14 granted`,
   },
   {
-    name: "a grant that completes when the release before it is already sent",
+    name: "a grant completes after the other client sent its release",
     history: `a pre-reboot 0-10 granted
                 b pre-reboot 5-21 granted
                 a steady-state 20-30 released`,
   },
   {
-    name: "a grant that completes just before the release is sent",
+    name: "a grant completes just before the other client sends its release",
     history: `a pre-reboot 0-10 granted
                 b pre-reboot 5-19 granted
                 a steady-state 20-30 released`,
@@ -80,7 +80,7 @@ const EXAMPLES: {
     found: "exclusion",
   },
   {
-    name: "a release that reached nobody frees nothing",
+    name: "a release that did not reach a server frees nothing",
     history: `a pre-reboot 0-10 granted
                 a steady-state 20-30 error unreachable
                 b pre-reboot 40-50 granted`,
@@ -115,19 +115,19 @@ const EXAMPLES: {
                 b pre-reboot 60-70 refused lock_held`,
   },
   {
-    name: "a refusal although nobody ever held anything",
+    name: "a refusal before the first hold",
     history: `b pre-reboot 60-70 refused lock_held
                 a pre-reboot 80-90 granted`,
     found: "refusal",
   },
   {
-    name: "a refusal for the sake of the client itself",
+    name: "a refusal of the only holder",
     history: `a pre-reboot 0-10 granted
                 a pre-reboot 20-30 refused lock_held`,
     found: "refusal",
   },
   {
-    name: "a refusal from a state that is too old",
+    name: "a refusal based on a state that is too old",
     windowNs: 20,
     history: `a pre-reboot 0-10 granted
                 a steady-state 20-30 released
@@ -135,14 +135,14 @@ const EXAMPLES: {
     found: "refusal",
   },
   {
-    name: "a refusal from a state that is old",
+    name: "a refusal based on a state that is old",
     windowNs: 30,
     history: `a pre-reboot 0-10 granted
                 a steady-state 20-30 released
                 b pre-reboot 60-70 refused lock_held`,
   },
   {
-    name: "a refusal after another's hold, begun while the client itself held",
+    name: "a refusal during a hold that another client began while the refused one held a slot",
     slots: 2,
     windowNs: 5,
     history: `a pre-reboot 0-10 granted
@@ -152,7 +152,7 @@ const EXAMPLES: {
                 b pre-reboot 30-40 refused lock_held`,
   },
   {
-    name: "two refusals of clients that each can only have been refused for the other",
+    name: "two refusals, each of which needs the other client to hold the slot",
     history: `a pre-reboot 0-? unknown timeout
                 b pre-reboot 0-? unknown timeout
                 a pre-reboot 200-210 refused lock_held
@@ -182,7 +182,7 @@ Deno.test("checkHistory names the clients of an overlap and its operations", () 
   const operations = history("a pre-reboot 0-10 granted\nb pre-reboot 12-14 granted");
   const [violation] = checkHistory(operations, { slots: 1 }).violations;
   deepEqual(violation!.operations, operations);
-  match(violation!.message, /2 clients held a slot at once and there are 1: a was answered granted .*; b was/);
+  match(violation!.message, /2 clients held a slot at the same time, and the limit is 1: a got granted .*; b got/);
 });
 
 Deno.test("checkHistory keeps groups apart", () => {
@@ -192,7 +192,7 @@ Deno.test("checkHistory keeps groups apart", () => {
   equal(result.searched, 2);
 });
 
-Deno.test("checkHistory counts turns and says who waits", () => {
+Deno.test("checkHistory counts the turns of each client and measures its waits", () => {
   const result = checkHistory(
     history(`a pre-reboot 0-10 granted
              b pre-reboot 5-15 refused lock_held
@@ -233,7 +233,7 @@ Deno.test("checkHistory accepts every history of a semaphore", () => {
   );
 });
 
-Deno.test("checkHistory accepts every history of a semaphore whose clients go away", () => {
+Deno.test("checkHistory accepts every history of a semaphore whose clients give up requests", () => {
   fc.assert(
     fc.property(shapes, fc.constantFrom(150, 1_000), (shape, lateNs) => {
       const result = checkHistory(generateHistory({ ...shape, lost: 0.2, lateNs }), {
@@ -248,7 +248,7 @@ Deno.test("checkHistory accepts every history of a semaphore whose clients go aw
   );
 });
 
-Deno.test("checkHistory finds a grant put in where all slots were taken", () => {
+Deno.test("checkHistory finds a grant that was added while all slots were taken", () => {
   fc.assert(
     fc.property(shapes, fc.nat(), (shape, choice) => {
       const operations = generateHistory(shape);
@@ -267,14 +267,14 @@ Deno.test("checkHistory finds a grant put in where all slots were taken", () => 
   );
 });
 
-Deno.test("the sweep for overlaps finds just what the search for an order does", () => {
+Deno.test("the test for overlaps and the search for an order find the same violations", () => {
   let violations = 0;
   fc.assert(
     fc.property(shapes, fc.double({ min: 0.2, max: 1, noNaN: true }), (shape, falsified) => {
       const random = new Random(shape.seed);
       const operations = generateHistory(shape).flatMap((each): Operation[] => {
         if (each.outcome !== "refused") return [each];
-        // Without the refusals, since the sweeps look at them apart from the grants.
+        // Without the refusals, which checkHistory tests apart from the grants.
         return random.chance(falsified) ? [{ ...each, outcome: "granted", kind: "" }] : [];
       });
       const swept = checkHistory(operations, { slots: shape.slots, maxSearched: 0 });
@@ -284,16 +284,16 @@ Deno.test("the sweep for overlaps finds just what the search for an order does",
     }),
     { numRuns: 500 },
   );
-  ok(violations > 50, `only ${violations} of the histories were wrong`);
+  ok(violations > 50, `only ${violations} histories had a violation`);
 });
 
-Deno.test("checkHistory finds that a semaphore has more slots than it should", () => {
+Deno.test("checkHistory finds that a semaphore has too many slots", () => {
   const operations = generateHistory({ seed: 1, clients: 8, slots: 3, operations: 50 });
   const result = checkHistory(operations, { slots: 2, maxSearched: 0 });
   ok(result.violations.some((each) => each.kind === "exclusion"));
 });
 
-Deno.test("checkHistory checks a long history", () => {
+Deno.test("checkHistory checks a history of 100,000 operations", () => {
   const operations = generateHistory({ seed: 7, clients: 100, slots: 2, operations: 1_000, lost: 0.01, staleNs: 500 });
   equal(operations.length, 100_000);
   const result = checkHistory(operations, { slots: 2, lateMs: 1_000 * MS, refusalWindowMs: 500 * MS });
@@ -307,7 +307,7 @@ Deno.test("checkHistory checks a long history", () => {
   equal(broken.violations[0]!.kind, "exclusion");
 });
 
-/** The moments after which every slot is surely taken for a while. */
+/** The times after which all slots are certainly taken for at least 2 ns. */
 function fullMoments(operations: readonly Operation[], slots: number): number[] {
   const events = operations.flatMap((each) => {
     if (each.outcome === "released") return [{ at: each.invoked, client: each.client, holds: false }];

@@ -1,5 +1,5 @@
 /**
- * Histories of a real semaphore with random interleavings, for the tests of the checker.
+ * Generates histories of a correct semaphore with random interleavings, for the tests of the checker.
  *
  * @module
  */
@@ -7,29 +7,29 @@
 import type { Operation, OperationName } from "../../src/simulator/history.ts";
 import { Random } from "../../src/simulator/random.ts";
 
-/** What {@link generateHistory} makes. */
+/** Options of {@link generateHistory}. */
 export interface HistoryShape {
   readonly seed: number;
   readonly clients: number;
   readonly slots: number;
-  /** Operations a client makes. */
+  /** How many operations each client makes. */
   readonly operations: number;
-  /** How likely a client goes away before its answer: its request may take effect later, or not at all. */
+  /** The probability that a client gives up a request, which may take effect later or not at all. */
   readonly lost?: number;
-  /** The latest moment after its invocation at which a lost request takes effect, in nanoseconds. */
+  /** How long after its invocation a lost request can take effect, in nanoseconds. */
   readonly lateNs?: number;
-  /** How old the state may be that a refusal rests on, in nanoseconds. */
+  /** How old the state that a refusal is based on may be, in nanoseconds. */
   readonly staleNs?: number;
 }
 
-/** Runs clients of one group against a semaphore, in imaginary time, each operation taking some 100 ns. */
+/** Runs clients of one group against a semaphore in virtual time. An operation takes about 100 ns. */
 export function generateHistory(shape: HistoryShape): Operation[] {
   const { clients, slots, operations, lost = 0, lateNs = 1_000, staleNs = 0 } = shape;
   const random = new Random(shape.seed);
   const history: Operation[] = [];
   const queue: { at: number; run: () => void }[] = [];
   const holders = new Set<string>();
-  /** The holders since each moment, for refusals from an old state. */
+  /** The holders since each change, for refusals that are based on an old state. */
   const states: { at: number; holders: string[] }[] = [{ at: 0, holders: [] }];
   let now = 0;
 
@@ -58,7 +58,7 @@ export function generateHistory(shape: HistoryShape): Operation[] {
           holders.delete(client);
           outcome = "released";
         } else {
-          // A refusal may rest on any state of the last while in which the client was no holder.
+          // A refusal may be based on any recent state in which the client was not a holder.
           const old = states.findLast((each) => each.at <= now - random.below(staleNs + 1)) ?? states[0]!;
           const stale = old.holders.length >= slots && !old.holders.includes(client);
           const full = holders.size >= slots && !holders.has(client);

@@ -1,5 +1,5 @@
 /**
- * Histories survive the way through a file.
+ * The file format of histories.
  *
  * @module
  */
@@ -24,14 +24,14 @@ Deno.test("parseHistory reads what formatOperation wrote", () => {
   deepEqual(parseHistory(`\n${history.map(formatOperation).join("")}`), history);
 });
 
-Deno.test("parseHistory reads times written as strings", () => {
+Deno.test("parseHistory accepts times written as strings", () => {
   const line = JSON.stringify({ ...OPERATION, invoked: "1", completed: "2" });
   deepEqual(parseHistory(line), [OPERATION]);
 });
 
 for (
   const [name, wrong] of Object.entries({
-    "no object": null,
+    "a value that is not an object": null,
     "an unknown operation": { ...OPERATION, operation: "reboot" },
     "an unknown outcome": { ...OPERATION, outcome: "perhaps" },
     "a completion before the invocation": { ...OPERATION, completed: 0 },
@@ -39,15 +39,15 @@ for (
     "a fractional time": { ...OPERATION, invoked: 0.5 },
     "a negative time": { ...OPERATION, invoked: -1 },
     "a release by pre-reboot": { ...OPERATION, outcome: "released" },
-    "no client": { ...OPERATION, client: undefined },
+    "a missing client": { ...OPERATION, client: undefined },
   })
 ) {
-  Deno.test(`parseHistory names a line with ${name}`, () => {
+  Deno.test(`parseHistory gives the number of a line with ${name}`, () => {
     const text = `${formatOperation(OPERATION)}${JSON.stringify(wrong)}\n`;
     throws(() => parseHistory(text), (error) => error instanceof SyntaxError && /^Line 2 /.test(error.message));
   });
 }
 
-Deno.test("parseHistory names a line that is not JSON", () => {
+Deno.test("parseHistory gives the number of a line that is not JSON", () => {
   throws(() => parseHistory("{"), /^SyntaxError: Line 1 of the history is not JSON$/);
 });

@@ -29,7 +29,7 @@ Deno.test("the defaults suit the development server", () => {
   });
 });
 
-Deno.test("a duration takes the place of the rounds, unless both are given", () => {
+Deno.test("a duration alone removes the limit of rounds", () => {
   equal(parseSimulationOptions({ duration: "1.5m" }).rounds, Infinity);
   equal(parseSimulationOptions({ duration: "1.5m" }).durationMs, 90_000);
   equal(parseSimulationOptions({ duration: "90s", rounds: "2" }).rounds, 2);
@@ -55,7 +55,7 @@ for (
     "http://127.0.0.1:8080,http://example.com",
   ]
 ) {
-  Deno.test(`${target} is not on loopback, so it is refused unless one insists`, () => {
+  Deno.test(`${target} is not on loopback and needs --i-know-this-is-not-loopback`, () => {
     throws(() => parseSimulationOptions({ target }), /must be on this machine .*--i-know-this-is-not-loopback/);
     ok(parseSimulationOptions({ target, "i-know-this-is-not-loopback": true }));
   });
@@ -80,7 +80,7 @@ const WRONG: { flags: Flags; message: RegExp }[] = [
 ];
 
 for (const { flags, message } of WRONG) {
-  Deno.test(`${JSON.stringify(flags)} is refused`, () => {
+  Deno.test(`${JSON.stringify(flags)} is invalid`, () => {
     throws(
       () => parseSimulationOptions(flags),
       (error) => error instanceof SimulationOptionsError && message.test(error.message),

@@ -1,5 +1,5 @@
 /**
- * The least server of the protocol, for the simulator's tests: right or wrong as the test wants it.
+ * A minimal server of the protocol for the simulator's tests, which can be faulty on purpose.
  *
  * @module
  */
@@ -8,28 +8,28 @@ import { parseClientId, parseGroup } from "../../src/lock/identity.ts";
 import { LockService } from "../../src/lock/lock_service.ts";
 import { MemoryLockStore } from "../../src/lock/lock_store.ts";
 
-/** What the server saw of one request. */
+/** One request, as the server received it. */
 export interface SeenRequest {
   readonly path: string;
   readonly headers: Headers;
   readonly body: string;
 }
 
-/** How a server may be wrong. */
+/** The faults of a server. */
 export interface Faults {
-  /** Everybody is granted a slot. */
+  /** The server grants every request. */
   readonly grantsAll?: boolean;
-  /** A release is answered with yes and forgotten. */
+  /** The server says yes to a release and keeps the hold. */
   readonly keepsAll?: boolean;
 }
 
-/** A server on a port of its own. */
+/** A server on a free port. */
 export class ProtocolServer implements AsyncDisposable {
-  /** Every request, in order. */
+  /** The requests in order. */
   readonly seen: SeenRequest[] = [];
-  /** Where it listens. */
+  /** Its base URL. */
   readonly url: URL;
-  /** How many of the next requests are answered 503. */
+  /** How many of the next requests get 503. */
   unavailable = 0;
   readonly #server: Deno.HttpServer<Deno.NetAddr>;
   readonly #locks: LockService;

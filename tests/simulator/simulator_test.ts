@@ -1,5 +1,5 @@
 /**
- * The simulator against servers that are right and servers that are wrong.
+ * The simulator against correct and faulty servers.
  *
  * @module
  */
@@ -9,6 +9,7 @@ import { parseHistory } from "../../src/simulator/history.ts";
 import { parseSimulationOptions, type SimulationOptions } from "../../src/simulator/options.ts";
 import { formatSummary, type Summary } from "../../src/simulator/report.ts";
 import { runSimulation } from "../../src/simulator/simulator.ts";
+import { until } from "../support/condition.ts";
 import { ProtocolServer } from "./protocol_server.ts";
 
 const FAST = { clients: "12", groups: "2", speed: "6000", seed: "1" };
@@ -24,7 +25,7 @@ async function simulate(
   return { summary, written };
 }
 
-Deno.test("every host has its turn on a server that is right", async () => {
+Deno.test("every host reboots once on a correct server", async () => {
   await using server = new ProtocolServer(1);
   const { summary } = await simulate(server);
   equal(summary.ended, "done");
@@ -40,33 +41,36 @@ Deno.test("every host has its turn on a server that is right", async () => {
   ok(summary.longestWaitMs > 0);
 });
 
-Deno.test("where nobody answers, it says so instead of asking for ever", async () => {
+Deno.test("a run ends with an error when no server listens", async () => {
   const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
   const target = `http://127.0.0.1:${listener.addr.port}`;
   listener.close();
   const options = parseSimulationOptions({ ...FAST, target: `${target},http://localhost:${listener.addr.port}` });
   await rejects(runSimulation(options, { write: () => {}, startMs: 300 }), {
     name: "SimulationOptionsError",
-    message: `nobody answers at ${target} and http://localhost:${listener.addr.port}: ` +
-      'start a server there, such as with "deno task dev"',
+    message: `Cannot connect to ${target} and http://localhost:${listener.addr.port}: ` +
+      'start a server there, for example with "deno task dev"',
   });
 });
 
-Deno.test("a server that grants everybody is found out", async () => {
+Deno.test("a server that grants every request violates exclusion", async () => {
   await using server = new ProtocolServer(1, { grantsAll: true });
   const { summary, written } = await simulate(server);
   ok(summary.violationCount > 0);
   equal(summary.violations[0]!.kind, "exclusion");
-  match(written, /violations +[1-9]\d*\n +exclusion in sim-\d: 2 clients held a slot at once and there are 1: /);
+  match(
+    written,
+    /violations +[1-9]\d*\n +exclusion in sim-\d: 2 clients held a slot at the same time, and the limit is 1: /,
+  );
 });
 
-Deno.test("a server with a slot too many is found out", async () => {
+Deno.test("a server with one slot too many violates exclusion", async () => {
   await using server = new ProtocolServer(3);
   const { summary } = await simulate(server, { slots: 2, groups: 1 });
   ok(summary.violations.some((each) => each.kind === "exclusion"));
 });
 
-Deno.test("a server that forgets releases is found out by those who wait in vain", async () => {
+Deno.test("the summary lists the hosts that never got a yes from a server that ignores releases", async () => {
   await using server = new ProtocolServer(1, { keepsAll: true });
   const { summary } = await simulate(server, { durationMs: 500 });
   equal(summary.ended, "duration");
@@ -74,7 +78,7 @@ Deno.test("a server that forgets releases is found out by those who wait in vain
   ok(summary.turns.total <= 2);
 });
 
-Deno.test("requests are those of Zincati", async () => {
+Deno.test("hosts send the requests that Zincati sends", async () => {
   await using server = new ProtocolServer(1);
   const target = new URL(server.url);
   target.username = "user";
@@ -92,7 +96,7 @@ Deno.test("requests are those of Zincati", async () => {
   );
 });
 
-Deno.test("hosts go on after faults of the service", async () => {
+Deno.test("hosts continue after errors of the service", async () => {
   await using server = new ProtocolServer(1);
   server.unavailable = 15;
   const { summary } = await simulate(server);
@@ -101,7 +105,7 @@ Deno.test("hosts go on after faults of the service", async () => {
   equal(summary.violationCount, 0);
 });
 
-Deno.test("a service that is not there is told from one that gives no answer", async () => {
+Deno.test("a request to a port where no server listens is unreachable", async () => {
   const server = new ProtocolServer(1);
   await server[Symbol.asyncDispose]();
   const { summary } = await simulate(server, { durationMs: 300 });
@@ -110,7 +114,7 @@ Deno.test("a service that is not there is told from one that gives no answer", a
   equal(summary.latencyMs !== undefined, true);
 });
 
-Deno.test("a request that was heard before the service ended is not called unheard", async () => {
+Deno.test("a request that the service received before it ended is not unreachable", async () => {
   const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
   const heard: string[] = [];
   const serving = (async () => {
@@ -135,7 +139,7 @@ Deno.test("a request that was heard before the service ended is not called unhea
   equal(summary.errors.connection, 1);
 });
 
-Deno.test("the same seed gives the same hosts", async () => {
+Deno.test("the same seed gives the hosts the same ids", async () => {
   await using server = new ProtocolServer(1);
   const idsOf = (from: number) => new Set(server.seen.slice(from).map((each) => each.body));
   await simulate(server);
@@ -146,18 +150,18 @@ Deno.test("the same seed gives the same hosts", async () => {
   equal(first.size, 12);
 });
 
-Deno.test("a signal ends a run, which is checked all the same", async () => {
+Deno.test("a run that a signal ends is checked", async () => {
   await using server = new ProtocolServer(1, { grantsAll: true });
   const stop = new AbortController();
   const running = simulate(server, { rounds: Infinity }, stop.signal);
-  while (server.seen.length < 200) await new Promise((resolve) => setTimeout(resolve, 5));
+  await until(() => server.seen.length >= 200);
   stop.abort();
   const { summary } = await running;
   equal(summary.ended, "interrupted");
   ok(summary.violationCount > 0);
 });
 
-Deno.test("the history is written as lines that can be read back", async () => {
+Deno.test("parseHistory reads the history that a run writes", async () => {
   await using server = new ProtocolServer(1);
   const path = await Deno.makeTempFile();
   try {
@@ -170,24 +174,24 @@ Deno.test("the history is written as lines that can be read back", async () => {
   }
 });
 
-Deno.test("a history that cannot be written is said so before anything is sent", async () => {
+Deno.test("a run fails before its first request when it cannot write the history", async () => {
   await using server = new ProtocolServer(1);
   await rejects(
     simulate(server, { history: "/nowhere/history.jsonl" }),
-    /^SimulationOptionsError: --history cannot be written: .*\/nowhere\/history.jsonl/,
+    /^SimulationOptionsError: Cannot write the file of --history: .*\/nowhere\/history.jsonl/,
   );
   equal(server.seen.length, 0);
 });
 
-Deno.test("the summary is one JSON object where that is asked for", async () => {
+Deno.test("the summary is one JSON object with --format json", async () => {
   await using server = new ProtocolServer(1);
   const { summary, written } = await simulate(server, { format: "json" });
   deepEqual(JSON.parse(written), JSON.parse(JSON.stringify(summary)));
-  match(formatSummary(summary), /^simulated {5}12 hosts, 2 groups, 1 at a time, speed 6000$/m);
+  match(formatSummary(summary), /^simulated {5}12 hosts, 2 groups, slots per group: 1, speed 6000$/m);
 });
 
 for (const isTerminal of [true, false]) {
-  Deno.test(`progress is shown ${isTerminal ? "in place on a terminal" : "line by line elsewhere"}`, async () => {
+  Deno.test(`progress ${isTerminal ? "stays in place on a terminal" : "is one line after another elsewhere"}`, async () => {
     await using server = new ProtocolServer(1);
     let shown = "";
     const options = parseSimulationOptions({ ...FAST, target: server.url.href });

@@ -1,3 +1,5 @@
+/** The bundle, and what the program loads at its start. @module */
+
 import { deepEqual, doesNotMatch, equal, ok } from "node:assert/strict";
 import { fileURLToPath } from "node:url";
 import manifest from "../../deno.json" with { type: "json" };
@@ -11,7 +13,7 @@ async function deno(args: string[], env: Record<string, string> = {}): Promise<s
   return new TextDecoder().decode(stdout);
 }
 
-Deno.test("the bundle runs alone, says its commit, loads nothing at the start and leaves out what is never called", async () => {
+Deno.test("the bundle runs alone, reports its commit, has no static imports and contains no undici", async () => {
   const folder = await Deno.makeTempDir({ prefix: "fleetlock-test-" });
   try {
     const bundle = `${folder}/program.js`;
@@ -29,7 +31,7 @@ Deno.test("the bundle runs alone, says its commit, loads nothing at the start an
   }
 });
 
-Deno.test("what only a kubeconfig or an odd connection needs is not loaded at the start", async () => {
+Deno.test("the program loads modules for kubeconfigs and unchecked connections only on demand", async () => {
   interface Module {
     specifier: string;
     dependencies?: { code?: { specifier: string }; isDynamic?: boolean }[];

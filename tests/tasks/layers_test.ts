@@ -1,10 +1,12 @@
+/** The lint rules for the layers of the program. @module */
+
 import { deepEqual, equal, match } from "node:assert/strict";
 import { fileURLToPath } from "node:url";
 import layers from "../../src/tasks/layers.ts";
 
 const root = fileURLToPath(new URL("../../", import.meta.url));
 
-/** What the plugin says of a file with this source. */
+/** What the plugin reports about a file with this source. */
 function lint(file: string, source: string): string[] {
   return Deno.lint.runPlugin(layers, root + file, source).map(({ id, message }) => `${id}: ${message}`);
 }
@@ -73,7 +75,7 @@ const breaches: [file: string, source: string, message: RegExp][] = [
 ];
 
 for (const [file, source, message] of breaches) {
-  Deno.test(`in ${file}, ${source} is a breach`, () => {
+  Deno.test(`${file} may not contain ${source}`, () => {
     const found = lint(file, source);
     equal(found.length, 1, found.join("\n"));
     match(found[0]!, message);
@@ -105,5 +107,5 @@ const allowed: [file: string, source: string][] = [
 ];
 
 for (const [file, source] of allowed) {
-  Deno.test(`in ${file}, ${source} is fine`, () => deepEqual(lint(file, source), []));
+  Deno.test(`${file} may contain ${source}`, () => deepEqual(lint(file, source), []));
 }

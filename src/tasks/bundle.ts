@@ -1,11 +1,11 @@
 /**
- * Makes the whole program one file, `dist/fleetlock.js` or what the argument
- * names, and its source map beside it. `REVISION` in the environment names the
- * commit; without it git is asked.
+ * Bundles the program into one file, `dist/fleetlock.js` or the path in the
+ * first argument, and writes its source map beside it. `REVISION` in the
+ * environment names the commit; without it the script asks git.
  *
- * What the program imports dynamically (a kubeconfig's loader) stands in the
- * same file but is evaluated only when it is imported, so that it costs a pod
- * nothing; one file is what `deno compile` takes.
+ * The bundle contains the modules that the program imports dynamically, such as
+ * the loader of kubeconfigs, because `deno compile` takes one file. They run only
+ * when the program imports them, so a pod does not pay for them.
  *
  * @module
  */
@@ -20,8 +20,8 @@ import { revision } from "./revision.ts";
 const root = fileURLToPath(new URL("../../", import.meta.url));
 
 /**
- * Node's modules, with or without `node:`, are fetched when the module that imports them is evaluated.
- * As plain imports they would all be loaded at the start, for the sake of parts that seldom run.
+ * Loads a built-in module of Node when the module that imports it runs. Static imports would load all of them at the
+ * start, although most of them serve parts that seldom run.
  */
 const nodeBuiltins: esbuild.Plugin = {
   name: "node-builtins",
@@ -38,9 +38,9 @@ const nodeBuiltins: esbuild.Plugin = {
 };
 
 /**
- * Parts of the client library that the program never calls, by what imports them and what they export: its own
- * transport (10 MB of memory), and what would tie the kubeconfig's loader to the generated APIs and so make
- * esbuild wrap those for lazy evaluation too (40 ms). Whoever calls them all the same is told.
+ * Modules of the Kubernetes client that the program never calls, by their importer, with their exports: the transport
+ * (10 MB of memory), and a module that links the loader of kubeconfigs to the generated APIs, which makes esbuild
+ * evaluate those lazily too (40 ms). A stub replaces each export and throws when something calls it.
  */
 const NEVER_CALLED: readonly { importer: RegExp; path: RegExp; exports: readonly string[] }[] = [
   { importer: /./, path: /^undici$/, exports: ["Agent", "ProxyAgent", "fetch"] },
@@ -66,7 +66,7 @@ const withoutNeverCalled: esbuild.Plugin = {
   },
 };
 
-/** The program reads its version from deno.json; the rest of that file is of no use to it. */
+/** Reduces deno.json to the version, which is all that the program reads from it. */
 function onlyVersion(version: string): esbuild.Plugin {
   return {
     name: "only-version",
@@ -91,10 +91,10 @@ await esbuild.build({
   sourcemap: "external",
   legalComments: "none",
   logLevel: "warning",
-  // The bundle is nothing but the program, also for what imports it (a launcher, say).
+  // The bundle runs the program even when another module, such as a launcher, imports it.
   define: { "import.meta.main": "true" },
   plugins: [nodeBuiltins, withoutNeverCalled, onlyVersion(version)],
 });
 await esbuild.stop();
 const { size } = await Deno.stat(resolve(root, outfile));
-console.log(`${outfile}: fleetlock ${version}, ${(size / 1e3).toFixed(0)} kB`);
+console.log(`Bundled fleetlock ${version} to ${outfile} (${(size / 1e3).toFixed(0)} kB)`);

@@ -1,11 +1,11 @@
 /**
- * Compiles `dist/fleetlock.js` to executables for Linux:
- * `bin/fleetlock-amd64` and `bin/fleetlock-arm64`, or only those that the
- * arguments name, and `bin/fleetlock`, a link to the one for this machine. With
- * `--flags` it only prints the flags that matter at run time, one a line.
+ * Compiles `dist/fleetlock.js` to executables for Linux, `bin/fleetlock-amd64`
+ * and `bin/fleetlock-arm64`. Arguments select platforms. `bin/fleetlock` becomes
+ * a link to the executable for this machine. With `--flags`, the script only
+ * prints the flags that the executables run with, one a line.
  *
- * The permissions are those of the default set in deno.json; running other
- * programs is not among them.
+ * The executables have the default permissions of deno.json, which do not
+ * include running other programs.
  *
  * @module
  */
@@ -15,14 +15,14 @@ import manifest from "../../deno.json" with { type: "json" };
 
 const root = fileURLToPath(new URL("../../", import.meta.url));
 
-/** Deno's name of each platform, by that of container images. */
+/** Deno's name of each platform, by its name for container images. */
 const TARGETS: Readonly<Record<string, string>> = {
   amd64: "x86_64-unknown-linux-gnu",
   arm64: "aarch64-unknown-linux-gnu",
 };
 
-/** The flags of `deno compile` that an executable runs with. */
-export function compileFlags(): string[] {
+/** The flags of `deno compile` that take effect when the executable runs. */
+function compileFlags(): string[] {
   const { net, read, write, env } = manifest.permissions.default;
   return [
     "--no-prompt",
@@ -30,7 +30,7 @@ export function compileFlags(): string[] {
     ...Object.entries({ net, read, write }).flatMap(([name, allowed]) => allowed ? [`--allow-${name}`] : []),
     `--allow-env=${env.allow.join(",")}`,
     "--ignore-env",
-    // Under load, V8's young generation would grow to three times the rest of the program for no gain in speed.
+    // Under load, V8's young generation would grow to three times the rest of the program, and gain no speed.
     "--v8-flags=--max-semi-space-size=4",
   ];
 }
@@ -55,18 +55,16 @@ async function compile(platform: string): Promise<void> {
     ],
     cwd: root,
   }).spawn().status;
-  if (!success) throw new Error(`Cannot compile for ${platform}: see above`);
-  console.log(output);
+  if (!success) throw new Error(`Cannot compile for ${platform}: deno compile failed, see its output above`);
+  console.log(`Compiled ${output}`);
   if (target === Deno.build.target) {
     await Deno.remove(`${root}bin/fleetlock`).catch(() => {});
     await Deno.symlink(`fleetlock-${platform}`, `${root}bin/fleetlock`);
   }
 }
 
-if (import.meta.main) {
-  if (Deno.args.includes("--flags")) {
-    console.log(compileFlags().join("\n"));
-  } else {
-    for (const platform of Deno.args.length > 0 ? Deno.args : Object.keys(TARGETS)) await compile(platform);
-  }
+if (Deno.args.includes("--flags")) {
+  console.log(compileFlags().join("\n"));
+} else {
+  for (const platform of Deno.args.length > 0 ? Deno.args : Object.keys(TARGETS)) await compile(platform);
 }

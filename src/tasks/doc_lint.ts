@@ -43,7 +43,7 @@ function parse(text: string): Finding[] {
   });
 }
 
-/** Whether a finding is about a type that its file imports from a package. */
+/** Whether a finding concerns a type that its file imports from a package. */
 function isOfPackage({ code, file, type }: Finding): boolean {
   if (code !== "private-type-ref" || type === undefined) return false;
   const source = Deno.readTextFileSync(file);

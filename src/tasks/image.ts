@@ -1,7 +1,7 @@
 /**
- * Builds the container image with podman or docker, whichever is there. The
- * argument names the image, `fleetlock:VERSION` by default; what follows goes to
- * the builder, `--platform=linux/arm64` for instance.
+ * Builds the container image with podman or, if it is not installed, docker. The
+ * first argument is the image's name, `fleetlock:VERSION` by default. Further
+ * arguments go to the builder, for example `--platform=linux/arm64`.
  *
  * @module
  */
@@ -12,7 +12,7 @@ import { revision } from "./revision.ts";
 
 const root = fileURLToPath(new URL("../../", import.meta.url));
 
-/** Runs an engine; false where it is not installed. */
+/** Builds with an engine and sets the exit code; false when the engine is not installed. */
 async function build(engine: string, args: readonly string[]): Promise<boolean> {
   try {
     const { code } = await new Deno.Command(engine, { args: [...args], cwd: root }).spawn().status;
@@ -28,6 +28,6 @@ const [name = `fleetlock:${manifest.version}`, ...rest] = Deno.args;
 const commit = await revision();
 const args = ["build", "--file", "Containerfile", "--tag", name, `--build-arg=REVISION=${commit ?? ""}`, ...rest, "."];
 if (!await build("podman", args) && !await build("docker", args)) {
-  console.error("Cannot build the image: neither podman nor docker is installed");
+  console.error("Cannot build the image: install podman or docker");
   Deno.exitCode = 1;
 }

@@ -1,7 +1,7 @@
 /**
- * A lint plugin that keeps the rooms of the program apart: who may import whom, which package
- * may stand where, and who alone ends the process and reads the environment.
- * `deno lint` loads it; it runs no part of the program.
+ * A lint plugin that enforces the layers of the program: which room may import
+ * which, where each package may be imported, and which files may end the process
+ * and read the environment. `deno lint` loads it; it runs no part of the program.
  *
  * @module
  */
@@ -10,8 +10,8 @@ import { dirname, relative, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 
 /**
- * The rooms that each room may import beside itself. A room is a folder or a file of `src`, named by its path there
- * without the ending; a file belongs to the longest name that fits.
+ * The rooms that each room may import besides itself. A room is a folder or file of `src`; its name is the path in
+ * `src` without the extension. A file belongs to the room with the longest matching name.
  */
 const ROOMS: Readonly<Record<string, readonly string[]>> = {
   main: ["cli"],
@@ -44,7 +44,7 @@ const ROOMS: Readonly<Record<string, readonly string[]>> = {
   tasks: [],
 };
 
-/** Packages with a place of their own, and where each may be imported, for its types only or at all. */
+/** Packages that only some files may import: which files may import values, and which may import types. */
 const PLACES: readonly { name: string; values: RegExp; types: RegExp }[] = [
   {
     name: "@kubernetes/client-node",
@@ -62,7 +62,7 @@ type SourceNode = {
   readonly exportKind?: string;
 };
 
-/** Reports an import that no room may have. Tests and other files outside the program are free. */
+/** Reports a forbidden import. Tests and other files outside the program may import anything. */
 const imports: Deno.lint.Rule = {
   create(context) {
     const file = relative(root, context.filename);
@@ -83,7 +83,7 @@ const imports: Deno.lint.Rule = {
   },
 };
 
-/** Reports who ends the process or reads the environment without being the one that may. */
+/** Reports code that ends the process or reads the environment in the wrong room. */
 const owners: Deno.lint.Rule = {
   create(context) {
     const file = relative(root, context.filename);
@@ -99,17 +99,17 @@ const owners: Deno.lint.Rule = {
           : "";
         if (of !== "Deno" && of !== "process") return;
         if (name === "exit" && room !== "main") {
-          context.report({ node, message: "Only main.ts ends the process: return an exit code" });
+          context.report({ node, message: "Only main.ts ends the process: return an exit code instead" });
         }
         if (name === "env" && room !== "config") {
-          context.report({ node, message: "Only src/config/ reads the environment: take a setting from the Config" });
+          context.report({ node, message: "Only src/config/ reads the environment: take the value from the Config" });
         }
       },
     };
   },
 };
 
-/** The room of a file, as a path from the project's root; undefined where it has none. */
+/** Finds the room of a file, given by its path from the project's root; undefined when it is not part of the program. */
 function roomOf(file: string): string | undefined {
   if (file === "main.ts") return "main";
   let name = /^src\/(.+)\.ts$/.exec(file)?.[1];
@@ -119,28 +119,30 @@ function roomOf(file: string): string | undefined {
   return ROOMS[name] === undefined ? folder : name;
 }
 
-/** What is wrong with an import, as a sentence; undefined where nothing is. */
+/** Explains in a sentence why an import is forbidden; undefined when it is allowed. */
 function breach(file: string, room: string, specifier: string, types: boolean): string | undefined {
   if (/^\.\.?\//.test(specifier)) {
     const target = relative(root, resolve(root, dirname(file), specifier));
     if (target === "deno.json") return undefined;
     const other = roomOf(target);
-    if (other === undefined) return `The program does not import ${target}, which is no part of it`;
+    if (other === undefined) return `The program must not import ${target}, which is not part of it`;
     if (other === room) return undefined;
     const allowed = ROOMS[room];
-    if (allowed === undefined) return `The room ${room} is not known: say in src/tasks/layers.ts what it may import`;
+    if (allowed === undefined) {
+      return `The room ${room} is unknown: list in src/tasks/layers.ts which rooms it may import`;
+    }
     if (allowed.includes(other)) return undefined;
     const list = allowed.length > 0 ? `only ${allowed.join(", ")}` : "no other room";
-    return `${room} does not import ${other}: it may import ${list}`;
+    return `${room} must not import ${other}: it may import ${list}`;
   }
-  if (room === "lock") return "lock imports nothing from outside: neither packages nor Node's modules";
+  if (room === "lock") return "lock must not import packages or built-in modules";
   const place = PLACES.find(({ name }) => bare(specifier) === name || bare(specifier).startsWith(`${name}/`));
   if (place === undefined || place.values.test(file)) return undefined;
-  if (place.types.test(file)) return types ? undefined : `Here ${place.name} may be imported for its types only`;
-  return `${place.name} is not imported here: see src/tasks/layers.ts for its place`;
+  if (place.types.test(file)) return types ? undefined : `This file may import only types from ${place.name}`;
+  return `This file must not import ${place.name}: src/tasks/layers.ts lists the files that may`;
 }
 
-/** A specifier without `npm:` and version. */
+/** Removes `npm:` and the version from a specifier. */
 function bare(specifier: string): string {
   return specifier.replace(/^npm:\/?/, "").replace(/(?<=.)@\d[^/]*/, "");
 }

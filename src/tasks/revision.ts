@@ -1,13 +1,13 @@
 /**
- * Which commit is being built.
+ * Finds out which commit a build is made from.
  *
  * @module
  */
 
 /**
- * The commit: what `REVISION` in the environment says, or else git.
+ * Reads the commit from `REVISION` in the environment, or else from git.
  *
- * @returns A short hash, or undefined where neither knows.
+ * @returns The value of `REVISION` or a short hash; undefined when neither is available.
  */
 export async function revision(): Promise<string | undefined> {
   const given = Deno.env.get("REVISION");

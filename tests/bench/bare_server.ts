@@ -1,6 +1,6 @@
 /**
- * The yardstick: a bare `Deno.serve` that parses the same body and answers as
- * many bytes, and does nothing else.
+ * The baseline of the benchmark: a bare `Deno.serve` that parses the same body,
+ * replies with the same number of bytes, and does nothing else.
  *
  * @module
  */

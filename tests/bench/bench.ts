@@ -1,7 +1,7 @@
 /**
- * What the server costs, beside the least that it could: `deno task bench`.
- * Figures of one run are to be compared with one another, not with another
- * machine's. The cluster's part needs `KUBEBUILDER_ASSETS`.
+ * The benchmark of the server beside a minimal one: `deno task bench`. Compare
+ * the figures of one run with one another, not with those of another machine.
+ * The part on a cluster needs `KUBEBUILDER_ASSETS`.
  *
  * @module
  */
@@ -21,7 +21,7 @@ function row(name: string, figure: string, beside = ""): void {
   console.log(`${name.padEnd(52)} ${figure.padStart(12)}  ${beside}`);
 }
 
-/** The yardstick server as a process. */
+/** Starts the baseline server as a process. */
 async function startBare(): Promise<{ url: string; pid: number } & AsyncDisposable> {
   const process = new Deno.Command(Deno.execPath(), {
     args: ["run", "--quiet", "--no-config", "--allow-net", new URL("./bare_server.ts", import.meta.url).pathname],
@@ -47,7 +47,7 @@ async function startBare(): Promise<{ url: string; pid: number } & AsyncDisposab
   };
 }
 
-/** From the start of the process to its first answer, in milliseconds. */
+/** Measures the time from the start of the process to its first reply: the median, in milliseconds. */
 async function startUp(start: () => Promise<{ url: string } & AsyncDisposable>): Promise<number> {
   const runs: number[] = [];
   for (let run = 0; run < (quick ? 3 : 11); run++) {
@@ -65,13 +65,13 @@ function percent(part: number, whole: number): string {
 
 console.log(`fleetlock, ${PROGRAM}; Deno ${Deno.version.deno}; ${navigator.hardwareConcurrency} processors`);
 
-heading("Start to first answer (median)");
+heading("Start to first reply (median)");
 const bareStart = await startUp(startBare);
 const memoryStart = await startUp(() => startProgram(["--store=memory"]));
 row("bare Deno.serve, from source", `${bareStart.toFixed(0)} ms`);
 row("fleetlock --store memory", `${memoryStart.toFixed(0)} ms`, `aim: 150 (bundle), 250 (executable)`);
 
-heading("A poll that is refused");
+heading("Refused pre-reboot requests");
 {
   await using bare = await startBare();
   await using program = await startProgram(["--store=memory"]);
@@ -79,7 +79,7 @@ heading("A poll that is refused");
   const atStart = residentMegabytes(program.process.pid);
   await load(program.url, 1, () => fleetLockRequest("/v1/pre-reboot", "holder"), { requests: 1 });
   const poll = fleetLockRequest("/v1/pre-reboot", "c988d2509fdf5cdcbed39037c56406fb");
-  // Both warm, then in turn.
+  // Warms up both, then measures them in turn.
   for (const url of [bare.url, program.url]) await load(url, 16, () => poll, { seconds });
   for (const connections of [1, 16, 64, 1_000]) {
     const pairs: [LoadResult, LoadResult][] = [];
@@ -117,9 +117,9 @@ await Deno.remove(folder, { recursive: true });
 
 if (Deno.env.get("KUBEBUILDER_ASSETS")) {
   await benchCluster(heading, row, cyclesPerSecond, { seconds, polls: quick ? 50_000 : 1_000_000 });
-} else console.log("\nThe cluster's part was skipped: KUBEBUILDER_ASSETS is not set");
+} else console.log("\nSkipped the part on a cluster: KUBEBUILDER_ASSETS is not set");
 
-/** Lock and unlock cycles a second over as many groups as connections. */
+/** Measures cycles of lock and unlock a second, with one connection for each group. */
 async function cyclesPerSecond(program: Pick<Program, "url">, groups: number): Promise<number> {
   const requests = Array.from({ length: groups }, (_, n) => [
     fleetLockRequest("/v1/pre-reboot", `client-${n}`, `group-${n}`),
@@ -129,7 +129,7 @@ async function cyclesPerSecond(program: Pick<Program, "url">, groups: number): P
   await load(program.url, groups, ask, { seconds: 1 });
   const result = await load(program.url, groups, ask, { seconds });
   for (const [status, count] of result.statuses) {
-    if (status !== 200) throw new Error(`${count} answers had status ${status}`);
+    if (status !== 200) throw new Error(`${count} replies had status ${status}`);
   }
   return result.perSecond / 2;
 }

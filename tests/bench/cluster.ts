@@ -1,6 +1,6 @@
 /**
- * The cluster's part of the benchmark: what the server costs on a real API
- * server, counted by the API server's own audit log.
+ * The part of the benchmark on a real API server. The API server's audit log
+ * counts the calls.
  *
  * @module
  */
@@ -19,7 +19,7 @@ import { type Client, connectAll, fleetLockRequest, load, residentMegabytes } fr
 const MANIFESTS = fileURLToPath(new URL("../../examples/k8s", import.meta.url));
 const USER = "system:serviceaccount:default:fleetlock";
 
-/** A control plane that counts the calls of the manifests' service account, and nobody else's. */
+/** A control plane that counts the calls of the manifests' service account. */
 export class BenchCluster implements AsyncDisposable {
   readonly #plane: ControlPlane;
   readonly #audit: string;
@@ -59,8 +59,8 @@ export class BenchCluster implements AsyncDisposable {
   }
 
   /**
-   * Starts the program under the manifests' roles, in a pod where this machine lets us and with a kubeconfig elsewhere,
-   * and waits until it is ready.
+   * Starts the program with the manifests' roles and waits until it is ready. The program runs as in a pod if this
+   * machine supports that, and with a kubeconfig otherwise.
    */
   async startServer(...args: string[]): Promise<Program> {
     const program = PODS_POSSIBLE
@@ -73,12 +73,12 @@ export class BenchCluster implements AsyncDisposable {
     return program;
   }
 
-  /** The calls made while something runs, as `verb resource`, by how often. Watches that go on are not among them. */
+  /** Counts the calls while `run` runs, by `verb resource`. Open watches do not count. */
   async calls(run: () => Promise<unknown>): Promise<Map<string, number>> {
     const settled = async () => {
       let text = await Deno.readTextFile(this.#audit);
       for (;;) {
-        // Twice the longest wait of the log's batches.
+        // Three times the longest delay of the log's batches.
         await new Promise((resolve) => setTimeout(resolve, 300));
         const now = await Deno.readTextFile(this.#audit);
         if (now === text) return now;
@@ -98,7 +98,7 @@ export class BenchCluster implements AsyncDisposable {
     return counts;
   }
 
-  /** Conditional writes a second, through the server's own transport and nothing else, on Leases of their own. */
+  /** Measures conditional writes a second to separate Leases, with the server's transport and nothing else. */
   async bareWrites(leases: number, seconds: number): Promise<number> {
     const client = await connectKubernetes({ kubeconfig: this.#kubeconfig });
     try {
@@ -109,7 +109,7 @@ export class BenchCluster implements AsyncDisposable {
       await Promise.all(names.map(async (name) => {
         let lease = await api.create({ metadata: { name }, spec: { holderIdentity: "" } });
         while (performance.now() - start < seconds * 1_000) {
-          if (lease === "conflict") throw new Error(`${name} is not ours`);
+          if (lease === "conflict") throw new Error(`another client wrote ${name}`);
           lease = await api.replace({ ...lease, spec: { ...lease.spec, holderIdentity: `${writes++}` } });
         }
       }));
@@ -123,7 +123,7 @@ export class BenchCluster implements AsyncDisposable {
     }
   }
 
-  /** Frees every group. */
+  /** Deletes the Leases of all groups. */
   async clear(): Promise<void> {
     const path = "/apis/coordination.k8s.io/v1/namespaces/default/leases";
     for (const { metadata: { name } } of (await this.#plane.request("GET", path)).items) {
@@ -131,7 +131,7 @@ export class BenchCluster implements AsyncDisposable {
     }
   }
 
-  /** Makes a node with so many pods that end at once when they are evicted. */
+  /** Creates a node with pods that end immediately when they are evicted. */
   async fullNode(pods: number): Promise<{ id: string; podsLeft: () => Promise<number> }> {
     const namespace = await this.#plane.createNamespace();
     const { name, id } = await createNode(this.#plane);
@@ -146,10 +146,10 @@ export class BenchCluster implements AsyncDisposable {
   }
 }
 
-/** Prints a row: what, a figure, and what stands beside it. */
+/** Prints a row: a name, a figure, and a remark. */
 export type Row = (name: string, figure: string, beside?: string) => void;
 
-/** Everything that is measured on a cluster. */
+/** Measures and prints everything that needs a cluster. */
 export async function benchCluster(
   heading: (text: string) => void,
   row: Row,
@@ -214,8 +214,8 @@ export async function benchCluster(
       for (const client of clients) client[Symbol.dispose]();
       const writes = (calls.get("update leases") ?? 0) - 1;
       const answers = [...statuses].map(([status, count]) => `${count} × ${status}`).join(", ");
-      row("all answered in", `${seconds.toFixed(2)} s`, `${answers} (aim: 2 s, one 200)`);
-      row("conditional writes tried", `${writes}`, "(aim: at most 3)");
+      row("all replies after", `${seconds.toFixed(2)} s`, `${answers} (aim: 2 s, one 200)`);
+      row("conditional writes attempted", `${writes}`, "(aim: at most 3)");
     } finally {
       for (const server of servers) await server[Symbol.asyncDispose]();
     }
@@ -226,7 +226,7 @@ export async function benchCluster(
   {
     await using server = await cluster.startServer();
     const { pid } = server.process;
-    row("after start, in step with the cluster", `${residentMegabytes(pid).toFixed(0)} MB`, "(aim: 60, executable 70)");
+    row("after start, with synced watches", `${residentMegabytes(pid).toFixed(0)} MB`, "(aim: 60, executable 70)");
     await preReboot(server.url, "holder");
     const poll = fleetLockRequest("/v1/pre-reboot", "other");
     await load(server.url, 64, () => poll, { requests: options.polls / 2 });
@@ -246,9 +246,9 @@ export async function benchCluster(
     await Promise.all(hanging.map((client) => client.send(head)));
     const others = await load(server.url, 1, () => poll, { requests: 100 });
     row(
-      "with 2,000 more that hang in their headers",
+      "with 2,000 more that stop within their headers",
       `${residentMegabytes(pid).toFixed(0)} MB`,
-      `others' slowest answer ${others.max.toFixed(1)} ms (aim: 1 s)`,
+      `slowest reply to others ${others.max.toFixed(1)} ms (aim: 1 s)`,
     );
     for (const client of [...clients, ...hanging]) client[Symbol.dispose]();
     await cluster.clear();
@@ -264,14 +264,14 @@ export async function benchCluster(
       const reply = await preReboot(server.url, node.id);
       if (reply.status !== 200) throw new Error(`the drain ended with ${reply.text}`);
       seconds = (performance.now() - start) / 1_000;
-      if (await node.podsLeft() !== 0) throw new Error("a yes with pods left");
+      if (await node.podsLeft() !== 0) throw new Error("got a yes with pods left on the node");
     });
     const ours = [...calls].filter(([call]) => !call.includes(" events"));
     const sum = ours.reduce((total, [, count]) => total + count, 0);
     row("time", `${seconds.toFixed(1)} s`);
     row("calls", `${sum}`, ours.map(([call, count]) => `${count} ${call}`).join(", "));
     row(
-      "the least possible",
+      "minimum",
       "116",
       "2 writes of the Lease, 1 patch, 1 list and 1 watch of pods, 110 evictions, 1 list of volumes",
     );

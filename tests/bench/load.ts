@@ -1,11 +1,12 @@
 /**
- * A load generator for loopback: a number of kept-alive connections, one request
- * at a time on each. It speaks just enough HTTP/1.1 to cost little itself.
+ * A load generator for loopback with persistent connections, each of which sends
+ * one request at a time. It implements only as much of HTTP/1.1 as it needs, to
+ * use little time itself.
  *
  * @module
  */
 
-/** What a load run found. */
+/** The results of a load run. */
 export interface LoadResult {
   readonly requests: number;
   readonly seconds: number;
@@ -14,11 +15,11 @@ export interface LoadResult {
   readonly p50: number;
   readonly p99: number;
   readonly max: number;
-  /** How many answers each status had. */
+  /** The number of replies by status. */
   readonly statuses: ReadonlyMap<number, number>;
 }
 
-/** A FleetLock request as bytes. */
+/** Encodes a FleetLock request. */
 export function fleetLockRequest(path: string, id: string, group = "default"): Uint8Array {
   const body = JSON.stringify({ client_params: { id, group } }, null, 2);
   return new TextEncoder().encode(
@@ -42,12 +43,12 @@ export class Client implements Disposable {
     return new Client(await Deno.connect({ hostname, port: Number(port) }));
   }
 
-  /** Sends bytes and waits for nothing. */
+  /** Sends bytes without waiting for a reply. */
   async send(bytes: Uint8Array): Promise<void> {
     await this.#connection.write(bytes);
   }
 
-  /** Sends one request and waits for its whole answer. */
+  /** Sends one request, waits for the whole reply, and returns its status. */
   async request(bytes: Uint8Array): Promise<number> {
     await this.#connection.write(bytes);
     let text = "";
@@ -67,7 +68,7 @@ export class Client implements Disposable {
   }
 }
 
-/** Opens connections, many at a time but not all at once. */
+/** Opens connections, at most 100 at the same time. */
 export async function connectAll(url: string, count: number): Promise<Client[]> {
   const clients: Client[] = [];
   while (clients.length < count) {
@@ -77,7 +78,7 @@ export async function connectAll(url: string, count: number): Promise<Client[]> 
   return clients;
 }
 
-/** Asks again and again on every connection, for a time or a number of requests. */
+/** Sends requests on every connection until a time has passed or a number of requests is sent. */
 export async function load(
   url: string,
   connections: number,
@@ -116,15 +117,15 @@ export async function load(
   };
 }
 
-/** A process's resident memory in megabytes. */
+/** Reads the resident memory of a process, in megabytes. */
 export function residentMegabytes(pid: number): number {
-  // Deno itself lets nobody read /proc but who may do everything.
+  // Deno reads /proc only with all permissions.
   const { stdout } = new Deno.Command("cat", { args: [`/proc/${pid}/status`] }).outputSync();
   const kilobytes = /^VmRSS:\s+(\d+) kB$/m.exec(new TextDecoder().decode(stdout))?.[1];
   return Number(kilobytes) / 1_024;
 }
 
-/** The middle of some figures. */
+/** Returns the median of some figures. */
 export function median(figures: readonly number[]): number {
   return [...figures].sort((a, b) => a - b)[Math.floor(figures.length / 2)] ?? NaN;
 }

@@ -1,27 +1,29 @@
 /**
- * The faults of a run: which there are, and when they come, by a seed. Each is
- * over when its promise settles; {@link makeFaults} leaves everything as it
- * found it but for connections that stay silent.
+ * The kinds of faults of a run, and the times at which they happen, which a seed
+ * determines. The promise of a fault settles when the fault is over. After
+ * {@link makeFaults}, everything is as before, except connections that stay
+ * silent.
  *
  * @module
  */
 
+import { systemClock } from "../../src/lock/clock.ts";
 import type { Random } from "../../src/simulator/random.ts";
 import type { ControlPlane } from "../support/control_plane.ts";
 import type { Replica } from "./replica.ts";
 
-/** What faults are made to. */
+/** The targets of faults. */
 export interface Victims {
   readonly plane: ControlPlane;
   readonly replicas: readonly Replica[];
 }
 
-/** A kind of fault. It picks its victim and its length at random. */
+/** A kind of fault. It chooses its target and its duration at random. */
 type Fault = (victims: Victims, random: Random, wait: (ms: number) => Promise<void>) => Promise<void>;
 
 const HOUR_MS = 3_600_000;
 
-/** How wrong a replica's clock is, in milliseconds: up to twelve hours either way. */
+/** A random error of a replica's clock, in milliseconds: up to twelve hours either way. */
 export function randomOffset(random: Random): number {
   return Math.round(random.between(-12, 12) * HOUR_MS);
 }
@@ -119,11 +121,11 @@ export const FAULT_KINDS: readonly string[] = [REPLICA_FAULTS, CONTROL_PLANE_FAU
 );
 
 /**
- * Makes faults until the signal aborts: to replicas, to the control plane and
- * to connections side by side, each of them one after the other, each kind as
- * often as the others.
+ * Makes faults until the signal aborts. Faults of replicas, of the control plane
+ * and of connections happen at the same time; faults of one of these groups
+ * happen one after the other, each kind equally often.
  *
- * @param count Told each fault as it begins.
+ * @param count Receives the kind of each fault that begins.
  */
 export async function makeFaults(
   victims: Victims,
@@ -131,17 +133,7 @@ export async function makeFaults(
   signal: AbortSignal,
   count: (kind: string) => void,
 ): Promise<void> {
-  const wait = (ms: number) =>
-    new Promise<void>((resolve) => {
-      if (signal.aborted) return resolve();
-      const timer = setTimeout(done, ms);
-      function done() {
-        clearTimeout(timer);
-        signal.removeEventListener("abort", done);
-        resolve();
-      }
-      signal.addEventListener("abort", done);
-    });
+  const wait = (ms: number) => systemClock.sleep(ms, signal).catch(() => {});
   await Promise.all(
     [REPLICA_FAULTS, CONTROL_PLANE_FAULTS, CONNECTION_FAULTS].map(async (kinds) => {
       const own = random.fork();

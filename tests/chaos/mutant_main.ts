@@ -1,8 +1,8 @@
 /**
- * The program with one of its rules broken on purpose, to show that the fault
- * run would find it. `FLEETLOCK_MUTATION` says which:
+ * The program with one deliberate fault, to show that a fault run finds it.
+ * `FLEETLOCK_MUTATION` selects the fault:
  *
- * - `plain-write`: a write takes effect whatever the version is by now.
+ * - `plain-write`: a write overwrites the record whatever its version is.
  * - `cached-yes`: a client gets its yes from the cache.
  *
  * @module
@@ -21,7 +21,7 @@ import { acquire } from "../../src/lock/semaphore.ts";
 import { LeaseLockStore } from "../../src/stores/lease/store.ts";
 import { Metrics } from "../../src/telemetry/metrics.ts";
 
-/** Writes the state that was decided on over whatever is there. */
+/** Makes every write unconditional. */
 function plainWrite(store: LockStore): LockStore {
   return {
     read: (group, options) => store.read(group, options),
@@ -37,7 +37,7 @@ function plainWrite(store: LockStore): LockStore {
   };
 }
 
-/** Says yes as soon as the cache shows no reason against it, and writes afterwards. */
+/** Says yes as soon as the cache shows a free slot, and writes afterwards. */
 class BelievingLockService extends LockService {
   readonly #view = new GroupView();
 
@@ -61,7 +61,9 @@ const config = parseConfig(flags, readEnvironment());
 const store = new LeaseLockStore(new Leases(await connectKubernetes(config.kubernetes)));
 const { signal } = new AbortController();
 const mutation = Deno.env.get("FLEETLOCK_MUTATION");
-if (mutation !== "plain-write" && mutation !== "cached-yes") throw new Error(`no mutation is called ${mutation}`);
+if (mutation !== "plain-write" && mutation !== "cached-yes") {
+  throw new Error(`FLEETLOCK_MUTATION must be plain-write or cached-yes: it is ${mutation}`);
+}
 const locks = mutation === "plain-write" ? new LockService(plainWrite(store)) : new BelievingLockService(store, signal);
 locks.watch(signal);
 const handler = createHandler({

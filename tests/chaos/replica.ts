@@ -1,6 +1,6 @@
 /**
- * One replica of the program as a process, with a proxy of its own before the
- * API server, an address that stays, and a clock that is wrong.
+ * Runs a replica of the program as a process that reaches the API server through
+ * its own proxy, keeps its address over restarts, and has a wrong clock.
  *
  * @module
  */
@@ -15,10 +15,10 @@ const root = fileURLToPath(new URL("../../", import.meta.url));
 
 /** Options of {@link Replica.start}. */
 export interface ReplicaOptions {
-  /** Names its files. */
+  /** The prefix of its files' names. */
   readonly name: string;
   readonly namespace: string;
-  /** The script to run instead of the program, by its path from the project's root. */
+  /** The script to run instead of the program, as a path from the project's root. */
   readonly entry?: string;
   /** Further variables of its environment. */
   readonly environment?: Readonly<Record<string, string>>;
@@ -26,9 +26,9 @@ export interface ReplicaOptions {
 
 /** A replica. Disposing of it kills it. */
 export class Replica implements AsyncDisposable {
-  /** Its way to the API server. */
+  /** The proxy between it and the API server. */
   readonly proxy: FaultProxy;
-  /** Where clients reach it, also after a restart. */
+  /** Its base URL, which a restart does not change. */
   readonly url: URL;
   readonly #options: ReplicaOptions;
   readonly #plane: ControlPlane;
@@ -43,7 +43,7 @@ export class Replica implements AsyncDisposable {
     this.url = new URL(`http://127.0.0.1:${freePort()}`);
   }
 
-  /** Starts one and waits until it answers. */
+  /** Starts a replica and waits until it answers. */
   static async start(plane: ControlPlane, options: ReplicaOptions, clockOffsetMs: number): Promise<Replica> {
     const proxy = new FaultProxy(plane.port);
     const server = `https://127.0.0.1:${proxy.port}`;
@@ -59,7 +59,7 @@ export class Replica implements AsyncDisposable {
     return this.#process !== undefined;
   }
 
-  /** Starts the process, without waiting for it. Its clock is wrong by the offset: an executable's is not. */
+  /** Starts the process without waiting for it. Its clock is wrong by the offset, unless it is an executable. */
   async launch(clockOffsetMs: number): Promise<void> {
     const { folder } = this.#plane;
     const { name, namespace, entry = PROGRAM, environment } = this.#options;
@@ -73,7 +73,7 @@ export class Replica implements AsyncDisposable {
       args.unshift(Deno.execPath(), "run", ...flags, "--preload", preload, path);
     } else args.unshift(path);
     this.#process = new Deno.Command("sh", {
-      // The shell turns the output into a file, which nobody need read on, and becomes the program itself.
+      // The shell redirects the output to a file and then becomes the program.
       args: ["-c", 'exec "$0" "$@" >>"$LOG" 2>&1', ...args],
       clearEnv: true,
       env: {
@@ -91,7 +91,7 @@ export class Replica implements AsyncDisposable {
     }).spawn();
   }
 
-  /** Ends the process (SIGKILL), paused or not, and waits for its end. */
+  /** Kills the process (SIGKILL), paused or not, and waits for its end. */
   async kill(): Promise<void> {
     const process = this.#process;
     this.#process = undefined;
@@ -100,17 +100,17 @@ export class Replica implements AsyncDisposable {
     await process.status;
   }
 
-  /** Stops the process in its tracks. */
+  /** Pauses the process (SIGSTOP). */
   pause(): void {
     if (this.#process !== undefined) signal(this.#process, "SIGSTOP");
   }
 
-  /** Lets a paused process go on. */
+  /** Resumes a paused process. */
   resume(): void {
     if (this.#process !== undefined) signal(this.#process, "SIGCONT");
   }
 
-  /** What it has logged. */
+  /** Reads its log. */
   async log(): Promise<string> {
     return await Deno.readTextFile(`${this.#plane.folder}/${this.#options.name}.log`).catch(() => "");
   }
@@ -131,7 +131,7 @@ export class Replica implements AsyncDisposable {
   }
 }
 
-/** A script that sets the wall clock of a process wrong, and leaves the monotonic one alone. */
+/** A script that shifts the wall clock of a process, but not its monotonic clock. */
 function shiftedClock(offsetMs: number): string {
   return `const RightDate = Date;
 globalThis.Date = class Date extends RightDate {
@@ -150,7 +150,7 @@ function signal(process: Deno.ChildProcess, name: Deno.Signal): void {
   try {
     process.kill(name);
   } catch (error) {
-    // It has ended already.
+    // The process has already ended.
     if (!(error instanceof TypeError)) throw error;
   }
 }

@@ -1,7 +1,7 @@
 /**
- * The fault run: replicas of the program as processes on a real API server,
- * many clients, faults at random by a seed; then the checker. By hand:
- * `deno task chaos --minutes 30 --seed 1`.
+ * The fault run: runs replicas of the program on a real API server and many
+ * clients, makes random faults, and checks the history. `deno task chaos
+ * --minutes 30 --seed 1` runs it from the command line.
  *
  * @module
  */
@@ -18,7 +18,7 @@ import { Replica } from "./replica.ts";
 
 /** Options of {@link runFaults}. */
 export interface FaultRunOptions {
-  /** For how long faults are made, in milliseconds. */
+  /** How long to make faults, in milliseconds. */
   readonly durationMs: number;
   /** Determines the faults and the clients. */
   readonly seed: number;
@@ -28,40 +28,40 @@ export interface FaultRunOptions {
   readonly clients?: number;
   /** @default {5} */
   readonly groups?: number;
-  /** A script to run instead of the program, by its path from the project's root, and its environment. */
+  /** A script to run instead of the program, as a path from the project's root, and its environment. */
   readonly entry?: string;
   readonly environment?: Readonly<Record<string, string>>;
-  /** Ends the run as soon as a violation is seen. @default {false} */
+  /** Ends the run at the first violation. @default {false} */
   readonly untilViolation?: boolean;
   /** A file for the history. */
   readonly history?: string;
-  /** Looks at what is left, before it is all taken down. */
+  /** Inspects the cluster at the end, before it is removed. */
   readonly inspect?: (plane: ControlPlane, namespace: string, report: FaultReport) => Promise<void>;
-  /** Gets a line now and then. */
+  /** Receives a line of progress every ten seconds. */
   readonly log?: (line: string) => void;
 }
 
-/** What a fault run showed. */
+/** The results of a fault run. */
 export interface FaultReport {
   readonly seed: number;
   readonly durationMs: number;
-  /** How many operations ended how. */
+  /** The number of operations by outcome. */
   readonly outcomes: Readonly<Record<string, number>>;
-  /** How many faults of each kind were made. */
+  /** The number of faults by kind. */
   readonly faults: Readonly<Record<string, number>>;
   readonly check: CheckResult;
-  /** How many turns the clients had, faults over or not. */
+  /** How many turns the clients had in total. */
   readonly turns: number;
-  /** How long it took, once the faults were over, until every client had had a further turn; in milliseconds. */
+  /** How long it took after the faults until every client had another turn, in milliseconds; undefined if one had none. */
   readonly allTurnsMs?: number;
-  /** How many clients had none within the bound. */
+  /** How many clients had no turn in time after the faults. */
   readonly withoutTurn: number;
 }
 
-/** Hosts in a hurry, so that much happens in a short time. */
+/** Short times, so that much happens in a short run. */
 const TIMING: ClientTiming = {
   poll: [800, 1_600],
-  // Long enough that a host that had its turn leaves the next ones to others.
+  // Long enough that other hosts get the next turns.
   update: [0, 6_000],
   reboot: [10, 120],
   postponeChance: 0.1,
@@ -69,23 +69,23 @@ const TIMING: ClientTiming = {
   postponeUpTo: 300,
 };
 
-/** Shorter than some pauses, so that clients go away and ask another replica while their request lives on. */
+/** Shorter than some pauses, so that clients give up and ask another replica while their request is in progress. */
 const REQUEST_TIMEOUT_MS = 5_000;
 
 /**
- * How long a request may live on without its client. The longest pause of a
- * replica (18 s) and, within it or after it, of the API server (12.5 s), and
- * calls with a deadline of 10 s that are tried again.
+ * How long a request may outlive its client, in milliseconds: the longest pause
+ * of a replica (18 s), one of the API server (12.5 s), and calls with a deadline
+ * of 10 s that the replica repeats.
  */
 const LATE_MS = 60_000;
 
-/** A watch that went silent is found out after 75 s, and a paused replica wakes up with an old view. */
+/** A replica detects a silent watch after 75 s, and a resumed replica has an old view. */
 const REFUSAL_WINDOW_MS = 120_000;
 
-/** Within how long after the faults every client must have had a turn, in milliseconds. */
+/** How long after the faults every client must have had a turn, in milliseconds. */
 const LIVENESS_MS = 180_000;
 
-/** Runs it. */
+/** Runs clients and faults, then checks that every client gets another turn, and checks the history. */
 export async function runFaults(options: FaultRunOptions): Promise<FaultReport> {
   const { seed, durationMs, clients = 200, groups = 5, entry, environment, log = () => {} } = options;
   const random = new Random(seed);
@@ -149,12 +149,12 @@ export async function runFaults(options: FaultRunOptions): Promise<FaultReport> 
       if (check().violationCount > 0) return true;
     }
     return now - began >= durationMs;
-  }, { timeoutMs: durationMs + 60_000, what: "the time is over" });
+  }, { timeoutMs: durationMs + 60_000, what: "the run is over" });
   const faultsMs = performance.now() - began;
   faultsEnd.abort();
   await failing;
 
-  log("faults are over");
+  log("the faults are over");
   const before = new Map(fleet.clients.map((client) => [client, client.turns]));
   const without = () => fleet.clients.filter((client) => client.turns === before.get(client)).length;
   const calm = performance.now();
@@ -184,7 +184,7 @@ export async function runFaults(options: FaultRunOptions): Promise<FaultReport> 
   return report;
 }
 
-/** Writes a report for a person. */
+/** Formats a report as text. */
 export function formatReport(report: FaultReport): string {
   const { check } = report;
   const table = (counts: Readonly<Record<string, number>>) =>
@@ -196,11 +196,11 @@ export function formatReport(report: FaultReport): string {
     ...table(report.outcomes),
     `faults: ${Object.values(report.faults).reduce((sum, each) => sum + each, 0)}`,
     ...table(report.faults),
-    `turns: ${report.turns}; the longest wait for one: ${(longest / 1_000).toFixed(1)} s`,
+    `turns: ${report.turns}, longest wait: ${(longest / 1_000).toFixed(1)} s`,
     report.allTurnsMs === undefined
-      ? `liveness: ${report.withoutTurn} clients had no turn after the faults`
-      : `liveness: every client had a further turn within ${(report.allTurnsMs / 1_000).toFixed(1)} s after the faults`,
-    `overlaps after a release whose client had gone away: ${check.lateOverlaps.length}`,
+      ? `liveness: ${report.withoutTurn} clients had no turn in time after the faults`
+      : `liveness: every client had another turn within ${(report.allTurnsMs / 1_000).toFixed(1)} s after the faults`,
+    `overlaps after a release that took effect late: ${check.lateOverlaps.length}`,
     ...check.lateOverlaps.slice(0, 5).map((each) => `  ${each.group}: ${each.message}`),
     `violations: ${check.violationCount}`,
     ...check.violations.slice(0, 10).map((each) => `  ${each.kind} in ${each.group}: ${each.message}`),
@@ -220,7 +220,7 @@ if (import.meta.main) {
   const minutes = Number(flags.get("--minutes") ?? 2);
   const seed = Number(flags.get("--seed") ?? Math.floor(Math.random() * 2 ** 32));
   if (!(minutes > 0) || !Number.isInteger(seed)) {
-    console.error("--minutes must be a number above 0 and --seed an integer");
+    console.error("--minutes must be a number above 0, and --seed must be an integer");
     Deno.exit(2);
   }
   console.log(`seed ${seed}`);

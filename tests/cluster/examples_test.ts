@@ -1,4 +1,4 @@
-/** The manifests of examples/k8s on a real API server, and the program under their Role. @module */
+/** The manifests of examples/k8s on a real API server, and the program with their roles. @module */
 
 import { deepEqual, doesNotMatch, equal, match, rejects } from "node:assert/strict";
 import { load } from "js-yaml";
@@ -18,10 +18,10 @@ const root = fileURLToPath(new URL("../../", import.meta.url));
 const MANIFESTS = `${root}examples/k8s`;
 const ALICE = "c988d2509fdf5cdcbed39037c56406fb";
 
-// The Service's fixed address is one of Typhoon's default range.
+// The Service's fixed address is in Typhoon's default range.
 const plane = useControlPlane({ apiServerFlags: ["--service-cluster-ip-range=10.3.0.0/24"] });
 
-clusterTest("the API server takes the manifests, without a warning, and then they are there", async () => {
+clusterTest("the API server accepts the manifests without warnings and creates their objects", async () => {
   const dryRun = await plane().kubectl(
     "apply",
     "-k",
@@ -46,7 +46,7 @@ clusterTest("the API server takes the manifests, without a warning, and then the
   for (const object of objects) await plane().kubectl("get", object, "--namespace", "default");
 });
 
-clusterTest("pods of the Deployment are allowed in a namespace of the restricted Pod Security Standard", async () => {
+clusterTest("the Deployment's pods satisfy the restricted Pod Security Standard", async () => {
   const namespace = await plane().createNamespace();
   await plane().kubectl("label", "namespace", namespace, "pod-security.kubernetes.io/enforce=restricted");
   const { spec } = load(await Deno.readTextFile(`${MANIFESTS}/deployment.yaml`)) as {
@@ -65,7 +65,7 @@ clusterTest("pods of the Deployment are allowed in a namespace of the restricted
   );
 });
 
-clusterTest("the program obtains and releases with the Role of the manifests and no more", async () => {
+clusterTest("the program grants and releases with only the rights of the manifests", async () => {
   await plane().kubectl("apply", "-k", MANIFESTS);
   const token = await plane().createToken("default", "fleetlock");
   const kubeconfig = await plane().writeKubeconfig({ token });
@@ -76,7 +76,7 @@ clusterTest("the program obtains and releases with the Role of the manifests and
     equal((await preReboot(program.url, id)).status, 200);
     equal((await steadyState(program.url, id)).status, 200);
   }
-  // The Events arrive behind the answers.
+  // The Events arrive after the replies.
   await until(async () => {
     const { items } = await plane().request("GET", "/apis/events.k8s.io/v1/namespaces/default/events");
     // deno-lint-ignore no-explicit-any
@@ -88,7 +88,7 @@ clusterTest("the program obtains and releases with the Role of the manifests and
   doesNotMatch(program.log(), /permission|forbidden/i);
 });
 
-podTest("the program obtains and releases in a pod, with nothing but its service account", async () => {
+podTest("the program grants and releases in a pod with only its service account", async () => {
   await plane().kubectl("apply", "-k", MANIFESTS);
   await using program = await startInPod(plane(), { namespace: "default", name: "fleetlock" });
   await until(async () => (await fetch(`${program.url}/-/ready`).then((reply) => reply.text())).trim() === "ok");
@@ -100,7 +100,7 @@ podTest("the program obtains and releases in a pod, with nothing but its service
   doesNotMatch(program.log(), /permission|forbidden/i);
 });
 
-Deno.test("the roles have exactly the verbs that the program asks for", async () => {
+Deno.test("the roles contain exactly the permissions that the program needs", async () => {
   const granted = async (file: string) => {
     const { rules } = load(await Deno.readTextFile(`${MANIFESTS}/${file}`)) as {
       rules: { apiGroups: string[]; resources: string[]; verbs: string[] }[];

@@ -1,20 +1,20 @@
 /**
- * Waiting in tests: for a condition, never for a time.
+ * Lets tests wait for a condition instead of a time.
  *
  * @module
  */
 
-/** How often {@link until} looks, and in what steps it counts time, in milliseconds. */
+/** How often {@link until} checks its condition and adds up time, in milliseconds. */
 const STEP_MS = 5;
 
 /**
  * Waits until a condition is true. Time in which the whole process stood still,
- * as on a machine that was paused, is not counted.
+ * for example on a paused machine, does not count.
  *
- * @param condition Asked again and again; what it throws ends the wait.
- * @param options `timeoutMs` is how long to wait (10,000 by default), `what` the
- *   condition's name in the error, or a function that gives it at the end.
- * @returns The condition's first truthy result.
+ * @param condition Called repeatedly. An error that it throws ends the wait.
+ * @param options `timeoutMs` is how long to wait (10,000 by default). `what` is the
+ *   condition's name for the error, or a function that returns it.
+ * @returns The first truthy result of the condition.
  * @throws {Error} The condition did not become true in time.
  */
 export async function until<T>(

@@ -1,8 +1,10 @@
 /**
  * A real Kubernetes control plane for one test file: etcd and kube-apiserver
- * from the folder that `KUBEBUILDER_ASSETS` names, on loopback and free ports,
- * with its own folder, certificates and users. Optionally the controllers, the
- * scheduler, and kwok in the place of kubelets.
+ * from the folder that `KUBEBUILDER_ASSETS` names, on free ports of loopback,
+ * with its own folder, certificates and users. Options add the controllers, the
+ * scheduler, and kwok, which stands in for the kubelets.
+ *
+ * Longer than 330 lines because the processes, the users and the API of one control plane share its folder and state.
  *
  * @module
  */
@@ -11,15 +13,15 @@ import { generateKeyPairSync } from "node:crypto";
 import { existsSync } from "node:fs";
 import { createClientAuthority, signClientCertificate } from "./certificates.ts";
 
-/** Which parts to start beside etcd and the API server. */
+/** Which programs to start besides etcd and the API server. */
 export interface ControlPlaneOptions {
   /** kube-controller-manager: ReplicaSets, budgets, garbage collection, … @default {false} */
   readonly controllers?: boolean;
   /** kube-scheduler. @default {false} */
   readonly scheduler?: boolean;
-  /** kwok, which plays the kubelet of every node. @default {false} */
+  /** kwok, which simulates the kubelet of every node. @default {false} */
   readonly kwok?: boolean;
-  /** Further flags of the API server. */
+  /** More flags of the API server. */
   readonly apiServerFlags?: readonly string[];
 }
 
@@ -30,20 +32,20 @@ export interface Rule {
   readonly verbs: readonly string[];
 }
 
-/** The role of the Go program: all that reading and writing needs. */
+/** The role of the Go program: the rights that reading and writing locks need. */
 export const LEASE_RULES: readonly Rule[] = [
   { apiGroups: ["coordination.k8s.io"], resources: ["leases"], verbs: ["get", "create", "update"] },
 ];
 
-/** The parts, by the name of their program. */
+/** The parts, named after their programs. */
 export type Part = "etcd" | "kube-apiserver" | "kube-controller-manager" | "kube-scheduler" | "kwok";
 
 const ASSETS = Deno.env.get("KUBEBUILDER_ASSETS");
 
-/** envtest brings the first two only. */
+/** envtest contains only the first two. */
 const WHOLE: readonly Part[] = ["etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kwok"];
 
-/** What stands in the way of a test; undefined where nothing does. */
+/** Explains why parts cannot start; undefined when they can. */
 function lacking(parts: readonly Part[]): string | undefined {
   if (!ASSETS) return "KUBEBUILDER_ASSETS is not set";
   const missing = parts.filter((part) => !existsSync(`${ASSETS}/${part}`));
@@ -52,15 +54,15 @@ function lacking(parts: readonly Part[]): string | undefined {
 
 /** Options of {@link clusterTest}. */
 export interface ClusterTestOptions {
-  /** For a test that starts and stops parts, whose processes the sanitizers would count as leaks. @default {false} */
+  /** The test starts and stops parts, whose processes the sanitizers would report as leaks. @default {false} */
   readonly restarts?: boolean;
-  /** For a test that needs the controllers, the scheduler and kwok. @default {false} */
+  /** The test needs the controllers, the scheduler and kwok. @default {false} */
   readonly whole?: boolean;
 }
 
 /**
- * Defines a test that needs a control plane: skipped, with a name that says why,
- * where there is none; failing instead where `CI` is "true".
+ * Defines a test that needs a control plane. Where there is none, the test is
+ * skipped and its name says why; if `CI` is "true", it fails instead.
  */
 export function clusterTest(name: string, run: () => Promise<void>, options: ClusterTestOptions = {}): void {
   const lack = lacking(options.whole ? WHOLE : WHOLE.slice(0, 2));
@@ -69,7 +71,7 @@ export function clusterTest(name: string, run: () => Promise<void>, options: Clu
     Deno.test({ name, ...sanitizers, fn: run });
   } else if (Deno.env.get("CI") === "true") {
     Deno.test(name, () => {
-      throw new Error(`${lack}: in CI nothing is skipped`);
+      throw new Error(`${lack}: CI skips no test`);
     });
   } else {
     Deno.test({ name: `${name} (skipped: ${lack})`, ignore: true, fn: run });
@@ -77,9 +79,9 @@ export function clusterTest(name: string, run: () => Promise<void>, options: Clu
 }
 
 /**
- * Starts a control plane before a file's first test and stops it after its last.
+ * Starts a control plane before the first test of a file and stops it after the last one.
  *
- * @returns The control plane; call it in tests only.
+ * @returns A function that returns the control plane. Call it only in tests.
  */
 export function useControlPlane(options: ControlPlaneOptions = {}): () => ControlPlane {
   let running: ControlPlane | undefined;
@@ -98,15 +100,15 @@ export function useControlPlane(options: ControlPlaneOptions = {}): () => Contro
 
 /** A running control plane. */
 export class ControlPlane implements AsyncDisposable {
-  /** The folder of its files, removed at the end; tests may put theirs there. */
+  /** The folder of its files, which is removed at the end. Tests may add files. */
   readonly folder: string;
   /** The API server's port on 127.0.0.1. */
   readonly port: number;
-  /** A token of a cluster administrator. */
+  /** The token of a cluster administrator. */
   readonly adminToken: string = crypto.randomUUID();
-  /** Path of an administrator's kubeconfig. */
+  /** The path of an administrator's kubeconfig. */
   readonly kubeconfig: string;
-  /** The API server's authority, PEM. */
+  /** The certificate of the API server's authority, PEM. */
   ca = "";
   readonly #processes = new Map<Part, Deno.ChildProcess>();
   readonly #commands = new Map<Part, string[]>();
@@ -126,7 +128,7 @@ export class ControlPlane implements AsyncDisposable {
   /**
    * Starts the parts and waits until the API server is ready.
    *
-   * @throws {Error} A part ends or is not ready within a minute; the error has the end of its log.
+   * @throws {Error} The API server is not ready within a minute. The message contains the end of its log.
    */
   static async start(options: ControlPlaneOptions = {}): Promise<ControlPlane> {
     const folder = await Deno.makeTempDir({ prefix: "control-plane-" });
@@ -177,7 +179,7 @@ export class ControlPlane implements AsyncDisposable {
         plane.#run("kwok", [
           `--kubeconfig=${plane.kubeconfig}`,
           "--manage-all-nodes=true",
-          // Without its Leases, a node counts as gone after 50 s.
+          // Without a Lease that is renewed, a node becomes NotReady after 50 s.
           "--node-lease-duration-seconds=40",
           `--config=${ASSETS}/kwok-stages.yaml`,
         ]);
@@ -186,41 +188,41 @@ export class ControlPlane implements AsyncDisposable {
     } catch (error) {
       const log = await plane.log("kube-apiserver");
       await plane.stop();
-      throw new Error(`the control plane did not start: ${log.slice(-2000)}`, { cause: error });
+      throw new Error(`The control plane did not start: ${log.slice(-2000)}`, { cause: error });
     }
   }
 
-  /** What a part has logged. */
+  /** Reads the log of a part. */
   async log(part: Part): Promise<string> {
     return await Deno.readTextFile(`${this.folder}/${part}.log`).catch(() => "");
   }
 
-  /** Stops a part in its tracks (SIGSTOP): its connections stay open and silent. */
+  /** Pauses a part (SIGSTOP). Its connections stay open and silent. */
   pause(part: Part): void {
     this.#processes.get(part)?.kill("SIGSTOP");
   }
 
-  /** Lets a paused part go on. */
+  /** Resumes a paused part. */
   resume(part: Part): void {
     this.#processes.get(part)?.kill("SIGCONT");
   }
 
-  /** Ends a part (SIGKILL). */
+  /** Kills a part (SIGKILL). */
   async kill(part: Part): Promise<void> {
     const process = this.#processes.get(part);
     if (process === undefined) return;
     this.#processes.delete(part);
-    // A paused process is killed too: SIGKILL needs no SIGCONT.
+    // SIGKILL ends a paused process too.
     try {
       process.kill("SIGKILL");
     } catch (error) {
-      // It has ended already, by a fault that its log tells.
+      // The process has already ended. Its log says why.
       if (!(error instanceof TypeError)) throw error;
     }
     await process.status;
   }
 
-  /** Ends the API server: connections are refused until {@link startApiServer}. */
+  /** Kills the API server, which refuses connections until {@link startApiServer}. */
   async stopApiServer(): Promise<void> {
     await this.kill("kube-apiserver");
     this.#client?.close();
@@ -233,7 +235,7 @@ export class ControlPlane implements AsyncDisposable {
     await this.#ready();
   }
 
-  /** Ends and starts the API server. */
+  /** Kills the API server and starts it again. */
   async restartApiServer(): Promise<void> {
     await this.stopApiServer();
     await this.startApiServer();
@@ -243,8 +245,8 @@ export class ControlPlane implements AsyncDisposable {
    * Calls the API as the administrator.
    *
    * @param path Such as `/api/v1/namespaces`.
-   * @returns The answer's JSON.
-   * @throws {Error} The status is no success.
+   * @returns The parsed body if it is JSON, otherwise its text.
+   * @throws {Error} The response is an error.
    */
   // deno-lint-ignore no-explicit-any
   async request(method: string, path: string, body?: unknown, type = "application/json"): Promise<any> {
@@ -263,8 +265,8 @@ export class ControlPlane implements AsyncDisposable {
   /**
    * Runs kubectl as the administrator.
    *
-   * @returns What it printed.
-   * @throws {Error} It failed; the message is what it said.
+   * @returns Its output.
+   * @throws {Error} kubectl failed. The message is its error output.
    */
   async kubectl(...args: string[]): Promise<string> {
     const { success, stdout, stderr } = await new Deno.Command("kubectl", {
@@ -275,7 +277,7 @@ export class ControlPlane implements AsyncDisposable {
   }
 
   /**
-   * Makes a namespace with a name of its own.
+   * Creates a namespace with a unique name.
    *
    * @returns Its name.
    */
@@ -286,9 +288,9 @@ export class ControlPlane implements AsyncDisposable {
   }
 
   /**
-   * Makes a service account with a Role of these rules, in a namespace.
+   * Creates a service account in a namespace, with a Role of these rules.
    *
-   * @returns A token of it, as a pod would have.
+   * @returns A token of it, like that of a pod.
    */
   async createUser(
     namespace: string,
@@ -306,7 +308,7 @@ export class ControlPlane implements AsyncDisposable {
     return await this.createToken(namespace, name);
   }
 
-  /** Makes a further token of a service account. */
+  /** Creates another token of a service account. */
   async createToken(namespace: string, name: string): Promise<string> {
     const path = `/api/v1/namespaces/${namespace}/serviceaccounts/${name}/token`;
     return (await this.request("POST", path, { spec: { expirationSeconds: 3600 } })).status.token;
@@ -337,7 +339,7 @@ export class ControlPlane implements AsyncDisposable {
   }
 
   /**
-   * Makes a client certificate.
+   * Creates a client certificate.
    *
    * @param name The user's name.
    * @param group The user's group, such as "system:masters".
@@ -347,7 +349,7 @@ export class ControlPlane implements AsyncDisposable {
     return signClientCertificate(this.folder, name, group);
   }
 
-  /** Ends all parts and removes the folder. */
+  /** Kills all parts and removes the folder. */
   async stop(): Promise<void> {
     this.#client?.close();
     this.#client = undefined;
@@ -355,7 +357,7 @@ export class ControlPlane implements AsyncDisposable {
     await Deno.remove(this.folder, { recursive: true }).catch(() => {});
   }
 
-  /** See {@link stop}. */
+  /** Calls {@link stop}. */
   [Symbol.asyncDispose](): Promise<void> {
     return this.stop();
   }
@@ -377,7 +379,7 @@ export class ControlPlane implements AsyncDisposable {
 
   #run(part: Part, flags: string[] = this.#commands.get(part)!): void {
     this.#commands.set(part, flags);
-    // The shell turns the output into a file and becomes the program itself.
+    // The shell redirects the output to a file and then becomes the program.
     const script = 'exec "$0" "$@" >>"$LOG" 2>&1';
     const process = new Deno.Command("sh", {
       args: ["-c", script, `${ASSETS}/${part}`, ...flags],
@@ -395,7 +397,7 @@ export class ControlPlane implements AsyncDisposable {
       try {
         this.ca ||= await this.#readAuthority();
         await this.request("GET", "/readyz");
-        // The default namespace and the roles come a little after readiness.
+        // The API server creates the default namespace and the roles shortly after it is ready.
         await this.request("GET", "/api/v1/namespaces/default");
         break;
       } catch (error) {
@@ -406,7 +408,7 @@ export class ControlPlane implements AsyncDisposable {
     await this.writeKubeconfig({ token: this.adminToken }, {}, this.kubeconfig);
   }
 
-  /** The API server signs its own certificate and puts the authority behind it in one file. */
+  /** Reads the authority from the file in which the API server stores its own certificate, followed by the authority's. */
   async #readAuthority(): Promise<string> {
     const text = await Deno.readTextFile(`${this.folder}/certificates/apiserver.crt`);
     const certificates = text.match(/-----BEGIN CERTIFICATE-----[^]*?-----END CERTIFICATE-----\n?/g) ?? [];
@@ -415,7 +417,7 @@ export class ControlPlane implements AsyncDisposable {
   }
 }
 
-/** Finds ports that are free now; all at once, so that they differ. */
+/** Finds different ports that are free now. */
 function freePorts(count: number): number[] {
   const listeners = Array.from({ length: count }, () => Deno.listen({ hostname: "127.0.0.1", port: 0 }));
   const ports = listeners.map((listener) => listener.addr.port);

@@ -1,7 +1,7 @@
 /**
- * Runs the program as in a pod: alone with the files of its service account, and,
- * where it is an executable, as the image's user, on a read-only root, without
- * capabilities. Needs root, for a mount namespace.
+ * Runs the program as in a pod: its only access to the cluster is the files of
+ * its service account. An executable also runs as the image's user, on a
+ * read-only root, without capabilities. This needs root, for a mount namespace.
  *
  * @module
  */
@@ -28,20 +28,20 @@ ${READ_ONLY}
 exec setpriv --reuid="$user" --regid="$user" --clear-groups --no-new-privs --bounding-set=-all "$@"
 `;
 
-/** Whether this machine lets us. */
+/** Whether this machine allows it. */
 export const PODS_POSSIBLE: boolean = new Deno.Command("sh", {
   args: ["-c", `command -v setpriv && unshare --mount sh -c '${MOUNT} && ${READ_ONLY}'`],
   stdout: "null",
   stderr: "null",
 }).outputSync().success;
 
-/** Defines a test that runs a program as in a pod: skipped, with a name that says why, where that is not possible. */
+/** Defines a test that runs a program as in a pod. Where that is not possible, the test is skipped and its name says why. */
 export function podTest(name: string, run: () => Promise<void>): void {
   if (PODS_POSSIBLE) clusterTest(name, run);
   else Deno.test({ name: `${name} (skipped: it needs root, unshare and setpriv)`, ignore: true, fn: run });
 }
 
-/** Starts the program under a service account, as its only access to the cluster. */
+/** Starts the program with the files of a service account as its only access to the cluster. */
 export async function startInPod(
   plane: ControlPlane,
   account: { readonly namespace: string; readonly name: string },

@@ -1,6 +1,6 @@
 /**
- * Runs the whole program as a process: from source, or what `FLEETLOCK_PROGRAM`
- * names, the bundle (`.js`) or an executable.
+ * Runs the whole program as a process, from source or from the file that
+ * `FLEETLOCK_PROGRAM` names: the bundle (`.js`) or an executable.
  *
  * @module
  */
@@ -9,38 +9,38 @@ import { fileURLToPath } from "node:url";
 
 const root = fileURLToPath(new URL("../../", import.meta.url));
 
-/** The form of the program under test, for the tests' names. */
+/** The file of the program under test. */
 export const PROGRAM: string = Deno.env.get("FLEETLOCK_PROGRAM") ?? "main.ts";
 
 /** A running program. */
 export interface Program extends AsyncDisposable {
   readonly process: Deno.ChildProcess;
-  /** Where it listens, such as `http://127.0.0.1:40123`. */
+  /** Its base URL, such as `http://127.0.0.1:40123`. */
   readonly url: string;
-  /** Everything on stderr and stdout until now. */
+  /** Its output so far, stderr and stdout. */
   readonly log: () => string;
-  /** The log's lines so far, parsed. */
+  /** The lines of its JSON log so far, parsed. */
   readonly records: () => Record<string, unknown>[];
-  /** Ends it with a signal and waits; with SIGKILL where it has not ended a minute later. */
+  /** Sends it a signal and waits for its end. Kills it after a minute. */
   stop(signal?: Deno.Signal): Promise<Deno.CommandStatus>;
 }
 
-/** How a program ended, and what it said. */
+/** The exit code and output of a program. */
 export interface Ended {
   readonly code: number;
   readonly stdout: string;
   readonly stderr: string;
 }
 
-/** Whether the program under test is run by a Deno of its own, from source or as the bundle. */
+/** Whether the program under test is a script, from source or the bundle, instead of an executable. */
 export function isScript(): boolean {
   return /\.[jt]s$/.test(PROGRAM);
 }
 
 /**
- * The command that starts the program.
+ * Returns the command that starts the program.
  *
- * @param wrapper A command that runs the one that follows it, such as `["nice"]`.
+ * @param wrapper A command that runs the command in its arguments, such as `["nice"]`.
  */
 export function programCommand(
   args: readonly string[],
@@ -87,7 +87,7 @@ export async function startProgram(
       if (found !== undefined) listening.resolve(found);
     }
   };
-  // With OpenTelemetry, the log's lines below warning are on stdout.
+  // With OpenTelemetry, log lines below the level warning go to stdout.
   const reading = Promise.all([read(process.stderr), read(process.stdout)]).then(() =>
     listening.reject(new Error(`the program ended before it listened:\n${log}`))
   );
@@ -127,7 +127,7 @@ function kill(process: Deno.ChildProcess, signal: Deno.Signal): void {
   try {
     process.kill(signal);
   } catch (error) {
-    // It has ended already.
+    // The process has already ended.
     if (!(error instanceof TypeError)) throw error;
   }
 }

@@ -1,5 +1,5 @@
 /**
- * Servers in this process, on a real API server.
+ * Starts servers in this process on a real API server.
  *
  * @module
  */
@@ -9,19 +9,19 @@ import { type Service, type ServiceOptions, startService } from "../../src/servi
 import { until } from "./condition.ts";
 import type { ControlPlane } from "./control_plane.ts";
 
-/** How to start them. */
+/** Options of {@link startReplicas}. */
 export interface ReplicaOptions {
   /** How many. @default {1} */
   readonly count?: number;
-  /** Their kubeconfig. @default an administrator's */
+  /** The path of their kubeconfig. @default {one of an administrator} */
   readonly kubeconfig?: string;
-  /** Their namespace. @default a new one */
+  /** Their namespace. @default {a new one} */
   readonly namespace?: string;
   /** Their connection to the API server. */
   readonly connection?: ServiceOptions["connection"];
-  /** Further variables of their environment. */
+  /** More variables of their environment. */
   readonly environment?: Readonly<Record<string, string>>;
-  /** Further flags. */
+  /** More flags. */
   readonly flags?: Partial<Record<SettingName, string>>;
 }
 
@@ -62,7 +62,7 @@ export async function startReplicas(plane: ControlPlane, options: ReplicaOptions
   };
 }
 
-/** Whether a server says that it is ready. */
+/** Asks a server whether it is ready. */
 export async function isReady(url: string): Promise<boolean> {
   const reply = await fetch(`${url}/-/ready`);
   await reply.body?.cancel();

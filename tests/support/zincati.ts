@@ -1,25 +1,25 @@
 /**
- * Requests as Zincati sends them.
+ * Sends the requests that Zincati sends.
  *
  * @module
  */
 
-/** A reply: its status and its body, parsed where it is JSON. */
+/** A reply: its status and its body, which is parsed if it is an error. */
 export interface Reply {
   readonly status: number;
   readonly text: string;
-  /** `kind` of an error; undefined for a success. */
+  /** The `kind` of an error; undefined for a success. */
   readonly kind?: string;
-  /** `value` of an error; undefined for a success. */
+  /** The `value` of an error; undefined for a success. */
   readonly value?: string;
 }
 
-/** Asks for a slot. */
+/** Sends pre-reboot, which asks for a slot. */
 export function preReboot(url: string, id: string, group = "default", signal?: AbortSignal): Promise<Reply> {
   return post(`${url}/v1/pre-reboot`, id, group, signal);
 }
 
-/** Gives a slot back. */
+/** Sends steady-state, which releases a slot. */
 export function steadyState(url: string, id: string, group = "default", signal?: AbortSignal): Promise<Reply> {
   return post(`${url}/v1/steady-state`, id, group, signal);
 }

@@ -1,6 +1,6 @@
-# Add these to your cluster's module: every host then asks fleetlock at its fixed service address before it reboots.
+# Add these two lines to the module of your cluster. Every host then asks fleetlock before it reboots into an update.
 module "cluster" {
-  # source, os_image, networking and the rest stay as they are.
+  # Keep source, os_image, networking and the other arguments.
   controller_snippets = [file("./fleetlock-client.bu")]
   worker_snippets     = [file("./fleetlock-client.bu")]
 }

@@ -232,6 +232,33 @@ Deno.test("a process that was paused after its write proves the hold again befor
   deepEqual(holders(backend), [bob]);
 });
 
+Deno.test("a grant that had to be proven again after a pause is still a grant", async () => {
+  const clock = new HastyClock();
+  await using all = setUp({ clock });
+  const write = all.store.write.bind(all.store);
+  all.store.write = async (...args) => {
+    all.store.write = write;
+    const written = await write(...args);
+    await clock.advance(3_600_000);
+    return written;
+  };
+  equal((await all.locks.preReboot(alice, group)).kind, "granted");
+  equal(all.store.backend.groups.get(group)?.state.transitions, 1);
+  equal((await all.locks.preReboot(alice, group)).kind, "renewed");
+});
+
+Deno.test("each group has its own number of slots", async () => {
+  await using all = setUp({ slotsOf: (of) => of === other ? 2 : 1 });
+  for (const [of, most] of [[group, 1], [other, 2]] as const) {
+    equal(all.locks.slotsOf(of), most);
+    for (let n = 0; n < 3; n++) {
+      const outcome = await all.locks.preReboot(client(n), of);
+      equal(outcome.kind, n < most ? "granted" : "refused");
+      if (outcome.kind === "refused") ok(outcome.refusal.kind === "lock_held" && outcome.refusal.slots === most);
+    }
+  }
+});
+
 Deno.test("a process that was paused before its release does not free the client's next hold", async () => {
   const backend = new MemoryBackend();
   const clock = new HastyClock();

@@ -20,13 +20,13 @@ import { ClusterEvents, eventPermissions } from "../kubernetes/events.ts";
 import { type LabelSelector, parseLabelSelector } from "../keeper/drain/label_selector.ts";
 import { Leases, requiredPermissions, watchPermissions } from "../stores/lease/leases.ts";
 import { keeperPermissions, usefulKeeperPermissions } from "../keeper/nodes/node_calls.ts";
-import { KubernetesNodeKeeper } from "../keeper/node_keeper.ts";
+import { KubernetesNodeKeeper, type NodeKeeperOptions } from "../keeper/node_keeper.ts";
 import { ConfigError } from "../config/config_error.ts";
 import { systemClock } from "../lock/clock.ts";
 import { type Group, parseGroup } from "../lock/identity.ts";
 import { type LockObserver, LockService } from "../lock/lock_service.ts";
 import { UnavailableError } from "../lock/errors.ts";
-import { type LockStore, MemoryLockStore } from "../lock/lock_store.ts";
+import { type LockStore, MemoryLockStore, readHolder } from "../lock/lock_store.ts";
 import { LeaseLockStore } from "../stores/lease/store.ts";
 import { leaseName } from "../stores/lease/codec.ts";
 import { SqliteLockStore } from "../stores/sqlite.ts";
@@ -78,14 +78,14 @@ export async function startService(config: Config, options: ServiceOptions): Pro
   const metrics = new Metrics({ version: options.version });
   const observers: LockObserver[] = [watchObserver(metrics, logger)];
 
-  // The keeper asks the locks who holds what, and the locks ask the keeper to empty the nodes.
+  // The keeper reads from the store who holds a slot, and the locks ask the keeper to drain the nodes.
   const cluster = config.store.kind === "kubernetes"
-    ? await joinCluster(config, options, metrics, logger, cleanup, (id, group) => locks.readHolder(id, group))
+    ? await joinCluster(config, options, metrics, logger, cleanup, (id, group) => readHolder(store, id, group))
     : undefined;
   if (cluster?.observer) observers.push(cluster.observer);
   const engine = cleanup.use(await openStore(config, cluster?.client));
-  const store = new MeteredLockStore(options.wrapStore?.(engine) ?? engine, metrics);
-  const locks: LockService = new LockService(store, {
+  const store: LockStore = new MeteredLockStore(options.wrapStore?.(engine) ?? engine, metrics);
+  const locks = new LockService(store, {
     maxGroups: config.maxGroups,
     keeper: cluster?.keeper,
     replyWaitMs: config.replyWaitMs,
@@ -152,7 +152,7 @@ async function joinCluster(
   metrics: Metrics,
   logger: Logger,
   cleanup: AsyncDisposableStack,
-  readHolder: LockService["readHolder"],
+  readHolder: NodeKeeperOptions["readHolder"],
 ): Promise<Cluster> {
   const client = cleanup.use(
     await connectKubernetes({ ...config.kubernetes, concurrency: config.kubeConcurrency, ...options.connection }),
@@ -196,7 +196,6 @@ async function joinCluster(
     client,
     keeper,
     observer: {
-      ended: (group, id) => keeper.holdEnded(group, id),
       granted(group, { id, node }) {
         const note = `Reboot slot of group "${group}" granted to ${node?.name ?? id}`;
         events.record({ kind: "Lease", name: leaseName(group) }, "LockGranted", note);
@@ -283,7 +282,6 @@ function joinObservers(observers: readonly LockObserver[]): LockObserver {
   return {
     synced: () => observers.forEach((each) => each.synced?.()),
     lost: (reason) => observers.forEach((each) => each.lost?.(reason)),
-    ended: (group, id) => observers.forEach((each) => each.ended?.(group, id)),
     granted: (group, holder) => observers.forEach((each) => each.granted?.(group, holder)),
     released: (group, holder) => observers.forEach((each) => each.released?.(group, holder)),
   };

@@ -41,7 +41,7 @@ export interface LockSource {
   /** All groups. */
   groups(): Promise<ReadonlyMap<Group, Versioned>>;
   /** How many clients of a group may hold a slot. */
-  readonly slots: number;
+  slotsOf(group: Group): number;
 }
 
 /** How a drain ended. */
@@ -303,7 +303,7 @@ export class Metrics {
       this.#lockState.set({ group }, state.holders.length > 0 ? 1 : 0);
       this.#transitions.set({ group }, finite(state.transitions));
       this.#holders.set({ group }, state.holders.length);
-      this.#slots.set({ group }, this.#locks?.slots ?? 0);
+      this.#slots.set({ group }, this.#locks?.slotsOf(group) ?? 0);
       this.#heldSeconds.set({ group }, since === undefined ? 0 : Math.max(0, finite((this.#now() - since) / 1000)));
     }
     for (const tally of this.#tallies) {

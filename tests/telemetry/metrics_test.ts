@@ -96,7 +96,7 @@ test("the Go program's metrics keep their names, types and labels", async () => 
 test("the lock gauges say what the store says, now", async () => {
   const clock = new FakeClock();
   const store = new MemoryLockStore();
-  const locks = new LockService(store, { clock, slots: 2 });
+  const locks = new LockService(store, { clock, slotsOf: () => 2 });
   const metrics = new Metrics({ version: "1", now: () => clock.now() });
   metrics.collectLocks(locks);
   const gauges = async () => {
@@ -118,7 +118,7 @@ test("the lock gauges say what the store says, now", async () => {
 test("a group that is gone from the store is gone from the page", async () => {
   const metrics = new Metrics({ version: "1" });
   const groups = new Map([[GROUP, { state: { holders: [], transitions: 3 }, version: 1 }]]);
-  metrics.collectLocks({ slots: 1, groups: () => Promise.resolve(groups) });
+  metrics.collectLocks({ slotsOf: () => 1, groups: () => Promise.resolve(groups) });
   strictEqual((await scrape(metrics)).get('fleetlock_lock_transition_count{group="default"}'), 3);
   groups.clear();
   ok(!(await metrics.render()).includes('group="default"'));
@@ -131,7 +131,7 @@ test("what was written by hand, or by a clock ahead of ours, makes no value that
     version: 1,
   });
   metrics.collectLocks({
-    slots: 1,
+    slotsOf: () => 1,
     groups: () =>
       Promise.resolve(new Map([[parseGroup("nan")!, state(NaN, NaN)], [parseGroup("ahead")!, state(9e12, 1)]])),
   });
@@ -144,7 +144,7 @@ test("what was written by hand, or by a clock ahead of ours, makes no value that
 test("a store that is slow to name its groups does not hold up the page", async () => {
   const metrics = new Metrics({ version: "1", groupsTimeoutMs: 20 });
   const never = Promise.withResolvers<never>();
-  metrics.collectLocks({ slots: 1, groups: () => never.promise });
+  metrics.collectLocks({ slotsOf: () => 1, groups: () => never.promise });
   const page = await metrics.render();
   ok(page.includes("fleetlock_build_info") && !page.includes("fleetlock_lock_state{"));
 });

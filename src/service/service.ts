@@ -18,18 +18,16 @@ import {
 import { describePermission, ForbiddenError, type Permission } from "../kubernetes/errors.ts";
 import { ClusterEvents, eventPermissions } from "../kubernetes/events.ts";
 import { type LabelSelector, parseLabelSelector } from "../keeper/drain/label_selector.ts";
-import { Leases, requiredPermissions, watchPermissions } from "../stores/lease/leases.ts";
+import { requiredPermissions, watchPermissions } from "../stores/lease/leases.ts";
 import { keeperPermissions, usefulKeeperPermissions } from "../keeper/nodes/node_calls.ts";
 import { KubernetesNodeKeeper } from "../keeper/node_keeper.ts";
 import { ConfigError } from "../config/config_error.ts";
 import { systemClock } from "../lock/clock.ts";
 import { type Group, parseGroup } from "../lock/identity.ts";
 import { type LockObserver, LockService } from "../lock/lock_service.ts";
-import { UnavailableError } from "../lock/errors.ts";
-import { type LockStore, MemoryLockStore } from "../lock/lock_store.ts";
-import { LeaseLockStore } from "../stores/lease/store.ts";
+import type { LockStore } from "../lock/lock_store.ts";
 import { leaseName } from "../stores/lease/codec.ts";
-import { SqliteLockStore } from "../stores/sqlite.ts";
+import { openStore } from "../stores/open.ts";
 import { MeteredLockStore } from "../telemetry/metered_store.ts";
 import { Metrics } from "../telemetry/metrics.ts";
 
@@ -83,7 +81,7 @@ export async function startService(config: Config, options: ServiceOptions): Pro
     ? await joinCluster(config, options, metrics, logger, cleanup, (id, group) => locks.readHolder(id, group))
     : undefined;
   if (cluster?.observer) observers.push(cluster.observer);
-  const engine = cleanup.use(await openStore(config, cluster?.client));
+  const engine = cleanup.use(await openStore(config.store, cluster?.client));
   const store = new MeteredLockStore(options.wrapStore?.(engine) ?? engine, metrics);
   const locks: LockService = new LockService(store, {
     maxGroups: config.maxGroups,
@@ -220,22 +218,6 @@ function selectorOf(text: string): LabelSelector | undefined {
     return parseLabelSelector(text);
   } catch (error) {
     throw new ConfigError(`--drain-skip-selector: ${error instanceof Error ? error.message : error}`, { cause: error });
-  }
-}
-
-async function openStore(config: Config, kubernetes: KubernetesClient | undefined): Promise<LockStore> {
-  switch (config.store.kind) {
-    case "kubernetes":
-      return new LeaseLockStore(new Leases(kubernetes!));
-    case "memory":
-      return new MemoryLockStore();
-    case "sqlite":
-      try {
-        return await SqliteLockStore.open(config.store.path);
-      } catch (error) {
-        if (error instanceof UnavailableError) throw new ConfigError(error.message, { cause: error });
-        throw error;
-      }
   }
 }
 

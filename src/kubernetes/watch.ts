@@ -39,13 +39,21 @@ export interface WatchOptions {
    * @default {75_000}
    */
   readonly silenceMs?: number;
-  /** How long to ask the API server to keep a watch open, in milliseconds; a random tenth at most is added. @default {300_000} */
+  /**
+   * How long to ask the API server to keep a watch open, in milliseconds. Up to
+   * a tenth is added at random.
+   * @default {300_000}
+   */
   readonly windowMs?: number;
-  /** The pause after a first failure, in milliseconds. It doubles up to {@link maxPauseMs}; a random half at most is subtracted. @default {500} */
+  /**
+   * The pause after a first failure, in milliseconds. It doubles with each
+   * further one, up to {@link maxPauseMs}. Up to half is subtracted at random.
+   * @default {500}
+   */
   readonly pauseMs?: number;
   /** The longest pause, in milliseconds. @default {30_000} */
   readonly maxPauseMs?: number;
-  /** The pause after a missing permission, in milliseconds; varied at random by a fifth. @default {60_000} */
+  /** The pause after a missing permission, in milliseconds, varied at random by a fifth. @default {60_000} */
   readonly forbiddenPauseMs?: number;
   /** Measures pauses and silence. @default {systemClock} */
   readonly clock?: Clock;
@@ -112,7 +120,10 @@ function pauseAfter(error: unknown, failures: number, options: WatchOptions): nu
   return Math.max(asked, most * (0.5 + 0.5 * random()));
 }
 
-/** Lists once, then watches again and again from where the last watch ended. Throws at a failure; returns when the signal aborts. */
+/**
+ * Lists once, then watches again and again from where the last watch ended.
+ * Throws at a failure, and returns when the signal aborts.
+ */
 async function follow<T>(
   client: KubernetesClient,
   options: WatchOptions,

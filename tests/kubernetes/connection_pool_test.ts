@@ -64,7 +64,8 @@ test("calls that begin side by side share a pool whose module is still being loa
 });
 
 for (const [waitedMs, isBlamed] of [[0, true], [500, true], [501, false]] as const) {
-  test(`a call that waited ${waitedMs} of 1000 ms for its turn ${isBlamed ? "retires" : "keeps"} its pool at the deadline`, async () => {
+  const does = isBlamed ? "retires" : "keeps";
+  test(`a call that waited ${waitedMs} of 1000 ms for its turn ${does} its pool at the deadline`, async () => {
     const clock = new FakeClock();
     const { pool } = fakePool();
     using deadline = new CallDeadline({ clock, timeoutMs: 1_000, server: "https://a", signals: [] });

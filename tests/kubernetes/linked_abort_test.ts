@@ -54,7 +54,7 @@ Deno.test("once disposed of, it leaves no listener and is not aborted any more",
   equal(linked.signal.aborted, false);
 });
 
-Deno.test("waiting for an operation ends with its result, its error, or the signal's reason, and leaves no listener", async () => {
+Deno.test("a wait ends with the result, the error, or the signal's reason, and leaves no listener", async () => {
   const long = new CountingController();
   equal(await abortable(Promise.resolve(1), long.signal), 1);
   await rejects(abortable(Promise.reject(new Error("failed")), long.signal), /failed/);

@@ -177,6 +177,11 @@ export class LockService {
     return this.#store.watch(this.#view, signal);
   }
 
+  /** How many clients of a group may reboot at a time. */
+  slotsOf(_group: Group): number {
+    return this.slots;
+  }
+
   /** Whether refusals can be given without asking the store. */
   get isSynced(): boolean {
     return this.#view.isSynced;

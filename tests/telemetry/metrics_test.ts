@@ -57,7 +57,7 @@ test("the page is well-formed from the start, with no value missing", async () =
   ok(Math.abs(series.get("process_start_time_seconds")! - (Date.now() - performance.now()) / 1000) < 60);
 });
 
-test("open files are counted where Deno has all permissions, and left out elsewhere", async () => {
+test("open files are counted if Deno has all permissions, and left out otherwise", async () => {
   ok(!(await scrape(new Metrics({ version: "1" }))).has("process_open_fds"));
   const program = `
     import { Metrics } from "${new URL("../../src/telemetry/metrics.ts", import.meta.url)}";
@@ -93,11 +93,11 @@ test("the Go program's metrics keep their names, types and labels", async () => 
   }
 });
 
-test("the lock gauges say what the store says, now", async () => {
+test("the lock gauges show the current state of the store", async () => {
   const clock = new FakeClock();
   const store = new MemoryLockStore();
   const locks = new LockService(store, { clock, slots: 2 });
-  const metrics = new Metrics({ version: "1", now: () => clock.now() });
+  const metrics = new Metrics({ version: "1", clock });
   metrics.collectLocks(locks);
   const gauges = async () => {
     const series = await scrape(metrics);
@@ -115,23 +115,23 @@ test("the lock gauges say what the store says, now", async () => {
   deepStrictEqual(await gauges(), [0, 2, 0, 2, 0]);
 });
 
-test("a group that is gone from the store is gone from the page", async () => {
+test("a group that was deleted from the store disappears from the page", async () => {
   const metrics = new Metrics({ version: "1" });
   const groups = new Map([[GROUP, { state: { holders: [], transitions: 3 }, version: 1 }]]);
-  metrics.collectLocks({ slots: 1, groups: () => Promise.resolve(groups) });
+  metrics.collectLocks({ slotsOf: () => 1, groups: () => Promise.resolve(groups) });
   strictEqual((await scrape(metrics)).get('fleetlock_lock_transition_count{group="default"}'), 3);
   groups.clear();
   ok(!(await metrics.render()).includes('group="default"'));
 });
 
-test("what was written by hand, or by a clock ahead of ours, makes no value that is not one", async () => {
-  const metrics = new Metrics({ version: "1", now: () => 1_000 });
+test("a value written by hand, or by a clock ahead of this one, does not make the page invalid", async () => {
+  const metrics = new Metrics({ version: "1", clock: new FakeClock(1_000) });
   const state = (since: number, transitions: number) => ({
     state: { holders: [{ id: id("a"), since }], transitions },
     version: 1,
   });
   metrics.collectLocks({
-    slots: 1,
+    slotsOf: () => 1,
     groups: () =>
       Promise.resolve(new Map([[parseGroup("nan")!, state(NaN, NaN)], [parseGroup("ahead")!, state(9e12, 1)]])),
   });
@@ -141,15 +141,18 @@ test("what was written by hand, or by a clock ahead of ours, makes no value that
   strictEqual(series.get('fleetlock_lock_held_seconds{group="ahead"}'), 0);
 });
 
-test("a store that is slow to name its groups does not hold up the page", async () => {
-  const metrics = new Metrics({ version: "1", groupsTimeoutMs: 20 });
+test("a store that is slow to list its groups does not delay the page", async () => {
+  const clock = new FakeClock();
+  const metrics = new Metrics({ version: "1", clock, groupsTimeoutMs: 20 });
   const never = Promise.withResolvers<never>();
-  metrics.collectLocks({ slots: 1, groups: () => never.promise });
-  const page = await metrics.render();
+  metrics.collectLocks({ slotsOf: () => 1, groups: () => never.promise });
+  const rendered = metrics.render();
+  await clock.advance(20);
+  const page = await rendered;
   ok(page.includes("fleetlock_build_info") && !page.includes("fleetlock_lock_state{"));
 });
 
-test("requests add to their series and to no new ones", async () => {
+test("requests add to the existing series and create no new ones", async () => {
   const metrics = new Metrics({ version: "1" });
   metrics.expectRequests("pre-reboot", ["granted", "lock_held"]);
   const before = await scrape(metrics);
@@ -165,7 +168,7 @@ test("requests add to their series and to no new ones", async () => {
   strictEqual(after.get('fleetlock_request_duration_seconds_bucket{le="240",endpoint="pre-reboot"}'), 101);
 });
 
-test("calls to a store are counted by how they end, and what they answer or throw is passed on", async () => {
+test("calls to a store are counted by result, and their results and errors are passed on", async () => {
   const metrics = new Metrics({ version: "1" });
   const count = async (operation: string, result: string) =>
     (await scrape(metrics)).get(`fleetlock_store_operations_total{operation="${operation}",result="${result}"}`);
@@ -192,7 +195,7 @@ test("calls to a store are counted by how they end, and what they answer or thro
   strictEqual((await scrape(metrics)).get('fleetlock_store_operation_duration_seconds_count{operation="write"}'), 2);
 });
 
-test("a metered store watches and closes as the one underneath", async () => {
+test("a metered store watches and closes the wrapped store", async () => {
   const closed: string[] = [];
   class Closing extends MemoryLockStore {
     override [Symbol.asyncDispose](): Promise<void> {

@@ -43,7 +43,7 @@ export interface HandlerOptions extends BodyLimits {
   /** Answers `/-/ready`. What it throws counts as "store_unavailable". */
   readonly readiness: () => Promise<Readiness>;
   /** What durations and ages go by. @default {systemClock} */
-  readonly clock?: Pick<Clock, "now" | "monotonic">;
+  readonly clock?: Clock;
 }
 
 /** A handler for `Deno.serve`. It never throws; dispose of it when the server has stopped. */
@@ -103,12 +103,12 @@ export function createHandler(options: HandlerOptions): Handler {
 class Router {
   readonly bodies: BodyReader;
   readonly #options: HandlerOptions;
-  readonly #clock: Pick<Clock, "now" | "monotonic">;
+  readonly #clock: Clock;
 
   constructor(options: HandlerOptions) {
     this.#options = options;
     this.#clock = options.clock ?? systemClock;
-    this.bodies = new BodyReader(options);
+    this.bodies = new BodyReader(options, this.#clock);
     for (const endpoint of Object.keys(EXPECTED) as Endpoint[]) {
       options.metrics.expectRequests(endpoint, EXPECTED[endpoint]);
     }

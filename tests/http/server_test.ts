@@ -1,4 +1,4 @@
-import { deepStrictEqual, match, notStrictEqual, ok, rejects, strictEqual, throws } from "node:assert/strict";
+import { deepEqual, equal, match, notEqual, ok, rejects, throws } from "node:assert/strict";
 import { setImmediate } from "node:timers";
 import { Server, type ServerOptions } from "../../src/http/server.ts";
 import { until } from "../support/condition.ts";
@@ -70,9 +70,9 @@ for (
     await connection.send(PROTOCOL + head);
     match(await connection.replies(1), new RegExp(`^HTTP/1.1 ${status} .*\r\nconnection: close\r\n`, "s"));
     await connection.end();
-    deepStrictEqual(connection.statuses, [status]);
+    deepEqual(connection.statuses, [status]);
     const reply = await until(() => fetch(`${server.url}/-/healthy`).catch(() => undefined));
-    strictEqual(await reply.text(), "ok\n");
+    equal(await reply.text(), "ok\n");
   });
 }
 
@@ -101,9 +101,9 @@ test("renewing closes idle connections, lets running requests finish and keeps t
 
   server.renew();
   await idle.end();
-  strictEqual(server.address.port, port);
+  equal(server.address.port, port);
   match(await ask(server), /ok\n$/);
-  strictEqual(running.received, "");
+  equal(running.received, "");
   release.resolve();
   match(await running.end(), /^HTTP\/1\.1 200 .*slow\n$/s);
 });
@@ -143,11 +143,11 @@ test("shutdown ends a renewal that waits", async () => {
   await rejects(fetch(urlOf(server)), TypeError);
   server.renew();
   await server.shutdown();
-  strictEqual(renewed, 1);
+  equal(renewed, 1);
 });
 
 test("an address in use is a fault at the start", async () => {
   await using server = start();
-  notStrictEqual(server.address.port, 0);
+  notEqual(server.address.port, 0);
   throws(() => start({ address: { ...LOCAL, port: server.address.port } }), Deno.errors.AddrInUse);
 });

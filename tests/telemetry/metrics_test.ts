@@ -1,3 +1,9 @@
+/**
+ * The metrics page, and the store that counts its calls.
+ *
+ * @module
+ */
+
 import { deepEqual, equal, match, ok } from "node:assert/strict";
 import { type ClientId, parseGroup } from "../../src/lock/identity.ts";
 import { LockService } from "../../src/lock/lock_service.ts";

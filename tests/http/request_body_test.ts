@@ -102,9 +102,9 @@ test("disposal times out the bodies that are awaited, and none is reported as ha
   const slow = slowRequest();
   const result = reader.read(slow.request);
   reader[Symbol.dispose]();
+  equal(reader.clock.sleepers, 0);
   await reader.pass(TIMEOUT_MS);
   deepEqual(result(), { kind: "timeout" });
-  equal(reader.clock.sleepers, 0);
   slow.fail();
   equal(reader.hanging(), 0);
 });

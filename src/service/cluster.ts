@@ -25,7 +25,7 @@ import type { Metrics } from "../telemetry/metrics.ts";
  * Connects to the cluster that a configuration names. An API server that does not
  * answer is not an error: the client connects at its first call.
  *
- * @param connection Overrides options of the connection.
+ * @param connection Options of the connection that take precedence over the configuration.
  * @throws {ConfigError} The access to the cluster is not configured correctly.
  */
 export function connectCluster(config: Config, connection?: Partial<ConnectOptions>): Promise<KubernetesClient> {

@@ -6,20 +6,17 @@
  */
 
 import { getLogger, type Logger } from "@logtape/logtape";
-import type { Config, StoreChoice } from "../config/config.ts";
+import type { Config } from "../config/config.ts";
 import { ConfigError } from "../config/config_error.ts";
 import { createHandler, type Readiness } from "../http/handler.ts";
 import { Server, type ServerOptions } from "../http/server.ts";
-import type { ConnectOptions, KubernetesClient } from "../kubernetes/client.ts";
+import type { ConnectOptions } from "../kubernetes/client.ts";
 import { type Clock, systemClock } from "../lock/clock.ts";
-import { UnavailableError } from "../lock/errors.ts";
 import { type Group, parseGroup } from "../lock/identity.ts";
 import { type LockObserver, LockService } from "../lock/lock_service.ts";
-import { type LockStore, MemoryLockStore } from "../lock/lock_store.ts";
+import type { LockStore } from "../lock/lock_store.ts";
 import { within } from "../lock/within.ts";
-import { Leases } from "../stores/lease/leases.ts";
-import { LeaseLockStore } from "../stores/lease/store.ts";
-import { SqliteLockStore } from "../stores/sqlite.ts";
+import { openStore } from "../stores/open.ts";
 import { MeteredLockStore } from "../telemetry/metered_store.ts";
 import { Metrics } from "../telemetry/metrics.ts";
 import { connectCluster, startDraining } from "./cluster.ts";
@@ -72,7 +69,7 @@ export async function startService(config: Config, options: ServiceOptions): Pro
 
   // Each part builds on the ones before it, and no part calls a later one.
   const client = config.store.kind === "kubernetes"
-    ? cleanup.use(await connectCluster(config, options.connection))
+    ? cleanup.use(await connectCluster(config, { clock, ...options.connection }))
     : undefined;
   const engine = cleanup.use(await openStore(config.store, client));
   const store = new MeteredLockStore(options.wrapStore?.(engine) ?? engine, metrics, clock);
@@ -111,23 +108,6 @@ export async function startService(config: Config, options: ServiceOptions): Pro
     await within(SHUTDOWN_GRACE_MS, resources.disposeAsync(), clock);
   };
   return runningService(server, stop);
-}
-
-/** Opens the store that the configuration chooses. */
-async function openStore(choice: StoreChoice, client: KubernetesClient | undefined): Promise<LockStore> {
-  switch (choice.kind) {
-    case "kubernetes":
-      return new LeaseLockStore(new Leases(client!));
-    case "memory":
-      return new MemoryLockStore();
-    case "sqlite":
-      try {
-        return await SqliteLockStore.open(choice.path);
-      } catch (error) {
-        if (error instanceof UnavailableError) throw new ConfigError(error.message, { cause: error });
-        throw error;
-      }
-  }
 }
 
 /** Reports the state of the store's watch in metrics and log. */

@@ -14,10 +14,8 @@ import { KubernetesNodeKeeper } from "../keeper/node_keeper.ts";
 import { connectKubernetes, type ConnectOptions, type KubernetesClient } from "../kubernetes/client.ts";
 import { ClusterEvents } from "../kubernetes/events.ts";
 import type { Clock } from "../lock/clock.ts";
-import type { ClientId, Group } from "../lock/identity.ts";
 import type { LockObserver } from "../lock/lock_service.ts";
-import type { LockStore } from "../lock/lock_store.ts";
-import { type Holder, holderOf } from "../lock/semaphore.ts";
+import { type LockStore, readHolder } from "../lock/lock_store.ts";
 import { leaseName } from "../stores/lease/codec.ts";
 import type { Metrics } from "../telemetry/metrics.ts";
 
@@ -56,7 +54,7 @@ export interface DrainingParts {
 export interface Draining extends AsyncDisposable {
   /** Drains nodes for the lock service. */
   readonly keeper: KubernetesNodeKeeper;
-  /** Must be told what happens to the locks. */
+  /** Sends Events about what happens to the locks. */
   readonly observer: LockObserver;
 }
 
@@ -102,14 +100,9 @@ export function startDraining(parts: DrainingParts): Draining {
   keeper.run();
   return {
     keeper,
-    observer: { ...eventObserver(events), ended: (group, id) => keeper.holdEnded(group, id) },
+    observer: eventObserver(events),
     [Symbol.asyncDispose]: () => stack.disposeAsync(),
   };
-}
-
-/** Reads from the store, past every cache, whether a client holds a slot. */
-async function readHolder(store: LockStore, id: ClientId, group: Group): Promise<Holder | undefined> {
-  return holderOf((await store.read(group)).state, id);
 }
 
 /** Sends an Event about the group's Lease for each grant and each release. */

@@ -102,7 +102,7 @@ test("the Go program's metrics keep their names, types and labels", async () => 
 test("the lock gauges show the current state of the store", async () => {
   const clock = new FakeClock();
   const store = new MemoryLockStore();
-  const locks = new LockService(store, { clock, slots: 2 });
+  const locks = new LockService(store, { clock, slotsOf: () => 2 });
   const metrics = new Metrics({ version: "1", clock });
   metrics.collectLocks(locks);
   const gauges = async () => {

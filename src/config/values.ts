@@ -59,29 +59,24 @@ export const boolean: ValueParser<boolean> = {
   },
 };
 
-/** A duration in milliseconds. See {@link parseDuration}. */
-export const duration: ValueParser<number> = {
-  expected: "a duration, as in 90s, 15m or 1h30m",
-  parse: parseDuration,
-};
-
 const MS_PER_UNIT = { ms: 1, s: 1_000, m: 60_000, h: 3_600_000 } as const;
 
 /**
- * Parses a duration as Go writes it, such as `1h30m` or `1.5s`. The units are
- * `ms`, `s`, `m` and `h`.
- *
- * @returns Milliseconds, at least 1 and less than 2^31 (about 24 days); undefined if the text is not valid.
+ * A duration as Go writes it, such as `1h30m` or `1.5s`, in milliseconds: at least
+ * 1 and less than 2^31, which is about 24 days. The units are `ms`, `s`, `m` and `h`.
  */
-export function parseDuration(raw: string): number | undefined {
-  if (!/^(\d{1,9}(\.\d+)?(ms|s|m|h))+$/.test(raw)) return undefined;
-  let total = 0;
-  for (const [, amount, unit] of raw.matchAll(/([\d.]+)(ms|s|m|h)/g)) {
-    total += Number(amount) * MS_PER_UNIT[unit as keyof typeof MS_PER_UNIT];
-  }
-  // A timer of 2^31 ms or more would fire immediately.
-  return total >= 1 && total < 2 ** 31 ? total : undefined;
-}
+export const duration: ValueParser<number> = {
+  expected: "a duration, as in 90s, 15m or 1h30m",
+  parse(raw) {
+    if (!/^(\d{1,9}(\.\d+)?(ms|s|m|h))+$/.test(raw)) return undefined;
+    let total = 0;
+    for (const [, amount, unit] of raw.matchAll(/([\d.]+)(ms|s|m|h)/g)) {
+      total += Number(amount) * MS_PER_UNIT[unit as keyof typeof MS_PER_UNIT];
+    }
+    // A timer of 2^31 ms or more would fire immediately.
+    return total >= 1 && total < 2 ** 31 ? total : undefined;
+  },
+};
 
 /** `host:port`, `[v6]:port`, or `:port`, which listens on all IPv4 addresses as the Go program does. */
 export const listenAddress: ValueParser<ListenAddress> = {

@@ -10,12 +10,21 @@ import type { Group } from "../lock/identity.ts";
 import type { GroupState } from "../lock/semaphore.ts";
 import type { MetricRegistry } from "./prometheus_metrics.ts";
 
-const RESULTS = ["drained", "proceeded", "failed", "abandoned", "interrupted", "error"] as const;
-
 /** How a drain ended. */
-export type DrainResult = typeof RESULTS[number];
+export type DrainResult = "drained" | "proceeded" | "failed" | "abandoned" | "interrupted" | "error";
 
-const EVICTION_RESULTS = [
+/** How the API server answered an eviction. */
+export type EvictionResult =
+  | "accepted"
+  | "gone"
+  | "replaced"
+  | "blocked"
+  | "several_budgets"
+  | "namespace_ending"
+  | "failed";
+
+const RESULTS: readonly DrainResult[] = ["drained", "proceeded", "failed", "abandoned", "interrupted", "error"];
+const EVICTION_RESULTS: readonly EvictionResult[] = [
   "accepted",
   "gone",
   "replaced",
@@ -23,11 +32,7 @@ const EVICTION_RESULTS = [
   "several_budgets",
   "namespace_ending",
   "failed",
-] as const;
-
-/** How the API server answered an eviction. */
-export type EvictionResult = typeof EVICTION_RESULTS[number];
-
+];
 const PHASES = ["draining", "drained", "failed"] as const;
 
 /** Upper bounds in seconds. A drain can take hours if the operator allows it. */

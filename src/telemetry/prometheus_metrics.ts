@@ -29,7 +29,7 @@ export interface Tally {
 /** Makes metrics and renders them. */
 export class MetricRegistry {
   readonly #registry = new NewRegistry();
-  readonly #tallies: { readonly counter: Counter.Internal; readonly tally: Tally }[] = [];
+  readonly #tallies: { readonly series: Counter.Internal; readonly tally: Tally }[] = [];
 
   /** The media type of {@link render}'s text. */
   get contentType(): string {
@@ -78,18 +78,23 @@ export class MetricRegistry {
     return new NewHistogram<T>({ name, help, labelNames, buckets, registers: [this.#registry] });
   }
 
-  /** Makes a tally of a counter, or of one of its series. The series starts at 0. */
-  tally(counter: Counter.Internal): Tally {
-    counter.inc(0);
+  /**
+   * Makes a tally of one series of a counter. The series starts at 0.
+   *
+   * @param labels The values of the counter's labels, in the order of their names.
+   */
+  tally<T extends string>(counter: Counter<T>, ...labels: string[]): Tally {
+    const series = counter.labels(...labels);
+    series.inc(0);
     const tally = { count: 0 };
-    this.#tallies.push({ counter, tally });
+    this.#tallies.push({ series, tally });
     return tally;
   }
 
   /** Renders all metrics in the Prometheus text format, version 0.0.4. */
   async render(): Promise<string> {
-    for (const { counter, tally } of this.#tallies) {
-      counter.inc(tally.count);
+    for (const { series, tally } of this.#tallies) {
+      series.inc(tally.count);
       tally.count = 0;
     }
     return await this.#registry.metrics();

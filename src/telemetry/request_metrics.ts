@@ -86,7 +86,7 @@ export class RequestMetrics {
     const tallies = this.#tallies[endpoint];
     let tally = tallies.get(kind);
     if (tally === undefined) {
-      tally = this.#registry.tally(this.#requests.labels(endpoint, kind));
+      tally = this.#registry.tally(this.#requests, endpoint, kind);
       tallies.set(kind, tally);
     }
     return tally;

@@ -1,4 +1,8 @@
-/** Clients that never end their requests: Deno.serve has no time-out, neither for headers nor for bodies. @module */
+/**
+ * Clients that never complete their requests. Deno.serve has no time limit for headers or bodies.
+ *
+ * @module
+ */
 
 import { equal, match, ok } from "node:assert/strict";
 import { RawConnection } from "../http/raw_http.ts";
@@ -7,7 +11,7 @@ import { until } from "../support/condition.ts";
 import { PROGRAM, type Program, startProgram } from "../support/program.ts";
 import { preReboot } from "../support/zincati.ts";
 
-Deno.test(`${PROGRAM}: 2,000 connections that hang in their headers cost less than 100 MB, and others are served`, async () => {
+Deno.test(`${PROGRAM}: 2,000 connections with incomplete headers take less than 100 MB, and other clients are served`, async () => {
   await using program = await startProgram(["--store=memory"]);
   await preReboot(program.url, "first");
   const before = residentMegabytes(program.process.pid);
@@ -23,7 +27,7 @@ Deno.test(`${PROGRAM}: 2,000 connections that hang in their headers cost less th
   }
 });
 
-Deno.test(`${PROGRAM}: a client whose body stalls is answered 408 after 10 s and disconnected, and others are served`, async (t) => {
+Deno.test(`${PROGRAM}: a client whose body stalls gets 408 after 10 s and is disconnected, and other clients are served`, async (t) => {
   await using program = await startProgram(["--store=memory"]);
   await using stalled = await RawConnection.open(program.url);
   await stalled.send(
@@ -36,7 +40,7 @@ Deno.test(`${PROGRAM}: a client whose body stalls is answered 408 after 10 s and
   const deno = await denoOf(program);
   await t.step({
     name: `disconnected, by Deno ${deno}`,
-    // An executable may have been made on an older base, whose shutdown leaves the connection open.
+    // An executable may contain an older Deno, whose shutdown leaves the connection open.
     ignore: deno !== Deno.version.deno,
     fn: async () => {
       await stalled.end();
@@ -46,18 +50,18 @@ Deno.test(`${PROGRAM}: a client whose body stalls is answered 408 after 10 s and
   });
 });
 
-Deno.test(`${PROGRAM}: a request that does not end keeps the program from its end for 10 s at most`, async () => {
+Deno.test(`${PROGRAM}: an incomplete request delays the end of the program by 10 s at most`, async () => {
   await using program = await startProgram(["--store=memory"]);
   await using stalled = await RawConnection.open(program.url);
   await stalled.send(
     "POST /v1/pre-reboot HTTP/1.1\r\nhost: x\r\nfleet-lock-protocol: true\r\ncontent-length: 9\r\n\r\n{",
   );
   equal((await preReboot(program.url, "first")).status, 200);
-  // With SIGKILL after a minute, it would not be 0.
+  // The helper sends SIGKILL after a minute, and the exit code would not be 0.
   equal((await program.stop()).code, 0);
 });
 
-Deno.test(`${PROGRAM}: more connections than the process may have files do not end it, and it serves when they are gone`, async (t) => {
+Deno.test(`${PROGRAM}: the program survives more connections than its file limit, and serves again when they are closed`, async (t) => {
   const limited = ["sh", "-c", 'ulimit -n 100 && exec "$@"', "sh"];
   await using program = await startProgram(["--store=memory"], {}, limited);
   const deno = await denoOf(program);
@@ -78,7 +82,7 @@ Deno.test(`${PROGRAM}: more connections than the process may have files do not e
   }
   await t.step({
     name: `serves again, by Deno ${deno}`,
-    // An older base tells of the failure only when the last connection has ended, also one that is idle.
+    // An older Deno reports the failure only when the last connection has ended, even an idle one.
     ignore: deno !== Deno.version.deno,
     fn: async () => {
       await until(() => program.log().includes("cannot accept connections"));
@@ -89,7 +93,7 @@ Deno.test(`${PROGRAM}: more connections than the process may have files do not e
   equal((await program.stop()).code, 0);
 });
 
-/** The version of Deno that a program was made with. */
+/** The version of Deno that runs the program. */
 async function denoOf(program: Program): Promise<string | undefined> {
   const metrics = await fetch(`${program.url}/metrics`).then((reply) => reply.text());
   return /^fleetlock_build_info\{.*deno="(.+?)"/m.exec(metrics)?.[1];

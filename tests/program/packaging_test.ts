@@ -1,4 +1,8 @@
-/** What packaging says in several places, said the same everywhere. @module */
+/**
+ * Facts that stand in several files of the packaging must be the same in all of them.
+ *
+ * @module
+ */
 
 import { deepEqual, equal, match, notEqual, ok } from "node:assert/strict";
 import { load } from "js-yaml";
@@ -47,7 +51,7 @@ Deno.test("every package and image has an exact version", () => {
   equal(manifest.lock.frozen, true);
 });
 
-Deno.test("the image and the pods run as the same user, which is not root", () => {
+Deno.test("the image and the pods run as the same user, and it is not root", () => {
   const user = found(read("Containerfile"), /^USER (\d+):\d+$/gm);
   const pod = yaml("examples/k8s/deployment.yaml").spec.template.spec;
   deepEqual(user, [`${pod.securityContext.runAsUser}`]);
@@ -59,14 +63,14 @@ Deno.test("every task has a description", () => {
   for (const [name, task] of Object.entries(manifest.tasks)) ok(task.description, name);
 });
 
-Deno.test("executables may not run other programs, and read only variables that are named", () => {
+Deno.test("executables must not run other programs, and read only the environment variables in the list", () => {
   const permissions: Record<string, unknown> = manifest.permissions.default;
   deepEqual(Object.keys(permissions).sort(), ["env", "import", "net", "read", "write"]);
   equal(permissions.import, false);
   equal(manifest.permissions.default.env.ignore, true);
 });
 
-Deno.test("the examples' hosts ask the Service's address, and lock as the client of body.json", () => {
+Deno.test("the example hosts use the Service's address, and body.json is a valid request", () => {
   const { clusterIP, ports } = yaml("examples/k8s/service.yaml").spec;
   equal(ports[0].port, 80);
   for (const path of ["zincati/55-update-strategy.toml", "butane/fleetlock-client.bu", "typhoon/fleetlock-client.bu"]) {

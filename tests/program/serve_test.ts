@@ -1,3 +1,9 @@
+/**
+ * The whole program: commands, flags, signals, log and exit codes.
+ *
+ * @module
+ */
+
 import { deepEqual, equal, match, ok, rejects } from "node:assert/strict";
 import { DatabaseSync } from "node:sqlite";
 import { until } from "../support/condition.ts";
@@ -11,13 +17,13 @@ function test(name: string, fn: () => Promise<void>): void {
   Deno.test({ name: `${PROGRAM}: ${name}`, fn, sanitizeOps: true, sanitizeResources: true });
 }
 
-/** A folder that goes with the test. */
+/** Makes a folder that the test removes at its end. */
 async function temporary() {
   const path = await Deno.makeTempDir({ prefix: "fleetlock-test-" });
   return { path, [Symbol.asyncDispose]: () => Deno.remove(path, { recursive: true }) };
 }
 
-test("obtains, keeps, refuses and releases, and keeps a lock over a kill -9", async () => {
+test("grants, renews, refuses and releases slots, and a hold survives a kill -9", async () => {
   await using folder = await temporary();
   const store = `--store=sqlite:${folder.path}/locks.db`;
   {
@@ -54,7 +60,7 @@ test("two processes on one file agree on the holder", async () => {
   equal(replies.filter((reply) => reply.kind === "lock_held").length, 39);
 });
 
-/** Makes a request that stays under way until the lock on its file is given up. */
+/** Starts a request that cannot finish until the test unlocks the database file. */
 async function startRequest(program: Program, path: string) {
   const requests = async () => {
     const metrics = await fetch(`${program.url}/metrics`).then((reply) => reply.text());
@@ -69,7 +75,7 @@ async function startRequest(program: Program, path: string) {
 }
 
 for (const signal of ["SIGTERM", "SIGINT"] as const) {
-  test(`${signal} lets a running request finish, takes no more, and ends with 0`, async () => {
+  test(`${signal} stops new connections, lets a running request finish, and ends the program with 0`, async () => {
     await using folder = await temporary();
     const path = `${folder.path}/locks.db`;
     await using program = await startProgram([`--store=sqlite:${path}`]);
@@ -82,7 +88,7 @@ for (const signal of ["SIGTERM", "SIGINT"] as const) {
   });
 }
 
-test("a second signal ends it at once with 1", async () => {
+test("a second signal ends the program at once with 1", async () => {
   await using folder = await temporary();
   const path = `${folder.path}/locks.db`;
   await using program = await startProgram([`--store=sqlite:${path}`]);
@@ -96,7 +102,7 @@ test("a second signal ends it at once with 1", async () => {
   finish();
 });
 
-test("logs are JSON lines with constant messages, at the level asked for", async () => {
+test("the log is JSON lines with constant messages, at the configured level", async () => {
   await using program = await startProgram(["-store", "memory", "-log-level=debug"]);
   await preReboot(program.url, ALICE);
   await preReboot(program.url, BOB);
@@ -113,7 +119,7 @@ test("logs are JSON lines with constant messages, at the level asked for", async
   ]);
 });
 
-test("settings come from variables of the environment, and a flag goes before its variable", async () => {
+test("environment variables set settings, and flags take precedence over them", async () => {
   const environment = { FLEETLOCK_STORE: "memory", FLEETLOCK_MAX_GROUPS: "1", FLEETLOCK_LOG_FORMAT: "json" };
   await using program = await startProgram(["--log-format=text"], environment);
   equal((await preReboot(program.url, ALICE, "one")).status, 200);
@@ -123,20 +129,20 @@ test("settings come from variables of the environment, and a flag goes before it
 });
 
 for (const signals of [1, 2]) {
-  test(`nobody reads its log: it serves, and ends at the ${signals === 1 ? "first" : "second"} signal`, async () => {
+  test(`if nobody reads the log, the program serves and ends at the ${signals === 1 ? "first" : "second"} signal`, async () => {
     await using folder = await temporary();
     const path = `${folder.path}/locks.db`;
     await using program = await startProgram([`--store=sqlite:${path}`], {}, [
-      // The first line comes through, then nothing is read any more for as long as the program runs.
+      // This reads the first line, and then nothing more while the program runs.
       "bash",
       "-c",
       'exec 3>&2; exec "$@" 2> >(head -n 1 >&3; exec tail --pid=$$ -f /dev/null >/dev/null 2>&1 3>&-) 3>&-',
       "bash",
     ]);
-    // More than a pipe holds: 64 kB.
+    // The log is now larger than a pipe's capacity, 64 kB.
     for (let n = 0; n < 500; n++) equal((await preReboot(program.url, ALICE)).status, 200);
     if (signals === 2) {
-      // Only time tells the program that nobody reads: half a second, which is a bound that nothing shows outside.
+      // The program concludes that nobody reads from a write that takes half a second. Nothing outside shows this.
       const full = performance.now();
       await until(() => performance.now() - full > 1_000);
       const { reply, finish } = await startRequest(program, path);
@@ -158,7 +164,7 @@ const answered: [string[], RegExp][] = [
   [["-h"], /^Usage: fleetlock/],
 ];
 for (const [args, expected] of answered) {
-  test(`${args.join(" ")} is answered on stdout`, async () => {
+  test(`${args.join(" ")} prints to stdout`, async () => {
     const ended = await runProgram(args);
     equal(ended.code, 0);
     match(ended.stdout, expected);
@@ -177,7 +183,7 @@ const refused: [string[], Record<string, string>, number, RegExp][] = [
   [["--store=memory", "--address=192.0.2.1:80"], {}, 1, /^fleetlock: cannot listen on 192\.0\.2\.1:80: .*\n$/],
 ];
 for (const [args, environment, code, sentence] of refused) {
-  test(`${[...args, ...Object.keys(environment)].join(" ") || "no cluster"} is refused in one sentence`, async () => {
+  test(`${[...args, ...Object.keys(environment)].join(" ") || "no cluster"} fails with one sentence`, async () => {
     const ended = await runProgram(args, environment);
     equal(ended.code, code, ended.stderr);
     match(ended.stderr, sentence);
@@ -186,7 +192,7 @@ for (const [args, environment, code, sentence] of refused) {
   });
 }
 
-test("an address in use is said in one sentence", async () => {
+test("an address in use is reported in one sentence", async () => {
   using listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
   const { port } = listener.addr as Deno.NetAddr;
   const output = await programCommand(["--store=memory", `--address=127.0.0.1:${port}`]).output();

@@ -73,7 +73,7 @@ export class RotatingFile {
 
   /**
    * Gets the content without white space around it. Reads the file again when
-   * the content is more than a minute old.
+   * the content is at least a minute old.
    *
    * @param refused Whether to read the file again in any case.
    * @throws {ConfigError} The file cannot be read or is empty.

@@ -43,6 +43,7 @@ export class CallLimit {
         this.#waiting.delete(enter);
         reject(signal.reason);
       };
+      // Gives the turn and stops listening in one step, so that a later abort does not lose the turn.
       const enter = () => {
         signal.removeEventListener("abort", leave);
         resolve();

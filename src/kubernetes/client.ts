@@ -16,10 +16,10 @@ import {
   ObjectEventsV1Api,
   ObjectStorageV1Api,
 } from "@kubernetes/client-node/dist/gen/types/ObjectParamAPI.js";
+import { ConfigError } from "../config/config_error.ts";
 import { UnavailableError } from "../lock/errors.ts";
 import { type Access, podAccess } from "./access.ts";
 import { callOptions } from "./calls.ts";
-import { ConfigError } from "../config/config_error.ts";
 import type { Permission } from "./errors.ts";
 import { type Answer, type Call, type Stream, Transport, type TransportOptions } from "./transport.ts";
 

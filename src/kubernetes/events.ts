@@ -51,7 +51,7 @@ export interface EventsOptions {
 /** The controller that Events name as their source. */
 const REPORTING_CONTROLLER = "fleetlock.internal/fleetlock";
 
-/** Lists the permissions for sending Events. Without them, there are no Events. */
+/** Lists the permissions for sending Events. Without them, Events fail and nothing else does. */
 export function eventPermissions(namespace: string): Permission[] {
   const namespaces = [...new Set(["default", namespace])];
   return namespaces.flatMap((one) =>
@@ -94,13 +94,8 @@ export class ClusterEvents implements AsyncDisposable {
   /** Sends Events over `client`, which its owner disposes of. */
   constructor(client: KubernetesClient, options: EventsOptions) {
     this.#client = client;
-    this.#options = {
-      maxWaiting: 100,
-      seriesMs: 360_000,
-      seriesPauseMs: 60_000,
-      clock: systemClock,
-      ...options,
-    };
+    const { maxWaiting = 100, seriesMs = 360_000, seriesPauseMs = 60_000, clock = systemClock } = options;
+    this.#options = { ...options, maxWaiting, seriesMs, seriesPauseMs, clock };
     this.#refilledAt = this.#options.clock.monotonic();
   }
 

@@ -11,10 +11,10 @@ import type { Cluster, User as KubeconfigUser } from "@kubernetes/client-node/di
 import { load as loadYaml, YAMLException } from "js-yaml";
 import type { RequestOptions } from "node:https";
 import { dirname, resolve } from "node:path";
-import { type Access, type ConnectionOptions, type Credentials, readFile, RotatingFile } from "./access.ts";
-import { abortable } from "./linked_abort.ts";
 import { ConfigError } from "../config/config_error.ts";
 import { type Clock, systemClock } from "../lock/clock.ts";
+import { type Access, type ConnectionOptions, type Credentials, readFile, RotatingFile } from "./access.ts";
+import { abortable } from "./linked_abort.ts";
 
 /** The part of a kubeconfig that the loader ignores. */
 interface RawConfig {

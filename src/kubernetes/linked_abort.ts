@@ -29,6 +29,7 @@ export class LinkedAbort extends AbortController implements Disposable {
     this.#unlink.push(() => signal.removeEventListener("abort", abort));
   }
 
+  /** Unlinks it from every signal. */
   [Symbol.dispose](): void {
     for (const unlink of this.#unlink.splice(0)) unlink();
   }

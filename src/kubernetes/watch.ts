@@ -39,13 +39,21 @@ export interface WatchOptions {
    * @default {75_000}
    */
   readonly silenceMs?: number;
-  /** How long to ask the API server to keep a watch open, in milliseconds; a random tenth at most is added. @default {300_000} */
+  /**
+   * How long to ask the API server to keep a watch open, in milliseconds. Up to
+   * a tenth is added at random.
+   * @default {300_000}
+   */
   readonly windowMs?: number;
-  /** The pause after a first failure, in milliseconds. It doubles up to {@link maxPauseMs}; a random half at most is subtracted. @default {500} */
+  /**
+   * The pause after a first failure, in milliseconds. It doubles with each
+   * further one, up to {@link maxPauseMs}. Up to half is subtracted at random.
+   * @default {500}
+   */
   readonly pauseMs?: number;
   /** The longest pause, in milliseconds. @default {30_000} */
   readonly maxPauseMs?: number;
-  /** The pause after a missing permission, in milliseconds; varied at random by a fifth. @default {60_000} */
+  /** The pause after a missing permission, in milliseconds, varied at random by a fifth. @default {60_000} */
   readonly forbiddenPauseMs?: number;
   /** Measures pauses and silence. @default {systemClock} */
   readonly clock?: Clock;
@@ -82,7 +90,7 @@ export async function watchResource<T>(
   watcher: ResourceWatcher<T>,
   signal: AbortSignal,
 ): Promise<void> {
-  const { clock = systemClock, random = Math.random, pauseMs = 500, maxPauseMs = 30_000 } = options;
+  const { clock = systemClock } = options;
   let failures = 0;
   while (!signal.aborted) {
     const began = clock.monotonic();
@@ -92,21 +100,30 @@ export async function watchResource<T>(
       if (signal.aborted) return;
       watcher.lost(error);
       failures = clock.monotonic() - began >= HEALTHY_MS ? 1 : failures + 1;
-      // The server no longer has the version that we watched from. That is normal, so list again at once.
-      const expired = error instanceof KubernetesError && error.status === 410 && failures === 1;
-      const most = Math.min(pauseMs * 2 ** (failures - 1), maxPauseMs);
-      const asked = error instanceof UnavailableError ? Math.min(error.retryAfterMs ?? 0, maxPauseMs) : 0;
-      const pause = error instanceof ForbiddenError
-        ? (options.forbiddenPauseMs ?? 60_000) * (0.8 + 0.4 * random())
-        : expired
-        ? 0
-        : Math.max(asked, most * (0.5 + 0.5 * random()));
-      await clock.sleep(pause, signal).catch(() => {});
+      await clock.sleep(pauseAfter(error, failures, options), signal).catch(() => {});
     }
   }
 }
 
-/** Lists once, then watches again and again from where the last watch ended. Throws at a failure; returns when the signal aborts. */
+/**
+ * How long to pause after a failure, in milliseconds.
+ *
+ * @param failures How many failures there were in a row, 1 or more.
+ */
+function pauseAfter(error: unknown, failures: number, options: WatchOptions): number {
+  const { random = Math.random, pauseMs = 500, maxPauseMs = 30_000, forbiddenPauseMs = 60_000 } = options;
+  if (error instanceof ForbiddenError) return forbiddenPauseMs * (0.8 + 0.4 * random());
+  // The server no longer has the version that we watched from. That is normal, so list again at once.
+  if (error instanceof KubernetesError && error.status === 410 && failures === 1) return 0;
+  const most = Math.min(pauseMs * 2 ** (failures - 1), maxPauseMs);
+  const asked = error instanceof UnavailableError ? Math.min(error.retryAfterMs ?? 0, maxPauseMs) : 0;
+  return Math.max(asked, most * (0.5 + 0.5 * random()));
+}
+
+/**
+ * Lists once, then watches again and again from where the last watch ended.
+ * Throws at a failure, and returns when the signal aborts.
+ */
 async function follow<T>(
   client: KubernetesClient,
   options: WatchOptions,

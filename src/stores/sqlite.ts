@@ -33,7 +33,7 @@ import type { GroupState, Holder } from "../lock/semaphore.ts";
 export interface SqliteLockStoreOptions {
   /** How often a watch checks for changes by other processes, in milliseconds. @default {200} */
   readonly pollIntervalMs?: number;
-  /** How long a call waits for a file that another process has locked, in milliseconds. @default {5000} */
+  /** How long a call waits for a file that another process has locked, in milliseconds. @default {5_000} */
   readonly busyDeadlineMs?: number;
   /** Measures the two above. @default {systemClock} */
   readonly clock?: Clock;
@@ -130,7 +130,8 @@ export class SqliteLockStore implements LockStore {
    * @throws {UnavailableError} Another process kept the file locked.
    */
   static async open(path: string, options: SqliteLockStoreOptions = {}): Promise<SqliteLockStore> {
-    const all = { pollIntervalMs: 200, busyDeadlineMs: 5000, clock: systemClock, random: Math.random, ...options };
+    const { pollIntervalMs = 200, busyDeadlineMs = 5_000, clock = systemClock, random = Math.random } = options;
+    const all = { pollIntervalMs, busyDeadlineMs, clock, random };
     if (path === "" || path === ":memory:") {
       throw new ConfigError(`Cannot keep locks in "${path}": the SQLite store needs the path of a file`);
     }
@@ -298,7 +299,8 @@ function checkOwner(database: DatabaseSync, file: string): "new" | "ours" {
   }
   if (schema > SCHEMA_VERSION) {
     throw new ConfigError(
-      `Cannot use "${file}" as a SQLite store: a newer fleetlock wrote it (its schema is ${schema}, the newest supported is ${SCHEMA_VERSION})`,
+      `Cannot use "${file}" as a SQLite store: a newer fleetlock wrote it ` +
+        `(its schema is ${schema}, the newest supported is ${SCHEMA_VERSION})`,
     );
   }
   return "ours";

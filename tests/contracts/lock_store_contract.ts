@@ -17,7 +17,7 @@ export interface ContractStores extends AsyncDisposable {
   readonly first: LockStore;
   /** The store of another replica. */
   readonly second: LockStore;
-  /** Deletes a group as an administrator would, without the stores. If it is missing, the cases about deletion are skipped. */
+  /** Deletes a group as an administrator would, without the stores. Without it, the cases about deletion are skipped. */
   readonly deleteGroup?: (group: Group) => Promise<void> | void;
 }
 

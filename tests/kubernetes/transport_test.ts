@@ -6,6 +6,7 @@ import { ForbiddenError, KubernetesError } from "../../src/kubernetes/errors.ts"
 import { UnavailableError } from "../../src/lock/errors.ts";
 import { until } from "../support/condition.ts";
 import { fakeApiServer, json, status } from "../support/fake_api_server.ts";
+import { FakeClock } from "../support/fake_clock.ts";
 
 function test(name: string, fn: () => Promise<void>): void {
   Deno.test({ name, sanitizeOps: true, sanitizeResources: true, fn });
@@ -164,6 +165,22 @@ test("a call in the queue fails at its deadline, and the next one gets its turn"
   open.resolve();
 });
 
+test("a call fails at its deadline by the clock, not before, and leaves no timer", async () => {
+  const clock = new FakeClock();
+  const never = Promise.withResolvers<Response>();
+  await using fake = await fakeApiServer(() => never.promise, { clock });
+  // The fake's disposal waits for its answer.
+  using _answer = { [Symbol.dispose]: () => never.resolve(json({})) };
+  let ended = false;
+  const call = rejects(fake.client.get("/x"), /did not answer within 10000 ms/).finally(() => ended = true);
+  await until(() => fake.requests.length === 1);
+  await clock.advance(9_999);
+  equal(ended, false);
+  await clock.advance(1);
+  await call;
+  equal(clock.sleepers, 0);
+});
+
 test("the deadline applies to the body of an answer too", async () => {
   await using fake = await fakeApiServer(() => new Response(new ReadableStream({ start() {} })), { timeoutMs: 200 });
   await rejects(fake.client.get("/x"), /did not answer within 200 ms/);
@@ -194,16 +211,19 @@ test("the query of missing permissions ends with its signal, even if the server 
 });
 
 test("calls wait while the server asks for a pause, and fail at once if it is longer than their deadline", async () => {
-  let answered = 0;
+  const clock = new FakeClock();
   await using fake = await fakeApiServer((_request, count) => {
     if (count === 1) return status(429, {}, { "retry-after": "1" });
-    answered = performance.now();
     return count === 3 ? status(429, {}, { "retry-after": "60" }) : json({});
-  }, { timeoutMs: 5_000 });
+  }, { timeoutMs: 5_000, clock });
   await rejects(fake.client.get("/1"), UnavailableError);
-  const refused = performance.now();
-  await fake.client.get("/2");
-  ok(answered - refused > 900, "held back for the second that the server asked for");
+  const held = fake.client.get("/2");
+  await until(() => clock.sleepers === 2, { what: "the deadline and the pause" });
+  await clock.advance(999);
+  equal(clock.sleepers, 2, "held back for the second that the server asked for");
+  equal(fake.requests.length, 1);
+  await clock.advance(1);
+  await held;
   await rejects(fake.client.get("/3"), UnavailableError);
   await rejects(fake.client.get("/4"), (error) => {
     ok(error instanceof UnavailableError);

@@ -25,7 +25,7 @@ interface VersionedLease extends Versioned {
   readonly lease: V1Lease;
 }
 
-/** Keeps each group in a Lease that {@link leaseName} names. It owns nothing to dispose of: the client is the caller's. */
+/** Keeps each group in a Lease that {@link leaseName} names. The caller disposes of the client under `leases`. */
 export class LeaseLockStore implements LockStore {
   readonly #leases: Leases;
 

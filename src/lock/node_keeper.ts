@@ -51,7 +51,9 @@ export type DrainOutcome =
   /** The time-out has passed with pods left, or a pod may not be evicted by policy. */
   | { readonly kind: "failed"; readonly node: string; readonly pods: readonly PodLeft[] }
   /** The hold is gone (deleted by an administrator, say), so the drain was stopped. */
-  | { readonly kind: "abandoned" };
+  | { readonly kind: "abandoned" }
+  /** Several nodes have the client's id, so it is not known which one to drain. */
+  | { readonly kind: "ambiguous"; readonly nodes: readonly string[] };
 
 /** Whether a host is back. */
 export type ReturnOutcome =

@@ -19,7 +19,7 @@ import { describePermission, ForbiddenError, type Permission } from "../kubernet
 import { ClusterEvents, eventPermissions } from "../kubernetes/events.ts";
 import { type LabelSelector, parseLabelSelector } from "../keeper/drain/label_selector.ts";
 import { Leases, requiredPermissions, watchPermissions } from "../stores/lease/leases.ts";
-import { keeperPermissions, usefulKeeperPermissions } from "../keeper/nodes/node_calls.ts";
+import { keeperPermissions, optionalKeeperPermissions } from "../keeper/permissions.ts";
 import { KubernetesNodeKeeper } from "../keeper/node_keeper.ts";
 import { ConfigError } from "../config/config_error.ts";
 import { systemClock } from "../lock/clock.ts";
@@ -190,8 +190,8 @@ async function joinCluster(
       observer: metrics.addDrains(),
     }),
   );
-  required.push(...keeperPermissions({ drain: true, deletePods: drain.onTimeout === "delete" }));
-  useful.push(...usefulKeeperPermissions(), ...eventPermissions(namespace));
+  required.push(...keeperPermissions({ deletePods: drain.onTimeout === "delete" }));
+  useful.push(...optionalKeeperPermissions(), ...eventPermissions(namespace));
   return {
     client,
     keeper,

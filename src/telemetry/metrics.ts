@@ -14,6 +14,7 @@ import CounterClass from "prom-client/lib/counter.js";
 import GaugeClass from "prom-client/lib/gauge.js";
 import HistogramClass from "prom-client/lib/histogram.js";
 import RegistryClass from "prom-client/lib/registry.js";
+import type { DrainResult } from "../lock/drain_report.ts";
 import type { Group } from "../lock/identity.ts";
 import type { Versioned } from "../lock/lock_store.ts";
 
@@ -43,9 +44,6 @@ export interface LockSource {
   /** How many clients of a group may hold a slot. */
   readonly slots: number;
 }
-
-/** How a drain ended. */
-export type DrainResult = "drained" | "proceeded" | "failed" | "abandoned" | "interrupted" | "error";
 
 /** How an eviction was answered. */
 export type EvictionResult =

@@ -1,6 +1,6 @@
 import { deepEqual, equal, match, ok, rejects } from "node:assert/strict";
 import { CORDON_ANNOTATION } from "../../src/keeper/nodes/cordon.ts";
-import { keeperPermissions } from "../../src/keeper/nodes/node_calls.ts";
+import { keeperPermissions } from "../../src/keeper/permissions.ts";
 import { until } from "../support/condition.ts";
 import { clusterTest, useControlPlane } from "../support/control_plane.ts";
 import * as objects from "../support/cluster_objects.ts";
@@ -278,9 +278,9 @@ clusterTest("the API server refuses to evict a pod under the UID of an earlier o
   const { name } = await objects.createNode(plane());
   await objects.createPod(plane(), { name: "web", namespace, node: name, graceSeconds: 0 });
   const { viewPod } = await import("../../src/keeper/drain/pods.ts");
-  const { NodeCalls } = await import("../../src/keeper/nodes/node_calls.ts");
+  const { PodCalls } = await import("../../src/keeper/drain/pod_calls.ts");
   await using test = await startKeeper(plane(), new TestLocks(), { drainOptions: { onTimeout: "delete" } });
-  const calls = new NodeCalls(test.client);
+  const calls = new PodCalls(test.client);
   const seen = viewPod((await objects.podsOn(plane(), name)).get("web"));
   const stale = { ...seen, uid: crypto.randomUUID() };
   deepEqual(await calls.evict(stale), { kind: "replaced" });
@@ -644,7 +644,7 @@ clusterTest("a cordon whose lock nobody holds is lifted at the start, one whose 
   await using second = await startKeeper(plane(), locks);
   await until(async () => !(await node(left.name)).unschedulable);
   deepEqual(await node(left.name), { unschedulable: false, cordon: undefined });
-  await until(() => second.log.includes("a cordon that outlived its lock is lifted"));
+  await until(() => second.log.includes("lifted a stale cordon: its client holds no slot"));
   ok((await node(held.name)).unschedulable);
 });
 
@@ -729,7 +729,7 @@ for (
     const { name, id } = await objects.createNode(plane());
     await objects.createPod(plane(), { name: "web", namespace, node: name, graceSeconds: 0 });
     const locks = new TestLocks();
-    const permissions = keeperPermissions({ drain: true, deletePods: false })
+    const permissions = keeperPermissions({ deletePods: false })
       .filter(({ verb, resource }) => verb !== missing.verb || resource !== missing.resource);
     await using test = await startKeeper(plane(), locks, { drainOptions: { deniedMs: 200 } }, permissions);
     await rejects(test.keeper.drain(locks.grant(id), 20_000, never), {

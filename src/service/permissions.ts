@@ -8,7 +8,7 @@
 
 import type { Logger } from "@logtape/logtape";
 import type { Config } from "../config/config.ts";
-import { keeperPermissions, usefulKeeperPermissions } from "../keeper/nodes/node_calls.ts";
+import { keeperPermissions, optionalKeeperPermissions } from "../keeper/permissions.ts";
 import { type KubernetesClient, missingPermissions } from "../kubernetes/client.ts";
 import { describePermission, ForbiddenError, type Permission } from "../kubernetes/errors.ts";
 import { eventPermissions } from "../kubernetes/events.ts";
@@ -38,8 +38,8 @@ export function usedPermissions(drain: Config["drain"], namespace: string): Used
   const optional = watchPermissions(namespace);
   if (drain === undefined) return { required, optional };
   return {
-    required: [...required, ...keeperPermissions({ drain: true, deletePods: drain.onTimeout === "delete" })],
-    optional: [...optional, ...usefulKeeperPermissions(), ...eventPermissions(namespace)],
+    required: [...required, ...keeperPermissions({ deletePods: drain.onTimeout === "delete" })],
+    optional: [...optional, ...optionalKeeperPermissions(), ...eventPermissions(namespace)],
   };
 }
 

@@ -71,7 +71,7 @@ export async function startService(config: Config, options: ServiceOptions): Pro
   const client = config.store.kind === "kubernetes"
     ? cleanup.use(await connectCluster(config, { clock, ...options.connection }))
     : undefined;
-  const engine = cleanup.use(await openStore(config.store, client));
+  const engine = cleanup.use(await openStore(config.store, client, { clock, random }));
   const store = new MeteredLockStore(options.wrapStore?.(engine) ?? engine, metrics, clock);
   const { podName } = config.kubernetes;
   const draining = client && config.drain

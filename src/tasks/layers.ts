@@ -37,7 +37,7 @@ const ROOMS: Readonly<Record<string, readonly string[]>> = {
   "stores/lease": ["kubernetes", "lock"],
   keeper: ["keeper/drain", "keeper/nodes", "kubernetes", "lock"],
   "keeper/drain": ["keeper/nodes", "kubernetes", "lock"],
-  "keeper/nodes": ["keeper/drain", "kubernetes", "lock"],
+  "keeper/nodes": ["kubernetes", "lock"],
   kubernetes: ["config/config_error", "lock"],
   telemetry: ["lock"],
   simulator: ["config/values", "lock"],

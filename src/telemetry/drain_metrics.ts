@@ -6,12 +6,10 @@
  */
 
 import type { Counter, Gauge, Histogram } from "prom-client";
+import type { DrainResult } from "../lock/drain_report.ts";
 import type { Group } from "../lock/identity.ts";
 import type { GroupState } from "../lock/semaphore.ts";
 import type { MetricRegistry } from "./prometheus_metrics.ts";
-
-/** How a drain ended. */
-export type DrainResult = "drained" | "proceeded" | "failed" | "abandoned" | "interrupted" | "error";
 
 /** How the API server answered an eviction. */
 export type EvictionResult =
@@ -86,7 +84,7 @@ export class DrainMetrics {
   }
 
   /** Counts a drain that ended, and the seconds that it took. */
-  drainEnded(_group: string, result: DrainResult, seconds: number): void {
+  drainEnded(_group: Group, result: DrainResult, seconds: number): void {
     this.#durations.observe({ result }, seconds);
   }
 
@@ -96,7 +94,7 @@ export class DrainMetrics {
   }
 
   /** Sets how many pods the group's drains in this process wait for, and how many of them a budget blocks. */
-  podsLeft(group: string, left: number, blocked: number): void {
+  podsLeft(group: Group, left: number, blocked: number): void {
     this.#podsLeft.set({ group }, left);
     this.#podsBlocked.set({ group }, blocked);
   }

@@ -6,7 +6,7 @@ import { fileURLToPath } from "node:url";
 import { requiredPermissions, watchPermissions } from "../../src/stores/lease/leases.ts";
 import type { Permission } from "../../src/kubernetes/errors.ts";
 import { eventPermissions } from "../../src/kubernetes/events.ts";
-import { keeperPermissions, usefulKeeperPermissions } from "../../src/keeper/nodes/node_calls.ts";
+import { keeperPermissions, optionalKeeperPermissions } from "../../src/keeper/permissions.ts";
 import { createNode } from "../support/cluster_objects.ts";
 import { until } from "../support/condition.ts";
 import { clusterTest, useControlPlane } from "../support/control_plane.ts";
@@ -84,7 +84,7 @@ clusterTest("the program obtains and releases with the Role of the manifests and
     return ["Cordoned", "Drained", "Uncordoned", "LockGranted", "LockReleased"].every((each) => reasons.has(each));
   });
   assert.equal((await program.stop()).code, 0);
-  assert.match(program.log(), /"node is cordoned".*"node is drained"/s);
+  assert.match(program.log(), /"cordoned the node".*"the node is drained"/s);
   assert.doesNotMatch(program.log(), /permission|forbidden/i);
 });
 
@@ -122,8 +122,8 @@ Deno.test("the roles have exactly the verbs that the program asks for", async ()
   assert.deepEqual(
     await granted("cluster-role.yaml"),
     wanted([
-      ...keeperPermissions({ drain: true, deletePods: false }),
-      ...usefulKeeperPermissions(),
+      ...keeperPermissions({ deletePods: false }),
+      ...optionalKeeperPermissions(),
       ...eventPermissions("default"),
     ]),
   );

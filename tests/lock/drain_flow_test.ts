@@ -126,6 +126,15 @@ Deno.test("an ambiguous client takes no slot, so that others of its group go on"
   equal(held(), undefined);
 });
 
+Deno.test("a holder whose drain finds several nodes of its id gets no yes", async () => {
+  const { keeper, locks } = setUp();
+  keeper.drains = { kind: "ambiguous", nodes: ["worker-1", "worker-2"] };
+  deepEqual(await locks.preReboot(alice, group), {
+    kind: "refused",
+    refusal: { kind: "node_ambiguous", nodes: ["worker-1", "worker-2"] },
+  });
+});
+
 Deno.test("a holder that has become ambiguous gets no yes", async () => {
   const { keeper, locks } = setUp();
   await locks.preReboot(alice, group);

@@ -24,7 +24,6 @@ const ROOMS: Readonly<Record<string, readonly string[]>> = {
     "stores/lease",
     "keeper",
     "keeper/drain",
-    "keeper/nodes",
     "kubernetes",
     "telemetry",
     "lock",

@@ -43,8 +43,8 @@ export interface HandlerOptions extends BodyLimits {
   readonly logger: RequestLogger;
   /** Answers `/-/ready`. A rejection counts as "store_unavailable". */
   readonly readiness: () => Promise<Readiness>;
-  /** Measures durations and the ages of holds. @default {systemClock} */
-  readonly clock?: Pick<Clock, "now" | "monotonic">;
+  /** Measures durations, time limits and the ages of holds. @default {systemClock} */
+  readonly clock?: Clock;
 }
 
 /** A handler for `Deno.serve`. It never throws. Dispose of it after the server has stopped. */
@@ -79,12 +79,12 @@ export function createHandler(options: HandlerOptions): Handler {
 class Router {
   readonly bodies: BodyReader;
   readonly #options: HandlerOptions;
-  readonly #clock: Pick<Clock, "now" | "monotonic">;
+  readonly #clock: Clock;
 
   constructor(options: HandlerOptions) {
     this.#options = options;
     this.#clock = options.clock ?? systemClock;
-    this.bodies = new BodyReader(options);
+    this.bodies = new BodyReader(options, this.#clock);
     for (const endpoint of ENDPOINTS) {
       options.metrics.expectRequests(endpoint, [...answerKinds(endpoint), ...(endpoint === "other" ? ["ok"] : [])]);
     }

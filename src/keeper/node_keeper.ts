@@ -1,58 +1,51 @@
 /**
- * The node keeper on Kubernetes: finds a client's Node, runs its drain for as
- * many requests as ask for it, waits for its return, lifts our own cordons, and
- * puts right what was left behind. It holds no locks and never asks for one; what
- * it must know of them it is told by two callbacks.
+ * The node keeper on Kubernetes: finds a client's Node, runs its drain for as many requests as ask for it, waits for
+ * its return, lifts our own cordons, and cleans up stale ones. It keeps no locks and never takes one; it reads them
+ * through {@link NodeKeeperOptions.readHolder}.
  *
  * @module
  */
 
 import { type Clock, systemClock } from "../lock/clock.ts";
 import type { ClientId, Group } from "../lock/identity.ts";
-import { parseClientId, parseGroup } from "../lock/identity.ts";
-import { UnavailableError } from "../lock/errors.ts";
 import type { DrainOutcome, Hold, NodeKeeper, NodeMatch, ReturnOutcome } from "../lock/node_keeper.ts";
 import type { KubernetesClient } from "../kubernetes/client.ts";
-import { type CordonOwner, cordonOwners } from "./nodes/cordon.ts";
 import { CordonRepair } from "./cordon_repair.ts";
-import { Drain, type DrainContext, type DrainOptions, type DrainTask } from "./drain/drain.ts";
-import { ForbiddenError } from "../kubernetes/errors.ts";
-import { KeeperReports, type ReportTargets } from "./reports.ts";
+import { Drain } from "./drain/drain.ts";
+import type { DrainContext, DrainOptions, DrainTask } from "./drain/drain_task.ts";
+import { PodCalls } from "./drain/pod_calls.ts";
+import { type CordonOwner, cordonOwners } from "./nodes/cordon.ts";
+import type { NodeView } from "./nodes/node.ts";
 import { NodeCalls } from "./nodes/node_calls.ts";
 import { NodeCordon } from "./nodes/node_cordon.ts";
 import { NodeWatch } from "./nodes/node_watch.ts";
-import { judgeReturn, kubeletIsAlive } from "./nodes/node_return.ts";
-import type { NodeView } from "./nodes/node.ts";
-import { comparableId } from "./nodes/zincati_id.ts";
+import { ReturnWait } from "./nodes/return_wait.ts";
+import { isSameClient } from "./nodes/zincati_id.ts";
+import { KeeperReports, type ReportTargets } from "./reports.ts";
 
 /** Options of {@link KubernetesNodeKeeper}. */
 export interface NodeKeeperOptions extends ReportTargets {
-  /** Whether nodes are cordoned and drained. @default {true} */
-  readonly drain?: boolean;
-  /** How they are. */
+  /** How nodes are drained. */
   readonly drainOptions?: DrainOptions;
-  /** Whether a slot stays taken until its node is ready. @default {true} */
+  /** Whether a client keeps its slot until its node is ready. @default {true} */
   readonly waitReady?: boolean;
   /**
-   * Reads afresh whether a client holds a slot, and since when (milliseconds
-   * since the epoch). May throw: then it is unknown.
+   * Reads, past every cache, whether a client holds a slot and since when (milliseconds since the epoch). Where it
+   * throws, the answer is unknown.
    */
   readHolder(id: ClientId, group: Group): Promise<{ readonly since: number } | undefined>;
-  /** How often holds of running drains and of cordons are looked at without a cause, in milliseconds. @default {60_000} */
+  /** How often to check all cordons and running drains without a cause, in milliseconds. @default {60_000} */
   readonly sweepMs?: number;
   /** Time. @default {systemClock} */
   readonly clock?: Clock;
-  /** A number from 0 (inclusive) to 1, for jitter. @default {Math.random} */
+  /** A number from 0 (inclusive) to 1 (exclusive), for jitter. @default {Math.random} */
   readonly random?: () => number;
 }
 
-/** How long to wait for a view that is behind, in milliseconds. */
-const VIEW_LAG_MS = 500;
-
-/** Two grants to one client lie at least this far apart, in milliseconds; what differs by less is one, kept less exactly. */
+/** Two times of a grant to one client that differ by less than this, in milliseconds, mean the same grant. */
 const SAME_HOLD_MS = 1_000;
 
-/** See the module. Call {@link run} once; dispose of it to stop its drains, which any replica may resume. */
+/** See the module. Call {@link run} once. Dispose of it to stop its drains, which any replica can resume. */
 export class KubernetesNodeKeeper implements NodeKeeper {
   readonly #options: NodeKeeperOptions;
   /** The namespace of the locks. */
@@ -61,43 +54,61 @@ export class KubernetesNodeKeeper implements NodeKeeper {
   readonly #calls: NodeCalls;
   readonly #nodes: NodeWatch;
   readonly #cordon: NodeCordon;
+  readonly #return: ReturnWait;
   readonly #reports: KeeperReports;
   readonly #repair: CordonRepair;
+  readonly #drainContext: DrainContext;
   readonly #drains = new Map<string, Drain>();
   readonly #closing = new AbortController();
   #running: Promise<unknown> = Promise.resolve();
 
-  /** Makes it over `client`, which stays its owner's to dispose of, after the keeper. */
+  /** Makes it over `client`. The caller disposes of the client, after the keeper. */
   constructor(client: KubernetesClient, options: NodeKeeperOptions) {
+    const { clock = systemClock, random = Math.random } = options;
     this.#options = options;
     this.#namespace = client.namespace;
-    this.#clock = options.clock ?? systemClock;
-    this.#reports = new KeeperReports(options, this.#clock);
+    this.#clock = clock;
+    this.#reports = new KeeperReports(options, clock);
     this.#calls = new NodeCalls(client);
     this.#nodes = new NodeWatch(this.#calls, {
-      changed: (node) => this.#repair.suspect(node),
-      synced: () => this.#reports.watch(this.#nodes.malformed),
-      lost: (error) => this.#reports.watch(this.#nodes.malformed, error),
+      changed: (node) => this.#repair.nodeChanged(node),
+      synced: () => this.#reports.nodesSynced(this.#nodes.malformed),
+      lost: (error) => this.#reports.nodesLost(this.#nodes.malformed, error),
       malformed: (name) => this.#reports.malformed(name, this.#nodes.malformed),
-    }, this.#clock);
+    }, clock);
     this.#cordon = new NodeCordon(this.#calls, this.#nodes);
+    this.#return = new ReturnWait({
+      calls: this.#calls,
+      nodes: this.#nodes,
+      clock,
+      forbidden: (error) => this.#reports.forbidden(error),
+    });
     this.#repair = new CordonRepair({
       namespace: client.namespace,
       nodes: this.#nodes,
       cordon: this.#cordon,
       reports: this.#reports,
-      clock: this.#clock,
-      isHeld: (owner) => this.#isHeld(owner, false),
+      clock,
+      clientHolds: (owner) => this.#clientHolds(owner),
       isBusy: (node) => [...this.#drains.values()].some(({ task }) => task.node === node),
     });
+    this.#drainContext = {
+      pods: new PodCalls(client),
+      nodes: this.#calls,
+      cordon: this.#cordon,
+      clock,
+      listener: this.#reports,
+      holdExists: (owner) => this.#holdExists(owner),
+      random,
+    };
   }
 
-  /** Whether the view of the nodes is in step with the cluster. */
+  /** Whether the watch of the nodes is in step with the cluster. */
   get isSynced(): boolean {
     return this.#nodes.isSynced;
   }
 
-  /** Follows the nodes and keeps their cordons right, until disposed of. Does not throw. */
+  /** Follows the nodes and cleans up stale cordons until the keeper is disposed of. Does not throw. */
   run(): Promise<void> {
     const { signal } = this.#closing;
     const running = Promise.all([this.#nodes.run(signal), this.#repair.run(signal), this.#sweep()]);
@@ -119,29 +130,30 @@ export class KubernetesNodeKeeper implements NodeKeeper {
 
   /** See {@link NodeKeeper.drain}. */
   async drain(hold: Hold, waitMs: number, signal: AbortSignal): Promise<DrainOutcome> {
-    if (this.#options.drain === false) return { kind: "drained" };
     const owner = { namespace: this.#namespace, group: hold.group, id: hold.id, since: hold.since };
-    const given = new AbortController();
-    const stop = () => given.abort();
-    signal.addEventListener("abort", stop, { once: true });
-    if (signal.aborted) stop();
-    const wait = this.#clock.sleep(waitMs, given.signal).catch(() => {});
+    const answered = new AbortController();
+    const wait = this.#clock.sleep(waitMs, AbortSignal.any([signal, answered.signal])).catch(() => {});
     try {
-      for (;;) {
+      while (true) {
         let drain = this.#drains.get(keyOf(owner));
         if (drain === undefined) {
-          const node = await this.#nodeOf(hold);
-          if (node === undefined) return { kind: "drained" };
-          drain = this.#begin({ node, owner, again: hold.node?.phase === "drained" });
+          const target = await this.#targetOf(hold);
+          switch (target.kind) {
+            case "none":
+              return { kind: "drained" };
+            case "ambiguous":
+              return target;
+            case "node":
+              drain = this.#begin({ node: target.name, owner, again: hold.node?.phase === "drained" });
+          }
         }
-        const outcome = await Promise.race([drain.outcome, wait]);
-        if (outcome === undefined) return { kind: "draining", node: drain.task.node, pods: drain.left };
-        // The host may have joined again under another name, before the watch shows it.
-        if (!drain.isNodeGone) return outcome;
+        const end = await Promise.race([drain.end, wait]);
+        if (end === undefined) return { kind: "draining", node: drain.task.node, pods: drain.left };
+        // The host may have joined again under another name, so look for its node again.
+        if (end.kind !== "node_gone") return end;
       }
     } finally {
-      given.abort();
-      signal.removeEventListener("abort", stop);
+      answered.abort();
     }
   }
 
@@ -153,7 +165,7 @@ export class KubernetesNodeKeeper implements NodeKeeper {
       ? (await this.#nodes.byId(hold.id)).map((node) => node.name)
       : [hold.node.name];
     for (const name of names) {
-      const outcome = await this.#awaitNode(name, hold, deadline, signal);
+      const outcome = await this.#return.forNode(name, hold, deadline, signal);
       if (outcome.kind === "not_ready") return outcome;
     }
     return { kind: "ready" };
@@ -161,34 +173,33 @@ export class KubernetesNodeKeeper implements NodeKeeper {
 
   /** See {@link NodeKeeper.uncordon}. */
   async uncordon(group: Group, id: ClientId, since?: number): Promise<void> {
-    // The cordon or drain is seen first, its lock read after it: what is over then is so for good.
+    // Each lock is read after its cordon or drain was seen, so a hold that is over then is over for good.
     const isOver = async (owner: CordonOwner) =>
-      since === undefined ? !(await this.#isHeld(owner, true)) : isSameHold(owner.since, since);
+      since === undefined ? !(await this.#holdExists(owner)) : isSameHold(owner.since, since);
     const ending: Drain[] = [];
     for (const drain of this.#drainsOf(group, id)) {
       if (!(await isOver(drain.task.owner))) continue;
       drain.stop("hold_gone");
       ending.push(drain);
     }
-    await Promise.allSettled(ending.map((drain) => drain.outcome));
+    await Promise.allSettled(ending.map((drain) => drain.end));
     const synced = this.#nodes.isSynced;
     for (const node of synced ? [...this.#nodes.nodes] : await this.#calls.listNodes()) {
       for (const owner of this.#ownedBy(node, group, id)) {
         if (await isOver(owner) && await this.#cordon.lift(node.name, owner, !synced)) {
-          this.#reports.uncordoned(node.name, group, id, false);
+          this.#reports.uncordoned(node.name, owner);
         }
       }
     }
   }
 
   /**
-   * Tells the keeper that a client holds its slot no more, or another one, as a
-   * watch of the locks shows: its drain ends and our cordon is lifted, once a
-   * fresh read has confirmed it.
+   * Tells the keeper that a hold of a client may have ended, as a watch of the locks shows. Once a read confirms it, the
+   * client's drain stops and our cordon is lifted.
    */
   holdEnded(group: Group, id: ClientId): void {
     for (const node of this.#nodes.nodes) {
-      if (this.#ownedBy(node, group, id).length > 0) this.#repair.suspect(node, true);
+      if (this.#ownedBy(node, group, id).length > 0) this.#repair.suspect(node);
     }
     this.#checkDrains(this.#drainsOf(group, id)).catch(() => {});
   }
@@ -197,125 +208,73 @@ export class KubernetesNodeKeeper implements NodeKeeper {
   async [Symbol.asyncDispose](): Promise<void> {
     this.#closing.abort();
     for (const drain of this.#drains.values()) drain.stop("closing");
-    await Promise.allSettled([...this.#drains.values()].map((drain) => drain.outcome));
+    await Promise.allSettled([...this.#drains.values()].map((drain) => drain.end));
     await this.#running;
   }
 
-  /** The node to drain: the one that the client runs on now. Undefined where there is none. */
-  async #nodeOf(hold: Hold): Promise<string | undefined> {
-    const nodes = await this.#nodes.byId(hold.id);
-    const names = nodes.map((node) => node.name);
+  /** The node to drain: the one on which the client runs now, preferably the one that was noted at the grant. */
+  async #targetOf(hold: Hold): Promise<Target> {
+    const names = (await this.#nodes.byId(hold.id)).map((node) => node.name).sort();
     const noted = hold.node?.name;
-    if (noted !== undefined && names.includes(noted)) return noted;
-    if (names.length > 1) {
-      throw new UnavailableError(`the nodes ${names.sort().join(" and ")} have one id`, {
-        publicMessage: `the nodes ${names.join(" and ")} have one id`,
-      });
-    }
-    return names[0];
+    if (noted !== undefined && names.includes(noted)) return { kind: "node", name: noted };
+    const [name, ...others] = names;
+    if (name === undefined) return { kind: "none" };
+    return others.length === 0 ? { kind: "node", name } : { kind: "ambiguous", nodes: names };
   }
 
   #begin(task: DrainTask): Drain {
     const key = keyOf(task.owner);
     const running = this.#drains.get(key);
     if (running !== undefined) return running;
-    // What runs for an earlier hold of the client has nothing left to do.
+    // A drain for an earlier hold of the client has nothing left to do.
     for (const other of this.#drainsOf(task.owner.group, task.owner.id)) other.stop("hold_gone");
-    const context: DrainContext = {
-      calls: this.#calls,
-      cordon: this.#cordon,
-      clock: this.#clock,
-      listener: this.#reports,
-      isHeld: (owner) => this.#isHeld(owner, true),
-      random: this.#options.random ?? Math.random,
-    };
     this.#reports.drainBegan(task);
-    const drain = new Drain(task, this.#options.drainOptions ?? {}, context);
+    const drain = new Drain(task, this.#options.drainOptions ?? {}, this.#drainContext);
     this.#drains.set(key, drain);
     if (this.#closing.signal.aborted) drain.stop("closing");
-    drain.outcome.then(
-      (outcome) => this.#reports.drainEnded(task, outcome),
+    drain.end.then(
+      (end) => this.#reports.drainEnded(task, end),
       (error) => this.#reports.drainEnded(task, undefined, error),
     ).finally(() => {
       this.#drains.delete(key);
       const node = this.#nodes.peek(task.node);
-      if (node !== undefined) this.#repair.suspect(node);
+      if (node !== undefined) this.#repair.nodeChanged(node);
     });
     return drain;
   }
 
-  #drainsOf(group: string, id: string): Drain[] {
-    return [...this.#drains.values()].filter(({ task: { owner } }) => owner.group === group && isSameId(owner.id, id));
-  }
-
-  /** For which holds of a client a node is cordoned. */
-  #ownedBy(node: NodeView, group: string, id: string): CordonOwner[] {
-    return cordonOwners(node.cordon).filter((one) => {
-      return one.namespace === this.#namespace && one.group === group && isSameId(one.id, id);
+  #drainsOf(group: Group, id: ClientId): Drain[] {
+    return [...this.#drains.values()].filter(({ task: { owner } }) => {
+      return owner.group === group && isSameClient(owner.id, id);
     });
   }
 
-  async #awaitNode(name: string, hold: Hold, deadline: number, signal: AbortSignal): Promise<ReturnOutcome> {
-    const bootId = hold.node?.bootId;
-    const leftMs = () => Math.max(deadline - this.#clock.monotonic(), 0);
-    let node = await this.#nodes.byName(name, signal);
-    while (true) {
-      if (judgeReturn(node, bootId).kind === "not_ready") {
-        await this.#nodes.until(name, (one) => judgeReturn(one, bootId).kind !== "not_ready", leftMs(), signal);
-      }
-      // The view may be behind; what frees the slot is read afresh.
-      node = await this.#calls.getNode(name);
-      if (node !== undefined) this.#nodes.learn(node);
-      const sight = judgeReturn(node, bootId);
-      if (sight.kind === "ready") return sight;
-      if (sight.kind === "same_boot") {
-        // Only a client that was told yes may have rebooted.
-        if (hold.node?.phase !== "drained" || await this.#kubeletIsAlive(name, leftMs(), signal)) {
-          node = await this.#calls.getNode(name);
-          const now = judgeReturn(node, bootId);
-          if (now.kind !== "not_ready") return { kind: "ready" };
-        } else {
-          return { kind: "not_ready", node: name, reason: "its kubelet has not reported since the reboot" };
-        }
-      }
-      // Where the view shows it ready and a read does not, the view is behind: give it a moment.
-      await this.#clock.sleep(Math.min(VIEW_LAG_MS, leftMs()), signal).catch(() => {});
-      if (signal.aborted || leftMs() === 0) {
-        const reason = sight.kind === "not_ready" ? sight.reason : "it became unready again";
-        return { kind: "not_ready", node: name, reason };
-      }
-    }
+  /** The holds of a client that a node is cordoned for. */
+  #ownedBy(node: NodeView, group: Group, id: ClientId): CordonOwner[] {
+    return cordonOwners(node.cordon).filter((owner) => {
+      return owner.namespace === this.#namespace && owner.group === group && isSameClient(owner.id, id);
+    });
   }
 
-  async #kubeletIsAlive(name: string, ms: number, signal: AbortSignal): Promise<boolean> {
-    try {
-      return await kubeletIsAlive(() => this.#calls.kubeletRenewal(name), this.#clock, ms, signal);
-    } catch (error) {
-      if (!(error instanceof ForbiddenError)) throw error;
-      this.#reports.forbidden(error);
-      return true;
-    }
-  }
-
-  /**
-   * Whether an owner's lock is still held, by a fresh read.
-   *
-   * @param exactly Whether a later hold of the same client counts as another.
-   */
-  async #isHeld(owner: CordonOwner, exactly: boolean): Promise<boolean> {
-    const [id, group] = [parseClientId(owner.id), parseGroup(owner.group)];
-    if (id === undefined || group === undefined) return false;
+  /** Reads whether this very hold still exists. A later hold of the same client is another one. */
+  async #holdExists({ id, group, since }: CordonOwner): Promise<boolean> {
     const holder = await this.#options.readHolder(id, group);
-    return holder !== undefined && (!exactly || isSameHold(holder.since, owner.since));
+    return holder !== undefined && isSameHold(holder.since, since);
   }
 
+  /** Reads whether the owner's client holds a slot of the group, by this hold or a later one. */
+  async #clientHolds({ id, group }: CordonOwner): Promise<boolean> {
+    return await this.#options.readHolder(id, group) !== undefined;
+  }
+
+  /** Stops those drains whose hold no longer exists. */
   async #checkDrains(drains: readonly Drain[]): Promise<void> {
     for (const drain of drains) {
-      if (!(await this.#isHeld(drain.task.owner, true))) drain.stop("hold_gone");
+      if (!(await this.#holdExists(drain.task.owner))) drain.stop("hold_gone");
     }
   }
 
-  /** From time to time looks at everything, where a watch may have told nothing. */
+  /** Checks everything from time to time, in case a watch missed something. */
   async #sweep(): Promise<void> {
     const { signal } = this.#closing;
     while (!signal.aborted) {
@@ -327,15 +286,23 @@ export class KubernetesNodeKeeper implements NodeKeeper {
   }
 }
 
+/** What to drain for a hold. */
+type Target =
+  | { readonly kind: "node"; readonly name: string }
+  /** The client runs on no node. */
+  | { readonly kind: "none" }
+  /** The client may run on any of several nodes. */
+  | { readonly kind: "ambiguous"; readonly nodes: readonly string[] };
+
 function keyOf({ group, id, since }: CordonOwner): string {
   return JSON.stringify([group, id, since]);
 }
 
-/** Whether two times of a grant to one client are one grant. */
+/**
+ * Whether two times of a grant to one client mean the same grant. The times of one grant may differ by less than a
+ * second: a Lease that has lost its annotation, or that another program wrote, may keep only whole seconds. Two grants
+ * to one client are further apart, since the host releases its slot in between.
+ */
 function isSameHold(since: number, other: number): boolean {
   return Math.abs(since - other) < SAME_HOLD_MS;
-}
-
-function isSameId(one: string, other: string): boolean {
-  return comparableId(one) === comparableId(other);
 }

@@ -1,48 +1,47 @@
 /**
- * What the node keeper says about its work: log lines, Kubernetes Events and
- * numbers for metrics. It decides nothing and never throws.
+ * What the node keeper reports about its work: log lines, Kubernetes Events and numbers for metrics. It decides nothing
+ * and never throws.
  *
  * @module
  */
 
 import type { Clock } from "../lock/clock.ts";
-import type { DrainOutcome, PodLeft } from "../lock/node_keeper.ts";
-import type { DrainListener, DrainTask } from "./drain/drain.ts";
+import type { DrainResult } from "../lock/drain_report.ts";
+import type { ClientId, Group } from "../lock/identity.ts";
+import type { PodLeft } from "../lock/node_keeper.ts";
+import type { DrainEnd } from "./drain/drain.ts";
+import type { DrainListener, DrainTask } from "./drain/drain_task.ts";
 import type { ClusterEvents } from "../kubernetes/events.ts";
 import type { EvictionAnswer, PodView } from "./drain/pods.ts";
+import type { CordonOwner } from "./nodes/cordon.ts";
 
-/** A logger: a constant message and fields. LogTape's is one. */
+/** A logger that takes a constant message and fields, such as LogTape's. */
 export interface KeeperLog {
-  /** Something that is as it should be. */
+  /** Something is as it should be. */
   info(message: string, fields: Record<string, unknown>): void;
-  /** Something that an operator may want to look at. */
+  /** An operator may want to look at something. */
   warning(message: string, fields: Record<string, unknown>): void;
-  /** Something that an operator must look at. */
+  /** An operator must look at something. */
   error(message: string, fields: Record<string, unknown>): void;
 }
 
-/** How a drain ended, as a metric's label. */
-export type DrainResult = "drained" | "proceeded" | "failed" | "abandoned" | "interrupted" | "error";
-
-/** Told numbers for metrics. */
+/** Told numbers for metrics. The methods must not throw. */
 export interface KeeperObserver {
-  /** A drain begins in this process. */
-  drainBegan?(group: string): void;
-  /** It ended. */
-  drainEnded?(group: string, result: DrainResult, seconds: number): void;
-  /** An eviction or deletion was answered. */
+  /** A drain ended in this process, after so many seconds. */
+  drainEnded?(group: Group, result: DrainResult, seconds: number): void;
+  /** The API server answered an eviction or a deletion. */
   eviction?(result: EvictionAnswer["kind"]): void;
   /** How many pods the group's drains here wait for, and how many of those a budget holds back. */
-  podsLeft?(group: string, left: number, blocked: number): void;
-  /** How many nodes have a machine-id that is none. */
+  podsLeft?(group: Group, left: number, blocked: number): void;
+  /** How many nodes have a malformed machine-id. */
   malformedNodes?(count: number): void;
-  /** Whether the view of the nodes is in step with the cluster. */
+  /** Whether the watch of the nodes is in step with the cluster. */
   nodesSynced?(synced: boolean): void;
-  /** A cordon of ours that outlived its lock was lifted. */
+  /** A stale cordon of ours was lifted. */
   repaired?(): void;
 }
 
-/** Where the reports go. Each may be left out. */
+/** Where the reports go. Each target is optional. */
 export interface ReportTargets {
   /** Log lines. */
   readonly log?: KeeperLog;
@@ -58,11 +57,11 @@ export class KeeperReports implements DrainListener {
   readonly #clock: Clock;
   readonly #began = new Map<DrainTask, number>();
   readonly #left = new Map<DrainTask, { left: number; blocked: number }>();
-  /** What was said last of each pod that could not be evicted, by UID: a budget is asked every few seconds. */
+  /** The last reason logged for each pod that could not be evicted, by UID. A budget is asked every few seconds. */
   readonly #said = new Map<DrainTask, Map<string, string>>();
   readonly #forbidden = new Set<string>();
 
-  /** Reports to `targets`; `clock` measures how long drains take. */
+  /** Makes reports to `targets`. `clock` measures how long drains take. */
   constructor(targets: ReportTargets, clock: Clock) {
     this.#targets = targets;
     this.#clock = clock;
@@ -72,52 +71,57 @@ export class KeeperReports implements DrainListener {
   drainBegan(task: DrainTask): void {
     this.#began.set(task, this.#clock.monotonic());
     this.#said.set(task, new Map());
-    this.#targets.observer?.drainBegan?.(task.owner.group);
-    this.#targets.log?.info("drain begins", fields(task));
+    this.#targets.log?.info("draining the node", fields(task));
   }
 
-  /** A drain ended: with an outcome, or with a fault. */
-  drainEnded(task: DrainTask, outcome: DrainOutcome | undefined, error?: unknown): void {
+  /** A drain ended, by itself or (with `end` undefined) by a fault. */
+  drainEnded(task: DrainTask, end: DrainEnd | undefined, error?: unknown): void {
     const seconds = (this.#clock.monotonic() - (this.#began.get(task) ?? this.#clock.monotonic())) / 1000;
     this.#began.delete(task);
     this.#said.delete(task);
     this.#left.delete(task);
     this.#tellLeft(task.owner.group);
-    const result = outcome === undefined ? "error" : RESULTS[outcome.kind];
+    const result = end === undefined ? "error" : RESULTS[end.kind];
     this.#targets.observer?.drainEnded?.(task.owner.group, result, seconds);
     const about = { ...fields(task), seconds };
     const { log } = this.#targets;
-    switch (outcome?.kind) {
+    switch (end?.kind) {
       case "drained":
-        log?.info("node is drained", about);
+      case "node_gone":
+        log?.info(end.kind === "drained" ? "the node is drained" : "the node no longer exists", about);
         if (!task.again) this.#event(task, "Drained", `Drained for the reboot of ${named(task)}`);
         break;
       case "proceed":
-        log?.warning("drain time-out: the reboot goes on with pods left", { ...about, pods: outcome.pods });
+        log?.warning("drain timed out: the reboot goes on with pods left", { ...about, pods: end.pods });
         if (!task.again) {
-          this.#event(task, "DrainTimedOut", `Not drained in time; the reboot goes on: ${list(outcome.pods)}`, true);
+          this.#event(
+            task,
+            "DrainTimedOut",
+            `Not drained in time; the reboot goes on with pods left: ${list(end.pods)}`,
+            true,
+          );
         }
         break;
       case "failed":
-        log?.error("drain failed: the node stays cordoned and the lock held", { ...about, pods: outcome.pods });
-        this.#event(task, "DrainTimedOut", `Not drained; no reboot: ${list(outcome.pods)}`, true);
+        log?.error("drain failed: the node stays cordoned and the client keeps its slot", { ...about, pods: end.pods });
+        this.#event(task, "DrainTimedOut", `Not drained; the reboot is refused: ${list(end.pods)}`, true);
         break;
       case "abandoned":
         log?.warning("drain stopped: its hold has ended", about);
-        this.#event(task, "Uncordoned", `The drain for ${named(task)} was stopped: it holds its lock no more`);
+        this.#event(task, "Uncordoned", `Stopped the drain for ${named(task)}, which no longer holds its slot`);
         break;
       case "draining":
-        log?.info("drain interrupted: the process ends", about);
+        log?.info("drain interrupted: this process ends", about);
         break;
       case undefined:
-        log?.error("drain broke off", { ...about, error });
+        log?.error("drain stopped by a fault", { ...about, error });
         break;
     }
   }
 
   /** See {@link DrainListener.cordoned}. */
   cordoned(task: DrainTask): void {
-    this.#targets.log?.info("node is cordoned", fields(task));
+    this.#targets.log?.info("cordoned the node", fields(task));
     this.#event(task, "Cordoned", `Cordoned for the reboot of ${named(task)}`);
   }
 
@@ -129,21 +133,21 @@ export class KeeperReports implements DrainListener {
       case "accepted":
       case "gone":
       case "replaced":
-        this.#targets.log?.info("pod is evicted", { ...about, result: answer.kind });
+        this.#targets.log?.info("evicted a pod", { ...about, result: answer.kind });
         break;
       default: {
         const said = this.#said.get(task);
         if (said?.get(pod.uid) === answer.reason) break;
         said?.set(pod.uid, answer.reason);
-        const passing = answer.kind === "blocked" || answer.kind === "namespace_ending";
-        this.#targets.log?.[passing ? "info" : "warning"]("pod cannot be evicted now", {
+        const isExpected = answer.kind === "blocked" || answer.kind === "namespace_ending";
+        this.#targets.log?.[isExpected ? "info" : "warning"]("cannot evict a pod now", {
           ...about,
           reason: answer.reason,
         });
       }
     }
     if (answer.kind === "blocked" || answer.kind === "several_budgets") {
-      // One note a budget, however many pods it holds back: they are one series.
+      // The note names the budget, not its pods, so that they share one series of Events.
       const what = answer.kind === "blocked" && answer.budget !== undefined
         ? `PodDisruptionBudget ${pod.namespace}/${answer.budget} allows no disruption now`
         : `Pod ${pod.namespace}/${pod.name}: ${answer.reason}`;
@@ -161,8 +165,8 @@ export class KeeperReports implements DrainListener {
 
   /** See {@link DrainListener.deleting}. */
   deleting(task: DrainTask, pods: readonly PodLeft[]): void {
-    this.#targets.log?.warning("drain time-out: the pods left are deleted", { ...fields(task), pods });
-    this.#event(task, "DrainTimedOut", `Not drained in time; deleting: ${list(pods)}`, true);
+    this.#targets.log?.warning("drain timed out: deleting the pods that are left", { ...fields(task), pods });
+    this.#event(task, "DrainTimedOut", `Not drained in time; deleting the pods that are left: ${list(pods)}`, true);
   }
 
   /** See {@link DrainListener.stillAttached}. */
@@ -172,57 +176,64 @@ export class KeeperReports implements DrainListener {
 
   /** See {@link DrainListener.retrying}. */
   retrying(task: DrainTask, error: unknown): void {
-    this.#targets.log?.warning("a call of the drain failed and is repeated", { ...fields(task), error });
+    this.#targets.log?.warning("a call of the drain failed and will be repeated", { ...fields(task), error });
   }
 
-  /** Our cordon is lifted; `repaired` where nobody held its lock any more. */
-  uncordoned(node: string, group: string, id: string, repaired: boolean): void {
-    if (repaired) {
-      this.#targets.observer?.repaired?.();
-      this.#targets.log?.warning("a cordon that outlived its lock is lifted", { node, group, id });
-    } else {
-      this.#targets.log?.info("node is uncordoned", { node, group, id });
-    }
-    const why = repaired ? `the lock of ${id} in group ${group} is gone` : `${id} in group ${group} is back`;
-    this.#targets.events?.record({ kind: "Node", name: node }, "Uncordoned", `Uncordoned: ${why}`);
+  /** We lifted our cordon because its client is back. */
+  uncordoned(node: string, { group, id }: CordonOwner): void {
+    this.#targets.log?.info("uncordoned the node", { node, group, id });
+    this.#uncordonedEvent(node, `${id} in group ${group} is back`);
   }
 
-  /** A node that an administrator uncordoned carried our annotation no longer for a reason. */
+  /** We lifted a stale cordon of ours, because its client no longer holds a slot. */
+  staleCordonLifted(node: string, { group, id }: CordonOwner): void {
+    this.#targets.observer?.repaired?.();
+    this.#targets.log?.warning("lifted a stale cordon: its client holds no slot", { node, group, id });
+    this.#uncordonedEvent(node, `${id} in group ${group} no longer holds its slot`);
+  }
+
+  /** We removed our stale annotation from a node that was already uncordoned. */
   annotationRemoved(node: string): void {
-    this.#targets.log?.info("a node was uncordoned by another: it is ours no more", { node });
+    this.#targets.log?.info("removed our stale annotation from a node that was already uncordoned", { node });
   }
 
-  /** A cordon could not be looked at, and will be again. */
+  /** A node's cordon could not be checked. It will be checked again. */
   repairFailed(node: string, error: unknown): void {
-    this.#targets.log?.warning("the cordon of a node could not be checked", { node, error });
+    this.#targets.log?.warning("cannot check the cordon of a node", { node, error });
   }
 
   /** Several nodes have a client's id. */
-  ambiguous(id: string, nodes: readonly string[]): void {
-    this.#targets.log?.error("several nodes have one id: none of them may reboot", { id, nodes });
+  ambiguous(id: ClientId, nodes: readonly string[]): void {
+    this.#targets.log?.error("several nodes have the same id: none of them may reboot", { id, nodes });
   }
 
-  /** A node's machine-id is none. */
+  /** A node's machine-id is malformed. `count` is the number of such nodes. */
   malformed(node: string, count: number): void {
     this.#targets.observer?.malformedNodes?.(count);
     this.#targets.log?.warning("the machine-id of a node is malformed: it matches no client", { node });
   }
 
-  /** The watch of the nodes is in step, or, with a reason, is not. */
-  watch(malformed: number, lost?: unknown): void {
-    this.#targets.observer?.nodesSynced?.(lost === undefined);
+  /** The watch of the nodes is in step with the cluster. `malformed` is how many nodes have a malformed machine-id. */
+  nodesSynced(malformed: number): void {
+    this.#targets.observer?.nodesSynced?.(true);
     this.#targets.observer?.malformedNodes?.(malformed);
-    if (lost !== undefined) this.#targets.log?.warning("the watch of the nodes is behind", { error: lost });
   }
 
-  /** Something useful but not needed may not be done. Said once. */
+  /** The watch of the nodes fell behind. */
+  nodesLost(malformed: number, error: unknown): void {
+    this.#targets.observer?.nodesSynced?.(false);
+    this.#targets.observer?.malformedNodes?.(malformed);
+    this.#targets.log?.warning("the watch of the nodes is behind", { error });
+  }
+
+  /** An optional permission is missing. Logged once for each. */
   forbidden(error: Error): void {
     if (this.#forbidden.has(error.message)) return;
     this.#forbidden.add(error.message);
-    this.#targets.log?.warning("a permission is missing", { error });
+    this.#targets.log?.warning("an optional permission is missing", { error });
   }
 
-  #tellLeft(group: string): void {
+  #tellLeft(group: Group): void {
     let [left, blocked] = [0, 0];
     for (const [task, one] of this.#left) {
       if (task.owner.group !== group) continue;
@@ -232,13 +243,18 @@ export class KeeperReports implements DrainListener {
     this.#targets.observer?.podsLeft?.(group, left, blocked);
   }
 
+  #uncordonedEvent(node: string, why: string): void {
+    this.#targets.events?.record({ kind: "Node", name: node }, "Uncordoned", `Uncordoned: ${why}`);
+  }
+
   #event(task: DrainTask, reason: Parameters<ClusterEvents["record"]>[1], note: string, warning = false): void {
     this.#targets.events?.record({ kind: "Node", name: task.node }, reason, note, warning);
   }
 }
 
-const RESULTS: Readonly<Record<DrainOutcome["kind"], DrainResult>> = {
+const RESULTS: Readonly<Record<DrainEnd["kind"], DrainResult>> = {
   drained: "drained",
+  node_gone: "drained",
   proceed: "proceeded",
   failed: "failed",
   abandoned: "abandoned",
@@ -253,7 +269,7 @@ function named(task: DrainTask): string {
   return `${task.owner.id} in group ${task.owner.group}`;
 }
 
-/** At most five pods, so that a note stays one. */
+/** Names at most five pods, so that a note stays readable. */
 function list(pods: readonly PodLeft[]): string {
   const named = pods.slice(0, 5).map(({ namespace, name, reason }) => `${namespace}/${name}: ${reason}`);
   return [...named, ...(pods.length > 5 ? [`${pods.length - 5} more`] : [])].join("; ");

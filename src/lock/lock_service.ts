@@ -237,6 +237,8 @@ export class LockService {
         return refused({ kind: "draining", node: outcome.node, pods: outcome.pods });
       case "abandoned":
         return refused({ kind: "contended" });
+      case "ambiguous":
+        return refused({ kind: "node_ambiguous", nodes: outcome.nodes });
     }
   }
 

@@ -49,7 +49,9 @@ export type DrainOutcome =
   /** The time-out has passed with pods left, or policy forbids the eviction of a pod. */
   | { readonly kind: "failed"; readonly node: string; readonly pods: readonly PodLeft[] }
   /** The hold has ended (an administrator deleted the lock, for example), so the drain was stopped. */
-  | { readonly kind: "abandoned" };
+  | { readonly kind: "abandoned" }
+  /** Several nodes have the client's id, so it is not known which one to drain. */
+  | { readonly kind: "ambiguous"; readonly nodes: readonly string[] };
 
 /** Whether a host is back. */
 export type ReturnOutcome =

@@ -9,7 +9,8 @@
  */
 
 import { getLogger } from "@logtape/logtape";
-import { parseConfig, readEnvironment } from "../../src/config/config.ts";
+import { parseConfig } from "../../src/config/config.ts";
+import { readEnvironment } from "../../src/config/settings.ts";
 import { createHandler } from "../../src/http/handler.ts";
 import { connectKubernetes } from "../../src/kubernetes/client.ts";
 import { Leases } from "../../src/stores/lease/leases.ts";

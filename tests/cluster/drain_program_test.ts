@@ -1,6 +1,6 @@
-/** Draining by whole servers, as a client sees it: killed after each step, told to stop, asked again. @module */
+/** Drains by whole servers, as a client sees them: with servers that are killed after each step or stopped. @module */
 
-import assert from "node:assert/strict";
+import { deepEqual, doesNotMatch, equal, match, notEqual } from "node:assert/strict";
 import { allowDisruptions, createBudget, createNode, createPod, podsOn } from "../support/cluster_objects.ts";
 import { until } from "../support/condition.ts";
 import { clusterTest, useControlPlane } from "../support/control_plane.ts";
@@ -54,7 +54,7 @@ async function untilYes(ask: () => Promise<Reply>): Promise<void> {
 
 async function kill(program: Program, request: Promise<Reply>): Promise<void> {
   await program.stop("SIGKILL");
-  // Whether the answer was just in time does not matter.
+  // The server may have answered just before.
   await request.catch(() => {});
 }
 
@@ -70,7 +70,7 @@ const steps: [string, (test: Test) => Promise<unknown>, "pre-reboot" | "steady-s
 ];
 
 for (const [step, reached, during] of steps) {
-  clusterTest(`a server killed after ${step}: another one finishes, to the same end`, async () => {
+  clusterTest(`another server finishes what a server killed after ${step} began, with the same result`, async () => {
     await using test = await setUp();
     const { node, first, second } = test;
     if (during === "pre-reboot") {
@@ -81,9 +81,9 @@ for (const [step, reached, during] of steps) {
     }
     await test.allow();
     await untilYes(() => preReboot(second.url, node.id));
-    assert.deepEqual(await test.pods(), []);
-    assert.equal((await test.spec()).unschedulable, true);
-    assert.equal(await test.holder(), node.id);
+    deepEqual(await test.pods(), []);
+    equal((await test.spec()).unschedulable, true);
+    equal(await test.holder(), node.id);
 
     if (during === "steady-state") {
       const request = steadyState(first.url, node.id);
@@ -92,25 +92,29 @@ for (const [step, reached, during] of steps) {
       await kill(first, request);
     }
     await untilYes(() => steadyState(second.url, node.id));
-    assert.equal((await test.spec()).unschedulable, undefined);
-    assert.equal(await test.holder(), "");
+    equal((await test.spec()).unschedulable, undefined);
+    equal(await test.holder(), "");
   }, { restarts: true });
 }
 
-clusterTest("an answer that waits long enough is 423 with the pods that are left, and the next one joins", async () => {
-  await using test = await setUp("--reply-wait=1s");
-  const { node, first, second } = test;
-  const early = await preReboot(first.url, node.id);
-  assert.deepEqual([early.status, early.kind], [423, "draining"]);
-  assert.match(early.value!, new RegExp(`${node.name}.*guarded-\\d.*PodDisruptionBudget`));
-  assert.doesNotMatch(early.value!, /free-/);
-  assert.equal((await preReboot(second.url, node.id)).kind, "draining");
-  assert.equal((await preReboot(second.url, "another")).kind, "lock_held");
-  assert.deepEqual(await test.pods(), ["guarded-1", "guarded-2"]);
-  await test.allow();
-  await untilYes(() => preReboot(second.url, node.id));
-  assert.deepEqual(await test.pods(), []);
-}, { restarts: true });
+clusterTest(
+  "after the reply wait, a request gets 423 with the pods that are left, and the next one joins the drain",
+  async () => {
+    await using test = await setUp("--reply-wait=1s");
+    const { node, first, second } = test;
+    const early = await preReboot(first.url, node.id);
+    deepEqual([early.status, early.kind], [423, "draining"]);
+    match(early.value!, new RegExp(`${node.name}.*guarded-\\d.*PodDisruptionBudget`));
+    doesNotMatch(early.value!, /free-/);
+    equal((await preReboot(second.url, node.id)).kind, "draining");
+    equal((await preReboot(second.url, "another")).kind, "lock_held");
+    deepEqual(await test.pods(), ["guarded-1", "guarded-2"]);
+    await test.allow();
+    await untilYes(() => preReboot(second.url, node.id));
+    deepEqual(await test.pods(), []);
+  },
+  { restarts: true },
+);
 
 clusterTest("SIGTERM answers a waiting request 423 draining at once, and another server goes on", async () => {
   await using test = await setUp();
@@ -118,30 +122,30 @@ clusterTest("SIGTERM answers a waiting request 423 draining at once, and another
   const waiting = preReboot(first.url, node.id);
   await until(async () => (await test.pods()).length === 2);
   const ended = first.stop("SIGTERM");
-  assert.equal((await waiting).kind, "draining");
-  assert.equal((await ended).code, 0);
+  equal((await waiting).kind, "draining");
+  equal((await ended).code, 0);
   await test.allow();
   await untilYes(() => preReboot(second.url, node.id));
-  assert.deepEqual(await test.pods(), []);
+  deepEqual(await test.pods(), []);
 }, { restarts: true });
 
-clusterTest("a drain that is not done in time fails loudly, and keeps the lock and the cordon", async () => {
+clusterTest("a drain that times out is reported, and keeps the lock and the cordon", async () => {
   await using test = await setUp("--drain-timeout=2s");
   const { node, first, second } = test;
   await until(async () => (await preReboot(first.url, node.id)).kind === "drain_failed", { timeoutMs: 30_000 });
-  assert.equal(await test.holder(), node.id);
-  assert.equal((await test.spec()).unschedulable, true);
-  assert.equal((await preReboot(second.url, "another")).kind, "lock_held");
+  equal(await test.holder(), node.id);
+  equal((await test.spec()).unschedulable, true);
+  equal((await preReboot(second.url, "another")).kind, "lock_held");
   const metrics = await fetch(`${first.url}/metrics`).then((reply) => reply.text());
-  assert.match(metrics, /^fleetlock_drain_phase\{group="default",phase="failed"\} 1$/m);
-  assert.match(metrics, /^fleetlock_drain_duration_seconds_count\{result="failed"\} [1-9]/m);
-  // The operator mends the budget: the next request notices.
+  match(metrics, /^fleetlock_drain_phase\{group="default",phase="failed"\} 1$/m);
+  match(metrics, /^fleetlock_drain_duration_seconds_count\{result="failed"\} [1-9]/m);
+  // The operator corrects the budget, and the next request succeeds.
   await test.allow();
   await untilYes(() => preReboot(second.url, node.id));
-  assert.deepEqual(await test.pods(), []);
+  deepEqual(await test.pods(), []);
 }, { restarts: true });
 
-clusterTest("a lock that is deleted by hand ends its drain, and the cordon is lifted", async () => {
+clusterTest("a drain whose lock is deleted by hand ends, and the cordon is lifted", async () => {
   await using test = await setUp();
   const { node, first } = test;
   const waiting = preReboot(first.url, node.id);
@@ -153,7 +157,7 @@ clusterTest("a lock that is deleted by hand ends its drain, and the cordon is li
     "DELETE",
     `/apis/coordination.k8s.io/v1/namespaces/${lease.metadata.namespace}/leases/${lease.metadata.name}`,
   );
-  assert.notEqual((await waiting).status, 200);
+  notEqual((await waiting).status, 200);
   await until(async () => !(await test.spec()).unschedulable, { timeoutMs: 30_000 });
-  assert.equal(await test.holder(), "");
+  equal(await test.holder(), "");
 }, { restarts: true });

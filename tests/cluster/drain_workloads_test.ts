@@ -5,69 +5,73 @@ import * as objects from "../support/cluster_objects.ts";
 import { startKeeper, TestLocks } from "../support/keepers.ts";
 import { awaitReady, awaitUntainted, createWorkload, readyOf } from "../support/workloads.ts";
 
-// The real controllers and scheduler; kwok plays the kubelets.
+// With the real controllers and scheduler, and kwok in place of kubelets.
 const plane = useControlPlane({ controllers: true, scheduler: true, kwok: true });
 const never = new AbortController().signal;
 
-clusterTest("real workloads move elsewhere, their budget is kept, and what belongs to the node stays", async () => {
-  const namespace = await plane().createNamespace();
-  const nodes = [
-    await objects.createNode(plane()),
-    await objects.createNode(plane()),
-    await objects.createNode(plane()),
-  ];
-  await awaitUntainted(plane());
-  await createWorkload(plane(), namespace, "deployments", "web", { replicas: 9 });
-  await createWorkload(plane(), namespace, "statefulsets", "db", { replicas: 3, serviceName: "db" });
-  await createWorkload(plane(), namespace, "daemonsets", "agent", {});
-  await plane().request("POST", `/apis/policy/v1/namespaces/${namespace}/poddisruptionbudgets`, {
-    metadata: { name: "web" },
-    spec: { maxUnavailable: 1, selector: { matchLabels: { app: "web" } } },
-  });
-  await awaitReady(plane(), namespace, { web: 9, db: 3, agent: 3 });
-  await until(async () => {
-    const budget = await plane().request("GET", `/apis/policy/v1/namespaces/${namespace}/poddisruptionbudgets/web`);
-    return budget.status?.disruptionsAllowed === 1;
-  }, { timeoutMs: 30_000, what: "the budget is known" });
+clusterTest(
+  "real workloads move to other nodes within their budget, and the pods that belong to the node stay",
+  async () => {
+    const namespace = await plane().createNamespace();
+    const nodes = [
+      await objects.createNode(plane()),
+      await objects.createNode(plane()),
+      await objects.createNode(plane()),
+    ];
+    await awaitUntainted(plane());
+    await createWorkload(plane(), namespace, "deployments", "web", { replicas: 9 });
+    await createWorkload(plane(), namespace, "statefulsets", "db", { replicas: 3, serviceName: "db" });
+    await createWorkload(plane(), namespace, "daemonsets", "agent", {});
+    await plane().request("POST", `/apis/policy/v1/namespaces/${namespace}/poddisruptionbudgets`, {
+      metadata: { name: "web" },
+      spec: { maxUnavailable: 1, selector: { matchLabels: { app: "web" } } },
+    });
+    await awaitReady(plane(), namespace, { web: 9, db: 3, agent: 3 });
+    await until(async () => {
+      const budget = await plane().request("GET", `/apis/policy/v1/namespaces/${namespace}/poddisruptionbudgets/web`);
+      return budget.status?.disruptionsAllowed === 1;
+    }, { timeoutMs: 30_000, what: "the budget is known" });
 
-  const [{ name, id }] = nodes as [objects.TestNode];
-  await objects.createPod(plane(), {
-    name: "static",
-    namespace,
-    node: name,
-    annotations: { "kubernetes.io/config.mirror": "x" },
-  });
-  const before = await objects.podsOn(plane(), name);
-  ok([...before.values()].some((pod) => pod.metadata.labels?.app === "web"));
+    const [{ name, id }] = nodes as [objects.TestNode];
+    await objects.createPod(plane(), {
+      name: "static",
+      namespace,
+      node: name,
+      annotations: { "kubernetes.io/config.mirror": "x" },
+    });
+    const before = await objects.podsOn(plane(), name);
+    ok([...before.values()].some((pod) => pod.metadata.labels?.app === "web"));
 
-  const locks = new TestLocks();
-  await using test = await startKeeper(plane(), locks);
-  const hold = locks.grant(id);
-  const draining = { done: false };
-  let fewest = 9;
-  const watched = (async () => {
-    while (!draining.done) fewest = Math.min(fewest, await readyOf(plane(), namespace, "web"));
-  })();
-  const outcome = await test.keeper.drain(hold, 120_000, never);
-  draining.done = true;
-  await watched;
+    const locks = new TestLocks();
+    await using test = await startKeeper(plane(), locks);
+    const hold = locks.grant(id);
+    const draining = { done: false };
+    let fewest = 9;
+    const watched = (async () => {
+      while (!draining.done) fewest = Math.min(fewest, await readyOf(plane(), namespace, "web"));
+    })();
+    const outcome = await test.keeper.drain(hold, 120_000, never);
+    draining.done = true;
+    await watched;
 
-  deepEqual(outcome, { kind: "drained" });
-  const left = [...(await objects.podsOn(plane(), name)).values()].map(({ metadata }) =>
-    metadata.labels?.app ?? metadata.name
-  );
-  deepEqual(left.sort(), ["agent", "static"]);
-  ok(fewest >= 8, `at one time only ${fewest} of 9 pods were ready`);
-  await awaitReady(plane(), namespace, { web: 9, db: 3 });
+    deepEqual(outcome, { kind: "drained" });
+    const left = [...(await objects.podsOn(plane(), name)).values()].map(({ metadata }) =>
+      metadata.labels?.app ?? metadata.name
+    );
+    deepEqual(left.sort(), ["agent", "static"]);
+    ok(fewest >= 8, `at one time only ${fewest} of 9 pods were ready`);
+    await awaitReady(plane(), namespace, { web: 9, db: 3 });
 
-  await test.keeper.uncordon(hold.group, hold.id, hold.since);
-  ok(!(await plane().request("GET", `/api/v1/nodes/${name}`)).spec.unschedulable);
-}, { whole: true });
+    await test.keeper.uncordon(hold.group, hold.id, hold.since);
+    ok(!(await plane().request("GET", `/api/v1/nodes/${name}`)).spec.unschedulable);
+  },
+  { whole: true },
+);
 
-clusterTest("a drain outlives an API server that is away for a while", async () => {
+clusterTest("a drain goes on after the API server was away for a while", async () => {
   const namespace = await plane().createNamespace();
   const node = await objects.createNode(plane());
-  // A finalizer keeps the pod from ending before the outage.
+  // The finalizer keeps the pod until after the outage.
   await objects.createPod(plane(), { name: "slow", namespace, node: node.name, finalizers: ["example.com/hold"] });
   const labels = { app: "web" };
   await objects.createPod(plane(), { name: "web", namespace, node: node.name, labels });
@@ -84,7 +88,7 @@ clusterTest("a drain outlives an API server that is away for a while", async () 
   });
   await plane().stopApiServer();
   const away = performance.now();
-  // The outage itself is what is tested, so it lasts.
+  // The test is about a long outage, so it waits.
   await until(() => performance.now() - away > 20_000, { timeoutMs: 30_000 });
   const told = await test.keeper.drain(hold, 0, never);
   equal(told.kind, "draining");

@@ -6,7 +6,7 @@ import { fileURLToPath } from "node:url";
 import { requiredPermissions, watchPermissions } from "../../src/stores/lease/leases.ts";
 import type { Permission } from "../../src/kubernetes/errors.ts";
 import { eventPermissions } from "../../src/kubernetes/events.ts";
-import { keeperPermissions, usefulKeeperPermissions } from "../../src/keeper/nodes/node_calls.ts";
+import { keeperPermissions, optionalKeeperPermissions } from "../../src/keeper/permissions.ts";
 import { createNode } from "../support/cluster_objects.ts";
 import { until } from "../support/condition.ts";
 import { clusterTest, useControlPlane } from "../support/control_plane.ts";
@@ -83,9 +83,9 @@ clusterTest("the program grants and releases with only the rights of the manifes
     const reasons = new Set(items.map((event: any) => event.reason));
     return ["Cordoned", "Drained", "Uncordoned", "LockGranted", "LockReleased"].every((each) => reasons.has(each));
   });
-  equal((await program.stop()).code, 0);
-  match(program.log(), /"node is cordoned".*"node is drained"/s);
-  doesNotMatch(program.log(), /permission|forbidden/i);
+  assert.equal((await program.stop()).code, 0);
+  assert.match(program.log(), /"cordoned the node".*"the node is drained"/s);
+  assert.doesNotMatch(program.log(), /permission|forbidden/i);
 });
 
 podTest("the program grants and releases in a pod with only its service account", async () => {
@@ -122,8 +122,8 @@ Deno.test("the roles contain exactly the permissions that the program needs", as
   deepEqual(
     await granted("cluster-role.yaml"),
     wanted([
-      ...keeperPermissions({ drain: true, deletePods: false }),
-      ...usefulKeeperPermissions(),
+      ...keeperPermissions({ deletePods: false }),
+      ...optionalKeeperPermissions(),
       ...eventPermissions("default"),
     ]),
   );

@@ -1,13 +1,12 @@
 /**
- * A fleet rolls through its reboots by real requests to real servers, with the
- * real controllers and scheduler, and kwok in the place of kubelets; also where a
- * server is killed at any moment and another one goes on.
+ * A fleet reboots host by host, by real requests to real servers, with the real controllers and scheduler, and kwok in
+ * place of kubelets. In one test, servers are killed at random moments.
  *
  * @module
  */
 
 import type { V1Pod } from "@kubernetes/client-node";
-import assert from "node:assert/strict";
+import { deepEqual, equal, notEqual, ok } from "node:assert/strict";
 import { connectKubernetes } from "../../src/kubernetes/client.ts";
 import { watchResource } from "../../src/kubernetes/watch.ts";
 import { Random } from "../../src/simulator/random.ts";
@@ -52,7 +51,7 @@ async function createFleet(replicas: number) {
     namespace,
     nodes,
     replicas,
-    /** Removes what would weigh on the next test. */
+    /** Removes what would slow down the next test. */
     async [Symbol.asyncDispose]() {
       await plane().request("DELETE", `/api/v1/namespaces/${namespace}`);
       for (const { name } of nodes) await plane().request("DELETE", `/api/v1/nodes/${name}`);
@@ -66,7 +65,7 @@ function startServer(namespace: string): Promise<Program> {
   return startProgram([], { KUBECONFIG: plane().kubeconfig, NAMESPACE: namespace });
 }
 
-/** Asks one server after another until the answer is a yes, as Zincati does, only sooner. */
+/** Asks one server after another until the answer is a yes, as Zincati does, but with shorter pauses. */
 async function untilYes(urls: () => string[], ask: (url: string) => Promise<Reply>): Promise<void> {
   const answers: string[] = [];
   const deadline = performance.now() + 480_000;
@@ -90,37 +89,37 @@ function leaseOf(fleet: Fleet) {
   return plane().request("GET", `/apis/coordination.k8s.io/v1/namespaces/${fleet.namespace}/leases/fleetlock-default`);
 }
 
-/** One host's whole cycle, with every promise that the server makes looked at. */
+/** One host's whole cycle, with checks of every promise that the server makes. */
 async function cycle(fleet: Fleet, host: TestNode, boot: string, urls: () => string[]): Promise<void> {
   await untilYes(urls, (url) => preReboot(url, host.id));
   const left = [...(await podsOn(plane(), host.name)).values()];
   const evictable = left.filter(({ metadata }) =>
     metadata.labels?.app !== "agent" && !metadata.name.startsWith("static-")
   );
-  assert.deepEqual(evictable.map((each) => each.metadata.name), [], "a yes means that the node is empty");
-  assert.equal(left.length, 2, "the DaemonSet's pod and the mirror pod stay");
+  deepEqual(evictable.map((each) => each.metadata.name), [], "a yes means that the node is empty");
+  equal(left.length, 2, "the DaemonSet's pod and the mirror pod stay");
   const drained = await node(host.name);
-  assert.equal(drained.spec.unschedulable, true);
+  equal(drained.spec.unschedulable, true);
   const owners = JSON.parse(drained.metadata.annotations["fleetlock.internal/cordoned-for"]);
-  assert.deepEqual(Object.values<{ id: string }>(owners).map((owner) => owner.id), [host.id]);
-  assert.equal((await leaseOf(fleet)).spec.holderIdentity, host.id);
+  deepEqual(Object.values<{ id: string }>(owners).map((owner) => owner.id), [host.id]);
+  equal((await leaseOf(fleet)).spec.holderIdentity, host.id);
   const [holder] = JSON.parse((await leaseOf(fleet)).metadata.annotations["fleetlock.internal/holders"]);
-  assert.equal(holder.node, host.name);
-  assert.equal(holder.phase, "drained");
+  equal(holder.node, host.name);
+  equal(holder.phase, "drained");
 
-  // It goes down, comes back, and its agent reports before its kubelet is ready.
+  // The host reboots, and its agent reports before its kubelet is ready.
   await setNodeStatus(plane(), host.name, { bootId: boot, ready: "False" });
   const back = untilYes(urls, (url) => steadyState(url, host.id));
   await setNodeStatus(plane(), host.name, { ready: "True" });
   await back;
   const after = await node(host.name);
-  assert.equal(after.spec.unschedulable, undefined);
-  assert.equal(after.metadata.annotations?.["fleetlock.internal/cordoned-for"], undefined);
-  // Another host may have the slot already.
-  assert.notEqual((await leaseOf(fleet)).spec.holderIdentity, host.id);
+  equal(after.spec.unschedulable, undefined);
+  equal(after.metadata.annotations?.["fleetlock.internal/cordoned-for"], undefined);
+  // Another host may hold the slot already.
+  notEqual((await leaseOf(fleet)).spec.holderIdentity, host.id);
 }
 
-/** Watches every change of the pods while something goes on: never are fewer ready than the budget allows. */
+/** Watches the pods while `run` runs, and checks that never fewer are ready than the budget allows. */
 async function withinBudget(fleet: Fleet, run: () => Promise<void>): Promise<void> {
   const ready = new Set<string>();
   let fewest = fleet.replicas;
@@ -152,23 +151,23 @@ async function withinBudget(fleet: Fleet, run: () => Promise<void>): Promise<voi
     over.abort();
     await watching;
   }
-  assert(fewest >= fleet.replicas - 1, `at one time only ${fewest} of ${fleet.replicas} pods were ready`);
+  ok(fewest >= fleet.replicas - 1, `at one time only ${fewest} of ${fleet.replicas} pods were ready`);
 }
 
-clusterTest("five nodes with 30 replicas under a budget roll through, one by one", async () => {
+clusterTest("five nodes with 30 replicas under a budget reboot one by one", async () => {
   await using fleet = await createFleet(30);
   await using first = await startServer(fleet.namespace);
   await using second = await startServer(fleet.namespace);
   await withinBudget(fleet, async () => {
-    // All ask at once; whoever is not the holder is told to wait.
+    // All hosts ask at once, and all but the holder have to wait.
     await Promise.all(
       fleet.nodes.map((host) => cycle(fleet, host, crypto.randomUUID(), () => [first.url, second.url])),
     );
   });
-  assert.equal((await leaseOf(fleet)).spec.leaseTransitions, 5);
+  equal((await leaseOf(fleet)).spec.leaseTransitions, 5);
 }, { restarts: true, whole: true });
 
-clusterTest(`a server killed at any moment, ${ROUNDS} times, changes nothing in the end (seed ${SEED})`, async () => {
+clusterTest(`servers killed at random moments, ${ROUNDS} times, do not change the result (seed ${SEED})`, async () => {
   await using fleet = await createFleet(5);
   const random = new Random(SEED);
   const servers = [await startServer(fleet.namespace), await startServer(fleet.namespace)];
@@ -176,7 +175,7 @@ clusterTest(`a server killed at any moment, ${ROUNDS} times, changes nothing in 
     for (let round = 0; round < ROUNDS; round++) {
       const host = fleet.nodes[round % fleet.nodes.length]!;
       const victim = round % 2;
-      // A cycle takes some 5 s here; the later ones fall into the way back.
+      // A cycle takes about 5 s here. Later moments fall into the host's return.
       const delay = random.between(0, 6_000);
       let over = false;
       const killing = (async () => {
@@ -195,5 +194,5 @@ clusterTest(`a server killed at any moment, ${ROUNDS} times, changes nothing in 
   } finally {
     for (const server of servers) await server[Symbol.asyncDispose]();
   }
-  assert.equal((await leaseOf(fleet)).spec.leaseTransitions, ROUNDS);
+  equal((await leaseOf(fleet)).spec.leaseTransitions, ROUNDS);
 }, { restarts: true, whole: true });

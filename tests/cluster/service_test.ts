@@ -1,7 +1,12 @@
-/** The whole server on a real API server that goes away, comes back, denies, and is edited by hand. @module */
+/**
+ * The whole server on a real API server: one that stops and comes back, denies permissions, or has Leases that an
+ * administrator edits.
+ *
+ * @module
+ */
 
 import { configure, reset } from "@logtape/logtape";
-import assert from "node:assert/strict";
+import { deepEqual, equal, match, ok } from "node:assert/strict";
 import { parseConfig } from "../../src/config/config.ts";
 import { startService } from "../../src/service/service.ts";
 import { until } from "../support/condition.ts";
@@ -17,12 +22,12 @@ const ALICE = "c988d2509fdf5cdcbed39037c56406fb";
 const BOB = "049ad0f57ade4723a48692b7b692c318";
 const LOCKS_ONLY = { flags: { drain: "false" } } as const;
 
-clusterTest("kubectl shows the holder, and an administrator's edit or deletion is obeyed", async () => {
+clusterTest("kubectl shows the holder, and the server respects an administrator's edit or deletion", async () => {
   await using all = await startReplicas(plane(), LOCKS_ONLY);
   const [url] = all.urls;
   const inNamespace = ["--namespace", all.namespace];
   await preReboot(url, ALICE);
-  assert.match(
+  match(
     await plane().kubectl("get", "leases", ...inNamespace),
     new RegExp(`^fleetlock-default +${ALICE} `, "m"),
   );
@@ -30,15 +35,15 @@ clusterTest("kubectl shows the holder, and an administrator's edit or deletion i
   const patch = JSON.stringify({ spec: { holderIdentity: BOB } });
   await plane().kubectl("patch", "lease", "fleetlock-default", ...inNamespace, "--type=merge", "--patch", patch);
   await until(async () => (await preReboot(url, ALICE)).value?.includes(BOB));
-  assert.equal((await preReboot(url, BOB)).text, "retained reboot lease");
+  equal((await preReboot(url, BOB)).text, "retained reboot lease");
 
   await plane().kubectl("delete", "lease", "fleetlock-default", ...inNamespace);
   await until(async () => (await preReboot(url, ALICE)).status === 200);
-  assert.equal((await steadyState(url, BOB)).status, 200);
-  assert.equal((await all.lease()).spec.holderIdentity, ALICE);
+  equal((await steadyState(url, BOB)).status, 200);
+  equal((await all.lease()).spec.holderIdentity, ALICE);
 });
 
-clusterTest("a Lease that the Go program holds is honoured, then released by its holder", async () => {
+clusterTest("the server respects a Lease that the Go program wrote, and its holder can release it", async () => {
   await using all = await startReplicas(plane(), LOCKS_ONLY);
   const [url] = all.urls;
   await plane().request("POST", `/apis/coordination.k8s.io/v1/namespaces/${all.namespace}/leases`, {
@@ -46,30 +51,33 @@ clusterTest("a Lease that the Go program holds is honoured, then released by its
     spec: { holderIdentity: ALICE, leaseTransitions: 7 },
   });
   await until(async () => (await preReboot(url, BOB)).kind === "lock_held");
-  assert.equal((await preReboot(url, ALICE)).text, "retained reboot lease");
-  assert.equal((await steadyState(url, ALICE)).status, 200);
-  assert.equal((await preReboot(url, BOB)).status, 200);
-  assert.equal((await all.lease()).spec.leaseTransitions, 8);
+  equal((await preReboot(url, ALICE)).text, "retained reboot lease");
+  equal((await steadyState(url, ALICE)).status, 200);
+  equal((await preReboot(url, BOB)).status, 200);
+  equal((await all.lease()).spec.leaseTransitions, 8);
 });
 
-clusterTest("with a silent API server requests get 503, it is not ready, and all recovers by itself", async () => {
-  await using proxy = new FaultProxy(plane().port);
-  const server = `https://127.0.0.1:${proxy.port}`;
-  const kubeconfig = await plane().writeKubeconfig({ token: plane().adminToken }, { server });
-  await using all = await startReplicas(plane(), { ...LOCKS_ONLY, kubeconfig, connection: { timeoutMs: 500 } });
-  const [url] = all.urls;
-  assert.equal((await preReboot(url, ALICE)).status, 200);
-  proxy.isHole = true;
-  proxy.silence();
-  const reply = await preReboot(url, ALICE);
-  assert.deepEqual([reply.status, reply.kind], [503, "store_unavailable"]);
-  assert.equal(await isReady(url), false);
-  proxy.isHole = false;
-  await until(() => isReady(url));
-  assert.equal((await preReboot(url, ALICE)).text, "retained reboot lease");
-});
+clusterTest(
+  "while the API server is silent, requests get 503 and the server is not ready; it recovers by itself",
+  async () => {
+    await using proxy = new FaultProxy(plane().port);
+    const server = `https://127.0.0.1:${proxy.port}`;
+    const kubeconfig = await plane().writeKubeconfig({ token: plane().adminToken }, { server });
+    await using all = await startReplicas(plane(), { ...LOCKS_ONLY, kubeconfig, connection: { timeoutMs: 500 } });
+    const [url] = all.urls;
+    equal((await preReboot(url, ALICE)).status, 200);
+    proxy.isHole = true;
+    proxy.silence();
+    const reply = await preReboot(url, ALICE);
+    deepEqual([reply.status, reply.kind], [503, "store_unavailable"]);
+    equal(await isReady(url), false);
+    proxy.isHole = false;
+    await until(() => isReady(url));
+    equal((await preReboot(url, ALICE)).text, "retained reboot lease");
+  },
+);
 
-for (const what of ["joined", "joined again under another name"]) {
+for (const what of ["joined", "rejoined under another name"]) {
   clusterTest(`a node that ${what} while the watch was silent is drained before its host's yes`, async () => {
     await using proxy = new FaultProxy(plane().port);
     const server = `https://127.0.0.1:${proxy.port}`;
@@ -85,11 +93,11 @@ for (const what of ["joined", "joined again under another name"]) {
     const { name, id } = await createNode(plane(), { machineId });
     const namespace = await plane().createNamespace();
     await createPod(plane(), { name: "db", namespace, node: name, graceSeconds: 0 });
-    // The first calls find out that their connection is silent.
+    // The first calls learn by their time limit that the connection is silent.
     await until(async () => (await preReboot(url, id)).status === 200);
-    assert.equal((await podsOn(plane(), name)).size, 0);
-    assert.equal((await plane().request("GET", `/api/v1/nodes/${name}`)).spec.unschedulable, true);
-    assert.ok(await isInStep(), "the watch has not noticed");
+    equal((await podsOn(plane(), name)).size, 0);
+    equal((await plane().request("GET", `/api/v1/nodes/${name}`)).spec.unschedulable, true);
+    ok(await isInStep(), "the watch has not noticed");
   });
 }
 
@@ -97,7 +105,7 @@ async function metricsOf(url: string): Promise<string> {
   return await fetch(`${url}/metrics`).then((reply) => reply.text());
 }
 
-clusterTest("while the API server is away requests get 503, and all recovers by itself", async () => {
+clusterTest("while the API server is down, requests get 503; the server recovers by itself", async () => {
   await using all = await startReplicas(plane(), LOCKS_ONLY);
   const [url] = all.urls;
   await preReboot(url, ALICE);
@@ -107,31 +115,35 @@ clusterTest("while the API server is away requests get 503, and all recovers by 
     for (const ask of [preReboot, steadyState]) {
       for (const group of ["default", "other"]) {
         const reply = await ask(url, ALICE, group);
-        assert.deepEqual([reply.status, reply.kind], [503, "store_unavailable"]);
+        deepEqual([reply.status, reply.kind], [503, "store_unavailable"]);
       }
     }
-    assert.equal((await fetch(`${url}/-/healthy`).then((reply) => reply.text())).trim(), "ok");
+    equal((await fetch(`${url}/-/healthy`).then((reply) => reply.text())).trim(), "ok");
     const metrics = await fetch(`${url}/metrics`).then((reply) => reply.text());
-    assert.match(metrics, /^fleetlock_watch_synced 0$/m);
+    match(metrics, /^fleetlock_watch_synced 0$/m);
   } finally {
     await plane().startApiServer();
   }
   await until(() => isReady(url), { timeoutMs: 60_000 });
-  assert.equal((await preReboot(url, ALICE)).text, "retained reboot lease");
-  assert.equal((await preReboot(url, BOB)).kind, "lock_held");
+  equal((await preReboot(url, ALICE)).text, "retained reboot lease");
+  equal((await preReboot(url, BOB)).kind, "lock_held");
 }, { restarts: true });
 
 const rights: [string, readonly Rule[], (log: string) => void][] = [
-  ["all that is used", [{ ...LEASE_RULES[0]!, verbs: ["get", "create", "update", "list", "watch"] }], (log) => {
-    assert(!log.includes("permission"), log);
-  }],
-  ["the Go program's rights only", LEASE_RULES, (log) => {
-    assert.match(log, /"warning".*"permission":"list leases in/);
-    assert.match(log, /"warning".*"permission":"watch leases in/);
+  [
+    "all permissions that it uses",
+    [{ ...LEASE_RULES[0]!, verbs: ["get", "create", "update", "list", "watch"] }],
+    (log) => {
+      ok(!log.includes("permission"), log);
+    },
+  ],
+  ["only the permissions of the Go program", LEASE_RULES, (log) => {
+    match(log, /"warning".*"optional permission missing: performance is reduced".*"permission":"list leases in/);
+    match(log, /"warning".*"optional permission missing: performance is reduced".*"permission":"watch leases in/);
   }],
 ];
 for (const [name, rules, check] of rights) {
-  clusterTest(`the program with ${name} obtains, refuses and releases`, async () => {
+  clusterTest(`the program with ${name} grants, refuses and releases`, async () => {
     const namespace = await plane().createNamespace();
     const token = await plane().createUser(namespace, rules);
     await using program = await startProgram(["--drain=false"], {
@@ -139,17 +151,17 @@ for (const [name, rules, check] of rights) {
       NAMESPACE: namespace,
     });
     await until(() => isReady(program.url));
-    assert.equal((await preReboot(program.url, ALICE)).text, "obtained reboot lease");
-    assert.equal((await preReboot(program.url, BOB)).kind, "lock_held");
-    assert.equal((await steadyState(program.url, ALICE)).status, 200);
-    assert.equal((await preReboot(program.url, BOB)).status, 200);
-    assert.equal((await program.stop()).code, 0);
+    equal((await preReboot(program.url, ALICE)).text, "obtained reboot lease");
+    equal((await preReboot(program.url, BOB)).kind, "lock_held");
+    equal((await steadyState(program.url, ALICE)).status, 200);
+    equal((await preReboot(program.url, BOB)).status, 200);
+    equal((await program.stop()).code, 0);
     check(program.log());
   }, { restarts: true });
 }
 
 clusterTest(
-  "rights that could not be asked for at the start are asked for again, and those missing are named",
+  "if permissions cannot be checked at the start, the server tries again and logs which ones are missing",
   async () => {
     await using proxy = new FaultProxy(plane().port);
     proxy.isHole = true;
@@ -166,33 +178,37 @@ clusterTest(
         parseConfig({ address: "127.0.0.1:0", drain: "false" }, { KUBECONFIG: kubeconfig, NAMESPACE: namespace }),
         { version: "0.0.0", connection: { timeoutMs: 300 } },
       );
-      await until(() => records.some((record) => record.startsWith("cannot ask for the own permissions")));
+      await until(() => records.some((record) => record.startsWith("cannot check the server's permissions")));
       proxy.isHole = false;
       const named = (verb: string) =>
-        records.includes(`a permission is missing ${verb} leases in namespace "${namespace}"`);
+        records.includes(`required permission missing ${verb} leases in namespace "${namespace}"`);
       await until(() => named("create") && named("update"), { what: () => records.join("\n") });
-      assert.ok(!named("get"));
+      ok(!named("get"));
     } finally {
       await reset();
     }
   },
 );
 
-clusterTest("a right that is missing is named in the log at start and in the 503 that needs it", async () => {
-  const namespace = await plane().createNamespace();
-  const rules = [{ ...LEASE_RULES[0]!, verbs: ["get", "list", "watch"] }];
-  const token = await plane().createUser(namespace, rules);
-  await using program = await startProgram(["--drain=false"], {
-    KUBECONFIG: await plane().writeKubeconfig({ token }),
-    NAMESPACE: namespace,
-  });
-  const reply = await preReboot(program.url, ALICE);
-  assert.deepEqual([reply.status, reply.kind], [503, "store_unavailable"]);
-  assert.match(reply.value!, /create leases/);
-  await until(
-    () => /"error".*"permission":"create leases in.*\n.*"error".*"permission":"update leases in/.test(program.log()),
-    {
-      what: `the log names the verbs:\n${program.log()}`,
-    },
-  );
-}, { restarts: true });
+clusterTest(
+  "a missing permission is named in the log at the start, and in the 503 of a request that needs it",
+  async () => {
+    const namespace = await plane().createNamespace();
+    const rules = [{ ...LEASE_RULES[0]!, verbs: ["get", "list", "watch"] }];
+    const token = await plane().createUser(namespace, rules);
+    await using program = await startProgram(["--drain=false"], {
+      KUBECONFIG: await plane().writeKubeconfig({ token }),
+      NAMESPACE: namespace,
+    });
+    const reply = await preReboot(program.url, ALICE);
+    deepEqual([reply.status, reply.kind], [503, "store_unavailable"]);
+    match(reply.value!, /create leases/);
+    await until(
+      () => /"error".*"permission":"create leases in.*\n.*"error".*"permission":"update leases in/.test(program.log()),
+      {
+        what: `the log names the verbs:\n${program.log()}`,
+      },
+    );
+  },
+  { restarts: true },
+);

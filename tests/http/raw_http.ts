@@ -1,12 +1,12 @@
 /**
- * HTTP as bytes on a socket, for what `fetch` refuses to send.
+ * HTTP as bytes on a socket, for requests that `fetch` refuses to send.
  *
  * @module
  */
 
 import { until } from "../support/condition.ts";
 
-/** A connection whose bytes the test writes itself. */
+/** A connection on which the test writes every byte. */
 export class RawConnection implements AsyncDisposable {
   /** Everything that the server has sent so far. */
   received = "";
@@ -25,7 +25,7 @@ export class RawConnection implements AsyncDisposable {
     return new RawConnection(await Deno.connect({ hostname: "127.0.0.1", port: Number(new URL(url).port) }));
   }
 
-  /** Sends text, or bytes; a server that has closed meanwhile is no error. */
+  /** Sends text or bytes. It is not an error if the server has closed the connection. */
   async send(data: string | Uint8Array): Promise<void> {
     let rest = typeof data === "string" ? new TextEncoder().encode(data) : data;
     try {
@@ -40,7 +40,7 @@ export class RawConnection implements AsyncDisposable {
     return [...this.received.matchAll(/HTTP\/1\.[01] (\d{3}) /g)].map((match) => Number(match[1]));
   }
 
-  /** Waits for so many replies, each with its whole body. */
+  /** Waits for a number of complete replies. */
   async replies(count: number): Promise<string> {
     await until(() => this.closed || this.statuses.length >= count && /\r\n\r\n.*\n$/s.test(this.received), {
       what: `${count} replies, where there is ${JSON.stringify(this.received)}`,
@@ -54,7 +54,7 @@ export class RawConnection implements AsyncDisposable {
     return this.received;
   }
 
-  /** Says that nothing more will be sent. */
+  /** Closes the sending side. */
   async closeWrite(): Promise<void> {
     await (this.#connection as Deno.TcpConn).closeWrite();
   }
@@ -63,7 +63,7 @@ export class RawConnection implements AsyncDisposable {
     try {
       this.#connection.close();
     } catch {
-      // Closed already.
+      // It was closed already.
     }
     await this.#reading;
   }
@@ -78,7 +78,7 @@ export class RawConnection implements AsyncDisposable {
         this.received += decoder.decode(buffer.subarray(0, read), { stream: true });
       }
     } catch {
-      // Reset by the server, or closed by the test.
+      // The server reset the connection, or the test closed it.
     }
     this.closed = true;
   }

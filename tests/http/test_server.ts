@@ -1,5 +1,5 @@
 /**
- * The handler on a real `Deno.serve`, with a lock service on memory, for tests.
+ * The handler on a real `Deno.serve`, with a lock service over a memory store.
  *
  * @module
  */
@@ -11,19 +11,19 @@ import { LockService } from "../../src/lock/lock_service.ts";
 import { MemoryLockStore } from "../../src/lock/lock_store.ts";
 import { Metrics } from "../../src/telemetry/metrics.ts";
 
-/** One record that the handler logged. */
+/** A record that the handler logged. */
 export interface Logged {
   readonly level: string;
   readonly message: string;
   readonly fields: Readonly<Record<string, unknown>>;
 }
 
-/** A server and what it works on. */
+/** A running server and its parts. */
 export interface TestServer extends AsyncDisposable {
   readonly url: string;
   readonly store: MemoryLockStore;
   readonly metrics: Metrics;
-  /** Every record, whatever its level. */
+  /** Every record, at any level. */
   readonly logged: Logged[];
 }
 

@@ -1,6 +1,5 @@
 /**
- * Builders of Kubernetes objects for tests: what is not said is what the test
- * does not care about.
+ * Builders of Kubernetes objects for tests. A test sets only the fields that it is about.
  *
  * @module
  */
@@ -8,7 +7,7 @@
 import { zincatiId } from "../../src/keeper/nodes/zincati_id.ts";
 import type { ControlPlane } from "./control_plane.ts";
 
-/** What kwok, when it runs, must know to leave a pod to the test: the pod never ends by itself. */
+/** What a test may say about a pod. */
 export interface PodSpec {
   readonly name: string;
   readonly namespace: string;
@@ -24,7 +23,7 @@ export interface PodSpec {
   readonly graceSeconds?: number;
 }
 
-/** A pod that tolerates everything and asks for nothing. */
+/** Builds a pod that tolerates every taint and requests no resources. */
 // deno-lint-ignore no-explicit-any
 export function pod(spec: PodSpec): any {
   return {
@@ -66,7 +65,7 @@ export async function createNode(
 ): Promise<TestNode> {
   const machineId = options.machineId ?? crypto.randomUUID().replaceAll("-", "");
   const name = `node-${crypto.randomUUID().slice(0, 8)}`;
-  // Status and all in one call, as a kubelet registers, so that kwok finds nothing to make up.
+  // In one call with the status, as a kubelet registers, so that kwok does not fill in a status of its own.
   await plane.request("POST", "/api/v1/nodes", {
     metadata: { name, annotations: options.annotations, labels: { "kubernetes.io/hostname": name } },
     status: nodeStatus({ machineId, bootId: options.bootId ?? "boot-1", ready: options.ready ?? "True" }),
@@ -74,7 +73,7 @@ export async function createNode(
   return { name, id: zincatiId(machineId) ?? "", machineId };
 }
 
-/** Changes what a kubelet would report. */
+/** Changes a node's status, as its kubelet would. */
 export async function setNodeStatus(
   plane: ControlPlane,
   name: string,
@@ -104,7 +103,7 @@ function nodeStatus(status: { machineId?: string; bootId?: string; ready?: strin
   };
 }
 
-/** Makes a pod that runs and is ready, as its kubelet would say. */
+/** Makes a pod with a status as its kubelet would report it: running and ready, unless `phase` says otherwise. */
 // deno-lint-ignore no-explicit-any
 export async function createPod(plane: ControlPlane, spec: PodSpec, phase = "Running"): Promise<any> {
   await plane.request("POST", `/api/v1/namespaces/${spec.namespace}/pods`, pod(spec));
@@ -113,7 +112,7 @@ export async function createPod(plane: ControlPlane, spec: PodSpec, phase = "Run
   }, "application/strategic-merge-patch+json");
 }
 
-/** Makes a disruption budget; without its controller, what it allows is what the test says. */
+/** Makes a disruption budget. Without the controller of budgets, it allows as many disruptions as the test says. */
 export async function createBudget(
   plane: ControlPlane,
   namespace: string,
@@ -130,8 +129,8 @@ export async function createBudget(
 }
 
 /**
- * Sets how many disruptions a budget allows now; by default more than a test has pods. An eviction whose caller
- * goes away, or waits too long, may spend one and leave its pod, and here is no controller that would give it back.
+ * Sets how many disruptions a budget allows now; by default more than a test has pods. An eviction whose caller goes
+ * away or times out may use up one and leave its pod, and no controller gives it back here.
  */
 export async function allowDisruptions(
   plane: ControlPlane,
@@ -151,7 +150,7 @@ export async function allowDisruptions(
   await plane.request("PUT", `${path}/status`, budget);
 }
 
-/** Ends a pod at once, as its kubelet does when its containers have stopped. */
+/** Ends a pod at once, as its kubelet does when its containers have terminated. */
 export async function endPod(plane: ControlPlane, namespace: string, name: string): Promise<void> {
   await plane.request("DELETE", `/api/v1/namespaces/${namespace}/pods/${name}`, { gracePeriodSeconds: 0 });
 }

@@ -1,6 +1,6 @@
 /**
- * Node keepers over a test's control plane, with locks that the test says, and
- * with exactly the permissions that a keeper claims to need.
+ * Node keepers over a test's control plane, with locks that the test sets, and with exactly the permissions that a
+ * keeper claims to need.
  *
  * @module
  */
@@ -8,15 +8,15 @@
 import { connectKubernetes, type KubernetesClient } from "../../src/kubernetes/client.ts";
 import type { Permission } from "../../src/kubernetes/errors.ts";
 import { ClusterEvents, eventPermissions } from "../../src/kubernetes/events.ts";
-import { keeperPermissions, usefulKeeperPermissions } from "../../src/keeper/nodes/node_calls.ts";
 import { KubernetesNodeKeeper, type NodeKeeperOptions } from "../../src/keeper/node_keeper.ts";
+import { keeperPermissions, optionalKeeperPermissions } from "../../src/keeper/permissions.ts";
 import { type ClientId, type Group, parseClientId, parseGroup } from "../../src/lock/identity.ts";
 import type { Hold } from "../../src/lock/node_keeper.ts";
 import type { HeldNode } from "../../src/lock/semaphore.ts";
 import { until } from "./condition.ts";
 import type { ControlPlane } from "./control_plane.ts";
 
-/** Locks as a lock store would know them. */
+/** Locks, as a lock store would keep them. */
 export class TestLocks {
   readonly #holders = new Map<string, number>();
 
@@ -39,7 +39,7 @@ export class TestLocks {
   };
 }
 
-/** A keeper, its client, and what it said. */
+/** A keeper, its client, and what it logged. */
 export interface TestKeeper extends AsyncDisposable {
   readonly keeper: KubernetesNodeKeeper;
   readonly client: KubernetesClient;
@@ -58,11 +58,8 @@ export async function startKeeper(
   locks: TestLocks,
   options: Partial<NodeKeeperOptions> & { namespace?: string } = {},
   permissions: Permission[] = [
-    ...keeperPermissions({
-      drain: options.drain ?? true,
-      deletePods: options.drainOptions?.onTimeout === "delete",
-    }),
-    ...usefulKeeperPermissions(),
+    ...keeperPermissions({ deletePods: options.drainOptions?.onTimeout === "delete" }),
+    ...optionalKeeperPermissions(),
     ...eventPermissions("default"),
   ],
 ): Promise<TestKeeper> {
@@ -97,7 +94,7 @@ export async function startKeeper(
   return { keeper, client, events, log, calls, stop, [Symbol.asyncDispose]: stop };
 }
 
-/** Makes a service account that may do exactly this. */
+/** Makes a service account with exactly these permissions. Returns a token for it. */
 export async function createClusterUser(plane: ControlPlane, permissions: readonly Permission[]): Promise<string> {
   const name = `keeper-${crypto.randomUUID().slice(0, 8)}`;
   const rbac = "/apis/rbac.authorization.k8s.io/v1";
@@ -120,7 +117,7 @@ export async function createClusterUser(plane: ControlPlane, permissions: readon
   return await plane.createToken("default", name);
 }
 
-/** Notes the calls of a client. */
+/** Records the calls of a client. */
 function recording(client: KubernetesClient, calls: string[]): KubernetesClient {
   const note = (path: string) => calls.push(path);
   const apis = new Proxy(client.apis, {

@@ -1,6 +1,5 @@
 /**
- * Workloads of real controllers, for tests on a cluster with kwok in the place
- * of kubelets.
+ * Workloads of real controllers, for tests on a cluster with kwok in place of kubelets.
  *
  * @module
  */
@@ -9,7 +8,7 @@ import { pod } from "./cluster_objects.ts";
 import { until } from "./condition.ts";
 import type { ControlPlane } from "./control_plane.ts";
 
-/** Waits until all nodes take pods: a new one is tainted until the controllers have looked at it. */
+/** Waits until all nodes accept pods. A new node is tainted until the controllers have processed it. */
 export async function awaitUntainted(plane: ControlPlane): Promise<void> {
   await until(async () => {
     const { items } = await plane.request("GET", "/api/v1/nodes");
@@ -30,7 +29,7 @@ export async function createWorkload(
     metadata: { name: app },
     spec: {
       selector: { matchLabels: { app } },
-      // Without the toleration of everything: a cordoned node must get no new pod.
+      // The pods must not tolerate everything, so that a cordoned node gets no new pod.
       template: { metadata: { labels: { app } }, spec: { ...template.spec, tolerations: undefined } },
       ...spec,
     },
@@ -44,7 +43,7 @@ export async function podsOf(plane: ControlPlane, namespace: string, app: string
   return items;
 }
 
-/** How many pods with the label `app` are ready and not on their way out. */
+/** How many pods with the label `app` are ready and not terminating. */
 export async function readyOf(plane: ControlPlane, namespace: string, app: string): Promise<number> {
   // deno-lint-ignore no-explicit-any
   const isReady = (one: any) =>

@@ -1,14 +1,13 @@
 /**
- * The state of one drain's pods: which is to be evicted next and when, which is
- * awaited, and why each is still there. It makes no calls and has no clock; the
- * drain tells it what it sees and does.
+ * The state of one drain's pods: which pod to evict next and when, which pods to wait for, and why each one is still
+ * there. It makes no calls and has no clock; the drain tells it what it sees and does.
  *
- * Only the list and the watch of pods say that one is gone. An eviction's 404 does
- * not: the budget that it was about may be what was not found.
+ * Only the list and the watch of pods say that a pod is gone. A 404 to an eviction does not say it, because the API
+ * server may have failed to find the pod's budget instead.
  *
- * Pods that one budget protects wait together: one of them is tried when the
- * pause is over, another the next time, and once one is let go the next is tried
- * at once. So a budget costs one call a pause, however many pods it protects.
+ * Pods that one budget protects share a pause: when it is over, one of them is tried, the next time another one. Once
+ * the budget lets a pod go, the next pod is tried at once. So a budget costs one call for each pause, however many
+ * pods it protects.
  *
  * @module
  */
@@ -16,7 +15,7 @@
 import type { PodLeft } from "../../lock/node_keeper.ts";
 import { type EvictionAnswer, judge, type PodPolicy, type PodView, type Verdict } from "./pods.ts";
 
-/** The first pause after a refusal, in milliseconds; it doubles with each up to {@link MAX_PAUSE_MS}. */
+/** The first pause after a refusal, in milliseconds. It doubles with each further one up to {@link MAX_PAUSE_MS}. */
 const PAUSE_MS = 1_000;
 
 /** The longest pause before a budget is asked again, in milliseconds. */
@@ -25,7 +24,7 @@ const MAX_PAUSE_MS = 5_000;
 /** The longest pause after a refusal that is not likely to pass, in milliseconds. */
 const MAX_FAILURE_PAUSE_MS = 30_000;
 
-/** How long a pod may go on unchanged after its eviction was accepted, in milliseconds, before it is evicted again. */
+/** How long a pod may stay unchanged after its eviction was accepted, in milliseconds, before it is evicted again. */
 const ACCEPTED_MS = 10_000;
 
 interface Entry {
@@ -35,11 +34,11 @@ interface Entry {
   tries: number;
   /** Whether a call about it is under way. */
   trying: boolean;
-  /** Whether the last answer was that it goes. */
+  /** Whether the last eviction was accepted. */
   accepted: boolean;
-  /** Not to be tried before this time. */
+  /** The earliest time of the next try. */
   notBefore: number;
-  /** What holds it back. */
+  /** What holds it back, for a person. */
   reason: string;
   /** The key of the budget that refused it last. */
   budget?: string;
@@ -57,25 +56,25 @@ export class EvictionQueue {
   readonly #policy: PodPolicy;
   readonly #entries = new Map<string, Entry>();
   readonly #budgets = new Map<string, Budget>();
-  /** The budgets of pods that are being tried, by UID: a pod may be gone before its eviction is answered. */
+  /** The budget of each pod that is being tried, by UID: a pod may be gone before its eviction is answered. */
   readonly #asked = new Map<string, Budget>();
   readonly #random: () => number;
   #unbound = false;
 
-  /** Makes an empty one. `random` gives numbers from 0 (inclusive) to 1, for jitter. */
-  constructor(policy: PodPolicy = {}, random: () => number = Math.random) {
+  /** Makes an empty one. `random` gives numbers from 0 (inclusive) to 1 (exclusive), for jitter. */
+  constructor(policy: PodPolicy, random: () => number) {
     this.#policy = policy;
     this.#random = random;
   }
 
-  /** Takes in all pods that are on the node now. */
+  /** Notes all pods that are on the node now. */
   listed(pods: readonly PodView[]): void {
     const uids = new Set(pods.map((pod) => pod.uid));
     for (const uid of this.#entries.keys()) if (!uids.has(uid)) this.#entries.delete(uid);
     for (const pod of pods) this.seen(pod);
   }
 
-  /** Takes in a pod that is new or has changed. */
+  /** Notes a pod that is new or has changed. */
   seen(pod: PodView): void {
     const verdict = judge(pod, this.#policy);
     if (verdict.kind === "skip") {
@@ -98,7 +97,7 @@ export class EvictionQueue {
     }
   }
 
-  /** A pod, by its UID, is no more. */
+  /** Notes that a pod, named by its UID, is gone. */
   gone(uid: string): void {
     this.#entries.delete(uid);
   }
@@ -120,7 +119,7 @@ export class EvictionQueue {
     });
   }
 
-  /** Whether each pod is going or was tried at least once, and no call is under way. */
+  /** Whether each pod is terminating or was tried at least once, and no call is under way. */
   get allTried(): boolean {
     const last = this.#onlyLastLeft();
     return [...this.#entries.values()].every((entry) => {
@@ -128,7 +127,7 @@ export class EvictionQueue {
     });
   }
 
-  /** The pods that are left and why: those that something holds back first, then those that are going. */
+  /** The pods that are left and why: first those that something holds back, then those that are terminating. */
   left(): PodLeft[] {
     const entries = [...this.#entries.values()];
     return [...entries.filter((entry) => !isGoing(entry)), ...entries.filter(isGoing)].map((entry) => ({
@@ -138,41 +137,41 @@ export class EvictionQueue {
     }));
   }
 
-  /**
-   * Takes the pod whose turn it is. {@link answered} must follow.
-   *
-   * @returns Undefined where none may be tried now.
-   */
-  next(now: number): PodView | undefined {
+  /** The pod whose turn it is; undefined where none may be tried now. Changes nothing. */
+  due(now: number): PodView | undefined {
     let best: Entry | undefined;
     for (const entry of this.#candidates()) {
       if (this.#due(entry) > now) continue;
-      // Those that one budget holds back take turns.
+      // Pods that one budget holds back take turns.
       if (best === undefined || entry.tries < best.tries) best = entry;
     }
-    if (best === undefined) return undefined;
-    best.trying = true;
-    const budget = this.#budgetOf(best);
-    if (budget !== undefined) {
-      budget.trying = true;
-      this.#asked.set(best.pod.uid, budget);
-    }
-    return best.pod;
+    return best?.pod;
   }
 
-  /** When {@link next} may have a pod again; undefined while that hangs on answers and events alone. */
+  /** Notes that the pod that was {@link due} is being tried. {@link answered} must follow. */
+  began({ uid }: PodView): void {
+    const entry = this.#entries.get(uid);
+    if (entry === undefined) return;
+    entry.trying = true;
+    const budget = this.#budgetOf(entry);
+    if (budget === undefined) return;
+    budget.trying = true;
+    this.#asked.set(uid, budget);
+  }
+
+  /** When a pod may be {@link due} next; undefined where only an answer or an event can change that. */
   nextAt(): number | undefined {
     const times = [...this.#candidates()].map((entry) => this.#due(entry)).filter(Number.isFinite);
     return times.length === 0 ? undefined : Math.min(...times);
   }
 
-  /** Takes in what came of a pod's eviction. */
+  /** Notes the answer to a pod's eviction or deletion. */
   answered(pod: PodView, answer: EvictionAnswer, now: number): void {
     const asked = this.#asked.get(pod.uid);
     this.#asked.delete(pod.uid);
     if (asked !== undefined) {
       asked.trying = false;
-      // It may have room for another.
+      // The budget may allow another one.
       if (answer.kind === "accepted") Object.assign(asked, { notBefore: now, pauseMs: 0 });
     }
     const entry = this.#entries.get(pod.uid);
@@ -190,7 +189,7 @@ export class EvictionQueue {
         const key = `${pod.namespace}/${answer.budget ?? `of ${pod.uid}`}`;
         entry.budget = key;
         const budget = this.#budgets.get(key) ?? { notBefore: 0, pauseMs: 0, trying: false };
-        // Refusals of calls that were under way together count once.
+        // Refusals of simultaneous calls count once.
         if (budget.notBefore <= now) {
           budget.pauseMs = Math.min(Math.max(budget.pauseMs * 2, PAUSE_MS), MAX_PAUSE_MS);
           budget.notBefore = now + Math.max(answer.retryAfterMs ?? 0, budget.pauseMs * (0.75 + 0.25 * this.#random()));
@@ -213,7 +212,7 @@ export class EvictionQueue {
     }
   }
 
-  /** From now on no budget and no earlier refusal holds a pod back: they are deleted. */
+  /** Forgets what budgets and earlier answers said, because the pods are deleted from now on. */
   unbind(): void {
     this.#unbound = true;
     for (const entry of this.#entries.values()) {
@@ -223,7 +222,7 @@ export class EvictionQueue {
     }
   }
 
-  /** What may be tried, now or later. */
+  /** The pods that may be tried, now or later. */
   *#candidates(): Generator<Entry> {
     const last = this.#onlyLastLeft();
     for (const entry of this.#entries.values()) {

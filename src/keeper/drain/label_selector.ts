@@ -1,6 +1,6 @@
 /**
- * Label selectors as kubectl's `--selector` takes them, parsed and evaluated
- * here, because the pods that they exempt are already in memory. Pure.
+ * Label selectors in the syntax of kubectl's `--selector`. They are evaluated here, because the pods that they exempt
+ * are already in memory. Pure.
  *
  * @module
  */
@@ -17,13 +17,12 @@ const SET = /^(\S+)\s+(in|notin)\s*\(([^()]*)\)$/;
 const EQUALITY = /^([^\s=!]+)\s*(==|=|!=)\s*(\S*)$/;
 
 /**
- * Parses a label selector: requirements joined by commas, all of which must
- * hold. A requirement is `key=value`, `key==value`, `key!=value`,
- * `key in (a, b)`, `key notin (a, b)`, `key` or `!key`. As in Kubernetes,
- * `!=` and `notin` also match an object without the key.
+ * Parses a label selector: requirements joined by commas, all of which must hold. A requirement is `key=value`,
+ * `key==value`, `key!=value`, `key in (a, b)`, `key notin (a, b)`, `key` or `!key`. As in Kubernetes, `!=` and `notin`
+ * also match an object without the key.
  *
- * @returns The selector's test; a blank text matches nothing, since it exempts nothing.
- * @throws {SyntaxError} The text is no label selector; the message names the requirement that is wrong.
+ * @returns A function that tests labels. A blank text matches nothing, unlike in Kubernetes: it exempts no pods.
+ * @throws {SyntaxError} The text is not a label selector; the message names the wrong requirement.
  *
  * @see https://kubernetes.io/docs/concepts/overview/working-with-objects/labels/#label-selectors
  */
@@ -33,7 +32,7 @@ export function parseLabelSelector(text: string): LabelSelector {
   return (labels) => requirements.every((holds) => holds(labels));
 }
 
-/** Splits at the commas that are not within parentheses. */
+/** Splits at the commas outside parentheses. */
 function split(text: string): string[] {
   return text.split(/,(?![^(]*\))/);
 }
@@ -42,8 +41,8 @@ function parseRequirement(part: string, whole: string): LabelSelector {
   const fail = (why: string): never => {
     throw new SyntaxError(`Cannot parse the label selector '${whole}': ${why}`);
   };
-  const key = (name: string) => isKey(name) ? name : fail(`'${name}' is no label key`);
-  const value = (text: string) => text === "" || NAME.test(text) ? text : fail(`'${text}' is no label value`);
+  const key = (name: string) => isKey(name) ? name : fail(`'${name}' is not a label key`);
+  const value = (text: string) => text === "" || NAME.test(text) ? text : fail(`'${text}' is not a label value`);
 
   if (part === "") fail("a requirement is empty");
   const set = SET.exec(part);
@@ -76,7 +75,7 @@ function isKey(text: string): boolean {
   return NAME.test(text.slice(slash + 1)) && (slash < 0 || (prefix.length <= 253 && PREFIX.test(prefix)));
 }
 
-/** A label named like a property of every object (`constructor`) is a label like any other. */
+/** Reads own properties only: a label may be named `constructor`. */
 function valueOf(labels: Labels, key: string): string | undefined {
   return labels !== undefined && Object.hasOwn(labels, key) ? labels[key] : undefined;
 }

@@ -1,7 +1,6 @@
 /**
- * The pure decisions about a node's pods: which of them a drain evicts, which it
- * leaves, which it must not touch, and what an answer to an eviction means. It
- * makes no calls and keeps no state.
+ * The pure decisions about a node's pods: which of them a drain evicts, which ones stay, which ones it must not touch,
+ * and what an answer to an eviction means. It makes no calls and keeps no state.
  *
  * @module
  */
@@ -25,23 +24,23 @@ export interface PodView {
   readonly namespace: string;
   /** Its name. */
   readonly name: string;
-  /** Tells a pod from an earlier or later one of the same name. */
+  /** Distinguishes a pod from an earlier or later one of the same name. */
   readonly uid: string;
   /** Its labels. */
   readonly labels: Labels;
   /** Whether it is being deleted. */
   readonly terminating: boolean;
-  /** Whether all its containers have ended for good (phase Succeeded or Failed). */
+  /** Whether all its containers have terminated for good (phase Succeeded or Failed). */
   readonly finished: boolean;
-  /** Whether it stands for a static pod, which no API call can stop. */
+  /** Whether it mirrors a static pod, which no API call can stop. */
   readonly mirror: boolean;
   /** The kind of its controller, such as "ReplicaSet"; undefined where it has none. */
   readonly controller?: string;
-  /** Whether it has data that is lost when it goes. */
+  /** Whether it has an emptyDir volume, whose data is lost with the pod. */
   readonly emptyDir: boolean;
-  /** The claims of the volumes that it uses. */
+  /** The claims of its volumes. */
   readonly claims: readonly Claim[];
-  /** What keeps the object after its containers have ended. */
+  /** The finalizers that keep the object after its containers have terminated. */
   readonly finalizers: readonly string[];
 }
 
@@ -50,13 +49,13 @@ export type CarePolicy = "evict" | "refuse";
 
 /** Which pods a drain evicts. */
 export interface PodPolicy {
-  /** What to do about a pod without a controller, which nothing will start again. @default {"evict"} */
+  /** What to do about a pod without a controller, which nothing starts again. @default {"evict"} */
   readonly unmanaged?: CarePolicy;
   /** What to do about a pod with an emptyDir volume, whose data is lost. @default {"evict"} */
   readonly emptyDir?: CarePolicy;
-  /** Pods that stay. @default none */
+  /** Selects further pods that stay. @default none */
   readonly skip?: LabelSelector;
-  /** The pod that this process runs in: it goes last. */
+  /** The pod that this process runs in. It is evicted last. */
   readonly self?: { readonly namespace: string; readonly name: string };
 }
 
@@ -64,33 +63,33 @@ export interface PodPolicy {
 export type Verdict =
   /** It is evicted. */
   | { readonly kind: "evict" }
-  /** It is evicted when all others are gone: this process runs in it. */
+  /** It is evicted when all others are gone, because this process runs in it. */
   | { readonly kind: "last" }
-  /** It is going already, so there is only to wait. */
+  /** It is being deleted already: the drain waits for it. */
   | { readonly kind: "wait" }
   /** It stays. */
   | { readonly kind: "skip"; readonly why: "finished" | "mirror" | "daemon_set" | "selector" }
-  /** The operator does not want it evicted, so the drain cannot go on while it is there. */
+  /** The operator does not want it evicted, so the drain fails while it is there. */
   | { readonly kind: "refuse"; readonly reason: string };
 
-/** What came of an eviction (or, past the time-out, of a deletion). */
+/** The answer to an eviction (or, past the time-out, to a deletion). */
 export type EvictionAnswer =
-  /** The pod is going (201; 200 or 202 of a deletion). */
+  /** The pod is being deleted (201; 200 or 202 to a deletion). */
   | { readonly kind: "accepted" }
-  /** There is no pod of that name any more, or its budget has gone in the middle of the call (404). */
+  /** There is no pod of that name any more, or its budget was deleted during the call (404). */
   | { readonly kind: "gone" }
-  /** A pod of that name is there, but it seems to be another one (409 on the UID). */
+  /** There is a pod of that name, but with another UID (409). */
   | { readonly kind: "replaced" }
-  /** A disruption budget allows it not now (429). */
+  /** A disruption budget does not allow it now (429). */
   | { readonly kind: "blocked"; readonly budget?: string; readonly reason: string; readonly retryAfterMs?: number }
-  /** Several budgets cover the pod, which the API does not support (500); only a person can mend that. */
+  /** Several budgets cover the pod, which the API does not support (500). Only a person can mend that. */
   | { readonly kind: "several_budgets"; readonly reason: string }
-  /** Its namespace is being deleted (403), and the pod will be with it. */
+  /** Its namespace is being deleted (403), and the pod with it. */
   | { readonly kind: "namespace_ending"; readonly reason: string }
-  /** Something else went wrong; another try may do. */
+  /** Something else went wrong. Another try may succeed. */
   | { readonly kind: "failed"; readonly reason: string; readonly retryAfterMs?: number };
 
-/** The annotation by which the kubelet marks the API's image of a static pod. */
+/** The annotation by which the kubelet marks the mirror of a static pod. */
 const MIRROR_ANNOTATION = "kubernetes.io/config.mirror";
 
 /** Takes from a pod what a drain needs. */
@@ -108,7 +107,7 @@ export function viewPod(pod: V1Pod): PodView {
     controller: metadata.ownerReferences?.find((owner) => owner.controller)?.kind,
     emptyDir: pod.spec?.volumes?.some((volume) => volume.emptyDir !== undefined && volume.emptyDir !== null) ?? false,
     claims: (pod.spec?.volumes ?? []).flatMap(({ name, persistentVolumeClaim, ephemeral }) => {
-      // The claim of a generic ephemeral volume has its name from both.
+      // The claim of a generic ephemeral volume is named after the pod and the volume.
       const claim = persistentVolumeClaim?.claimName ?? (ephemeral ? `${metadata.name}-${name}` : undefined);
       return claim === undefined ? [] : [{ namespace: metadata.namespace ?? "", name: claim }];
     }),
@@ -117,10 +116,11 @@ export function viewPod(pod: V1Pod): PodView {
 }
 
 /**
- * Decides about one pod, by what is seen of it alone, so that every replica and
- * every resumed drain decides the same. A pod that is being deleted is waited
- * for even when its containers have ended: its volumes are in use until the
- * object is gone.
+ * Decides about one pod from what is seen of it alone, so that every replica and every resumed drain decides the same.
+ * A node is empty when only pods are left that this function skips.
+ *
+ * A drain waits for a pod that is being deleted even if its containers have terminated: its volumes are in use until
+ * the object is gone.
  */
 export function judge(pod: PodView, policy: PodPolicy = {}): Verdict {
   if (pod.mirror) return { kind: "skip", why: "mirror" };
@@ -138,11 +138,17 @@ export function judge(pod: PodView, policy: PodPolicy = {}): Verdict {
   return { kind: self?.name === pod.name && self.namespace === pod.namespace ? "last" : "evict" };
 }
 
+/** Whether a pod stays and keeps using its volumes when the node is empty. */
+export function staysInUse(pod: PodView, policy: PodPolicy): boolean {
+  const verdict = judge(pod, policy);
+  return verdict.kind === "skip" && verdict.why !== "finished";
+}
+
 /**
- * Says what an eviction's or a deletion's error means.
+ * Says what the error of an eviction or a deletion means.
  *
- * @throws The error itself, where it is one that no further try can mend
- * ({@link ForbiddenError}) or that is none of the API's.
+ * @throws The error itself, where another try cannot help ({@link ForbiddenError}) or where it does not come from the
+ * API.
  *
  * @see https://kubernetes.io/docs/concepts/scheduling-eviction/api-eviction/#how-api-initiated-eviction-works
  */
@@ -184,7 +190,7 @@ export function answerOf(error: unknown): EvictionAnswer {
   return { kind: "failed", reason: `the API server refuses to evict it: ${message.slice(0, 200)}`, retryAfterMs };
 }
 
-/** The API server names the budget in the message of the cause only. */
+/** The API server names the budget only in the message of the cause. */
 function blocked(messages: readonly string[], retryAfterMs?: number): EvictionAnswer {
   const [, budget, needs] = /disruption budget "?([^\s"]+)"?(?: (needs .*))?/i.exec(messages.join(" ")) ?? [];
   const details = needs ? ` (it ${needs.replace(/\.$/, "")})` : "";

@@ -1,31 +1,32 @@
 /**
- * Whose a cordon is: the pure decisions about a Node's `spec.unschedulable` and
- * the annotation by which this server marks a cordon as its own. It makes no calls.
+ * Who owns a cordon: the pure decisions about a Node's `spec.unschedulable` and the annotation by which this server
+ * marks a cordon as its own. It makes no calls.
  *
- * A Node carries the annotation exactly while the cordon is ours. What an
- * administrator cordoned before us gets none, and is never lifted by us; one who
- * wants to keep a node of ours cordoned removes the annotation.
+ * A Node carries the annotation exactly while the cordon is ours. A node that an administrator cordoned before us gets
+ * no annotation, and we never lift its cordon. An administrator who wants to keep a node of ours cordoned removes the
+ * annotation.
  *
  * @module
  */
 
-import { comparableId } from "./zincati_id.ts";
+import { type ClientId, type Group, parseClientId, parseGroup } from "../../lock/identity.ts";
+import { isSameClient } from "./zincati_id.ts";
 
 /**
- * The annotation of a Node that this server cordoned. Its value is JSON: an object with one entry a group,
+ * The annotation of a Node that this server cordoned. Its value is JSON, an object with one entry for each group:
  * `{"<namespace>/<group>": {"id": "<client's id>", "since": "<time of the grant>"}}`. The namespace is that of the
- * locks: where several installations share a cluster, each knows only its own.
+ * locks, so that several installations in one cluster do not touch each other's cordons.
  */
 export const CORDON_ANNOTATION = "fleetlock.internal/cordoned-for";
 
-/** For which hold a node is cordoned. */
+/** The hold that a cordon belongs to. */
 export interface CordonOwner {
   /** The namespace of the group's lock. */
   readonly namespace: string;
   /** The group. */
-  readonly group: string;
+  readonly group: Group;
   /** The client's id. */
-  readonly id: string;
+  readonly id: ClientId;
   /** When the slot was granted, in milliseconds since the epoch. */
   readonly since: number;
 }
@@ -34,11 +35,11 @@ export interface CordonOwner {
 export interface CordonState {
   /** `spec.unschedulable`. */
   readonly unschedulable: boolean;
-  /** The value of {@link CORDON_ANNOTATION}; undefined where there is none. */
+  /** The value of {@link CORDON_ANNOTATION}; undefined where the Node does not carry it. */
   readonly cordon?: string;
 }
 
-/** A change to a Node. What is undefined stays as it is; null is removed. */
+/** A change to a Node. Undefined leaves a field as it is; null removes it. */
 export interface NodePatch {
   /** `spec.unschedulable`. */
   readonly unschedulable?: true | null;
@@ -49,7 +50,7 @@ export interface NodePatch {
 /**
  * Reads the annotation.
  *
- * @returns The holds that the node is cordoned for; what cannot be read is left out.
+ * @returns The holds that the node is cordoned for, without entries that cannot be read.
  */
 export function cordonOwners(annotation: string | undefined): CordonOwner[] {
   let parsed: unknown;
@@ -60,22 +61,22 @@ export function cordonOwners(annotation: string | undefined): CordonOwner[] {
   }
   if (typeof parsed !== "object" || parsed === null || Array.isArray(parsed)) return [];
   return Object.entries(parsed).flatMap(([key, entry]) => {
-    const [namespace, group, ...more] = key.split("/");
-    const { id, since } = (entry ?? {}) as { id?: unknown; since?: unknown };
-    const time = typeof since === "string" ? Date.parse(since) : NaN;
-    if (!namespace || !group || more.length > 0 || typeof id !== "string" || !Number.isFinite(time)) return [];
-    return [{ namespace, group, id, since: time }];
+    const [namespace, rawGroup, ...more] = key.split("/");
+    const { id: rawId, since: rawSince } = (entry ?? {}) as { id?: unknown; since?: unknown };
+    const [group, id] = [parseGroup(rawGroup), parseClientId(rawId)];
+    const since = typeof rawSince === "string" ? Date.parse(rawSince) : NaN;
+    const isReadable = namespace && group !== undefined && more.length === 0 && id !== undefined;
+    return isReadable && Number.isFinite(since) ? [{ namespace, group, id, since }] : [];
   });
 }
 
 /**
- * Decides how a node becomes cordoned for a hold.
+ * Decides how to cordon a node for a hold.
  *
- * The entry of an earlier hold of the same group is rewritten, so that whoever
- * is about to lift that hold's cordon, having seen the older version of the
- * Node, finds it changed.
+ * The patch rewrites the entry of an earlier hold of the same group. A replica that is about to lift the earlier
+ * hold's cordon then finds that the Node has changed since it read it.
  *
- * @returns Undefined where nothing is to be done: it is cordoned for this hold, or by an administrator.
+ * @returns Undefined where the node is already cordoned for this hold, or by an administrator.
  */
 export function planCordon(state: CordonState, owner: CordonOwner): NodePatch | undefined {
   const { unschedulable, cordon } = state;
@@ -87,25 +88,24 @@ export function planCordon(state: CordonState, owner: CordonOwner): NodePatch | 
 }
 
 /**
- * Decides how a cordon for a hold is lifted.
+ * Decides how to lift a cordon for a hold. The patch uncordons the node when no other hold needs the cordon.
  *
- * @returns Undefined where the node is not cordoned for it by us. The cordon itself goes with its last entry.
+ * @returns Undefined where we have not cordoned the node for this hold.
  */
 export function planUncordon(state: CordonState, owner: CordonOwner): NodePatch | undefined {
   const owners = cordonOwners(state.cordon);
   const left = owners.filter((other) => !isSame(other, owner));
   if (left.length === owners.length) return undefined;
-  return keep(left);
+  return patchFor(left);
 }
 
 /**
- * Decides how a node is put right, given which of the holds that it is
- * cordoned for still exist. It is wrong when it is cordoned for a hold that
- * ended, and when it carries the annotation but is schedulable, because an
- * administrator uncordoned it: a cordon that comes next is the administrator's.
+ * Decides how to clean up a stale cordon, given which of the holds that a node is cordoned for still exist. A cordon is
+ * stale if its hold has ended. The annotation alone is stale if an administrator uncordoned the node: the next cordon
+ * is then the administrator's.
  *
  * @param isHeld Whether an owner still holds its slot; true where that is not known.
- * @returns Undefined where nothing is wrong.
+ * @returns Undefined where nothing is stale.
  */
 export function planRepair(state: CordonState, isHeld: (owner: CordonOwner) => boolean): NodePatch | undefined {
   if (state.cordon === undefined) return undefined;
@@ -113,15 +113,16 @@ export function planRepair(state: CordonState, isHeld: (owner: CordonOwner) => b
   const owners = cordonOwners(state.cordon);
   const left = owners.filter(isHeld);
   if (left.length > 0 && left.length === owners.length) return undefined;
-  return keep(left);
+  return patchFor(left);
 }
 
-function keep(left: readonly CordonOwner[]): NodePatch {
+/** Keeps the cordon for the owners that are left, or lifts it where none is. */
+function patchFor(left: readonly CordonOwner[]): NodePatch {
   return left.length === 0 ? { unschedulable: null, cordon: null } : { cordon: write(left) };
 }
 
 function isSame(one: CordonOwner, other: CordonOwner): boolean {
-  return keyOf(one) === keyOf(other) && one.since === other.since && comparableId(one.id) === comparableId(other.id);
+  return keyOf(one) === keyOf(other) && one.since === other.since && isSameClient(one.id, other.id);
 }
 
 function write(owners: readonly CordonOwner[]): string {
@@ -130,7 +131,7 @@ function write(owners: readonly CordonOwner[]): string {
   })));
 }
 
-/** Neither part may hold a slash. */
+/** The key of an owner's entry. Neither part can contain a slash. */
 function keyOf({ namespace, group }: CordonOwner): string {
   return `${namespace}/${group}`;
 }

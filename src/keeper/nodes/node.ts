@@ -1,6 +1,5 @@
 /**
- * What the keeper needs to know of a Node, taken out of the object, which is a
- * hundred times as big. Pure.
+ * What the keeper needs to know of a Node. The whole object is a hundred times as big. Pure.
  *
  * @module
  */
@@ -10,8 +9,8 @@ import { CORDON_ANNOTATION, type CordonState } from "./cordon.ts";
 import { comparableId, zincatiId } from "./zincati_id.ts";
 
 /**
- * The annotation by which an operator names the id of a host whose agent does
- * not derive it from the machine-id (Zincati's `node_uuid`).
+ * The annotation in which an operator gives the id of a host whose agent does not derive it from the machine-id
+ * (Zincati's `node_uuid`).
  */
 export const ID_ANNOTATION = "fleetlock.internal/id";
 
@@ -19,17 +18,17 @@ export const ID_ANNOTATION = "fleetlock.internal/id";
 export interface NodeView extends CordonState {
   /** Its name. */
   readonly name: string;
-  /** Tells it from an earlier or later one of the same name. */
+  /** Distinguishes it from an earlier or later Node of the same name. */
   readonly uid: string;
-  /** The version of this very state. */
+  /** The version of this state. */
   readonly resourceVersion: string;
-  /** The ids of clients that may run on it, in the form of {@link comparableId}. */
+  /** The ids of clients that may run on it, as {@link comparableId} normalizes them. */
   readonly ids: readonly string[];
-  /** Whether its `status.nodeInfo.machineID` is no machine-id, and not just missing. */
+  /** Whether its `status.nodeInfo.machineID` is malformed. A missing one is not. */
   readonly malformed: boolean;
-  /** `status.nodeInfo.bootID`; undefined where the kubelet has not said it. */
+  /** `status.nodeInfo.bootID`; undefined where the kubelet has not reported it. */
   readonly bootId?: string;
-  /** The status of its condition Ready: "True", "False", "Unknown"; undefined where it has none. */
+  /** The status of its Ready condition: "True", "False" or "Unknown"; undefined where it has no such condition. */
   readonly ready?: string;
   /** Why it is not ready, in the words of the condition. */
   readonly readyMessage?: string;
@@ -60,7 +59,7 @@ export function viewNode(node: V1Node): NodeView {
 }
 
 /**
- * Tells the later of two states of one Node, which the API server's versions order.
+ * Whether a state of a Node is later than another one. The API server's versions order them.
  *
  * @see https://kubernetes.io/docs/reference/using-api/api-concepts/#resource-versions
  */

@@ -1,6 +1,6 @@
 /**
- * Cordons nodes and lifts our own cordons, by patches that take effect only on
- * the very state they were decided from. What is to be done is cordon.ts's decision.
+ * Cordons nodes and lifts our own cordons. Each patch takes effect only on the state that it was decided on. The
+ * decisions are those of cordon.ts.
  *
  * @module
  */
@@ -11,7 +11,7 @@ import type { NodeCalls } from "./node_calls.ts";
 import type { NodeWatch } from "./node_watch.ts";
 import type { NodeView } from "./node.ts";
 
-/** How often a patch is tried against others' changes. Kubelets and controllers change a Node a few times a minute. */
+/** How often a patch is repeated after a conflict. Kubelets and controllers change a Node a few times a minute. */
 const MAX_CONFLICTS = 10;
 
 /** See the module. All methods throw {@link UnavailableError} or the signal's reason. */
@@ -19,7 +19,7 @@ export class NodeCordon {
   readonly #calls: NodeCalls;
   readonly #watch: NodeWatch;
 
-  /** Makes it over `calls`; `watch` gives the state to begin with, and learns what comes of it. */
+  /** Makes it over `calls`. `watch` gives the state to decide on first, and learns the result of each patch. */
   constructor(calls: NodeCalls, watch: NodeWatch) {
     this.#calls = calls;
     this.#watch = watch;
@@ -28,43 +28,45 @@ export class NodeCordon {
   /**
    * Cordons a node for a hold (get and patch nodes).
    *
-   * @param isHeld Whether the hold still is; asked before each patch but that of what the watch has seen.
-   * @param fresh Whether to read the node first.
-   * @returns "already" where it was cordoned before: for this hold, or by an administrator.
+   * @param holdExists Reads whether the hold still exists. Asked before each patch of a state that was read, not of
+   * one that the watch has seen.
+   * @param readFirst Whether to read the node first instead of deciding on what the watch has seen.
+   * @returns "already" where the node was cordoned before, for this hold or by an administrator; "gone" where it does
+   * not exist; "not_held" where the hold does not.
    */
   async set(
     name: string,
     owner: CordonOwner,
-    isHeld: () => Promise<boolean>,
-    fresh: boolean,
+    holdExists: () => Promise<boolean>,
+    readFirst: boolean,
     signal: AbortSignal,
   ): Promise<"cordoned" | "already" | "gone" | "not_held"> {
     const decide = async (node: NodeView, read: boolean) => {
       const patch = planCordon(node, owner);
-      // Another replica may have lifted the cordon and freed the slot: then it must not come back.
-      return patch !== undefined && read && !(await isHeld()) ? "not_held" : patch;
+      // Another replica may have lifted the cordon and freed the slot. Then the cordon must not come back.
+      return patch !== undefined && read && !(await holdExists()) ? "not_held" : patch;
     };
-    const outcome = await this.#change(name, decide, fresh, signal);
+    const outcome = await this.#change(name, decide, readFirst, signal);
     return outcome === "changed" ? "cordoned" : outcome === "nothing" ? "already" : outcome;
   }
 
   /**
-   * Lifts our cordon for a hold (get and patch nodes). Where the node was seen
-   * without one, and is not to be read, there is no call.
+   * Lifts our cordon for a hold (get and patch nodes). Makes no call where the watch has seen the node without our
+   * cordon, unless it is read first.
    *
-   * @param fresh Whether to read the node first.
-   * @returns Whether there was one.
+   * @param readFirst Whether to read the node first instead of deciding on what the watch has seen.
+   * @returns Whether there was a cordon to lift.
    */
-  async lift(name: string, owner: CordonOwner, fresh: boolean, signal?: AbortSignal): Promise<boolean> {
+  async lift(name: string, owner: CordonOwner, readFirst: boolean, signal?: AbortSignal): Promise<boolean> {
     const decide = (node: NodeView) => Promise.resolve(planUncordon(node, owner));
-    return (await this.#change(name, decide, fresh, signal)) === "changed";
+    return (await this.#change(name, decide, readFirst, signal)) === "changed";
   }
 
   /**
-   * Puts a node right whose cordon outlived its hold (patch nodes), unless it has changed since it was seen.
+   * Cleans up a node's stale cordon (patch nodes), unless the node has changed since it was seen.
    *
-   * @param isHeld Whether an owner still holds its slot. It must have been found out after `node` was seen.
-   * @returns "right" where nothing was wrong with it.
+   * @param isHeld Whether an owner still holds its slot. The caller must have read it after `node` was seen.
+   * @returns "right" where nothing was stale; "gone" where the node does not exist.
    */
   async repair(
     node: NodeView,
@@ -82,10 +84,10 @@ export class NodeCordon {
   async #change<T extends string>(
     name: string,
     decide: (node: NodeView, read: boolean) => Promise<NodePatch | T | undefined>,
-    fresh: boolean,
+    readFirst: boolean,
     signal?: AbortSignal,
   ): Promise<"changed" | "nothing" | "gone" | T> {
-    let seen = fresh ? undefined : this.#watch.peek(name);
+    let seen = readFirst ? undefined : this.#watch.peek(name);
     for (let conflicts = 0; conflicts <= MAX_CONFLICTS; conflicts++) {
       const node = seen ?? await this.#calls.getNode(name, signal);
       if (node === undefined) return this.#gone(name);
@@ -101,7 +103,7 @@ export class NodeCordon {
       seen = undefined;
     }
     throw new UnavailableError(
-      `others changed the node ${name} again and again while it was to be cordoned or uncordoned`,
+      `cannot cordon or uncordon the node ${name}: others change it all the time`,
     );
   }
 

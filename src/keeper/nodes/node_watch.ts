@@ -1,25 +1,25 @@
 /**
- * The Nodes of the cluster, kept by a watch: found by a client's id or by name,
- * and waited for. While the watch is behind, lookups read afresh. It changes
- * nothing in the cluster.
+ * The Nodes of the cluster, kept up to date by a watch: finds them by a client's id or by name, and waits for their
+ * changes. While the watch is behind, lookups ask the API server. It changes nothing in the cluster.
  *
  * @module
  */
 
 import { type Clock, systemClock } from "../../lock/clock.ts";
+import type { ClientId } from "../../lock/identity.ts";
 import type { NodeCalls } from "./node_calls.ts";
 import { isNewer, type NodeView } from "./node.ts";
 import { comparableId } from "./zincati_id.ts";
 
 /** Told by {@link NodeWatch}. The methods must not throw. */
 export interface NodeListener {
-  /** A node is new or has changed; not called for what was `learn`ed before. */
+  /** A node is new or has changed. Not called for a state that `learn` was told before. */
   changed?(node: NodeView): void;
   /** The watch is in step with the cluster. */
   synced?(): void;
   /** The watch falls behind. */
   lost?(error: unknown): void;
-  /** A node's machine-id is no machine-id, so that no client matches it by that. Once a node. */
+  /** A node's machine-id is malformed, so it matches no client. Called once for each node. */
   malformed?(name: string): void;
 }
 
@@ -44,17 +44,17 @@ export class NodeWatch {
     this.#clock = clock;
   }
 
-  /** Whether the view is in step with the cluster. */
+  /** Whether what it has seen is in step with the cluster. */
   get isSynced(): boolean {
     return this.#synced;
   }
 
-  /** How many nodes have a machine-id that is none. */
+  /** How many nodes have a malformed machine-id. */
   get malformed(): number {
     return [...this.#nodes.values()].filter((node) => node.malformed).length;
   }
 
-  /** All nodes seen last. */
+  /** All nodes, as last seen. */
   get nodes(): Iterable<NodeView> {
     return this.#nodes.values();
   }
@@ -77,46 +77,45 @@ export class NodeWatch {
     this.#synced = false;
   }
 
-  /** A node as it was seen last; undefined where none of that name was. It may be behind, so it proves nothing. */
+  /** A node as last seen; undefined where none of that name was seen. It may be behind, so it proves nothing. */
   peek(name: string): NodeView | undefined {
     return this.#nodes.get(name);
   }
 
   /**
-   * Finds the nodes on which a client may run. That there is none is always read
-   * afresh: a host without a node gets its yes without a drain, and the watch's
-   * connection may have gone silent before the node joined.
+   * Finds the nodes on which a client may run. Where it has seen none, it always lists the nodes (list nodes): a host
+   * without a node gets its yes without a drain, and the watch's connection may have gone silent before the node
+   * joined.
    *
-   * @param id A client's id.
-   * @throws {UnavailableError} The nodes had to be listed (list nodes), and could not be.
+   * @throws {UnavailableError} The nodes could not be listed.
    */
-  async byId(id: string): Promise<NodeView[]> {
+  async byId(id: ClientId): Promise<NodeView[]> {
     const wanted = comparableId(id);
     const names = this.#synced ? this.#byId.get(wanted) : undefined;
     if (names !== undefined) return [...names].map((name) => this.#nodes.get(name)!);
-    // A crowd of clients shares one listing.
+    // Simultaneous requests share one listing.
     this.#listing ??= this.#calls.listNodes().finally(() => this.#listing = undefined);
     return (await this.#listing).filter((node) => node.ids.includes(wanted));
   }
 
   /**
-   * Finds a node by its name.
+   * Finds a node by its name, by a read (get nodes) while the watch is behind.
    *
    * @returns Undefined where there is none.
-   * @throws {UnavailableError} The watch is behind, and the node could not be read (get nodes).
+   * @throws {UnavailableError} The node could not be read.
    */
   async byName(name: string, signal?: AbortSignal): Promise<NodeView | undefined> {
     return this.#synced ? this.#nodes.get(name) : await this.#calls.getNode(name, signal);
   }
 
-  /** Takes in a node as one of our own calls returned it. */
+  /** Notes a node as one of our own calls returned it. */
   learn(node: NodeView): void {
     const known = this.#nodes.get(node.name);
-    // A node that the watch has not shown may have been deleted since the call.
+    // A node that the watch does not show may have been deleted since the call.
     if (known?.uid === node.uid && isNewer(node, known)) this.#set(node);
   }
 
-  /** Takes in that one of our own calls found no node of a name. If there is one after all, the watch will show it. */
+  /** Notes that one of our own calls found no node of a name. If one comes later, the watch shows it. */
   forget(name: string): void {
     if (!this.#nodes.has(name)) return;
     this.#unlink(name);
@@ -126,46 +125,42 @@ export class NodeWatch {
   }
 
   /**
-   * Waits until a node is as wanted.
+   * Waits until a node meets a condition.
    *
    * @param name The node's name.
-   * @param holds Asked about the node at once and after each change; undefined stands for no node.
+   * @param condition Asked at once and after each change. Its argument is undefined where there is no node.
    * @param ms How long to wait at most, in milliseconds.
    * @param signal Ends the wait at once.
-   * @returns Whether it became so.
+   * @returns Whether the node met the condition in time.
    */
   async until(
     name: string,
-    holds: (node: NodeView | undefined) => boolean,
+    condition: (node: NodeView | undefined) => boolean,
     ms: number,
     signal: AbortSignal,
   ): Promise<boolean> {
     const done = new AbortController();
     let reached = false;
     const look = () => {
-      if (reached || !this.#synced || !holds(this.#nodes.get(name))) return;
+      if (reached || !this.#synced || !condition(this.#nodes.get(name))) return;
       reached = true;
       done.abort();
     };
     const onChange = (changed: string) => {
       if (changed === name || changed === "") look();
     };
-    const stop = () => done.abort();
-    signal.addEventListener("abort", stop, { once: true });
-    if (signal.aborted) stop();
     this.#waiters.add(onChange);
     try {
       look();
-      await this.#clock.sleep(ms, done.signal).catch(() => {});
+      await this.#clock.sleep(ms, AbortSignal.any([signal, done.signal])).catch(() => {});
       return reached;
     } finally {
       this.#waiters.delete(onChange);
-      signal.removeEventListener("abort", stop);
     }
   }
 
   #listed(nodes: readonly NodeView[], moment: bigint): void {
-    // An earlier moment than the last: etcd itself has gone back, to a backup, and what was seen since is not so.
+    // The version went back, so etcd was restored from a backup: what was seen since then is no longer true.
     if (moment < this.#moment) { for (const name of [...this.#nodes.keys()]) this.forget(name); }
     this.#moment = moment;
     const names = new Set(nodes.map((node) => node.name));
@@ -200,7 +195,7 @@ export class NodeWatch {
 
   #remove(node: NodeView): void {
     const known = this.#nodes.get(node.name);
-    // The deletion of an earlier node of the name says nothing of the one there is now.
+    // The deletion of an earlier node of the same name says nothing about the current one.
     if (known === undefined || isNewer(known, node)) return;
     this.forget(node.name);
   }

@@ -1,11 +1,11 @@
 /**
- * The id by which Zincati names a host, computed from what the host's Node says
- * of it. Pure; it knows nothing of Nodes.
+ * The id that Zincati sends for a host, computed from the host's machine-id. Pure; it knows nothing of Nodes.
  *
  * @module
  */
 
 import { createHmac } from "node:crypto";
+import type { ClientId } from "../../lock/identity.ts";
 
 /** Zincati's application id for systemd's app-specific machine ids. */
 const APPLICATION_ID = Buffer.from("de35106b6ec24688b63afddaa156679b", "hex");
@@ -13,14 +13,13 @@ const APPLICATION_ID = Buffer.from("de35106b6ec24688b63afddaa156679b", "hex");
 const ID128 = /^(?:[0-9a-f]{32}|[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12})$/i;
 
 /**
- * Computes the id that Zincati sends for a host, which is systemd's
- * app-specific machine id: HMAC-SHA256 with the machine-id as the key and
- * Zincati's application id as the message, cut to 16 bytes and marked as a
- * version 4 UUID.
+ * Computes the id that Zincati sends for a host, which is systemd's app-specific machine id: HMAC-SHA256 with the
+ * machine-id as the key and Zincati's application id as the message, truncated to 16 bytes and marked as a version 4
+ * UUID.
  *
- * @param machineId A machine-id, as `status.nodeInfo.machineID` of a Node has
- * it: 32 hexadecimal digits of either case, or those with a UUID's dashes.
- * @returns 32 lower-case hexadecimal digits, or undefined where `machineId` is no machine-id.
+ * @param machineId A machine-id as in a Node's `status.nodeInfo.machineID`: 32 hexadecimal digits of either case, with
+ * or without a UUID's dashes.
+ * @returns 32 lower-case hexadecimal digits; undefined where `machineId` is malformed.
  *
  * @see https://www.freedesktop.org/software/systemd/man/latest/sd_id128_get_machine.html
  * @see https://coreos.github.io/zincati/usage/agent-identity/
@@ -35,13 +34,17 @@ export function zincatiId(machineId: string): string | undefined {
 }
 
 /**
- * Brings an id into the one form in which ids are compared, so that a UUID may
- * be written with dashes and in either case.
+ * Normalizes an id for comparison, since a UUID may be written with dashes and in either case.
  *
- * @param id Any client's id. One that is no UUID is its own form.
+ * @param id Any client's id. One that is not a UUID stays as it is.
  */
 export function comparableId(id: string): string {
   return ID128.test(id) ? plain(id) : id;
+}
+
+/** Whether two ids name the same client. */
+export function isSameClient(one: ClientId, other: ClientId): boolean {
+  return comparableId(one) === comparableId(other);
 }
 
 function plain(id: string): string {

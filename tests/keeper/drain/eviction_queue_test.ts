@@ -1,25 +1,35 @@
 import { deepEqual, equal, match, ok } from "node:assert/strict";
 import fc from "fast-check";
 import { EvictionQueue } from "../../../src/keeper/drain/eviction_queue.ts";
-import { type PodView, viewPod } from "../../../src/keeper/drain/pods.ts";
+import { type PodPolicy, type PodView, viewPod } from "../../../src/keeper/drain/pods.ts";
 import { pod } from "../../support/cluster_objects.ts";
 
 function view(name: string, change: Partial<PodView> = {}): PodView {
   return { ...viewPod(pod({ name, namespace: "shop" })), uid: name, ...change };
 }
 
+/** A queue whose pauses are as long as they can be. */
+const queueOf = (policy: PodPolicy = {}) => new EvictionQueue(policy, () => 1);
+
 const blocked = (budget = "web", retryAfterMs?: number) =>
   ({ kind: "blocked", budget, reason: `budget ${budget}`, retryAfterMs }) as const;
 
-/** All that may be tried now. */
+/** Begins the pod whose turn it is. */
+function begin(queue: EvictionQueue, now: number): PodView | undefined {
+  const pod = queue.due(now);
+  if (pod !== undefined) queue.began(pod);
+  return pod;
+}
+
+/** Begins all pods that may be tried now. */
 function drainNow(queue: EvictionQueue, now: number): PodView[] {
   const pods: PodView[] = [];
-  for (let next = queue.next(now); next !== undefined; next = queue.next(now)) pods.push(next);
+  for (let next = begin(queue, now); next !== undefined; next = begin(queue, now)) pods.push(next);
   return pods;
 }
 
-Deno.test("each pod is tried once at once, and is left until it is gone by its UID", () => {
-  const queue = new EvictionQueue();
+Deno.test("each pod is tried once, at once, and stays in the queue until its UID is gone", () => {
+  const queue = queueOf();
   queue.listed([view("a"), view("b"), view("c", { finished: true })]);
   const pods = drainNow(queue, 0);
   deepEqual(pods.map(({ name }) => name), ["a", "b"]);
@@ -33,8 +43,8 @@ Deno.test("each pod is tried once at once, and is left until it is gone by its U
   equal(queue.size, 0);
 });
 
-Deno.test("pods behind one budget cost one try a pause, in turns, and follow at once when one is let go", () => {
-  const queue = new EvictionQueue({}, () => 1);
+Deno.test("pods behind one budget take turns, one try for each pause, and follow at once when the budget lets one go", () => {
+  const queue = queueOf();
   queue.listed(["a", "b", "c"].map((name) => view(name)));
   for (const one of drainNow(queue, 0)) queue.answered(one, blocked(), 0);
   equal(queue.blocked, 3);
@@ -54,8 +64,8 @@ Deno.test("pods behind one budget cost one try a pause, in turns, and follow at 
   equal(drainNow(queue, now).length, 1);
 });
 
-Deno.test("a pod that is gone before its eviction is answered does not hold its budget's others back", () => {
-  const queue = new EvictionQueue();
+Deno.test("a pod that is gone before its eviction is answered does not hold back the other pods of its budget", () => {
+  const queue = queueOf();
   queue.listed([view("a"), view("b")]);
   for (const one of drainNow(queue, 0)) queue.answered(one, blocked(), 0);
   const [one] = drainNow(queue, 5_000);
@@ -64,8 +74,8 @@ Deno.test("a pod that is gone before its eviction is answered does not hold its 
   equal(drainNow(queue, 5_000).length, 1);
 });
 
-Deno.test("the server's Retry-After is kept", () => {
-  const queue = new EvictionQueue({}, () => 1);
+Deno.test("the queue honours the server's Retry-After", () => {
+  const queue = queueOf();
   queue.listed([view("a"), view("b")]);
   const [a, b] = drainNow(queue, 0);
   queue.answered(a!, blocked("web", 10_000), 0);
@@ -75,8 +85,8 @@ Deno.test("the server's Retry-After is kept", () => {
   deepEqual(drainNow(queue, 20_000).map(({ name }) => name), ["b"]);
 });
 
-Deno.test("an accepted eviction that has no effect is repeated, one that has is not", () => {
-  const queue = new EvictionQueue();
+Deno.test("an accepted eviction without effect is repeated, one with effect is not", () => {
+  const queue = queueOf();
   queue.listed([view("a"), view("b")]);
   for (const one of drainNow(queue, 0)) queue.answered(one, { kind: "accepted" }, 0);
   queue.seen(view("a", { terminating: true }));
@@ -85,8 +95,8 @@ Deno.test("an accepted eviction that has no effect is repeated, one that has is 
 });
 
 for (const kind of ["gone", "replaced"] as const) {
-  Deno.test(`an eviction's answer '${kind}' is no proof: the pod is tried again until the watch says that it is gone`, () => {
-    const queue = new EvictionQueue({}, () => 1);
+  Deno.test(`the answer '${kind}' to an eviction proves nothing: the pod is tried again until the watch says that it is gone`, () => {
+    const queue = queueOf();
     queue.listed([view("a")]);
     const [a] = drainNow(queue, 0);
     queue.answered(a!, { kind }, 0);
@@ -100,8 +110,8 @@ for (const kind of ["gone", "replaced"] as const) {
   });
 }
 
-Deno.test("our own pod goes when all others are gone", () => {
-  const queue = new EvictionQueue({ self: { namespace: "shop", name: "a" } });
+Deno.test("our own pod is evicted when all others are gone", () => {
+  const queue = queueOf({ self: { namespace: "shop", name: "a" } });
   queue.listed([view("a"), view("b")]);
   const [b, ...others] = drainNow(queue, 0);
   deepEqual([b!.name, others], ["b", []]);
@@ -112,8 +122,8 @@ Deno.test("our own pod goes when all others are gone", () => {
   deepEqual(drainNow(queue, 1).map(({ name }) => name), ["a"]);
 });
 
-Deno.test("once unbound, everything that is not going is tried at once", () => {
-  const queue = new EvictionQueue();
+Deno.test("once unbound, every pod that is not terminating is tried at once", () => {
+  const queue = queueOf();
   queue.listed([view("a"), view("b"), view("c", { terminating: true })]);
   for (const one of drainNow(queue, 0)) queue.answered(one, blocked(), 0);
   ok(queue.allTried);
@@ -121,8 +131,8 @@ Deno.test("once unbound, everything that is not going is tried at once", () => {
   deepEqual(drainNow(queue, 1).map(({ name }) => name), ["a", "b"]);
 });
 
-Deno.test("those that something holds back are named before those that are going", () => {
-  const queue = new EvictionQueue();
+Deno.test("pods that something holds back are named before those that are terminating", () => {
+  const queue = queueOf();
   queue.listed([view("a", { terminating: true, finalizers: ["x/y"] }), view("b"), view("c")]);
   const [b] = drainNow(queue, 0);
   queue.answered(b!, blocked(), 0);
@@ -133,21 +143,21 @@ Deno.test("those that something holds back are named before those that are going
   ]);
 });
 
-Deno.test("whatever the answers, every pod is let go in the end and none is tried twice at a time", () => {
+Deno.test("whatever the answers, every pod goes in the end and none is tried twice at a time", () => {
   const answers = fc.infiniteStream(
     fc.constantFrom("accepted", "blocked", "failed", "gone", "replaced", "several_budgets"),
   );
   fc.assert(
     fc.property(fc.integer({ min: 1, max: 8 }), fc.integer({ min: 1, max: 4 }), answers, (count, width, kinds) => {
-      const queue = new EvictionQueue();
+      const queue = queueOf();
       queue.listed(Array.from({ length: count }, (_, index) => view(`${index}`)));
       const calling = new Map<string, PodView>();
       let now = 0;
       for (let steps = 0; queue.size > 0; steps++) {
         if (steps > 5_000) return false;
-        // After a while the cluster is kind.
+        // After a while the cluster accepts everything.
         const kind = steps > 200 ? "accepted" : kinds.next().value;
-        for (let next; calling.size < width && (next = queue.next(now)) !== undefined;) {
+        for (let next; calling.size < width && (next = begin(queue, now)) !== undefined;) {
           if (calling.has(next.uid)) return false;
           calling.set(next.uid, next);
         }
@@ -164,7 +174,7 @@ Deno.test("whatever the answers, every pod is let go in the end and none is trie
         } else if (kind === "blocked") queue.answered(one, blocked(`${Number(one.name) % 2}`), now);
         else if (kind === "gone" || kind === "replaced") {
           queue.answered(one, { kind }, now);
-          // Now and then it is true.
+          // Sometimes the answer is true.
           if (steps % 3 === 0) queue.gone(one.uid);
         } else queue.answered(one, { kind, reason: "no" } as never, now);
       }

@@ -55,7 +55,7 @@ for (
     "app>1",
   ]
 ) {
-  Deno.test(`'${selector}' is refused as no label selector`, () => {
+  Deno.test(`'${selector}' is refused, since it is not a label selector`, () => {
     throws(() => parseLabelSelector(selector), { name: "SyntaxError", message: /label selector/ });
   });
 }

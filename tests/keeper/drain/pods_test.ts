@@ -46,7 +46,7 @@ for (const [what, change, policy, kind] of VERDICTS) {
   Deno.test(`${what}: ${kind}`, () => equal(judge({ ...NORMAL, ...change }, policy).kind, kind));
 }
 
-Deno.test("a pod is seen as it is", () => {
+Deno.test("a view has what a drain needs of a pod", () => {
   const view = viewPod({
     ...pod({ name: "web", namespace: "shop", owner: SET, emptyDir: true, finalizers: ["a/b"], labels: { app: "web" } }),
     status: { phase: "Failed" },
@@ -75,7 +75,7 @@ Deno.test("a pod is seen as it is", () => {
   ]);
 });
 
-Deno.test("no policy makes a drain touch mirror pods and DaemonSets' pods", () => {
+Deno.test("whatever the policy, a drain leaves mirror pods and DaemonSets' pods alone", () => {
   const care = fc.constantFrom("evict" as const, "refuse" as const);
   const flags = fc.record({ terminating: fc.boolean(), finished: fc.boolean(), emptyDir: fc.boolean() });
   fc.assert(fc.property(flags, care, care, fc.boolean(), fc.boolean(), (flags, unmanaged, emptyDir, skip, mirror) => {
@@ -148,7 +148,7 @@ for (const [code, body, expected] of ANSWERS) {
   });
 }
 
-Deno.test("no connection is worth another try, a missing permission and a bug are not", () => {
+Deno.test("a lost connection is worth another try, a missing permission and a bug are not", () => {
   equal(answerOf(new UnavailableError("gone")).kind, "failed");
   const forbidden = status('User "x" cannot create resource "pods/eviction" in API group "" in the namespace "shop"');
   throws(() => answerOf(errorOf(403, null, forbidden)), ForbiddenError);

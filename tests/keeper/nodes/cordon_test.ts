@@ -9,14 +9,18 @@ import {
   planRepair,
   planUncordon,
 } from "../../../src/keeper/nodes/cordon.ts";
+import { parseClientId, parseGroup } from "../../../src/lock/identity.ts";
 
 const namespace = "ops";
-const OWNER: CordonOwner = { namespace, group: "default", id: "a", since: Date.UTC(2026, 0, 1) };
-const OTHER: CordonOwner = { namespace, group: "other", id: "a", since: Date.UTC(2026, 0, 2) };
+const owner = (group: string, id: string, since: number): CordonOwner => {
+  return { namespace, group: parseGroup(group)!, id: parseClientId(id)!, since };
+};
+const OWNER = owner("default", "a", Date.UTC(2026, 0, 1));
+const OTHER = owner("other", "a", Date.UTC(2026, 0, 2));
 const FREE: CordonState = { unschedulable: false };
 const ADMIN: CordonState = { unschedulable: true };
 
-/** The API server's part: lays a patch over a Node. */
+/** Applies a patch to a Node, as the API server does. */
 function apply(state: CordonState, patch: NodePatch | undefined): CordonState {
   if (patch === undefined) return state;
   return {
@@ -57,7 +61,7 @@ Deno.test("cordons of another installation's groups are its own, whatever their 
   deepEqual(apply(both, planRepair(both, (owner) => owner.namespace === "other")), cordon(FREE, theirs));
 });
 
-Deno.test("a later hold takes the cordon over, and the earlier one's end leaves it", () => {
+Deno.test("a later hold takes the cordon over, and the end of the earlier one leaves it", () => {
   const first = cordon(FREE, OWNER);
   const later = { ...OWNER, since: OWNER.since + 1 };
   const state = cordon(first, later);
@@ -66,13 +70,13 @@ Deno.test("a later hold takes the cordon over, and the earlier one's end leaves 
   deepEqual(planUncordon(state, later), { unschedulable: null, cordon: null });
 });
 
-Deno.test("a schedulable node that is marked is nobody's: the mark goes, or the cordon comes back", () => {
+Deno.test("repair removes the annotation from a schedulable node, and a hold cordons the node again", () => {
   const uncordoned = { ...cordon(FREE, OWNER), unschedulable: false };
   deepEqual(planRepair(uncordoned, () => true), { cordon: null });
   equal(cordon(uncordoned, OWNER).unschedulable, true);
 });
 
-Deno.test("repair lifts what is held no more", () => {
+Deno.test("repair lifts the cordons of holds that ended", () => {
   const both = cordon(cordon(FREE, OWNER), OTHER);
   equal(planRepair(both, () => true), undefined);
   deepEqual(cordonOwners(apply(both, planRepair(both, ({ group }) => group === "other")).cordon), [OTHER]);
@@ -89,9 +93,11 @@ for (
     '{"default":null}',
     '{"default":{"id":"a"}}',
     '{"default":{"id":1,"since":"x"}}',
+    '{"ops/default":{"id":"a,b","since":"2026-01-01T00:00:00Z"}}',
+    '{"ops/a group":{"id":"a","since":"2026-01-01T00:00:00Z"}}',
   ]
 ) {
-  Deno.test(`an annotation that cannot be read names nobody: '${annotation}'`, () => {
+  Deno.test(`an annotation that cannot be read has no owners: '${annotation}'`, () => {
     deepEqual(cordonOwners(annotation), []);
     const state = { unschedulable: true, cordon: annotation };
     deepEqual(planRepair(state, () => true), { unschedulable: null, cordon: null });
@@ -99,7 +105,7 @@ for (
   });
 }
 
-Deno.test("whatever we and an administrator do, a node carries the mark only while it is ours", () => {
+Deno.test("whatever we and an administrator do, a node carries the annotation only while the cordon is ours", () => {
   const groups = ["a", "b", "c"];
   const step = fc.oneof(
     fc.record({
@@ -118,18 +124,18 @@ Deno.test("whatever we and an administrator do, a node carries the mark only whi
       switch (one.kind) {
         case "hold":
           held.set(one.group, one.since);
-          state = cordon(state, { namespace, group: one.group, id: "x", since: one.since });
+          state = cordon(state, owner(one.group, "x", one.since));
           break;
         case "release":
           state = apply(
             state,
-            planUncordon(state, { namespace, group: one.group, id: "x", since: held.get(one.group) ?? 0 }),
+            planUncordon(state, owner(one.group, "x", held.get(one.group) ?? 0)),
           );
           held.delete(one.group);
           break;
         case "admin cordons":
           admins ||= !state.unschedulable;
-          // A cordon upon a mark that was left would be taken for ours, so repair follows every uncordoning.
+          // A cordon beside a stale annotation would count as ours, so repair follows every uncordoning.
           state = { ...state, unschedulable: true };
           break;
         case "admin uncordons":
@@ -145,7 +151,7 @@ Deno.test("whatever we and an administrator do, a node carries the mark only whi
         equal(state.unschedulable, true);
         equal(state.cordon, undefined);
       } else {
-        // Ours, exactly as long as it is marked.
+        // The cordon is ours exactly while the node carries the annotation.
         equal(state.unschedulable, state.cordon !== undefined);
       }
       for (const { group } of cordonOwners(state.cordon)) equal(held.has(group), true);

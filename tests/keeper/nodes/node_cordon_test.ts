@@ -1,4 +1,4 @@
-/** Cordoning against what changes meanwhile, on scripted calls; a real API server's part is in tests/cluster. @module */
+/** Cordoning while others change the node, on scripted calls. What needs a real API server is in tests/cluster. @module */
 
 import { deepEqual, equal } from "node:assert/strict";
 import type { NodeCalls } from "../../../src/keeper/nodes/node_calls.ts";
@@ -6,12 +6,13 @@ import { NodeCordon } from "../../../src/keeper/nodes/node_cordon.ts";
 import { NodeWatch } from "../../../src/keeper/nodes/node_watch.ts";
 import { type NodeView, viewNode } from "../../../src/keeper/nodes/node.ts";
 import type { ResourceWatcher } from "../../../src/kubernetes/watch.ts";
+import { parseClientId, parseGroup } from "../../../src/lock/identity.ts";
 
-const OWNER = { namespace: "ops", group: "default", id: "a", since: 1 };
+const OWNER = { namespace: "ops", group: parseGroup("default")!, id: parseClientId("a")!, since: 1 };
 const NODE = viewNode({ metadata: { name: "n", uid: "u", resourceVersion: "5" } });
 const never = new AbortController().signal;
 
-/** A cordon on one node, which the watch has seen or not, and which changes so many times before each patch. */
+/** A cordon on one node that the watch has seen or not, and whose first patches conflict. */
 function setUp(options: { seen: boolean; there?: boolean; conflicts?: number }) {
   const done: string[] = [];
   let conflicts = options.conflicts ?? 0;
@@ -62,7 +63,7 @@ for (
 }
 
 for (const fresh of [true, false]) {
-  Deno.test(`a node that is no more is forgotten, ${fresh ? "read" : "patched"}`, async () => {
+  Deno.test(`a node that no longer exists is forgotten, ${fresh ? "read" : "patched"}`, async () => {
     const { cordon, watch, isHeld } = setUp({ seen: true, there: false });
     equal(await cordon.set("n", OWNER, isHeld(true), fresh, never), "gone");
     equal(watch.peek("n"), undefined);

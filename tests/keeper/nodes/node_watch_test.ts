@@ -1,12 +1,14 @@
-/** What the watch of the Nodes makes of what it is told; the API server's part is in tests/cluster. @module */
+/** The watch of the Nodes, on scripted events. What needs a real API server is in tests/cluster. @module */
 
 import { deepEqual, equal, ok } from "node:assert/strict";
 import type { NodeCalls } from "../../../src/keeper/nodes/node_calls.ts";
 import { NodeWatch } from "../../../src/keeper/nodes/node_watch.ts";
 import { type NodeView, viewNode } from "../../../src/keeper/nodes/node.ts";
 import type { ResourceWatcher } from "../../../src/kubernetes/watch.ts";
+import { parseClientId } from "../../../src/lock/identity.ts";
 
-const ALICE = "alice";
+const ALICE = parseClientId("alice")!;
+const BOB = parseClientId("bob")!;
 
 function view(name: string, version: number, change: Partial<NodeView> = {}): NodeView {
   return {
@@ -16,7 +18,7 @@ function view(name: string, version: number, change: Partial<NodeView> = {}): No
   };
 }
 
-/** A watch that is told by the test, and calls that count. */
+/** A watch whose events the test makes, and calls that are counted. */
 function setUp(nodes: () => NodeView[] = () => []) {
   const watcher = Promise.withResolvers<ResourceWatcher<NodeView>>();
   let lists = 0;
@@ -39,7 +41,7 @@ function setUp(nodes: () => NodeView[] = () => []) {
 
 const names = (nodes: Iterable<NodeView>) => [...nodes].map(({ name }) => name);
 
-Deno.test("a client's node is found in the view; that there is none is read afresh, once for all who ask", async () => {
+Deno.test("a client's node is found without a call; that there is none is read, once for simultaneous requests", async () => {
   let there: NodeView[] = [];
   const { watch, watcher, lists } = setUp(() => there);
   (await watcher).synced([view("a", 5)], "5");
@@ -47,12 +49,12 @@ Deno.test("a client's node is found in the view; that there is none is read afre
   equal(lists(), 0);
   (await watcher).changed("DELETED", view("a", 6));
   there = [view("b", 7)];
-  const found = await Promise.all([watch.byId(ALICE), watch.byId(ALICE), watch.byId("bob")]);
+  const found = await Promise.all([watch.byId(ALICE), watch.byId(ALICE), watch.byId(BOB)]);
   deepEqual(found.map(names), [["b"], ["b"], []]);
   equal(lists(), 1);
 });
 
-Deno.test("what comes late changes nothing: an older state, and the deletion of an earlier node of the name", async () => {
+Deno.test("an older state and the deletion of an earlier node of the same name change nothing", async () => {
   const { watch, watcher, changed } = setUp();
   (await watcher).synced([view("a", 5)], "5");
   watch.learn(view("a", 9, { bootId: "new" }));
@@ -63,7 +65,7 @@ Deno.test("what comes late changes nothing: an older state, and the deletion of 
   deepEqual(changed, ["a"]);
 });
 
-Deno.test("a node that a new list lacks is gone, and one that it has is there", async () => {
+Deno.test("a new list removes the nodes that it lacks and adds those that it has", async () => {
   const { watch, watcher } = setUp();
   (await watcher).synced([view("a", 5), view("b", 4)], "5");
   (await watcher).lost("gone");
@@ -72,7 +74,7 @@ Deno.test("a node that a new list lacks is gone, and one that it has is there", 
   deepEqual(names(watch.nodes), ["b", "c"]);
 });
 
-Deno.test("a cluster that went back to a backup takes the view with it", async () => {
+Deno.test("what was seen before a cluster was restored from a backup is forgotten", async () => {
   const { watch, watcher } = setUp();
   (await watcher).synced([view("a", 5, { bootId: "before" })], "5");
   (await watcher).changed("MODIFIED", view("a", 8, { bootId: "after" }));

@@ -14,7 +14,7 @@ for (const [machineId, id] of VECTORS) {
   });
 }
 
-Deno.test("what is no machine-id has no id", () => {
+Deno.test("a malformed machine-id has no id", () => {
   const malformed = [
     "",
     "1c09ca98",
@@ -29,7 +29,7 @@ Deno.test("every machine-id has an id that is a version 4 UUID", () => {
   fc.assert(fc.property(fc.uuid(), (uuid) => /^[0-9a-f]{12}4[0-9a-f]{3}[89ab][0-9a-f]{15}$/.test(zincatiId(uuid)!)));
 });
 
-Deno.test("a UUID is compared without dashes and case, any other id as it is", () => {
+Deno.test("a UUID is compared without dashes and regardless of case, any other id as it is", () => {
   equal(comparableId("978A225B-3d7b-40e9-acd7-ce9b62f68444"), "978a225b3d7b40e9acd7ce9b62f68444");
   equal(comparableId("Web-1"), "Web-1");
 });

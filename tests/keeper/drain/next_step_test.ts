@@ -1,0 +1,88 @@
+import { deepEqual, equal } from "node:assert/strict";
+import { EvictionQueue } from "../../../src/keeper/drain/eviction_queue.ts";
+import { type NextStep, nextStep, type Situation, type StepPolicy } from "../../../src/keeper/drain/next_step.ts";
+import { type PodPolicy, type PodView, viewPod } from "../../../src/keeper/drain/pods.ts";
+import { pod } from "../../support/cluster_objects.ts";
+
+const DEADLINE = 100_000;
+const POLICY: StepPolicy = { concurrency: 2, onTimeout: "refuse" };
+const BLOCKED = { kind: "blocked", budget: "web", reason: "its budget" } as const;
+
+function view(name: string): PodView {
+  return { ...viewPod(pod({ name, namespace: "shop" })), uid: name };
+}
+
+/** A queue of the pods a and b, each of which was tried at the time 0 and blocked by one budget until 1000, or not. */
+function queueOf(options: { tried?: boolean; policy?: PodPolicy; names?: string[] } = {}): EvictionQueue {
+  const { tried = false, policy = {}, names = ["a", "b"] } = options;
+  const queue = new EvictionQueue(policy, () => 1);
+  queue.listed(names.map(view));
+  if (tried) {
+    for (const name of names) queue.began(view(name));
+    for (const name of names) queue.answered(view(name), BLOCKED, 0);
+  }
+  return queue;
+}
+
+const EMPTY = queueOf({ names: [] });
+const REFUSED = queueOf({ policy: { unmanaged: "refuse" } });
+const blocked = () => queueOf({ tried: true });
+const LATE = { now: DEADLINE };
+
+const CASES: [what: string, situation: Partial<Situation>, policy: Partial<StepPolicy>, step: NextStep["kind"]][] = [
+  ["no pod is left", { queue: EMPTY }, {}, "empty"],
+  ["no pod is left past the time-out", { queue: EMPTY, ...LATE }, {}, "empty"],
+  ["the pods are not listed yet", { queue: EMPTY, visibility: "listing" }, {}, "wait"],
+  ["the pods are not listed yet past the time-out", { queue: EMPTY, visibility: "listing", ...LATE }, {}, "wait"],
+  ["the watch is lost", { queue: EMPTY, visibility: "lost" }, {}, "wait"],
+  ["the watch is lost past the time-out", { queue: EMPTY, visibility: "lost", ...LATE }, {}, "blind"],
+  ["a pod may not be evicted by policy", { queue: REFUSED }, {}, "fail"],
+  ["a pod is due", {}, {}, "evict"],
+  ["a pod is due while the watch is lost", { visibility: "lost" }, {}, "evict"],
+  ["a pod is due, and as many calls are under way as may be", { calling: 2 }, {}, "wait"],
+  ["a budget holds all pods back", { queue: blocked() }, {}, "wait"],
+  ["a budget's pause is over", { queue: blocked(), now: 1_000 }, {}, "evict"],
+  ["past the time-out, an untried pod", LATE, {}, "evict"],
+  ["past the time-out, every pod was tried", { queue: blocked(), ...LATE }, {}, "fail"],
+  ["past the time-out, to proceed", LATE, { onTimeout: "proceed" }, "proceed"],
+  ["past the time-out, to delete", LATE, { onTimeout: "delete" }, "start_deleting"],
+  ["past the time-out, to delete, during the last eviction", { ...LATE, calling: 1 }, { onTimeout: "delete" }, "wait"],
+  ["while deleting, a pod is due", { ...LATE, deleteBy: 2 * DEADLINE }, { onTimeout: "delete" }, "evict"],
+  ["deleted pods are still there in the end", { now: 200_000, deleteBy: 200_000 }, { onTimeout: "delete" }, "fail"],
+  ["deleted pods are gone in the end", { queue: EMPTY, now: 200_000, deleteBy: 200_000 }, {}, "empty"],
+];
+
+function situation(change: Partial<Situation>): Situation {
+  return { queue: queueOf(), visibility: "synced", calling: 0, now: 0, deadline: DEADLINE, ...change };
+}
+
+for (const [what, change, policy, kind] of CASES) {
+  Deno.test(`the next step of a drain: ${what}: ${kind}`, () => {
+    equal(nextStep(situation(change), { ...POLICY, ...policy }).kind, kind);
+  });
+}
+
+const WAITS: [what: string, change: Partial<Situation>, policy: Partial<StepPolicy>, until: number][] = [
+  ["a budget's pause is over", { queue: blocked() }, {}, 1_000],
+  ["the time-out passes", { calling: 2, now: 90_000 }, {}, DEADLINE],
+  ["a minute is over, since what it waits for is further away", { calling: 2 }, {}, 60_000],
+  ["the deletions' time is over", { ...LATE, calling: 2, deleteBy: 110_000 }, { onTimeout: "delete" }, 110_000],
+  ["the last eviction is answered", { ...LATE, calling: 1 }, { onTimeout: "delete" }, DEADLINE + 60_000],
+];
+
+for (const [what, change, policy, until] of WAITS) {
+  Deno.test(`a drain waits until ${what}`, () => {
+    deepEqual(nextStep(situation(change), { ...POLICY, ...policy }), { kind: "wait", until });
+  });
+}
+
+Deno.test("a step names the pods: the one to evict, those that the policy refuses, and those that are left", () => {
+  const named = (change: Partial<Situation>, policy: Partial<StepPolicy> = {}) => {
+    const step = nextStep(situation(change), { ...POLICY, ...policy });
+    return step.kind === "evict" ? [step.pod.name] : "pods" in step ? step.pods.map(({ name }) => name) : [];
+  };
+  deepEqual(named({}), ["a"]);
+  deepEqual(named({ queue: REFUSED }), ["a", "b"]);
+  deepEqual(named({ queue: blocked(), ...LATE }), ["a", "b"]);
+  deepEqual(named(LATE, { onTimeout: "proceed" }), ["a", "b"]);
+});

@@ -7,8 +7,8 @@
  * SQLite blocks the thread. So each attempt is short, and the store waits
  * asynchronously before it tries a locked file again.
  *
- * This file is longer than others, since the schema, the transactions and the
- * checks of the file depend on one another and make sense only together.
+ * Longer than 330 lines because the schema, the transactions and the checks of
+ * the file depend on one another and make sense only together.
  *
  * @module
  */

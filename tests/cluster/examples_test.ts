@@ -83,9 +83,9 @@ clusterTest("the program grants and releases with only the rights of the manifes
     const reasons = new Set(items.map((event: any) => event.reason));
     return ["Cordoned", "Drained", "Uncordoned", "LockGranted", "LockReleased"].every((each) => reasons.has(each));
   });
-  assert.equal((await program.stop()).code, 0);
-  assert.match(program.log(), /"cordoned the node".*"the node is drained"/s);
-  assert.doesNotMatch(program.log(), /permission|forbidden/i);
+  equal((await program.stop()).code, 0);
+  match(program.log(), /"cordoned the node".*"the node is drained"/s);
+  doesNotMatch(program.log(), /permission|forbidden/i);
 });
 
 podTest("the program grants and releases in a pod with only its service account", async () => {

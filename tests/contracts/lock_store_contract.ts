@@ -312,8 +312,6 @@ export function lockStoreContract({ name, open, ignore = false, skip = {} }: Loc
     Deno.test({
       name: `${name} store ${title}${reason === undefined ? "" : ` (skipped: ${reason})`}`,
       ignore: ignore || reason !== undefined,
-      sanitizeOps: true,
-      sanitizeResources: true,
       async fn(test) {
         await using stores = await open();
         if (title in DELETION_CASES && stores.deleteGroup === undefined) {

@@ -4,9 +4,6 @@ import { preReboot, steadyState } from "../support/zincati.ts";
 import { RawConnection } from "./raw_http.ts";
 import { startTestServer, type TestServer } from "./test_server.ts";
 
-const test = (name: string, fn: () => Promise<void>) =>
-  Deno.test({ name, fn, sanitizeOps: true, sanitizeResources: true });
-
 const BODY = JSON.stringify({ client_params: { id: "a", group: "default" } });
 const HEAD = "POST /v1/pre-reboot HTTP/1.1\r\nhost: localhost\r\nfleet-lock-protocol: true\r\n";
 const request = (body: string) => `${HEAD}content-length: ${new TextEncoder().encode(body).length}\r\n\r\n${body}`;
@@ -71,7 +68,7 @@ const BAD: [name: string, send: string | Uint8Array, status: number | undefined]
 ];
 
 for (const [name, send, status] of BAD) {
-  test(`bad input is refused with ${status ?? "a closed connection"} and does not reach the store: ${name}`, async () => {
+  Deno.test(`bad input is refused with ${status ?? "a closed connection"} and does not reach the store: ${name}`, async () => {
     await using server = startTestServer();
     {
       await using connection = await RawConnection.open(server.url);
@@ -85,7 +82,7 @@ for (const [name, send, status] of BAD) {
   });
 }
 
-test("a request is served in any packets and chunks, and over HTTP/1.0", async () => {
+Deno.test("a request is served in any packets and chunks, and over HTTP/1.0", async () => {
   await using server = startTestServer();
   {
     await using connection = await RawConnection.open(server.url);
@@ -104,7 +101,7 @@ test("a request is served in any packets and chunks, and over HTTP/1.0", async (
   }
 });
 
-test("a body of exactly the largest size is served", async () => {
+Deno.test("a body of exactly the largest size is served", async () => {
   await using server = startTestServer();
   for (
     const send of [request(BODY + " ".repeat(16_384 - BODY.length)), chunked(BODY, " ".repeat(16_384 - BODY.length))]
@@ -115,7 +112,7 @@ test("a body of exactly the largest size is served", async () => {
   }
 });
 
-test("pipelined requests are answered one by one, in order", async () => {
+Deno.test("pipelined requests are answered one by one, in order", async () => {
   await using server = startTestServer();
   await using connection = await RawConnection.open(server.url);
   await connection.send(request(BODY) + request("{") + SMUGGLED + request(BODY));
@@ -123,7 +120,7 @@ test("pipelined requests are answered one by one, in order", async () => {
   deepEqual(connection.statuses, [200, 400, 423, 200]);
 });
 
-test("a content-length of 10 MB is refused at once, and nothing in the body is parsed as a request", async () => {
+Deno.test("a content-length of 10 MB is refused at once, and nothing in the body is parsed as a request", async () => {
   await using server = startTestServer();
   {
     await using connection = await RawConnection.open(server.url);
@@ -138,7 +135,7 @@ test("a content-length of 10 MB is refused at once, and nothing in the body is p
   await assertUnharmed(server);
 });
 
-test("a chunked body of 10 MB is refused when it exceeds the limit, and the rest is dropped", async () => {
+Deno.test("a chunked body of 10 MB is refused when it exceeds the limit, and the rest is dropped", async () => {
   await using server = startTestServer();
   {
     await using connection = await RawConnection.open(server.url);
@@ -155,7 +152,7 @@ test("a chunked body of 10 MB is refused when it exceeds the limit, and the rest
 });
 
 for (const kind of ["content-length: 1000", "transfer-encoding: chunked"]) {
-  test(`a body that stalls gets 408, and what arrives late is not parsed as a request (${kind})`, async () => {
+  Deno.test(`a body that stalls gets 408, and what arrives late is not parsed as a request (${kind})`, async () => {
     await using server = startTestServer({ bodyTimeoutMs: 200 });
     {
       await using connection = await RawConnection.open(server.url);
@@ -171,7 +168,7 @@ for (const kind of ["content-length: 1000", "transfer-encoding: chunked"]) {
   });
 }
 
-test("the time limit of a body holds for the whole body, not for each byte", async () => {
+Deno.test("the time limit of a body holds for the whole body, not for each byte", async () => {
   await using server = startTestServer({ bodyTimeoutMs: 300 });
   await using connection = await RawConnection.open(server.url);
   await connection.send(`${HEAD}content-length: 10000\r\n\r\n`);
@@ -183,7 +180,7 @@ test("the time limit of a body holds for the whole body, not for each byte", asy
   ok(connection.received.includes("request_timeout"));
 });
 
-test("a client that disconnects in the middle of its body does no harm", async () => {
+Deno.test("a client that disconnects in the middle of its body does no harm", async () => {
   await using server = startTestServer();
   for (const kind of ["content-length: 1000", "transfer-encoding: chunked"]) {
     await using connection = await RawConnection.open(server.url);
@@ -193,7 +190,7 @@ test("a client that disconnects in the middle of its body does no harm", async (
   await assertUnharmed(server);
 });
 
-test("a client that closes its half of the connection in the middle of its body gets 400", async () => {
+Deno.test("a client that closes its half of the connection in the middle of its body gets 400", async () => {
   await using server = startTestServer();
   {
     await using connection = await RawConnection.open(server.url);

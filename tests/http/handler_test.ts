@@ -9,9 +9,6 @@ import { startTestServer, type TestServer, type TestServerOptions } from "./test
 
 const GROUP = parseGroup("default")!;
 
-const test = (name: string, fn: () => Promise<void>) =>
-  Deno.test({ name, fn, sanitizeOps: true, sanitizeResources: true });
-
 const holders = async (server: TestServer) => (await server.store.read(GROUP)).state.holders.map((holder) => holder.id);
 
 /** Sends a request and reads the whole response. */
@@ -20,7 +17,7 @@ async function ask(url: string, init?: RequestInit) {
   return { status: response.status, headers: response.headers, text: await response.text() };
 }
 
-test("a client takes, keeps and gives back the slot, and reads the Go program's texts", async () => {
+Deno.test("a client takes, keeps and gives back the slot, and reads the Go program's texts", async () => {
   await using server = startTestServer();
   deepEqual(await preReboot(server.url, "a"), { status: 200, text: "obtained reboot lease" });
   deepEqual(await preReboot(server.url, "a"), { status: 200, text: "retained reboot lease" });
@@ -29,7 +26,7 @@ test("a client takes, keeps and gives back the slot, and reads the Go program's 
   deepEqual(await holders(server), []);
 });
 
-test("a refused client reads who holds the slot and since when", async () => {
+Deno.test("a refused client reads who holds the slot and since when", async () => {
   const clock = new FakeClock(Date.UTC(2026, 10, 22, 22));
   await using server = startTestServer({ clock });
   await preReboot(server.url, "first");
@@ -41,14 +38,14 @@ test("a refused client reads who holds the slot and since when", async () => {
   deepEqual(await holders(server), ["first"]);
 });
 
-test("a steady-state of a client that holds nothing gets 200 and leaves the holder alone", async () => {
+Deno.test("a steady-state of a client that holds nothing gets 200 and leaves the holder alone", async () => {
   await using server = startTestServer();
   await preReboot(server.url, "a");
   equal((await steadyState(server.url, "b")).status, 200);
   deepEqual(await holders(server), ["a"]);
 });
 
-test("a new group beyond the limit gets 429", async () => {
+Deno.test("a new group beyond the limit gets 429", async () => {
   await using server = startTestServer({ maxGroups: 1 });
   await preReboot(server.url, "a", "one");
   const reply = await preReboot(server.url, "a", "two");
@@ -58,7 +55,7 @@ test("a new group beyond the limit gets 429", async () => {
 const PROTOCOL = { "fleet-lock-protocol": "true" };
 const BODY = JSON.stringify({ client_params: { id: "a", group: "default" } });
 
-test("a query is ignored", async () => {
+Deno.test("a query is ignored", async () => {
   await using server = startTestServer();
   const url = `${server.url}/v1/pre-reboot?x=/v1/steady-state`;
   equal((await ask(url, { method: "POST", headers: PROTOCOL, body: BODY })).status, 200);
@@ -82,7 +79,7 @@ const NOWHERE = [
   "/?/v1/pre-reboot",
 ];
 
-test("unknown paths get 404 for every method and do not reach the store", async () => {
+Deno.test("unknown paths get 404 for every method and do not reach the store", async () => {
   await using server = startTestServer();
   for (const path of NOWHERE) {
     for (const [method, body] of [["POST", BODY], ["GET", undefined]]) {
@@ -94,7 +91,7 @@ test("unknown paths get 404 for every method and do not reach the store", async 
   deepEqual((await server.store.list()).groups.size, 0);
 });
 
-test("other methods get 405 with Allow", async () => {
+Deno.test("other methods get 405 with Allow", async () => {
   await using server = startTestServer();
   const cases: [path: string, allow: string, methods: string[]][] = [
     ["/v1/pre-reboot", "POST", ["GET", "HEAD", "PUT", "PATCH", "DELETE", "OPTIONS", "FOO"]],
@@ -115,7 +112,7 @@ test("other methods get 405 with Allow", async () => {
   deepEqual(await holders(server), []);
 });
 
-test("a POST without the protocol's header, or with another value of it, gets 400", async () => {
+Deno.test("a POST without the protocol's header, or with another value of it, gets 400", async () => {
   await using server = startTestServer();
   for (const value of [undefined, "", "false", "True", "1", "true, true"]) {
     for (const path of ["/v1/pre-reboot", "/v1/steady-state"]) {
@@ -128,7 +125,7 @@ test("a POST without the protocol's header, or with another value of it, gets 40
   deepEqual(await holders(server), []);
 });
 
-test("a request with the protocol's header, whatever its value, gets 2xx only if it is a POST", async () => {
+Deno.test("a request with the protocol's header, whatever its value, gets 2xx only if it is a POST", async () => {
   await using server = startTestServer();
   for (const path of ["/", "/metrics", "/-/healthy", "/-/ready", "/v1/pre-reboot", "/v1/steady-state", "/x"]) {
     for (const method of ["GET", "HEAD", "PUT", "OPTIONS", "DELETE"]) {
@@ -140,7 +137,7 @@ test("a request with the protocol's header, whatever its value, gets 2xx only if
   }
 });
 
-test("the pages answer GET and HEAD, and every reply has the security headers", async () => {
+Deno.test("the pages answer GET and HEAD, and every reply has the security headers", async () => {
   await using server = startTestServer();
   const replies: [path: string, status: number][] = [
     ["/-/healthy", 200],
@@ -162,7 +159,7 @@ test("the pages answer GET and HEAD, and every reply has the security headers", 
   equal((await ask(`${server.url}/-/ready?x=1`)).text, "ok\n");
 });
 
-test("a server that is not ready answers 503 with a reason and Retry-After, also when the check fails", async () => {
+Deno.test("a server that is not ready answers 503 with a reason and Retry-After, also when the check fails", async () => {
   const cases: [TestServerOptions["readiness"], string][] = [
     [() => Promise.resolve("stopping"), "the server is stopping"],
     [() => Promise.resolve("store_unavailable"), "the store does not answer"],
@@ -178,7 +175,7 @@ test("a server that is not ready answers 503 with a reason and Retry-After, also
   }
 });
 
-test("while the store does not answer, requests get 503 with Retry-After; afterwards they are served", async () => {
+Deno.test("while the store does not answer, requests get 503 with Retry-After; afterwards they are served", async () => {
   const store = new UnavailableStore();
   await using server = startTestServer({ store });
   await store.setUnavailable(true);
@@ -193,7 +190,7 @@ test("while the store does not answer, requests get 503 with Retry-After; afterw
   equal((await preReboot(server.url, "a")).status, 200);
 });
 
-test("a fault's public message reaches the client, and its pause is rounded up to seconds", async () => {
+Deno.test("a fault's public message reaches the client, and its pause is rounded up to seconds", async () => {
   const fail = () =>
     Promise.reject(new UnavailableError("secret", { retryAfterMs: 1_200, publicMessage: "the role lacks patch" }));
   await using server = startTestServer({ locks: { preReboot: fail, steadyState: fail } });
@@ -202,7 +199,7 @@ test("a fault's public message reaches the client, and its pause is rounded up t
   deepEqual(JSON.parse(reply.text), { kind: "store_unavailable", value: "the role lacks patch" });
 });
 
-test("the answer says what is wrong with a body", async () => {
+Deno.test("the answer says what is wrong with a body", async () => {
   await using server = startTestServer();
   for (
     const [body, kind, sentence] of [
@@ -219,7 +216,7 @@ test("the answer says what is wrong with a body", async () => {
   }
 });
 
-test("any other fault gets 500, with its details only in the log", async () => {
+Deno.test("any other fault gets 500, with its details only in the log", async () => {
   const fail = () => Promise.reject(new TypeError("secret"));
   await using server = startTestServer({ locks: { preReboot: fail, steadyState: fail } });
   const reply = await ask(`${server.url}/v1/steady-state`, { method: "POST", headers: PROTOCOL, body: BODY });
@@ -231,7 +228,7 @@ test("any other fault gets 500, with its details only in the log", async () => {
   equal((record?.fields.error as Error).message, "secret");
 });
 
-test("each request makes one log record, at the level of its outcome and without its headers", async () => {
+Deno.test("each request makes one log record, at the level of its outcome and without its headers", async () => {
   await using server = startTestServer();
   await preReboot(server.url, "a");
   await preReboot(server.url, "b");
@@ -256,7 +253,7 @@ test("each request makes one log record, at the level of its outcome and without
   }
 });
 
-test("a level that is off makes no log record", async () => {
+Deno.test("a level that is off makes no log record", async () => {
   const logger = {
     isEnabledFor: (level: string) => level !== "debug" && level !== "trace",
     trace: () => ok(false),
@@ -270,7 +267,7 @@ test("a level that is off makes no log record", async () => {
   equal((await preReboot(server.url, "b")).status, 423);
 });
 
-test("requests are counted by endpoint and kind, and well-formed ones as in the Go program", async () => {
+Deno.test("requests are counted by endpoint and kind, and well-formed ones as in the Go program", async () => {
   await using server = startTestServer();
   await preReboot(server.url, "a");
   await preReboot(server.url, "b" as ClientId);
@@ -289,7 +286,7 @@ test("requests are counted by endpoint and kind, and well-formed ones as in the 
   equal(value('fleetlock_request_duration_seconds_count{endpoint="pre-reboot"}'), "3");
 });
 
-test("the counters of all answers start at 0, before the first of each", async () => {
+Deno.test("the counters of all answers start at 0, before the first of each", async () => {
   await using server = startTestServer();
   const page = await server.metrics.render();
   for (const [endpoint, kind] of [["pre-reboot", "drain_failed"], ["steady-state", "released"], ["other", "ok"]]) {

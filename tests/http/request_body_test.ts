@@ -8,10 +8,6 @@ import { deepEqual, equal } from "node:assert/strict";
 import { BodyReader, type BodyResult } from "../../src/http/request_body.ts";
 import { FakeClock } from "../support/fake_clock.ts";
 
-function test(name: string, fn: () => Promise<void>): void {
-  Deno.test({ name, fn, sanitizeOps: true, sanitizeResources: true });
-}
-
 /** A request whose body ends when the test says so, with what the test says. */
 function slowRequest(): { request: Request; end: (body: string) => void; fail: () => void } {
   const body = Promise.withResolvers<unknown>();
@@ -47,7 +43,7 @@ function startReader() {
   };
 }
 
-test("a body that does not end times out, and is reported as hanging once", async () => {
+Deno.test("a body that does not end times out, and is reported as hanging once", async () => {
   using reader = startReader();
   const [first, second] = [slowRequest(), slowRequest()];
   const firstResult = reader.read(first.request);
@@ -67,7 +63,7 @@ test("a body that does not end times out, and is reported as hanging once", asyn
 });
 
 for (const [what, leave] of [["leaves", "fail"], ["ends its body late", "end"]] as const) {
-  test(`a client that ${what} after the timeout is not reported as hanging`, async () => {
+  Deno.test(`a client that ${what} after the timeout is not reported as hanging`, async () => {
     using reader = startReader();
     const left = slowRequest();
     const result = reader.read(left.request);
@@ -84,7 +80,7 @@ for (const [what, leave] of [["leaves", "fail"], ["ends its body late", "end"]] 
   });
 }
 
-test("the timer ends when no body is awaited, and starts again with the next one", async () => {
+Deno.test("the timer ends when no body is awaited, and starts again with the next one", async () => {
   using reader = startReader();
   for (let round = 0; round < 2; round++) {
     const { request, end } = slowRequest();
@@ -97,7 +93,7 @@ test("the timer ends when no body is awaited, and starts again with the next one
   }
 });
 
-test("disposal times out the bodies that are awaited, and none is reported as hanging", async () => {
+Deno.test("disposal times out the bodies that are awaited, and none is reported as hanging", async () => {
   const reader = startReader();
   const slow = slowRequest();
   const result = reader.read(slow.request);

@@ -12,10 +12,6 @@ import { FakeClock } from "../support/fake_clock.ts";
 import { RawConnection } from "./raw_http.ts";
 import { startTestServer } from "./test_server.ts";
 
-function test(name: string, fn: () => Promise<void>): void {
-  Deno.test({ name, fn, sanitizeOps: true, sanitizeResources: true });
-}
-
 const LOCAL = { hostname: "127.0.0.1", port: 0 };
 const silent = { info: () => {}, error: () => {} };
 const PROTOCOL = "POST /v1/pre-reboot HTTP/1.1\r\nhost: localhost\r\nfleet-lock-protocol: true\r\n";
@@ -71,7 +67,7 @@ for (
     ["is announced as too large and never sent", "content-length: 10000000\r\n\r\n", 413],
   ] as const
 ) {
-  test(`a client whose body ${what} and that stays connected is disconnected`, async () => {
+  Deno.test(`a client whose body ${what} and that stays connected is disconnected`, async () => {
     await using server = startTestServer({ bodyTimeoutMs: 100, renewalIntervalMs: 0 });
     await using connection = await RawConnection.open(server.url);
     await connection.send(PROTOCOL + head);
@@ -83,7 +79,7 @@ for (
   });
 }
 
-test("a renewal closes idle connections, lets running requests finish and keeps the address", async () => {
+Deno.test("a renewal closes idle connections, lets running requests finish and keeps the address", async () => {
   const release = Promise.withResolvers<void>();
   const arrived = Promise.withResolvers<void>();
   let slow = true;
@@ -115,7 +111,7 @@ test("a renewal closes idle connections, lets running requests finish and keeps 
   match(await running.end(), /^HTTP\/1\.1 200 .*slow\n$/s);
 });
 
-test("calls to renew during a renewal have no effect, and the next renewal waits for the interval", async () => {
+Deno.test("calls to renew during a renewal have no effect, and the next renewal waits for the interval", async () => {
   const clock = new FakeClock();
   let renewed = 0;
   await using server = start({
@@ -131,7 +127,7 @@ test("calls to renew during a renewal have no effect, and the next renewal waits
   await until(() => clock.advance(1).then(() => renewed === 2));
 });
 
-test("if another program takes the address during a renewal, the server tries until it is free", async () => {
+Deno.test("if another program takes the address during a renewal, the server tries until it is free", async () => {
   const errors: unknown[] = [];
   await using server = start({ logger: { ...silent, error: (_message, { error }) => void errors.push(error) } });
   const other = await listenDuringRenewal(server);
@@ -141,7 +137,7 @@ test("if another program takes the address during a renewal, the server tries un
   match(await ask(server), /ok\n$/);
 });
 
-test("shutdown ends a renewal that is waiting", async () => {
+Deno.test("shutdown ends a renewal that is waiting", async () => {
   let renewed = 0;
   const server = start({ renewalIntervalMs: 3_600_000, logger: { ...silent, info: () => void renewed++ } });
   server.renew();
@@ -154,7 +150,7 @@ test("shutdown ends a renewal that is waiting", async () => {
   equal(renewed, 1);
 });
 
-test("an address in use makes the constructor throw", async () => {
+Deno.test("an address in use makes the constructor throw", async () => {
   await using server = start();
   notEqual(server.address.port, 0);
   throws(() => start({ address: { ...LOCAL, port: server.address.port } }), Deno.errors.AddrInUse);

@@ -18,7 +18,7 @@ async function withFolder(run: (folder: string) => Promise<void>): Promise<void>
 }
 
 function test(name: string, run: (folder: string) => Promise<void>): void {
-  Deno.test({ name, sanitizeOps: true, sanitizeResources: true, fn: () => withFolder(run) });
+  Deno.test(name, () => withFolder(run));
 }
 
 /** A kubeconfig with one of everything; the parts may be replaced. */
@@ -125,8 +125,6 @@ async function connectAndClose(kubeconfig: string): Promise<void> {
 
 Deno.test({
   name: "an exec plugin that Deno may not run is refused with an error that names it",
-  sanitizeOps: true,
-  sanitizeResources: true,
   permissions: { read: true, write: true, env: true, sys: true, run: ["no-such-program"] },
   fn: () =>
     withFolder(async (folder) => {

@@ -6,10 +6,6 @@ import { ConnectionPools, Pool } from "../../src/kubernetes/connection_pool.ts";
 import { UnavailableError } from "../../src/lock/errors.ts";
 import { FakeClock } from "../support/fake_clock.ts";
 
-function test(name: string, fn: () => void | Promise<void>): void {
-  Deno.test({ name, sanitizeOps: true, sanitizeResources: true, fn });
-}
-
 /** A pool, and how often it was closed. */
 function fakePool(): { pool: Pool; closed: () => number } {
   let closed = 0;
@@ -17,7 +13,7 @@ function fakePool(): { pool: Pool; closed: () => number } {
   return { pool: new Pool({}, connections), closed: () => closed };
 }
 
-test("a retired pool closes once, when its last user leaves", () => {
+Deno.test("a retired pool closes once, when its last user leaves", () => {
   const { pool, closed } = fakePool();
   pool.enter();
   pool.enter();
@@ -30,7 +26,7 @@ test("a retired pool closes once, when its last user leaves", () => {
   equal(closed(), 1);
 });
 
-test("a pool without users closes when it is retired, and not before", () => {
+Deno.test("a pool without users closes when it is retired, and not before", () => {
   const { pool, closed } = fakePool();
   pool.enter();
   pool.leave();
@@ -39,7 +35,7 @@ test("a pool without users closes when it is retired, and not before", () => {
   equal(closed(), 1);
 });
 
-test("a pool is shared until it is retired or the certificates change", async () => {
+Deno.test("a pool is shared until it is retired or the certificates change", async () => {
   const pools = new ConnectionPools();
   const tls = {};
   const first = await pools.get(tls);
@@ -54,7 +50,7 @@ test("a pool is shared until it is retired or the certificates change", async ()
   ok(third.isRetired);
 });
 
-test("calls that begin side by side share a pool whose module is still being loaded", async () => {
+Deno.test("calls that begin side by side share a pool whose module is still being loaded", async () => {
   const pools = new ConnectionPools();
   const tls = { insecure: true };
   const [one, other] = await Promise.all([pools.get(tls), pools.get(tls)]);
@@ -65,7 +61,7 @@ test("calls that begin side by side share a pool whose module is still being loa
 
 for (const [waitedMs, isBlamed] of [[0, true], [500, true], [501, false]] as const) {
   const does = isBlamed ? "retires" : "keeps";
-  test(`a call that waited ${waitedMs} of 1000 ms for its turn ${does} its pool at the deadline`, async () => {
+  Deno.test(`a call that waited ${waitedMs} of 1000 ms for its turn ${does} its pool at the deadline`, async () => {
     const clock = new FakeClock();
     const { pool } = fakePool();
     using deadline = new CallDeadline({ clock, timeoutMs: 1_000, server: "https://a", signals: [] });
@@ -79,7 +75,7 @@ for (const [waitedMs, isBlamed] of [[0, true], [500, true], [501, false]] as con
   });
 }
 
-test("a call that fails before its deadline, or that its caller ends, keeps its pool", () => {
+Deno.test("a call that fails before its deadline, or that its caller ends, keeps its pool", () => {
   const { pool } = fakePool();
   const caller = new AbortController();
   const clock = new FakeClock();

@@ -8,11 +8,7 @@ import { until } from "../support/condition.ts";
 import { fakeApiServer, json, status } from "../support/fake_api_server.ts";
 import { FakeClock } from "../support/fake_clock.ts";
 
-function test(name: string, fn: () => Promise<void>): void {
-  Deno.test({ name, sanitizeOps: true, sanitizeResources: true, fn });
-}
-
-test("a typed call carries the token and its body, and reads the answer", async () => {
+Deno.test("a typed call carries the token and its body, and reads the answer", async () => {
   const seen: unknown[] = [];
   await using fake = await fakeApiServer(async (request) => {
     seen.push(request.headers.get("authorization"), await request.json());
@@ -104,7 +100,7 @@ const FAULTS: { name: string; answer: () => Response; check: (error: unknown) =>
   },
 ];
 for (const { name, answer, check } of FAULTS) {
-  test(`an answer of ${name} becomes the project's own error`, async () => {
+  Deno.test(`an answer of ${name} becomes the project's own error`, async () => {
     await using fake = await fakeApiServer(answer);
     await rejects(fake.client.apis.core.listNode(), (error) => {
       check(error);
@@ -114,7 +110,7 @@ for (const { name, answer, check } of FAULTS) {
   });
 }
 
-test("a 2xx answer that is not JSON is a fault", async () => {
+Deno.test("a 2xx answer that is not JSON is a fault", async () => {
   await using fake = await fakeApiServer(() =>
     new Response("<html>Log in", { headers: { "content-type": "text/html" } })
   );
@@ -125,13 +121,13 @@ test("a 2xx answer that is not JSON is a fault", async () => {
   });
 });
 
-test("a call that is refused with 401 is tried once more, and not again", async () => {
+Deno.test("a call that is refused with 401 is tried once more, and not again", async () => {
   await using fake = await fakeApiServer(() => status(401, { message: "Unauthorized" }));
   await rejects(fake.client.get("/x"), /does not accept our credentials/);
   equal(fake.requests.length, 2);
 });
 
-test("the number of calls that run and that wait is limited", async () => {
+Deno.test("the number of calls that run and that wait is limited", async () => {
   const open = Promise.withResolvers<void>();
   let running = 0;
   let most = 0;
@@ -151,7 +147,7 @@ test("the number of calls that run and that wait is limited", async () => {
   equal(fake.requests.length, 8);
 });
 
-test("a call in the queue fails at its deadline, and the next one gets its turn", async () => {
+Deno.test("a call in the queue fails at its deadline, and the next one gets its turn", async () => {
   const open = Promise.withResolvers<void>();
   await using fake = await fakeApiServer(async (request) => {
     if (request.url.endsWith("/slow")) await open.promise;
@@ -165,7 +161,7 @@ test("a call in the queue fails at its deadline, and the next one gets its turn"
   open.resolve();
 });
 
-test("a call fails at its deadline by the clock, not before, and leaves no timer", async () => {
+Deno.test("a call fails at its deadline by the clock, not before, and leaves no timer", async () => {
   const clock = new FakeClock();
   const never = Promise.withResolvers<Response>();
   await using fake = await fakeApiServer(() => never.promise, { clock });
@@ -181,12 +177,12 @@ test("a call fails at its deadline by the clock, not before, and leaves no timer
   equal(clock.sleepers, 0);
 });
 
-test("the deadline applies to the body of an answer too", async () => {
+Deno.test("the deadline applies to the body of an answer too", async () => {
   await using fake = await fakeApiServer(() => new Response(new ReadableStream({ start() {} })), { timeoutMs: 200 });
   await rejects(fake.client.get("/x"), /did not answer within 200 ms/);
 });
 
-test("a caller's signal ends a call with its reason, whether it runs or waits", async () => {
+Deno.test("a caller's signal ends a call with its reason, whether it runs or waits", async () => {
   const open = Promise.withResolvers<Response>();
   await using fake = await fakeApiServer(() => open.promise, { concurrency: 1 });
   const reason = new Error("no longer wanted");
@@ -199,7 +195,7 @@ test("a caller's signal ends a call with its reason, whether it runs or waits", 
   open.resolve(json({}));
 });
 
-test("the query of missing permissions ends with its signal, even if the server does not answer", async () => {
+Deno.test("the query of missing permissions ends with its signal, even if the server does not answer", async () => {
   const never = Promise.withResolvers<Response>();
   await using fake = await fakeApiServer(() => never.promise, { timeoutMs: 3_600_000 });
   const stop = new AbortController();
@@ -210,7 +206,7 @@ test("the query of missing permissions ends with its signal, even if the server 
   never.resolve(json({}));
 });
 
-test("calls wait while the server asks for a pause, and fail at once if it is longer than their deadline", async () => {
+Deno.test("calls wait while the server asks for a pause, and fail at once if it is longer than their deadline", async () => {
   const clock = new FakeClock();
   await using fake = await fakeApiServer((_request, count) => {
     if (count === 1) return status(429, {}, { "retry-after": "1" });
@@ -233,7 +229,7 @@ test("calls wait while the server asks for a pause, and fail at once if it is lo
   equal(fake.requests.length, 3);
 });
 
-test("a refused write, which may be about one object only, does not hold back other calls", async () => {
+Deno.test("a refused write, which may be about one object only, does not hold back other calls", async () => {
   await using fake = await fakeApiServer((request) =>
     request.method === "GET" ? json({}) : status(429, {}, { "retry-after": "60" })
   );
@@ -242,7 +238,7 @@ test("a refused write, which may be about one object only, does not hold back ot
   await fake.client.get("/x");
 });
 
-test("a stream whose headers arrive after its connection was retired ends normally", async () => {
+Deno.test("a stream whose headers arrive after its connection was retired ends normally", async () => {
   const headers = Promise.withResolvers<Response>();
   const endless = () => new Response(new ReadableStream({ start() {} }));
   await using fake = await fakeApiServer((request) => request.url.endsWith("/late") ? headers.promise : endless());
@@ -256,7 +252,7 @@ test("a stream whose headers arrive after its connection was retired ends normal
 });
 
 for (const [method, tries] of [["GET", 2], ["POST", 1]] as const) {
-  test(`a ${method} whose connection breaks before the answer is tried ${tries === 1 ? "once" : "twice"}`, async () => {
+  Deno.test(`a ${method} whose connection breaks before the answer is tried ${tries === 1 ? "once" : "twice"}`, async () => {
     const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
     let accepted = 0;
     const serving = (async () => {
@@ -278,7 +274,7 @@ for (const [method, tries] of [["GET", 2], ["POST", 1]] as const) {
   });
 }
 
-test("disposing of a client ends its calls and streams, and later ones fail", async () => {
+Deno.test("disposing of a client ends its calls and streams, and later ones fail", async () => {
   const open = Promise.withResolvers<Response>();
   await using fake = await fakeApiServer((request) =>
     request.url.endsWith("/stream") ? new Response(new ReadableStream({ start() {} })) : open.promise
@@ -295,7 +291,7 @@ test("disposing of a client ends its calls and streams, and later ones fail", as
   open.resolve(json({}));
 });
 
-test("an unreachable server is a fault that names its address", async () => {
+Deno.test("an unreachable server is a fault that names its address", async () => {
   const gone = await fakeApiServer(() => json({}));
   await gone[Symbol.asyncDispose]();
   await using fake = await fakeApiServer(() => json({}), {}, gone.client.server);

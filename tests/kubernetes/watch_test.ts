@@ -10,10 +10,6 @@ import { until } from "../support/condition.ts";
 import { fakeApiServer, json, status } from "../support/fake_api_server.ts";
 import { FakeClock } from "../support/fake_clock.ts";
 
-function test(name: string, fn: () => Promise<void>): void {
-  Deno.test({ name, sanitizeOps: true, sanitizeResources: true, fn });
-}
-
 const node = (name: string, resourceVersion: string) => ({ metadata: { name, resourceVersion } });
 const list = (resourceVersion: string, ...items: unknown[]) => json({ metadata: { resourceVersion }, items });
 const isWatch = (request: Request) => new URL(request.url).searchParams.has("watch");
@@ -75,7 +71,7 @@ async function watching(
   }
 }
 
-test("a watch starts at the list's version and goes on from the last version, including a bookmark's", async () => {
+Deno.test("a watch starts at the list's version and goes on from the last version, including a bookmark's", async () => {
   await using fake = await fakeApiServer((request, count) => {
     if (!isWatch(request)) return list("5", node("a", "3"));
     if (count === 2) {
@@ -102,7 +98,7 @@ const GONE: [string, () => Response][] = [
   ["an ERROR event", () => lines([{ type: "ERROR", object: { kind: "Status", code: 410, reason: "Expired" } }])],
 ];
 for (const [name, gone] of GONE) {
-  test(`a version that has expired, reported by ${name}, makes the watch list again at once`, async () => {
+  Deno.test(`a version that has expired, reported by ${name}, makes the watch list again at once`, async () => {
     await using fake = await fakeApiServer((request, count) => {
       if (!isWatch(request)) return list(String(count));
       return count === 2 ? gone() : lines([], false);
@@ -115,7 +111,7 @@ for (const [name, gone] of GONE) {
   });
 }
 
-test("pauses grow with failures up to a limit, and the watch goes on", async () => {
+Deno.test("pauses grow with failures up to a limit, and the watch goes on", async () => {
   const clock = new NotingClock();
   await using fake = await fakeApiServer((_request, count) =>
     count <= 6 ? status(500) : json({ items: [], metadata: {} })
@@ -130,7 +126,7 @@ test("pauses grow with failures up to a limit, and the watch goes on", async () 
   );
 });
 
-test("a watch that is forbidden reports it and tries again after a long pause", async () => {
+Deno.test("a watch that is forbidden reports it and tries again after a long pause", async () => {
   const clock = new NotingClock();
   const message = 'nodes is forbidden: User "u" cannot list resource "nodes" in API group "" at the cluster scope';
   await using fake = await fakeApiServer((request, count) =>
@@ -144,7 +140,7 @@ test("a watch that is forbidden reports it and tries again after a long pause", 
   });
 });
 
-test("a watch pauses where the server ends each watch at once, and reports nothing", async () => {
+Deno.test("a watch pauses where the server ends each watch at once, and reports nothing", async () => {
   const clock = new NotingClock();
   await using fake = await fakeApiServer((request, count) =>
     !isWatch(request) ? list("1") : count < 6 ? lines([]) : lines([{ type: "ADDED", object: node("a", "2") }], false)
@@ -156,7 +152,7 @@ test("a watch pauses where the server ends each watch at once, and reports nothi
   });
 });
 
-test("a watch gives up a silent connection and lists again", async () => {
+Deno.test("a watch gives up a silent connection and lists again", async () => {
   await using fake = await fakeApiServer((request, count) => isWatch(request) ? lines([], false) : list(String(count)));
   await watching(fake.client, { silenceMs: 200, pauseMs: 1 }, async (told, errors) => {
     await until(() => told.length >= 3);
@@ -165,7 +161,7 @@ test("a watch gives up a silent connection and lists again", async () => {
   });
 });
 
-test("silence is measured by the clock, from the last bytes", async () => {
+Deno.test("silence is measured by the clock, from the last bytes", async () => {
   const clock = new FakeClock();
   const { readable, writable } = new TransformStream<Uint8Array, Uint8Array>();
   const writer = writable.getWriter();
@@ -188,7 +184,7 @@ test("silence is measured by the clock, from the last bytes", async () => {
   await writer.abort().catch(() => {});
 });
 
-test("bookmarks alone keep a watch alive", async () => {
+Deno.test("bookmarks alone keep a watch alive", async () => {
   const bookmark = new TextEncoder().encode(`{"type":"BOOKMARK","object":{"metadata":{"resourceVersion":"2"}}}\n`);
   let sent = 0;
   let timer: ReturnType<typeof setInterval>;
@@ -219,7 +215,7 @@ const NONSENSE: [string, string][] = [
   ["an unfinished line", '{"type":"ADDED","obj'],
 ];
 for (const [name, text] of NONSENSE) {
-  test(`a stream of ${name} does not end the watch`, async () => {
+  Deno.test(`a stream of ${name} does not end the watch`, async () => {
     await using fake = await fakeApiServer((request, count) =>
       !isWatch(request) ? list(String(count)) : count === 2 ? new Response(text) : lines([{
         type: "ADDED",
@@ -238,7 +234,7 @@ async function readAll(chunks: (string | Uint8Array)[], maxLineBytes?: number): 
   return await Array.fromAsync(readJsonLines(body, undefined, maxLineBytes));
 }
 
-test("lines are joined wherever the stream is cut, even within a character", async () => {
+Deno.test("lines are joined wherever the stream is cut, even within a character", async () => {
   const text = '{"a":"é€"}\n\n[1]\r\n"x"\n{"unfinished"';
   const bytes = new TextEncoder().encode(text);
   for (let size = 1; size <= bytes.length; size++) {
@@ -248,7 +244,7 @@ test("lines are joined wherever the stream is cut, even within a character", asy
   }
 });
 
-test("a line that is too long is a fault before the whole line has arrived", async () => {
+Deno.test("a line that is too long is a fault before the whole line has arrived", async () => {
   deepEqual(await readAll(['"12345678"\n', '"1234', '5678"\n'], 10), ["12345678", "12345678"]);
   await rejects(readAll(['"123456789"\n'], 10), /longer than 10 bytes/);
   await rejects(readAll(['"1234', "56789012"], 10), /longer than 10 bytes/);

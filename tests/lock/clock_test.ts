@@ -28,7 +28,7 @@ class CountedSignal extends EventTarget {
   }
 }
 
-test("abortable passes on what the operation returns or throws, and leaves no listener", async () => {
+Deno.test("abortable passes on what the operation returns or throws, and leaves no listener", async () => {
   const counted = new CountedSignal();
   equal(await abortable(Promise.resolve(1), counted.signal), 1);
   equal(await abortable(Promise.resolve(2), undefined), 2);
@@ -36,7 +36,7 @@ test("abortable passes on what the operation returns or throws, and leaves no li
   equal(counted.listeners, 0);
 });
 
-test("abortable throws the signal's reason when the signal aborts first, and leaves no listener", async () => {
+Deno.test("abortable throws the signal's reason when the signal aborts first, and leaves no listener", async () => {
   const counted = new CountedSignal();
   const operation = Promise.withResolvers<void>();
   const waiting = abortable(operation.promise, counted.signal);
@@ -48,12 +48,12 @@ test("abortable throws the signal's reason when the signal aborts first, and lea
   operation.reject(new Error("late"));
 });
 
-test("abortable throws at once for a signal that has aborted, even if the operation is done", async () => {
+Deno.test("abortable throws at once for a signal that has aborted, even if the operation is done", async () => {
   await rejects(abortable(Promise.resolve(), AbortSignal.abort("stop")), (reason) => reason === "stop");
   await rejects(abortable(Promise.reject(new Error("x")), AbortSignal.abort("stop")), (reason) => reason === "stop");
 });
 
-test("untilAborted ends when the signal aborts, or at once if it has", async () => {
+Deno.test("untilAborted ends when the signal aborts, or at once if it has", async () => {
   await untilAborted(AbortSignal.abort());
   const stop = new AbortController();
   const order: string[] = [];
@@ -65,7 +65,7 @@ test("untilAborted ends when the signal aborts, or at once if it has", async () 
 });
 
 // Deno's sanitizers fail a test that leaves a timer.
-test("a sleep of the system's clock ends after its time, or with the signal's reason and without its timer", async () => {
+Deno.test("a sleep of the system's clock ends after its time, or with the signal's reason and without its timer", async () => {
   const began = systemClock.monotonic();
   await systemClock.sleep(5, new AbortController().signal);
   ok(systemClock.monotonic() - began >= 4);
@@ -75,7 +75,3 @@ test("a sleep of the system's clock ends after its time, or with the signal's re
   stop.abort("stop");
   await rejects(sleeping, (reason) => reason === "stop");
 });
-
-function test(name: string, fn: () => Promise<void>): void {
-  Deno.test({ name, sanitizeOps: true, sanitizeResources: true, fn });
-}

@@ -14,7 +14,7 @@ const ALICE = "c988d2509fdf5cdcbed39037c56406fb";
 const BOB = "049ad0f57ade4723a48692b7b692c318";
 
 function test(name: string, fn: () => Promise<void>): void {
-  Deno.test({ name: `${PROGRAM}: ${name}`, fn, sanitizeOps: true, sanitizeResources: true });
+  Deno.test(`${PROGRAM}: ${name}`, fn);
 }
 
 /** Makes a folder that the test removes at its end. */

@@ -13,11 +13,7 @@ import { fakeApiServer, json } from "../support/fake_api_server.ts";
 import { HastyClock } from "../support/fake_clock.ts";
 import { temporaryFolder } from "./sqlite_support.ts";
 
-function test(name: string, fn: () => Promise<void>): void {
-  Deno.test({ name, sanitizeOps: true, sanitizeResources: true, fn });
-}
-
-test("each choice opens its store", async () => {
+Deno.test("each choice opens its store", async () => {
   await using folder = await temporaryFolder();
   await using fake = await fakeApiServer(() => json({}));
   await using memory = await openStore({ kind: "memory" }, undefined);
@@ -28,7 +24,7 @@ test("each choice opens its store", async () => {
   ok(lease instanceof LeaseLockStore);
 });
 
-test("a store in Kubernetes needs a client", async () => {
+Deno.test("a store in Kubernetes needs a client", async () => {
   await rejects(openStore({ kind: "kubernetes" }, undefined), TypeError);
 });
 
@@ -39,7 +35,7 @@ class JumpingClock extends HastyClock {
   }
 }
 
-test("a file that stays locked at the start is an error of the configuration", async () => {
+Deno.test("a file that stays locked at the start is an error of the configuration", async () => {
   await using folder = await temporaryFolder();
   const path = join(folder.path, "locks.db");
   using database = new DatabaseSync(path);

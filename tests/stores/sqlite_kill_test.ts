@@ -15,8 +15,6 @@ const SEED = Number(Deno.env.get("FLEETLOCK_TEST_SEED") ?? Date.now() % 1_000_00
 
 Deno.test({
   name: `a granted lock survives a kill -9 at any moment (FLEETLOCK_TEST_SEED=${SEED})`,
-  sanitizeOps: true,
-  sanitizeResources: true,
   async fn() {
     await using folder = await temporaryFolder();
     const file = join(folder.path, "locks.db");
@@ -53,8 +51,6 @@ Deno.test({
 
 Deno.test({
   name: "two processes that create one file at the same time can both use it",
-  sanitizeOps: true,
-  sanitizeResources: true,
   async fn() {
     await using folder = await temporaryFolder();
     await using first = startSqliteChild("open", folder.path, "first", "second", "200");
@@ -65,8 +61,6 @@ Deno.test({
 
 Deno.test({
   name: "two processes on one file never hold one slot at the same time, and every write counts",
-  sanitizeOps: true,
-  sanitizeResources: true,
   async fn() {
     await using folder = await temporaryFolder();
     const file = join(folder.path, "new", "locks.db");

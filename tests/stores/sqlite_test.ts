@@ -235,8 +235,6 @@ test("a closed store is unavailable, and may be closed again", async (folder) =>
 function test(name: string, run: (folder: string) => Promise<void>): void {
   Deno.test({
     name: `SQLite: ${name}`,
-    sanitizeOps: true,
-    sanitizeResources: true,
     async fn() {
       await using folder = await temporaryFolder();
       await run(folder.path);

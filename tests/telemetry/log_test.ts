@@ -18,9 +18,6 @@ import {
 } from "../../src/telemetry/log.ts";
 import { FakeClock } from "../support/fake_clock.ts";
 
-const test = (name: string, fn: () => void | Promise<void>) =>
-  Deno.test({ name, fn, sanitizeOps: true, sanitizeResources: true });
-
 /** Keeps what is written to it, some bytes at a time. */
 class Output implements LogOutput {
   text = "";
@@ -60,7 +57,7 @@ const record = (properties: Record<string, unknown>, message = "it happened"): L
   properties,
 });
 
-test("levels are parsed in any case, including the Go program's names", () => {
+Deno.test("levels are parsed in any case, including the Go program's names", () => {
   const names = ["trace", "debug", "info", "warn", "warning", "error", "fatal", "panic"];
   const levels = ["trace", "debug", "info", "warning", "warning", "error", "fatal", "fatal"];
   deepEqual(names.map(parseLogLevel), levels);
@@ -70,7 +67,7 @@ test("levels are parsed in any case, including the Go program's names", () => {
   }
 });
 
-test("a record is one line of JSON: time, level, constant message, fields", async () => {
+Deno.test("a record is one line of JSON: time, level, constant message, fields", async () => {
   const output = await logged({}, () => {
     getLogger(["fleetlock", "x"]).info("reboot slot granted", { id: "ä\n", group: "default", duration_ms: 1.5 });
   });
@@ -86,7 +83,7 @@ test("a record is one line of JSON: time, level, constant message, fields", asyn
   });
 });
 
-test("records below the level are not written; all others are, in order", async () => {
+Deno.test("records below the level are not written; all others are, in order", async () => {
   const output = await logged({ level: "warning" }, () => {
     const logger = getLogger("fleetlock");
     logger.info("no");
@@ -98,7 +95,7 @@ test("records below the level are not written; all others are, in order", async 
   equal(lines.at(-1).message, "also");
 });
 
-test("an error shows its name, message and causes, and its stack only at debug level", () => {
+Deno.test("an error shows its name, message and causes, and its stack only at debug level", () => {
   const error = new TypeError("outer", { cause: new Error("inner", { cause: "root" }) });
   deepEqual(JSON.parse(formatJson(record({ error }), false)).error, {
     name: "TypeError",
@@ -108,7 +105,7 @@ test("an error shows its name, message and causes, and its stack only at debug l
   match(JSON.parse(formatJson(record({ error }), true)).error.stack, /log_test\.ts/);
 });
 
-test("fields that JSON cannot represent, or that contain themselves, are formatted without an error", () => {
+Deno.test("fields that JSON cannot represent, or that contain themselves, are formatted without an error", () => {
   const cycle: Record<string, unknown> = { name: "cycle" };
   cycle.self = cycle;
   const error = new Error("cycle");
@@ -140,7 +137,7 @@ test("fields that JSON cannot represent, or that contain themselves, are formatt
   doesNotThrow(() => formatText(record(fields), true));
 });
 
-test("fields do not replace time, level or message", () => {
+Deno.test("fields do not replace time, level or message", () => {
   const line = JSON.parse(formatJson(record({ time: 1, level: 2, message: 3 }), false));
   deepEqual(line, {
     time: "2026-11-22T22:00:00.123Z",
@@ -152,7 +149,7 @@ test("fields do not replace time, level or message", () => {
   });
 });
 
-test("a record is one line, whatever its fields", () => {
+Deno.test("a record is one line, whatever its fields", () => {
   fc.assert(fc.property(fc.dictionary(fc.string(), fc.anything({ withBigInt: true, withDate: true })), (fields) => {
     const json = formatJson(record(fields), true);
     ok(!json.includes("\n") && !formatText(record(fields), true).includes("\n"));
@@ -160,7 +157,7 @@ test("a record is one line, whatever its fields", () => {
   }));
 });
 
-test("the text format quotes values with spaces or control characters", () => {
+Deno.test("the text format quotes values with spaces or control characters", () => {
   const fields = { id: "a1", group: "default", value: "two words", evil: "\u001b[31m\n", n: 1, none: undefined };
   equal(
     formatText(record(fields), false),
@@ -168,7 +165,7 @@ test("the text format quotes values with spaces or control characters", () => {
   );
 });
 
-test("if nobody reads the lines, those beyond a limit are dropped and counted", async () => {
+Deno.test("if nobody reads the lines, those beyond a limit are dropped and counted", async () => {
   const gate = Promise.withResolvers<void>();
   const output = new Output();
   output.most = Infinity;
@@ -189,7 +186,7 @@ test("if nobody reads the lines, those beyond a limit are dropped and counted", 
   equal(lines.length - 1 + dropped.lines, 3_000);
 });
 
-test("the end of the logging waits half a second for a reader that has stopped reading", async () => {
+Deno.test("the end of the logging waits half a second for a reader that has stopped reading", async () => {
   const gate = Promise.withResolvers<number>();
   const clock = new FakeClock();
   const output = { write: () => gate.promise, writeSync: () => 1 };
@@ -208,7 +205,7 @@ test("the end of the logging waits half a second for a reader that has stopped r
   gate.resolve(1_000);
 });
 
-test("a process that was paused loses no line if somebody reads them", async () => {
+Deno.test("a process that was paused loses no line if somebody reads them", async () => {
   const output = new Output();
   output.most = Infinity;
   const slow: LogOutput = {
@@ -227,7 +224,7 @@ test("a process that was paused loses no line if somebody reads them", async () 
   deepEqual(output.lines.map((line) => JSON.parse(line).message), ["first", "second"]);
 });
 
-test("an output that fails does not make logging fail", async () => {
+Deno.test("an output that fails does not make logging fail", async () => {
   const broken: LogOutput = {
     write: () => Promise.reject(new Deno.errors.BrokenPipe()),
     writeSync: () => {

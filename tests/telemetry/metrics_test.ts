@@ -15,9 +15,6 @@ import { Metrics } from "../../src/telemetry/metrics.ts";
 import { FakeClock } from "../support/fake_clock.ts";
 import { ConflictingStore, UnavailableStore } from "../support/faulty_stores.ts";
 
-const test = (name: string, fn: () => Promise<void>) =>
-  Deno.test({ name, fn, sanitizeOps: true, sanitizeResources: true });
-
 const GROUP = parseGroup("default")!;
 const id = (raw: string) => raw as ClientId;
 
@@ -51,7 +48,7 @@ async function scrape(metrics: Metrics): Promise<Map<string, number>> {
   return series;
 }
 
-test("the page is well-formed from the start, with no value missing", async () => {
+Deno.test("the page is well-formed from the start, with no value missing", async () => {
   const series = await scrape(new Metrics({ version: "1.2.3" }));
   equal(series.get("fleetlock_lock_request_count"), 0);
   equal(series.get("fleetlock_unlock_request_count"), 0);
@@ -63,7 +60,7 @@ test("the page is well-formed from the start, with no value missing", async () =
   ok(Math.abs(series.get("process_start_time_seconds")! - (Date.now() - performance.now()) / 1000) < 60);
 });
 
-test("open files are counted if Deno has all permissions, and left out otherwise", async () => {
+Deno.test("open files are counted if Deno has all permissions, and left out otherwise", async () => {
   ok(!(await scrape(new Metrics({ version: "1" }))).has("process_open_fds"));
   const program = `
     import { Metrics } from "${new URL("../../src/telemetry/metrics.ts", import.meta.url)}";
@@ -81,7 +78,7 @@ test("open files are counted if Deno has all permissions, and left out otherwise
   equal(text.decode(stdout), "true 7\n0\n", text.decode(stderr));
 });
 
-test("the Go program's metrics keep their names, types and labels", async () => {
+Deno.test("the Go program's metrics keep their names, types and labels", async () => {
   const metrics = new Metrics({ version: "1" });
   const locks = new LockService(new MemoryLockStore());
   metrics.collectLocks(locks);
@@ -99,7 +96,7 @@ test("the Go program's metrics keep their names, types and labels", async () => 
   }
 });
 
-test("the lock gauges show the current state of the store", async () => {
+Deno.test("the lock gauges show the current state of the store", async () => {
   const clock = new FakeClock();
   const store = new MemoryLockStore();
   const locks = new LockService(store, { clock, slotsOf: () => 2 });
@@ -121,7 +118,7 @@ test("the lock gauges show the current state of the store", async () => {
   deepEqual(await gauges(), [0, 2, 0, 2, 0]);
 });
 
-test("a group that was deleted from the store disappears from the page", async () => {
+Deno.test("a group that was deleted from the store disappears from the page", async () => {
   const metrics = new Metrics({ version: "1" });
   const groups = new Map([[GROUP, { state: { holders: [], transitions: 3 }, version: 1 }]]);
   metrics.collectLocks({ slotsOf: () => 1, groups: () => Promise.resolve(groups) });
@@ -130,7 +127,7 @@ test("a group that was deleted from the store disappears from the page", async (
   ok(!(await metrics.render()).includes('group="default"'));
 });
 
-test("a value written by hand, or by a clock ahead of this one, does not make the page invalid", async () => {
+Deno.test("a value written by hand, or by a clock ahead of this one, does not make the page invalid", async () => {
   const metrics = new Metrics({ version: "1", clock: new FakeClock(1_000) });
   const state = (since: number, transitions: number) => ({
     state: { holders: [{ id: id("a"), since }], transitions },
@@ -147,7 +144,7 @@ test("a value written by hand, or by a clock ahead of this one, does not make th
   equal(series.get('fleetlock_lock_held_seconds{group="ahead"}'), 0);
 });
 
-test("a store that is slow to list its groups does not delay the page", async () => {
+Deno.test("a store that is slow to list its groups does not delay the page", async () => {
   const clock = new FakeClock();
   const metrics = new Metrics({ version: "1", clock, groupsTimeoutMs: 20 });
   const never = Promise.withResolvers<never>();
@@ -158,7 +155,7 @@ test("a store that is slow to list its groups does not delay the page", async ()
   ok(page.includes("fleetlock_build_info") && !page.includes("fleetlock_lock_state{"));
 });
 
-test("requests add to the existing series and create no new ones", async () => {
+Deno.test("requests add to the existing series and create no new ones", async () => {
   const metrics = new Metrics({ version: "1" });
   metrics.expectRequests("pre-reboot", ["granted", "lock_held"]);
   const before = await scrape(metrics);
@@ -174,7 +171,7 @@ test("requests add to the existing series and create no new ones", async () => {
   equal(after.get('fleetlock_request_duration_seconds_bucket{le="240",endpoint="pre-reboot"}'), 101);
 });
 
-test("calls to a store are counted by result, and their results and errors are passed on", async () => {
+Deno.test("calls to a store are counted by result, and their results and errors are passed on", async () => {
   const metrics = new Metrics({ version: "1" });
   const count = async (operation: string, result: string) =>
     (await scrape(metrics)).get(`fleetlock_store_operations_total{operation="${operation}",result="${result}"}`);
@@ -201,7 +198,7 @@ test("calls to a store are counted by result, and their results and errors are p
   equal((await scrape(metrics)).get('fleetlock_store_operation_duration_seconds_count{operation="write"}'), 2);
 });
 
-test("a metered store watches and closes the wrapped store", async () => {
+Deno.test("a metered store watches and closes the wrapped store", async () => {
   const closed: string[] = [];
   class Closing extends MemoryLockStore {
     override [Symbol.asyncDispose](): Promise<void> {

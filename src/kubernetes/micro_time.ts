@@ -1,5 +1,5 @@
 /**
- * The time format that Leases and Events use.
+ * The times of objects of the Kubernetes API.
  *
  * @module
  */
@@ -13,4 +13,14 @@
  */
 export function microTime(ms: number): string {
   return new Date(ms).toISOString().replace("Z", "000Z");
+}
+
+/**
+ * Reads a time of an object. The client library types times as dates, and leaves some of them strings.
+ *
+ * @returns Milliseconds since the epoch; undefined where there is no time, or none that can be understood.
+ */
+export function timeOf(time: unknown): number | undefined {
+  const ms = time instanceof Date ? time.getTime() : typeof time === "string" ? Date.parse(time) : NaN;
+  return Number.isFinite(ms) ? ms : undefined;
 }

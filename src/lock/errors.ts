@@ -29,3 +29,21 @@ export class UnavailableError extends Error {
     this.publicMessage = options.publicMessage;
   }
 }
+
+/**
+ * The store or the cluster refuses a call for good, in its own words: an
+ * admission policy, for example, or an object that it finds invalid. Repeating
+ * the call helps only after somebody has changed something.
+ */
+export class CallRefusedError extends UnavailableError {
+  /**
+   * Says what was refused.
+   *
+   * @param message For the log and the operator.
+   * @param sentence The refusal in the words of whoever refused, for the client.
+   * @param options `cause` is the fault underneath.
+   */
+  constructor(message: string, sentence: string, options: { cause?: unknown } = {}) {
+    super(message, { ...options, publicMessage: sentence });
+  }
+}

@@ -7,6 +7,7 @@
 
 import type { ClientId, Group } from "./identity.ts";
 import type { HeldNode } from "./semaphore.ts";
+import type { HostEvidence } from "./yes.ts";
 
 /** One grant to one client. A drain belongs to it; a later grant to the same client is another hold. */
 export interface Hold {
@@ -16,17 +17,32 @@ export interface Hold {
   readonly id: ClientId;
   /** When the slot was granted, in milliseconds since the epoch. */
   readonly since: number;
-  /** The node as noted with the grant; undefined if none matched then. */
+  /** The very Node on which the hold's drain began; undefined if none was noted. */
   readonly node?: HeldNode;
+  /** Whether the record names a node in a form that this version does not understand. */
+  readonly isNodeUnreadable?: boolean;
 }
 
-/** Which node a client runs on. */
-export type NodeMatch =
-  | { readonly kind: "node"; readonly name: string; readonly bootId?: string }
-  /** No node has the client's id: the host is outside the cluster and is not drained. */
-  | { readonly kind: "none" }
+/** One Node object. A later Node of the same name is another one. */
+export interface NodeIdentity {
+  /** Its name. */
+  readonly name: string;
+  /** Its UID. */
+  readonly uid: string;
+  /** `status.nodeInfo.bootID` as it was read last; another one later shows that the host has rebooted. */
+  readonly bootId?: string;
+}
+
+/** What is known before a grant, before any step that cannot be taken back. */
+export type LookOutcome =
+  /** Nothing speaks against a grant. `node` is the client's; undefined if no Node has its id, by a reading that began after the call. */
+  | { readonly kind: "clear"; readonly node?: NodeIdentity }
   /** Several nodes have the client's id. */
-  | { readonly kind: "ambiguous"; readonly nodes: readonly string[] };
+  | { readonly kind: "ambiguous"; readonly nodes: readonly string[] }
+  /** The operator's policy forbids the eviction of these pods. */
+  | { readonly kind: "drain_refused"; readonly node: string; readonly pods: readonly PodLeft[] }
+  /** The server lacks a permission that the drain needs, such as `patch nodes`. */
+  | { readonly kind: "permission_missing"; readonly permission: string };
 
 /** A pod that a drain waits for. */
 export interface PodLeft {
@@ -40,10 +56,18 @@ export interface PodLeft {
 
 /** The state of a drain when its request must be answered. */
 export type DrainOutcome =
-  /** Every pod that was to be evicted is gone, or there was none. */
-  | { readonly kind: "drained" }
+  /**
+   * The host is ready to reboot, as `host` shows, whose facts were read after the call. `node` is the Node as it was
+   * read last; undefined if the host has none.
+   */
+  | { readonly kind: "drained"; readonly host: HostEvidence; readonly node?: NodeIdentity }
   /** The time-out has passed with pods left, and the operator's policy allows the reboot anyway. */
-  | { readonly kind: "proceed"; readonly node: string; readonly pods: readonly PodLeft[] }
+  | { readonly kind: "proceed"; readonly node: NodeIdentity; readonly pods: readonly PodLeft[] }
+  /**
+   * The hold is about another Node than the one that is noted with it: none was noted, or the noted one is gone, and
+   * its pods too. Note this one, then call again.
+   */
+  | { readonly kind: "moved"; readonly node: NodeIdentity }
   /** Pods are left, and the drain goes on. */
   | { readonly kind: "draining"; readonly node: string; readonly pods: readonly PodLeft[] }
   /** The time-out has passed with pods left, or policy forbids the eviction of a pod. */
@@ -51,7 +75,9 @@ export type DrainOutcome =
   /** The hold has ended (an administrator deleted the lock, for example), so the drain was stopped. */
   | { readonly kind: "abandoned" }
   /** Several nodes have the client's id, so it is not known which one to drain. */
-  | { readonly kind: "ambiguous"; readonly nodes: readonly string[] };
+  | { readonly kind: "ambiguous"; readonly nodes: readonly string[] }
+  /** The record of the hold names a node that cannot be understood, and no Node has the client's id. */
+  | { readonly kind: "unreadable" };
 
 /** Whether a host is back. */
 export type ReturnOutcome =
@@ -66,8 +92,11 @@ export type ReturnOutcome =
  * if the cluster does not answer or denies the access.
  */
 export interface NodeKeeper extends AsyncDisposable {
-  /** Finds the client's node. */
-  match(id: ClientId): Promise<NodeMatch>;
+  /**
+   * Looks whether the client's node can be drained, before a slot is taken, a
+   * cordon set or a pod evicted. It changes nothing.
+   */
+  look(id: ClientId): Promise<LookOutcome>;
 
   /**
    * Cordons and drains the hold's node, or joins its drain if one is running, and

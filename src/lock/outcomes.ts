@@ -11,12 +11,17 @@ import type { Group } from "./identity.ts";
 import type { PodLeft } from "./node_keeper.ts";
 import type { Holder } from "./semaphore.ts";
 import {
+  describeAlteredWrite,
   describeAmbiguity,
   describeContention,
   describeDrain,
+  describeEndingLock,
   describeFailedDrain,
   describeGroupLimit,
   describeHolders,
+  describeMissingPermission,
+  describeRefusedDrain,
+  describeUnreadableHold,
   describeUnreadyNode,
 } from "./wording.ts";
 
@@ -30,6 +35,16 @@ export type Refusal =
   | { readonly kind: "too_many_groups"; readonly limit: number }
   /** Several nodes have the client's id. */
   | { readonly kind: "node_ambiguous"; readonly nodes: readonly string[] }
+  /** The object that keeps the group's lock is being deleted, and waits for these finalizers. */
+  | { readonly kind: "lock_ending"; readonly object: string; readonly finalizers: readonly string[] }
+  /** The store kept something else than was written. */
+  | { readonly kind: "write_altered" }
+  /** The operator's policy forbids the eviction of these pods, so no slot was taken. */
+  | { readonly kind: "drain_refused"; readonly node: string; readonly pods: readonly PodLeft[] }
+  /** The server lacks a permission that the drain needs, so no slot was taken. */
+  | { readonly kind: "permission_missing"; readonly permission: string }
+  /** The record of the client's hold names a node that cannot be understood. */
+  | { readonly kind: "hold_unreadable" }
   /** The client holds a slot; its node still has pods to evict. */
   | { readonly kind: "draining"; readonly node: string; readonly pods: readonly PodLeft[] }
   /** The client holds a slot; its node could not be drained in time. */
@@ -78,6 +93,31 @@ export const REFUSALS: { readonly [K in RefusalKind]: RefusalRule<Extract<Refusa
     status: 423,
     endpoints: ["pre-reboot"],
     describe: ({ nodes }) => describeAmbiguity(nodes),
+  },
+  lock_ending: {
+    status: 423,
+    endpoints: ["pre-reboot"],
+    describe: ({ object, finalizers }) => describeEndingLock(object, finalizers),
+  },
+  write_altered: {
+    status: 423,
+    endpoints: ["pre-reboot", "steady-state"],
+    describe: (_refusal, group) => describeAlteredWrite(group),
+  },
+  drain_refused: {
+    status: 423,
+    endpoints: ["pre-reboot"],
+    describe: ({ node, pods }) => describeRefusedDrain(node, pods),
+  },
+  permission_missing: {
+    status: 423,
+    endpoints: ["pre-reboot"],
+    describe: ({ permission }) => describeMissingPermission(permission),
+  },
+  hold_unreadable: {
+    status: 423,
+    endpoints: ["pre-reboot"],
+    describe: (_refusal, group) => describeUnreadableHold(group),
   },
   draining: {
     status: 423,

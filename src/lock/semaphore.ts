@@ -16,6 +16,8 @@ export type DrainPhase = "draining" | "drained" | "failed";
 export interface HeldNode {
   /** The Node's name. */
   readonly name: string;
+  /** The Node's UID, which tells it from an earlier or later Node of the same name. */
+  readonly uid: string;
   /** `status.nodeInfo.bootID` at the grant. Another one later shows that the host has rebooted. */
   readonly bootId?: string;
   /** How far its drain is. */
@@ -30,6 +32,13 @@ export interface Holder {
   readonly since: number;
   /** The node that the client runs on; undefined if none matched. */
   readonly node?: HeldNode;
+  /**
+   * Set where the record names a node in a form that this version does not understand. Such a hold is about a node,
+   * although nobody can tell which one.
+   */
+  readonly isNodeUnreadable?: true;
+  /** Fields of the record that this version does not know. Every write keeps them. */
+  readonly extra?: Readonly<Record<string, unknown>>;
 }
 
 /** Everything a store keeps of one group. */

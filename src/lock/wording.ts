@@ -53,6 +53,34 @@ export function describeFailedDrain(node: string, pods: readonly PodLeft[]): str
   return `node "${node}" could not be drained${describePods(pods)}`;
 }
 
+/** Says that the object that keeps a lock is being deleted, so that nobody can take it. */
+export function describeEndingLock(object: string, finalizers: readonly string[]): string {
+  const waits = finalizers.length === 0
+    ? ""
+    : ` and waits for its finalizers: ${list(finalizers, OBJECTS_NAMED, String)}`;
+  return `${object} is being deleted${waits}`;
+}
+
+/** Says that the store kept something else than was written. */
+export function describeAlteredWrite(group: Group): string {
+  return `the store changed the record of group "${group}" while it was written: look for an admission webhook`;
+}
+
+/** Says which pods keep a node from being drained, before anything was done. */
+export function describeRefusedDrain(node: string, pods: readonly PodLeft[]): string {
+  return `node "${node}" may not be drained${describePods(pods)}`;
+}
+
+/** Says which permission keeps nodes from being drained. */
+export function describeMissingPermission(permission: string): string {
+  return `the server may not ${permission}, which a drain needs: grant it`;
+}
+
+/** Says that the record of a hold cannot be understood. */
+export function describeUnreadableHold(group: Group): string {
+  return `the record of this client's hold in group "${group}" names a node in an unknown form: free the slot by hand`;
+}
+
 /** Says why a node does not count as back. */
 export function describeUnreadyNode(node: string, reason: string): string {
   return `node "${node}" is not ready yet: ${reason}`;

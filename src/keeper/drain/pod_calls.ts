@@ -67,6 +67,15 @@ export class PodCalls {
     await watchResource(this.#client, what, viewingWatcher<V1Pod, PodView>(watcher, viewPod), signal);
   }
 
+  /** Reads the pods bound to a Node's name (list pods), past every cache. */
+  async listPods(node: string, signal?: AbortSignal): Promise<PodView[]> {
+    const call = this.#client.apis.core.listPodForAllNamespaces(
+      { fieldSelector: `spec.nodeName=${node}` },
+      callOptions(signal),
+    );
+    return (await valueOfStatus(call, {}, REFUSED)).items.map(viewPod);
+  }
+
   /**
    * Asks for a pod's eviction (create pods/eviction) with the pod's own grace period. The UID is a precondition, so
    * that a later pod of the same name is left alone.

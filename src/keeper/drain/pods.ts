@@ -6,8 +6,10 @@
  */
 
 import type { V1Pod } from "@kubernetes/client-node/dist/gen/models/V1Pod.js";
+import type { V1Toleration } from "@kubernetes/client-node/dist/gen/models/V1Toleration.js";
 import { UnavailableError } from "../../lock/errors.ts";
 import { ForbiddenError, KubernetesError } from "../../kubernetes/errors.ts";
+import { timeOf } from "../../kubernetes/micro_time.ts";
 import type { Labels, LabelSelector } from "./label_selector.ts";
 
 /** A PersistentVolumeClaim. */
@@ -30,12 +32,20 @@ export interface PodView {
   readonly labels: Labels;
   /** Whether it is being deleted. */
   readonly terminating: boolean;
+  /** When its grace period ends, in milliseconds since the epoch by the API server's clock, where it is being deleted. */
+  readonly graceEndsAt?: number;
+  /** When it was created, in milliseconds since the epoch by the API server's clock, exact to the second. */
+  readonly createdAt?: number;
+  /** Whether it tolerates the taint of a cordon. */
+  readonly toleratesCordon: boolean;
   /** Whether all its containers have terminated for good (phase Succeeded or Failed). */
   readonly finished: boolean;
   /** Whether it mirrors a static pod, which no API call can stop. */
   readonly mirror: boolean;
   /** The kind of its controller, such as "ReplicaSet"; undefined where it has none. */
   readonly controller?: string;
+  /** The UID of its controller; undefined where it has none. */
+  readonly controllerUid?: string;
   /** Whether it has an emptyDir volume, whose data is lost with the pod. */
   readonly emptyDir: boolean;
   /** The claims of its volumes. */
@@ -96,15 +106,20 @@ const MIRROR_ANNOTATION = "kubernetes.io/config.mirror";
 export function viewPod(pod: V1Pod): PodView {
   const metadata = pod.metadata ?? {};
   const phase = pod.status?.phase;
+  const controller = metadata.ownerReferences?.find((owner) => owner.controller);
   return {
     namespace: metadata.namespace ?? "",
     name: metadata.name ?? "",
     uid: metadata.uid ?? "",
     labels: metadata.labels,
     terminating: metadata.deletionTimestamp !== undefined && metadata.deletionTimestamp !== null,
+    graceEndsAt: timeOf(metadata.deletionTimestamp),
+    createdAt: timeOf(metadata.creationTimestamp),
+    toleratesCordon: pod.spec?.tolerations?.some(toleratesCordon) ?? false,
     finished: phase === "Succeeded" || phase === "Failed",
     mirror: metadata.annotations?.[MIRROR_ANNOTATION] !== undefined,
-    controller: metadata.ownerReferences?.find((owner) => owner.controller)?.kind,
+    controller: controller?.kind,
+    controllerUid: controller?.uid,
     emptyDir: pod.spec?.volumes?.some((volume) => volume.emptyDir !== undefined && volume.emptyDir !== null) ?? false,
     claims: (pod.spec?.volumes ?? []).flatMap(({ name, persistentVolumeClaim, ephemeral }) => {
       // The claim of a generic ephemeral volume is named after the pod and the volume.
@@ -113,6 +128,20 @@ export function viewPod(pod: V1Pod): PodView {
     }),
     finalizers: metadata.finalizers ?? [],
   };
+}
+
+/** The taint that a cordon puts on a node. */
+const CORDON_TAINT = "node.kubernetes.io/unschedulable";
+
+/**
+ * Whether a toleration is one of the taint of a cordon, `node.kubernetes.io/unschedulable:NoSchedule` without a value.
+ *
+ * @see https://kubernetes.io/docs/concepts/scheduling-eviction/taint-and-toleration/
+ */
+function toleratesCordon({ key, operator, value, effect }: V1Toleration): boolean {
+  if (effect && effect !== "NoSchedule") return false;
+  if (operator === "Exists") return !key || key === CORDON_TAINT;
+  return key === CORDON_TAINT && !value;
 }
 
 /**

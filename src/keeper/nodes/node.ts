@@ -6,6 +6,7 @@
 
 import type { V1Node } from "@kubernetes/client-node/dist/gen/models/V1Node.js";
 import { CORDON_ANNOTATION, type CordonState } from "./cordon.ts";
+import { timeOf } from "../../kubernetes/micro_time.ts";
 import { comparableId, zincatiId } from "./zincati_id.ts";
 
 /**
@@ -20,6 +21,10 @@ export interface NodeView extends CordonState {
   readonly name: string;
   /** Distinguishes it from an earlier or later Node of the same name. */
   readonly uid: string;
+  /** When it was created, in milliseconds since the epoch by the API server's clock, exact to the second. */
+  readonly createdAt?: number;
+  /** Whether it is being deleted. */
+  readonly deleting: boolean;
   /** The version of this state. */
   readonly resourceVersion: string;
   /** The ids of clients that may run on it, as {@link comparableId} normalizes them. */
@@ -47,6 +52,8 @@ export function viewNode(node: V1Node): NodeView {
   return {
     name: metadata.name ?? "",
     uid: metadata.uid ?? "",
+    createdAt: timeOf(metadata.creationTimestamp),
+    deleting: timeOf(metadata.deletionTimestamp) !== undefined,
     resourceVersion: metadata.resourceVersion ?? "",
     ids: [...ids],
     malformed: Boolean(machineID) && derived === undefined,

@@ -126,22 +126,29 @@ export function stateToLease(group: Group, namespace: string, state: GroupState,
 
 /** Converts a holder to its form in the annotation. */
 function writeHolder({ id, since, node }: Holder): unknown {
-  return { id, since: new Date(since).toISOString(), node: node?.name, bootId: node?.bootId, phase: node?.phase };
+  return {
+    id,
+    since: new Date(since).toISOString(),
+    node: node?.name,
+    uid: node?.uid,
+    bootId: node?.bootId,
+    phase: node?.phase,
+  };
 }
 
 /** Converts a holder from its form in the annotation; undefined if it is malformed. */
 function readHolder(raw: unknown): Holder | undefined {
   if (typeof raw !== "object" || raw === null) return undefined;
-  const { id, since, node, bootId, phase } = raw as Record<string, unknown>;
+  const { id, since, node, uid, bootId, phase } = raw as Record<string, unknown>;
   const sinceMs = toMs(since);
   if (typeof id !== "string" || sinceMs === undefined) return undefined;
-  const held = readNode(node, bootId, phase);
+  const held = readNode(node, uid, bootId, phase);
   return { id: id as ClientId, since: sinceMs, ...(held && { node: held }) };
 }
 
-function readNode(name: unknown, bootId: unknown, phase: unknown): HeldNode | undefined {
-  if (typeof name !== "string" || !PHASES.has(phase)) return undefined;
-  return { name, ...(typeof bootId === "string" && { bootId }), phase: phase as DrainPhase };
+function readNode(name: unknown, uid: unknown, bootId: unknown, phase: unknown): HeldNode | undefined {
+  if (typeof name !== "string" || typeof uid !== "string" || !PHASES.has(phase)) return undefined;
+  return { name, uid, ...(typeof bootId === "string" && { bootId }), phase: phase as DrainPhase };
 }
 
 function readHolders(annotation: string | undefined): Map<string, Holder> {

@@ -21,6 +21,7 @@ import { UnavailableError } from "../lock/errors.ts";
 import { type Access, podAccess } from "./access.ts";
 import { callOptions } from "./calls.ts";
 import type { Permission } from "./errors.ts";
+import { ServerClock } from "./server_clock.ts";
 import { type Answer, type Call, type Stream, Transport, type TransportOptions } from "./transport.ts";
 
 /** How {@link connectKubernetes} connects. */
@@ -43,6 +44,8 @@ export interface KubernetesClient extends AsyncDisposable {
   readonly server: string;
   /** The namespace to work in. */
   readonly namespace: string;
+  /** The API server's time. */
+  readonly clock: ServerClock;
   /** The typed APIs. Their calls throw what {@link Transport.send} throws, never an ApiException. */
   readonly apis: Apis;
   /** Gets a path of the API, such as `/api/v1/nodes`, and reads the answer. See {@link Transport.send}. */
@@ -79,6 +82,7 @@ export async function connectKubernetes(options: ConnectOptions = {}): Promise<K
   return {
     server,
     namespace: options.namespace || access.namespace || "default",
+    clock: new ServerClock(options.clock),
     apis: makeApis(server, transport),
     get: (path, signal) => transport.send({ method: "GET", url: server + path, signal }),
     stream: (path, signal) => transport.stream({ method: "GET", url: server + path, signal }),

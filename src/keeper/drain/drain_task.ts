@@ -7,6 +7,7 @@
 import type { Clock } from "../../lock/clock.ts";
 import type { PodLeft } from "../../lock/node_keeper.ts";
 import type { CordonOwner } from "../nodes/cordon.ts";
+import type { DrainMemory } from "./drain_memory.ts";
 import type { NodeCalls } from "../nodes/node_calls.ts";
 import type { NodeCordon } from "../nodes/node_cordon.ts";
 import type { TimeoutPolicy } from "./next_step.ts";
@@ -36,6 +37,10 @@ export interface DrainOptions {
 export interface DrainTask {
   /** The node's name. */
   readonly node: string;
+  /** The UID of the very Node on which the hold's drain began. */
+  readonly uid: string;
+  /** What this process remembers of the hold's drain. */
+  readonly memory: DrainMemory;
   /** The hold. */
   readonly owner: CordonOwner;
   /** Whether the node was drained for this hold before, and only has to be proven empty again. */

@@ -26,16 +26,16 @@ const CONFLICT_PAUSE_MS = 10;
  */
 export const PROOF_TTL_MS = 15_000;
 
-/** Every {@link Proof}, weakest first. */
-const PROOFS = ["anything", "in_step", "fresh"] as const;
-
 /**
  * What an answer rests on, weakest first: "anything" is whatever was seen last;
  * "in_step" is a view in step with the store, or the result of another request's
  * operation; "fresh" is a read that began, or a write that was tried, after the
  * request arrived.
  */
-export type Proof = typeof PROOFS[number];
+export type Proof = "anything" | "in_step" | "fresh";
+
+/** Every {@link Proof}, weakest first. */
+const PROOFS: readonly Proof[] = ["anything", "in_step", "fresh"];
 
 /** A request's place in the order in which requests arrived and operations began. */
 export type Ticket = number & { readonly __brand: "Ticket" };

@@ -73,7 +73,7 @@ function setUp() {
   return { backend, clock, keeper, locks, rival, held, holdAgain };
 }
 
-Deno.test("a yes comes after the drain, and the lock tells the node and how far it is", async () => {
+Deno.test("a yes comes after the drain, and the lock records the node and its drain phase", async () => {
   const { keeper, locks, held } = setUp();
   keeper.drains = () => {
     deepEqual(held()?.node, { name: "worker-1", bootId: "boot-1", phase: "draining" });
@@ -83,7 +83,7 @@ Deno.test("a yes comes after the drain, and the lock tells the node and how far 
   deepEqual(held()?.node, { name: "worker-1", bootId: "boot-1", phase: "drained" });
 });
 
-Deno.test("pods that are left are no yes; the slot stays taken, and the next request joins", async () => {
+Deno.test("while pods are left, a client is refused, keeps its slot, and its next request joins the drain", async () => {
   const { keeper, locks, held } = setUp();
   keeper.drains = { kind: "draining", node: "worker-1", pods };
   for (const _ of [1, 2]) {
@@ -98,7 +98,7 @@ Deno.test("pods that are left are no yes; the slot stays taken, and the next req
   equal((await locks.preReboot(alice, group)).kind, "renewed");
 });
 
-Deno.test("a drain that failed keeps the lock and says so, until it succeeds after all", async () => {
+Deno.test("a client whose drain failed keeps its slot and is refused until a drain succeeds", async () => {
   const { keeper, locks, held } = setUp();
   keeper.drains = { kind: "failed", node: "worker-1", pods };
   const outcome = await locks.preReboot(alice, group);
@@ -110,13 +110,13 @@ Deno.test("a drain that failed keeps the lock and says so, until it succeeds aft
   equal(held()?.node?.phase, "drained");
 });
 
-Deno.test("policy may go on with pods left", async () => {
+Deno.test("a drain that policy lets proceed with pods left is a yes", async () => {
   const { keeper, locks } = setUp();
   keeper.drains = { kind: "proceed", node: "worker-1", pods };
   equal((await locks.preReboot(alice, group)).kind, "granted");
 });
 
-Deno.test("an ambiguous client takes no slot, so that others of its group go on", async () => {
+Deno.test("a client whose id several nodes have is refused and takes no slot", async () => {
   const { keeper, locks, held } = setUp();
   keeper.matches = { kind: "ambiguous", nodes: ["worker-1", "worker-2"] };
   deepEqual(await locks.preReboot(alice, group), {
@@ -126,7 +126,7 @@ Deno.test("an ambiguous client takes no slot, so that others of its group go on"
   equal(held(), undefined);
 });
 
-Deno.test("a holder whose drain finds several nodes of its id gets no yes", async () => {
+Deno.test("a holder whose drain finds several nodes of its id is refused", async () => {
   const { keeper, locks } = setUp();
   keeper.drains = { kind: "ambiguous", nodes: ["worker-1", "worker-2"] };
   deepEqual(await locks.preReboot(alice, group), {
@@ -135,7 +135,7 @@ Deno.test("a holder whose drain finds several nodes of its id gets no yes", asyn
   });
 });
 
-Deno.test("a holder that has become ambiguous gets no yes", async () => {
+Deno.test("a holder whose id several nodes have by now is refused", async () => {
   const { keeper, locks } = setUp();
   await locks.preReboot(alice, group);
   keeper.matches = { kind: "ambiguous", nodes: ["worker-1", "worker-2"] };
@@ -152,7 +152,7 @@ Deno.test("a host that matches no node is locked and released without a drain", 
   equal((await locks.steadyState(alice, group)).kind, "released");
 });
 
-Deno.test("a hold that ended while its host's node was looked for is no yes", async () => {
+Deno.test("a hold that ended during the search for its node does not lead to a yes", async () => {
   const { keeper, locks, held, clock, rival } = setUp();
   keeper.matches = { kind: "none" };
   await locks.preReboot(alice, group);
@@ -170,14 +170,14 @@ Deno.test("a hold that ended while its host's node was looked for is no yes", as
   equal(held()?.id, bob);
 });
 
-Deno.test("a refused client costs the keeper nothing", async () => {
+Deno.test("the keeper is not asked about a client that finds every slot taken", async () => {
   const { keeper, locks } = setUp();
   await locks.preReboot(alice, group);
   keeper.match = () => Promise.reject(new Error("must not be asked"));
   equal((await locks.preReboot(bob, group)).kind, "refused");
 });
 
-Deno.test("a lock that is deleted by hand while its node is drained is no yes", async () => {
+Deno.test("a lock that is deleted by hand during the drain does not lead to a yes", async () => {
   const { backend, keeper, locks } = setUp();
   keeper.drains = () => {
     backend.groups.delete(group);
@@ -188,7 +188,7 @@ Deno.test("a lock that is deleted by hand while its node is drained is no yes", 
   equal(backend.groups.get(group), undefined);
 });
 
-Deno.test("a lock that another client got while the drain went on is no yes", async () => {
+Deno.test("a slot that another client took during the drain does not lead to a yes", async () => {
   const { backend, keeper, locks, held } = setUp();
   const rival = new LockService(new MemoryLockStore(backend));
   keeper.drains = async () => {
@@ -200,7 +200,7 @@ Deno.test("a lock that another client got while the drain went on is no yes", as
   equal(held()?.id, bob);
 });
 
-Deno.test("a slot is freed when the node is back, after our cordon is lifted", async () => {
+Deno.test("a slot is freed once the node is back and our cordon is lifted", async () => {
   const { keeper, locks, held } = setUp();
   await locks.preReboot(alice, group);
   keeper.returns = { kind: "not_ready", node: "worker-1", reason: "its kubelet has not reported since the reboot" };
@@ -222,7 +222,7 @@ Deno.test("a slot is freed when the node is back, after our cordon is lifted", a
 
 for (const watch of [true, false]) {
   for (const where of ["for the node's return", "while the cordon is lifted"]) {
-    Deno.test(`a release that is held up ${where} does not free the client's next hold ${watch ? "with" : "without"} a watch`, async () => {
+    Deno.test(`a release that is delayed ${where} does not free the client's next hold ${watch ? "with" : "without"} a watch`, async () => {
       const { keeper, locks, held, holdAgain } = setUp();
       const stop = new AbortController();
       const watching = watch ? locks.watch(stop.signal) : undefined;
@@ -251,7 +251,7 @@ for (const watch of [true, false]) {
 }
 
 for (const watch of [true, false]) {
-  Deno.test(`a release that is held up while the drain of the same hold ends in a yes frees nothing ${watch ? "with" : "without"} a watch`, async () => {
+  Deno.test(`a release that is delayed until the drain of its hold ends in a yes frees nothing ${watch ? "with" : "without"} a watch`, async () => {
     const { backend, keeper, locks, held } = setUp();
     const stop = new AbortController();
     const watching = watch ? locks.watch(stop.signal) : undefined;
@@ -274,7 +274,25 @@ for (const watch of [true, false]) {
   });
 }
 
-Deno.test("how far its drain is, is read afresh before a host's return is judged", async () => {
+Deno.test("a hold that the watch reports as ended is released only if a fresh read confirms it", async () => {
+  const { backend, keeper, locks, rival, clock, held } = setUp();
+  const stop = new AbortController();
+  const watching = locks.watch(stop.signal);
+  await locks.preReboot(alice, group);
+  keeper.uncordon = async () => {
+    await clock.advance(1_000);
+    await rival.steadyState(alice, group);
+    // The watch has reported the release. It goes silent before the client's next grant.
+    backend.watchers.clear();
+    await rival.preReboot(alice, group);
+  };
+  deepEqual(await locks.steadyState(alice, group), { kind: "refused", refusal: { kind: "contended" } });
+  equal(held()?.id, alice);
+  stop.abort();
+  await watching;
+});
+
+Deno.test("the drain phase is read afresh before a host's return is judged", async () => {
   const { backend, keeper, held } = setUp();
   /** A store whose watch stays in step and tells of nothing. */
   class Silent extends MemoryLockStore {
@@ -318,7 +336,7 @@ Deno.test("the keeper is told once of each hold that ends, on whichever replica"
   await watching;
 });
 
-Deno.test("a release by a replica whose view is old waits for the hold that the client has now", async () => {
+Deno.test("a replica with an old view releases the hold that the client has now", async () => {
   const { keeper, locks, held, holdAgain } = setUp();
   await locks.preReboot(alice, group);
   // Without a watch, the replica does not hear of this.
@@ -329,7 +347,7 @@ Deno.test("a release by a replica whose view is old waits for the hold that the 
 });
 
 for (const kind of ["drained", "proceed", "failed"] as const) {
-  Deno.test(`a drain that ended as ${kind} for an earlier hold is no yes for the client's next, and not noted with it`, async () => {
+  Deno.test(`a drain that ended as ${kind} for an earlier hold neither leads to a yes for the next one nor is noted with it`, async () => {
     const { keeper, locks, held, holdAgain } = setUp();
     keeper.drains = async () => {
       await holdAgain();
@@ -342,13 +360,13 @@ for (const kind of ["drained", "proceed", "failed"] as const) {
   });
 }
 
-Deno.test("a client that holds nothing has our cordon lifted if one is left", async () => {
+Deno.test("a steady-state of a client that holds nothing lifts a cordon of ours that is left", async () => {
   const { keeper, locks } = setUp();
   equal((await locks.steadyState(alice, group)).kind, "not_held");
   deepEqual(keeper.uncordoned, [{ group, id: alice, since: undefined }]);
 });
 
-Deno.test("a cluster that does not answer is neither a yes nor a release", async () => {
+Deno.test("while the cluster does not answer, there is neither a yes nor a release", async () => {
   const { keeper, locks, held } = setUp();
   await locks.preReboot(alice, group);
   keeper.drain = () => Promise.reject(new UnavailableError("away"));

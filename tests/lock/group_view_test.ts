@@ -34,7 +34,7 @@ Deno.test("a view never goes back to an older version", () => {
   equal(view.get(A)?.version, 7);
 });
 
-Deno.test("a view drops what was deleted, unless it knows of something newer", () => {
+Deno.test("a view drops deleted groups, unless it has a newer version", () => {
   const view = new GroupView();
   view.synced(listing(5, [[A, at(3)], [B, at(4)]]));
   view.changed(A, ABSENT, 6);
@@ -64,7 +64,7 @@ Deno.test("an answer from before a creation does not take the group away", () =>
   equal(view.get(A)?.version, 6);
 });
 
-Deno.test("a view out of step believes what is read", () => {
+Deno.test("a view that is behind takes over what is read", () => {
   const view = new GroupView();
   view.synced(listing(5, [[A, at(3)]]));
   view.lost("gone");
@@ -74,7 +74,7 @@ Deno.test("a view out of step believes what is read", () => {
   equal(view.get(A), undefined);
 });
 
-Deno.test("a store that went back to a backup takes the view with it", () => {
+Deno.test("a view follows a store that was restored from a backup", () => {
   const view = new GroupView();
   view.synced(listing(5, [[A, at(5)]]));
   view.changed(A, at(8), 8);
@@ -86,14 +86,14 @@ Deno.test("a store that went back to a backup takes the view with it", () => {
   equal(view.get(A)?.version, 6);
 });
 
-Deno.test("a group that an administrator put back to an earlier version is seen as it is", () => {
+Deno.test("a view takes over an earlier version of a group from a listing", () => {
   const view = new GroupView();
   view.synced(listing(5, [[A, at(5)]]));
   view.synced(listing(5, [[A, at(1)]]));
   equal(view.get(A)?.version, 1);
 });
 
-Deno.test("a view that has fallen behind keeps what it knows and claims no more", () => {
+Deno.test("a view that has fallen behind keeps what it knows and no longer reports groups as absent", () => {
   const told: unknown[] = [];
   const view = new GroupView({ synced: () => told.push("synced"), lost: (reason) => told.push(reason) });
   view.synced(listing(5, [[A, at(3)]]));
@@ -104,14 +104,14 @@ Deno.test("a view that has fallen behind keeps what it knows and claims no more"
   deepEqual(told, ["synced", "gone"]);
 });
 
-Deno.test("a view does not grow by groups that do not exist", () => {
+Deno.test("a view stores nothing for groups that do not exist", () => {
   const view = new GroupView();
   view.learn(A, ABSENT);
   view.changed(B, ABSENT, 4);
   equal(view.groups.size, 0);
 });
 
-Deno.test("a view tells once of each holder that is gone or holds by another grant", () => {
+Deno.test("a view reports once each hold that has ended", () => {
   const held = (version: number, ...holders: [string, number][]): Versioned => ({
     state: { holders: holders.map(([id, since]) => ({ id: parseClientId(id)!, since })), transitions: version },
     version,

@@ -1,4 +1,4 @@
-/** Ids and groups: what is let in. @module */
+/** Which ids and groups are accepted. @module */
 
 import { deepEqual, equal } from "node:assert/strict";
 import fc from "fast-check";
@@ -45,7 +45,7 @@ const GROUPS: [raw: unknown, valid: boolean, why: string][] = [
   ["\u0430", false, "a Cyrillic a"],
 ];
 
-const NO_STRINGS: unknown[] = [
+const NOT_STRINGS: unknown[] = [
   undefined,
   null,
   true,
@@ -61,9 +61,9 @@ const NO_STRINGS: unknown[] = [
 ];
 
 for (const [what, parse, table] of [["id", parseClientId, IDS], ["group", parseGroup, GROUPS]] as const) {
-  test(`an ${what} is taken or refused as its table says`.replace("an group", "a group"), () => {
+  test(`an ${what} is accepted or rejected as its table says`.replace("an group", "a group"), () => {
     for (const [raw, valid, why] of table) equal(parse(raw), valid ? raw : undefined, why);
-    for (const raw of NO_STRINGS) equal(parse(raw), undefined, `${typeof raw} is no string`);
+    for (const raw of NOT_STRINGS) equal(parse(raw), undefined, `${typeof raw} is not a string`);
   });
 }
 
@@ -86,7 +86,7 @@ test("a group is exactly 1 to 63 letters, digits, dots and dashes", () => {
   }));
 });
 
-test("joined ids come apart again", () => {
+test("ids that are joined by commas can be split again", () => {
   const id = printable().map(parseClientId).filter((parsed) => parsed !== undefined);
   fc.assert(fc.property(fc.array(id, { minLength: 1 }), (ids) => {
     deepEqual(ids.join(",").split(","), ids);

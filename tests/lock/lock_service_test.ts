@@ -93,7 +93,7 @@ for (const watch of [false, true]) {
   });
 }
 
-Deno.test("with a watch, the calls to the store are as few as can be", async () => {
+Deno.test("with a watch, each operation costs the fewest possible calls to the store", async () => {
   await using all = setUp({ watch: true });
   const { locks, store } = all;
   const cost = async (act: () => Promise<unknown>) => {
@@ -121,7 +121,7 @@ Deno.test("without a watch, a known free group costs one write, a refusal one re
   deepEqual([store.reads, store.writes], [1, 1]);
 });
 
-Deno.test("conflicts are decided afresh: another replica's grant is seen, not overwritten", async () => {
+Deno.test("after a conflict, another replica's grant is respected", async () => {
   const backend = new MemoryBackend();
   await using mine = setUp({ backend });
   await using theirs = setUp({ backend });
@@ -133,7 +133,7 @@ Deno.test("conflicts are decided afresh: another replica's grant is seen, not ov
   deepEqual(holders(backend), [bob]);
 });
 
-Deno.test("a client that meets conflicts without end is sent away, and nothing is taken", async () => {
+Deno.test("a client whose writes always conflict is refused and takes no slot", async () => {
   const backend = new MemoryBackend();
   await using all = setUp({ backend, slotsOf: () => 100 });
   const rival = new MemoryLockStore(backend);
@@ -147,7 +147,7 @@ Deno.test("a client that meets conflicts without end is sent away, and nothing i
   deepEqual(holders(backend), []);
 });
 
-Deno.test("of a crowd that asks at once, one write is tried and the others are answered from it", async () => {
+Deno.test("a crowd that asks at once costs one write, and its result answers all", async () => {
   await using all = setUp({ watch: true });
   const outcomes = await Promise.all(
     Array.from({ length: 1_000 }, (_, n) => all.locks.preReboot(client(n), group)),
@@ -156,7 +156,7 @@ Deno.test("of a crowd that asks at once, one write is tried and the others are a
   deepEqual([all.store.reads, all.store.writes], [0, 1]);
 });
 
-Deno.test("a crowd of hosts that hold nothing shares one read, begun after they asked", async () => {
+Deno.test("a crowd of hosts that hold nothing shares one read that begins after they asked", async () => {
   await using all = setUp({ watch: true });
   await all.locks.preReboot(alice, group);
   all.store.reads = 0;
@@ -166,7 +166,7 @@ Deno.test("a crowd of hosts that hold nothing shares one read, begun after they 
   ok(all.store.reads <= 2, `${all.store.reads} reads`);
 });
 
-Deno.test("a read begun before a client asked does not prove that it holds nothing", async () => {
+Deno.test("a read that began before a client asked does not prove that the client holds nothing", async () => {
   const backend = new MemoryBackend();
   await using mine = setUp({ backend });
   await using theirs = setUp({ backend });
@@ -192,7 +192,7 @@ Deno.test("a read begun before a client asked does not prove that it holds nothi
   deepEqual(holders(backend), []);
 });
 
-Deno.test("a stale view may refuse, but never grants and never claims a release", async () => {
+Deno.test("a stale view may refuse, but never grants and never confirms a release", async () => {
   const backend = new MemoryBackend();
   await using all = setUp({ backend, watch: true });
   await all.locks.preReboot(alice, group);
@@ -232,6 +232,33 @@ Deno.test("a process that was paused after its write proves the hold again befor
   deepEqual(holders(backend), [bob]);
 });
 
+Deno.test("a grant that had to be proven again after a pause is still a grant", async () => {
+  const clock = new HastyClock();
+  await using all = setUp({ clock });
+  const write = all.store.write.bind(all.store);
+  all.store.write = async (...args) => {
+    all.store.write = write;
+    const written = await write(...args);
+    await clock.advance(3_600_000);
+    return written;
+  };
+  equal((await all.locks.preReboot(alice, group)).kind, "granted");
+  equal(all.store.backend.groups.get(group)?.state.transitions, 1);
+  equal((await all.locks.preReboot(alice, group)).kind, "renewed");
+});
+
+Deno.test("each group has its own number of slots", async () => {
+  await using all = setUp({ slotsOf: (of) => of === other ? 2 : 1 });
+  for (const [of, most] of [[group, 1], [other, 2]] as const) {
+    equal(all.locks.slotsOf(of), most);
+    for (let n = 0; n < 3; n++) {
+      const outcome = await all.locks.preReboot(client(n), of);
+      equal(outcome.kind, n < most ? "granted" : "refused");
+      if (outcome.kind === "refused") ok(outcome.refusal.kind === "lock_held" && outcome.refusal.slots === most);
+    }
+  }
+});
+
 Deno.test("a process that was paused before its release does not free the client's next hold", async () => {
   const backend = new MemoryBackend();
   const clock = new HastyClock();
@@ -252,7 +279,7 @@ Deno.test("a process that was paused before its release does not free the client
   deepEqual(holders(backend), [alice]);
 });
 
-Deno.test("an unavailable store is thrown to everyone who waits, and the service recovers", async () => {
+Deno.test("while the store is unavailable, every request fails; afterwards they are served", async () => {
   await using all = setUp();
   all.store.before = () => {
     throw new UnavailableError("away");
@@ -309,7 +336,7 @@ for (const watch of [false, true]) {
   });
 }
 
-Deno.test("a store that lets nobody list still serves new groups", async () => {
+Deno.test("new groups are served by a store that may not be listed", async () => {
   await using all = setUp();
   all.store.list = () => Promise.reject(new UnavailableError("may not list"));
   equal((await all.locks.preReboot(alice, group)).kind, "granted");

@@ -1,4 +1,4 @@
-/** The semaphore, held against a model of it that is nothing but a map. @module */
+/** Compares the semaphore with a model that is only a map. @module */
 
 import { deepEqual, equal, ok } from "node:assert/strict";
 import fc from "fast-check";
@@ -17,7 +17,7 @@ const step: fc.Arbitrary<Step> = fc.record({
 });
 
 for (const slots of [1, 2, 3, 10]) {
-  test(`with ${slots} slots, any sequence of wishes ends as in the model`, () => {
+  test(`with ${slots} slots, any sequence of calls ends as in the model`, () => {
     fc.assert(fc.property(fc.array(step, { maxLength: 80 }), (steps) => {
       const model = new Map<ClientId, number>();
       let state = freeze(FREE);
@@ -51,7 +51,7 @@ for (const slots of [1, 2, 3, 10]) {
     }));
   });
 
-  test(`with ${slots} slots, exactly as many of a crowd are granted`, () => {
+  test(`with ${slots} slots, exactly that many clients of a crowd are granted one`, () => {
     let state = freeze(FREE);
     const kinds = CLIENTS.map((id, now) => {
       const wish = acquire(state, id, slots, now);
@@ -62,7 +62,7 @@ for (const slots of [1, 2, 3, 10]) {
   });
 }
 
-test("slots may change at any time: none is torn from a holder, and none given out beyond them", () => {
+test("when the number of slots changes, holders keep theirs and no grant exceeds the number", () => {
   const changing = fc.array(fc.tuple(step, fc.integer({ min: 1, max: 10 })), { maxLength: 80 });
   fc.assert(fc.property(changing, (steps) => {
     let state = freeze(FREE);
@@ -74,12 +74,12 @@ test("slots may change at any time: none is torn from a holder, and none given o
       if (!("next" in outcome)) continue;
       state = freeze(outcome.next);
       const stayed = state.holders.filter((holder) => holder.id !== id);
-      deepEqual(stayed, holders.filter((holder) => holder.id !== id), "another's slot was touched");
+      deepEqual(stayed, holders.filter((holder) => holder.id !== id), "another client's slot changed");
     }
   }));
 });
 
-test("a holder renews although slots have become fewer than holders", () => {
+test("a holder renews even when there are fewer slots than holders", () => {
   let state = freeze(FREE);
   for (const [i, id] of CLIENTS.slice(0, 3).entries()) {
     const wish = acquire(state, id, 3, 100 + i);
@@ -127,7 +127,7 @@ test("amending changes the node of one holder and nothing else", () => {
   equal(amend(state, { id: second, since: 1 }, 7, node), undefined);
 });
 
-test("ids are told apart by every character", () => {
+test("ids that differ in one character are different", () => {
   const [lower, upper, longer] = ["host-a", "host-A", "host-a1"].map((raw) => parseClientId(raw) as ClientId);
   const state = freeze({ holders: [{ id: lower!, since: 1 }], transitions: 1 });
   for (const other of [upper!, longer!]) {
@@ -147,7 +147,7 @@ function take(
   return wish === "acquire" ? acquire(state, id, slots, now) : release(state, id, now);
 }
 
-/** So that a change in place throws. */
+/** Makes a change in place throw. */
 function freeze(state: GroupState): GroupState {
   for (const holder of state.holders) Object.freeze(holder);
   Object.freeze(state.holders);

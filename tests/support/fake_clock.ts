@@ -1,12 +1,13 @@
 /**
- * A clock that tests turn by hand.
+ * Clocks that a test controls.
  *
  * @module
  */
 
+import { abortable } from "../../src/lock/abort.ts";
 import type { Clock } from "../../src/lock/clock.ts";
 
-/** A clock that stands still until {@link advance} is called; both of its times move together. */
+/** A clock that stands still until a test calls {@link advance}. Both of its times move together. */
 export class FakeClock implements Clock {
   #now: number;
   readonly #start: number;
@@ -18,32 +19,35 @@ export class FakeClock implements Clock {
     this.#start = now;
   }
 
+  /** See {@link Clock.now}. */
   now(): number {
     return this.#now;
   }
 
+  /** See {@link Clock.monotonic}. */
   monotonic(): number {
     return this.#now - this.#start;
   }
 
-  /** How many wait for the clock. */
+  /** How many sleeps have not ended. */
   get sleepers(): number {
     return this.#sleepers.size;
   }
 
-  sleep(ms: number, signal?: AbortSignal): Promise<void> {
-    return new Promise((resolve, reject) => {
-      if (signal?.aborted) return reject(signal.reason);
-      const sleeper = { at: this.#now + ms, wake: resolve };
-      this.#sleepers.add(sleeper);
-      signal?.addEventListener("abort", () => {
-        this.#sleepers.delete(sleeper);
-        reject(signal.reason);
-      }, { once: true });
-    });
+  /** See {@link Clock.sleep}. */
+  async sleep(ms: number, signal?: AbortSignal): Promise<void> {
+    signal?.throwIfAborted();
+    const woken = Promise.withResolvers<void>();
+    const sleeper = { at: this.#now + ms, wake: woken.resolve };
+    this.#sleepers.add(sleeper);
+    try {
+      await abortable(woken.promise, signal);
+    } finally {
+      this.#sleepers.delete(sleeper);
+    }
   }
 
-  /** Moves the time on and wakes those whose time has come, then lets them run. */
+  /** Moves the time on, ends the sleeps that are over, and lets their callers run. */
   async advance(ms: number): Promise<void> {
     this.#now += ms;
     for (const sleeper of this.#sleepers) {
@@ -55,7 +59,7 @@ export class FakeClock implements Clock {
   }
 }
 
-/** A clock whose sleeps end at once, moving the time on. */
+/** A clock whose sleeps end at once and move the time on. */
 export class HastyClock extends FakeClock {
   override async sleep(ms: number): Promise<void> {
     await this.advance(ms);

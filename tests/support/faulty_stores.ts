@@ -1,5 +1,5 @@
 /**
- * Stores in memory that fail on command, or count what is asked of them.
+ * Stores in memory that fail on command, or count their calls.
  *
  * @module
  */
@@ -16,10 +16,10 @@ import {
 } from "../../src/lock/lock_store.ts";
 import type { GroupState } from "../../src/lock/semaphore.ts";
 
-/** What another writer makes of a group's state. */
+/** Returns what another writer makes of a group's state. */
 export type Rival = (state: GroupState) => GroupState;
 
-/** A store on which another writer is quicker: the conflicts are real ones. */
+/** A store on which another writer is faster, so that writes really conflict. */
 export class ConflictingStore extends MemoryLockStore {
   /** How many of the next writes conflict. */
   conflicts: number;
@@ -28,7 +28,7 @@ export class ConflictingStore extends MemoryLockStore {
 
   /**
    * @param conflicts How many of the next writes conflict.
-   * @param rival What the other writer writes; by default the state as it was, so that only its version is new.
+   * @param rival What the other writer writes. By default it keeps the state, so that only the version changes.
    */
   constructor(conflicts: number, rival: Rival = (state) => state, backend: MemoryBackend = new MemoryBackend()) {
     super(backend);
@@ -37,7 +37,7 @@ export class ConflictingStore extends MemoryLockStore {
     this.#other = new MemoryLockStore(backend);
   }
 
-  /** Lets the other writer go first, while {@link conflicts} is above 0. */
+  /** Writes, after the other writer while {@link conflicts} is above 0. */
   override async write(
     group: Group,
     expected: Versioned,
@@ -53,9 +53,9 @@ export class ConflictingStore extends MemoryLockStore {
   }
 }
 
-/** A store that can be cut off, from its watchers too, and whose answers can get lost. */
+/** A store that can become unavailable, to its watchers too, and whose answers can get lost. */
 export class UnavailableStore extends MemoryLockStore {
-  /** How many of the next writes take effect and throw all the same. */
+  /** How many of the next writes take effect and throw nevertheless. */
   lostAnswers = 0;
   readonly #watchers = new Set<LockWatcher>();
   #unavailable = false;
@@ -65,7 +65,7 @@ export class UnavailableStore extends MemoryLockStore {
     return this.#unavailable;
   }
 
-  /** Cuts the store off, or connects it again. */
+  /** Makes the store unavailable, or available again. */
   async setUnavailable(unavailable: boolean): Promise<void> {
     if (unavailable === this.#unavailable) return;
     this.#unavailable = unavailable;
@@ -104,7 +104,7 @@ export class UnavailableStore extends MemoryLockStore {
     return await super.list(options);
   }
 
-  /** See {@link MemoryLockStore.watch}: nothing arrives while the store is cut off. */
+  /** See {@link MemoryLockStore.watch}. Nothing arrives while the store is unavailable. */
   override async watch(watcher: LockWatcher, signal: AbortSignal): Promise<void> {
     const gate: LockWatcher = {
       synced: (listing) => this.#unavailable ? watcher.lost(fault()) : watcher.synced(listing),

@@ -30,7 +30,7 @@ export class WakeableSleep {
    * @param ms How long at most, in milliseconds.
    */
   async sleep(ms: number, signal: AbortSignal): Promise<void> {
-    if (!this.#isWoken && !signal.aborted) {
+    if (!this.#isWoken) {
       this.#alarm = new AbortController();
       await this.#clock.sleep(ms, AbortSignal.any([signal, this.#alarm.signal])).catch(() => {});
       this.#alarm = undefined;

@@ -5,7 +5,7 @@ import { Drain } from "../../../src/keeper/drain/drain.ts";
 import type { DrainContext, DrainListener, DrainOptions } from "../../../src/keeper/drain/drain_task.ts";
 import { ForbiddenError } from "../../../src/kubernetes/errors.ts";
 import type { PodCalls } from "../../../src/keeper/drain/pod_calls.ts";
-import { viewNode } from "../../../src/keeper/nodes/node.ts";
+import { type NodeView, viewNode } from "../../../src/keeper/nodes/node.ts";
 import { type EvictionAnswer, type PodView, viewPod } from "../../../src/keeper/drain/pods.ts";
 import type { ResourceWatcher } from "../../../src/kubernetes/watch.ts";
 import { UnavailableError } from "../../../src/lock/errors.ts";
@@ -32,6 +32,14 @@ class Cluster {
   /** Answers an eviction; it may wait. */
   answer: (pod: PodView) => Promise<EvictionAnswer> = () => Promise.resolve({ kind: "accepted" });
   getNode: () => Promise<unknown> = () => Promise.resolve();
+  /** What is read of the node in the end; undefined where it does not exist. */
+  node: NodeView | undefined = { ...viewNode({ metadata: { name: "n" } }), unschedulable: true };
+  /** The result of cordoning the node. */
+  cordoned: Awaited<ReturnType<DrainContext["cordon"]["set"]>> = "cordoned";
+  /** How often the node was cordoned, and the cordon lifted. */
+  readonly cordons = { set: 0, lifted: 0 };
+  /** Why the pods cannot be watched. */
+  unwatchable?: Error;
 
   constructor(count: number) {
     const names = Array.from({ length: count }, (_, n) => `pod-${n}`);
@@ -42,7 +50,8 @@ class Cluster {
     const pods: Partial<PodCalls> = {
       watchPods: (_node, watcher, signal) => {
         this.watcher = watcher;
-        watcher.synced([...this.pods.values()], "1");
+        if (this.unwatchable !== undefined) watcher.lost(this.unwatchable);
+        else watcher.synced([...this.pods.values()], "1");
         return new Promise((resolve) => {
           if (signal.aborted) resolve();
           signal.addEventListener("abort", () => resolve(), { once: true });
@@ -63,12 +72,18 @@ class Cluster {
     const nodes: DrainContext["nodes"] = {
       getNode: async () => {
         await this.getNode();
-        return { ...viewNode({ metadata: { name: "n" } }), unschedulable: true };
+        return this.node;
       },
     };
     const cordon: DrainContext["cordon"] = {
-      set: () => Promise.resolve("cordoned"),
-      lift: () => Promise.resolve(true),
+      set: () => {
+        this.cordons.set++;
+        return Promise.resolve(this.cordoned);
+      },
+      lift: () => {
+        this.cordons.lifted++;
+        return Promise.resolve(true);
+      },
     };
     const listener = new Proxy({}, { get: () => () => {} }) as DrainListener;
     const context: DrainContext = {
@@ -128,3 +143,78 @@ Deno.test("an eviction that is answered with 'gone' does not end the drain while
   deepEqual(await cluster.drain().end, { kind: "drained" });
   equal(answers, 4);
 });
+
+Deno.test("a drain without a watch of the pods fails at its time-out, not before", async () => {
+  const cluster = new Cluster(1);
+  cluster.unwatchable = new UnavailableError("away");
+  await rejects(cluster.drain({ timeoutMs: 600_000 }).end, /the pods of the node cannot be watched/);
+  ok(cluster.clock.monotonic() >= 600_000);
+});
+
+Deno.test("a drain does not end while its watch is behind, even if no pod is left in view", async () => {
+  const cluster = new Cluster(1);
+  cluster.answer = (pod) => {
+    cluster.watcher!.lost(new UnavailableError("away"));
+    cluster.watcher!.changed("DELETED", pod);
+    return Promise.resolve({ kind: "failed", reason: "away" });
+  };
+  const drain = cluster.drain({ timeoutMs: 3_600_000_000 });
+  await until(() => drain.left.length === 0);
+  const { clock } = cluster;
+  const later = clock.monotonic() + 600_000;
+  equal(await Promise.race([drain.end, until(() => clock.monotonic() > later)]), true);
+  cluster.watcher!.synced([], "2");
+  deepEqual(await drain.end, { kind: "drained" });
+});
+
+Deno.test("a watch of the pods that stays denied ends the drain with the missing permission", async () => {
+  const cluster = new Cluster(1);
+  cluster.unwatchable = denied("watch", "pods");
+  await rejects(cluster.drain({ deniedMs: 0 }).end, ForbiddenError);
+});
+
+Deno.test("an eviction that stays denied ends the drain with the missing permission", async () => {
+  const cluster = new Cluster(1);
+  cluster.answer = () => Promise.reject(denied("create", "pods"));
+  await rejects(cluster.drain({ deniedMs: 0 }).end, ForbiddenError);
+});
+
+for (const when of ["before it is cordoned", "after its pods are gone"]) {
+  Deno.test(`a drain says that its node no longer exists: ${when}`, async () => {
+    const cluster = new Cluster(0);
+    if (when === "before it is cordoned") cluster.cordoned = "gone";
+    else cluster.node = undefined;
+    deepEqual(await cluster.drain().end, { kind: "node_gone" });
+  });
+}
+
+for (const [onTimeout, kind] of [["refuse", "failed"], ["proceed", "proceed"]] as const) {
+  Deno.test(`a node that stays uncordoned is cordoned again until the time-out: ${onTimeout}`, async () => {
+    const cluster = new Cluster(0);
+    cluster.node = viewNode({ metadata: { name: "n" } });
+    deepEqual(await cluster.drain({ timeoutMs: 10_000, onTimeout }).end, { kind, node: "n", pods: [] });
+    ok(cluster.cordons.set > 3 && cluster.clock.monotonic() >= 10_000);
+  });
+}
+
+Deno.test("a drain whose hold is gone before it cordons the node is abandoned", async () => {
+  const cluster = new Cluster(1);
+  cluster.cordoned = "not_held";
+  deepEqual(await cluster.drain().end, { kind: "abandoned" });
+  deepEqual(cluster.cordons, { set: 1, lifted: 1 });
+  equal(cluster.pods.size, 1);
+});
+
+for (const [reason, kind, lifted] of [["hold_gone", "abandoned", 1], ["closing", "draining", 0]] as const) {
+  Deno.test(`a drain that is stopped because of '${reason}' ends as '${kind}'`, async () => {
+    const cluster = new Cluster(1);
+    const gate = Promise.withResolvers<EvictionAnswer>();
+    cluster.answer = () => gate.promise;
+    const drain = cluster.drain();
+    await until(() => cluster.evicting === 1);
+    drain.stop(reason);
+    gate.resolve({ kind: "accepted" });
+    equal((await drain.end).kind, kind);
+    equal(cluster.cordons.lifted, lifted);
+  });
+}

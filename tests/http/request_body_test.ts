@@ -102,6 +102,7 @@ test("disposal times out the bodies that are awaited, and none is reported as ha
   const slow = slowRequest();
   const result = reader.read(slow.request);
   reader[Symbol.dispose]();
+  await reader.clock.advance(0);
   equal(reader.clock.sleepers, 0);
   await reader.pass(TIMEOUT_MS);
   deepEqual(result(), { kind: "timeout" });

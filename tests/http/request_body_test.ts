@@ -98,6 +98,7 @@ Deno.test("disposal times out the bodies that are awaited, and none is reported 
   const slow = slowRequest();
   const result = reader.read(slow.request);
   reader[Symbol.dispose]();
+  await reader.clock.advance(0);
   equal(reader.clock.sleepers, 0);
   await reader.pass(TIMEOUT_MS);
   deepEqual(result(), { kind: "timeout" });

@@ -13,7 +13,7 @@ import { comparableId, zincatiId } from "./zincati_id.ts";
  * The annotation in which an operator gives the id of a host whose agent does not derive it from the machine-id
  * (Zincati's `node_uuid`).
  */
-export const ID_ANNOTATION = "fleetlock.internal/id";
+const ID_ANNOTATION = "fleetlock.internal/id";
 
 /** A Node, as the keeper sees it. */
 export interface NodeView extends CordonState {

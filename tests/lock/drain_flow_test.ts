@@ -126,11 +126,7 @@ Deno.test("a client whose id several nodes have is refused and takes no slot", a
   equal(held(), undefined);
 });
 
-<<<<<<< HEAD
 Deno.test("a holder whose drain finds several nodes of its id gets no yes", async () => {
-=======
-Deno.test("a holder whose drain finds several nodes of its id is refused", async () => {
->>>>>>> h/service
   const { keeper, locks } = setUp();
   keeper.drains = { kind: "ambiguous", nodes: ["worker-1", "worker-2"] };
   deepEqual(await locks.preReboot(alice, group), {
@@ -139,11 +135,7 @@ Deno.test("a holder whose drain finds several nodes of its id is refused", async
   });
 });
 
-<<<<<<< HEAD
 Deno.test("a holder that has become ambiguous gets no yes", async () => {
-=======
-Deno.test("a holder whose id several nodes have by now is refused", async () => {
->>>>>>> h/service
   const { keeper, locks } = setUp();
   await locks.preReboot(alice, group);
   keeper.matches = { kind: "ambiguous", nodes: ["worker-1", "worker-2"] };

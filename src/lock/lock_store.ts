@@ -24,6 +24,8 @@ export interface Versioned {
    * does not exist.
    */
   readonly version: number;
+  /** Set where the object that keeps the group is being deleted: it carries no new grant and proves no renewal. */
+  readonly ending?: { readonly object: string; readonly finalizers: readonly string[] };
 }
 
 /** The state and version of a group that the store does not have. */

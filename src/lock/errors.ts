@@ -47,3 +47,19 @@ export class CallRefusedError extends UnavailableError {
     super(message, { ...options, publicMessage: sentence });
   }
 }
+
+/**
+ * What the store has about one group cannot be understood. The group must not
+ * be taken for free; the store itself and its other groups work.
+ */
+export class MalformedGroupError extends UnavailableError {
+  /**
+   * Names the group and the fault.
+   *
+   * @param fault Says what is wrong, without quoting what is in the store.
+   */
+  constructor(group: string, fault: string, options: { cause?: unknown } = {}) {
+    const message = `the record of group "${group}" in the store is damaged: ${fault}`;
+    super(message, { ...options, publicMessage: message });
+  }
+}

@@ -7,6 +7,7 @@
  */
 
 import { type Clock, systemClock } from "./clock.ts";
+import { MalformedGroupError } from "./errors.ts";
 import type { GroupView } from "./group_view.ts";
 import type { Group } from "./identity.ts";
 import type { LockStore, Versioned } from "./lock_store.ts";
@@ -114,7 +115,13 @@ export class GroupWriter {
    * @throws {UnavailableError} The store does not answer.
    */
   async probe(group: Group): Promise<void> {
-    if (!this.#view.isSynced || this.#lastFailed) await (this.#running.get(group) ?? this.#read(group));
+    if (this.#view.isSynced && !this.#lastFailed) return;
+    try {
+      await (this.#running.get(group) ?? this.#read(group));
+    } catch (error) {
+      // The store answers. Only this group is damaged.
+      if (!(error instanceof MalformedGroupError)) throw error;
+    }
   }
 
   /**
@@ -171,7 +178,7 @@ export class GroupWriter {
         if (found !== "conflict") this.#view.learn(group, found);
         return { found, ticket, began };
       } catch (error) {
-        this.#lastFailed = true;
+        this.#lastFailed = !(error instanceof MalformedGroupError);
         throw error;
       } finally {
         this.#running.delete(group);

@@ -13,7 +13,7 @@ import { UnavailableError } from "../lock/errors.ts";
 import { type LockStore, MemoryLockStore } from "../lock/lock_store.ts";
 import { Leases } from "./lease/leases.ts";
 import { LeaseLockStore } from "./lease/store.ts";
-import { SqliteLockStore } from "./sqlite.ts";
+import { SqliteLockStore } from "./sqlite/store.ts";
 
 /** Options of {@link openStore}. */
 export interface OpenStoreOptions {

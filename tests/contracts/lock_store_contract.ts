@@ -139,6 +139,13 @@ const CASES: Record<string, Case> = {
     ok((await first.list()).version >= versions.at(-1)!);
   },
 
+  async "has nothing that is being deleted where nobody deletes anything"({ first, second }) {
+    const written = await mustWrite(first, group("default"), ABSENT, held("a"));
+    equal(written.ending, undefined);
+    equal((await second.read(group("default"))).ending, undefined);
+    equal((await second.list()).groups.get(group("default"))!.ending, undefined);
+  },
+
   async "does not change other groups"({ first, second }) {
     const one = await mustWrite(first, group("one"), ABSENT, held("a"));
     await mustWrite(second, group("two"), ABSENT, held("b"));
@@ -157,13 +164,21 @@ const CASES: Record<string, Case> = {
       })),
       {
         holders: [
-          { ...holder("a", NOW), node: { name: "node-a.example", phase: "draining" } },
+          { ...holder("a", NOW), node: { name: "node-a.example", uid: "1", phase: "draining" } },
           {
             ...holder("b", NOW + 1),
-            node: { name: "b", bootId: "0b6b9f0e-4d1c-4f0e-8a54-2d0c6a1f3b77", phase: "drained" },
+            node: {
+              name: "b",
+              uid: "6c3a7a52-6a0c-4b3c-8d0e-1f9d5f4f4b1d",
+              bootId: "0b6b9f0e-4d1c-4f0e-8a54-2d0c6a1f3b77",
+              phase: "drained",
+            },
           },
-          { ...holder("c", NOW + 2), node: { name: "c", bootId: "x", phase: "failed" } },
+          { ...holder("c", NOW + 2), node: { name: "c", uid: "3", bootId: "x", phase: "failed" } },
           holder("d", NOW + 3),
+          { ...holder("e", NOW + 4), isNodeUnreadable: true },
+          { ...holder("f", NOW + 5), extra: { later: { added: [true, null, "x"] }, "": 1 } },
+          { ...holder("g", NOW + 6), node: { name: "g", uid: "7", phase: "drained" }, extra: { later: 1 } },
         ],
         transitions: 4,
         renewed: NOW,

@@ -8,7 +8,7 @@ import { UnavailableError } from "../../src/lock/errors.ts";
 import { MemoryLockStore } from "../../src/lock/lock_store.ts";
 import { LeaseLockStore } from "../../src/stores/lease/store.ts";
 import { openStore } from "../../src/stores/open.ts";
-import { SqliteLockStore } from "../../src/stores/sqlite.ts";
+import { SqliteLockStore } from "../../src/stores/sqlite/store.ts";
 import { fakeApiServer, json } from "../support/fake_api_server.ts";
 import { HastyClock } from "../support/fake_clock.ts";
 import { temporaryFolder } from "./sqlite_support.ts";

@@ -13,7 +13,7 @@
 import { existsSync } from "node:fs";
 import { parseClientId, parseGroup } from "../../src/lock/identity.ts";
 import { acquire, release } from "../../src/lock/semaphore.ts";
-import { SqliteLockStore } from "../../src/stores/sqlite.ts";
+import { SqliteLockStore } from "../../src/stores/sqlite/store.ts";
 
 const [command, file = "", ...args] = Deno.args;
 switch (command) {

@@ -4,7 +4,7 @@ import { deepEqual, equal, ok } from "node:assert/strict";
 import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
 import { parseGroup } from "../../src/lock/identity.ts";
-import { SqliteLockStore } from "../../src/stores/sqlite.ts";
+import { SqliteLockStore } from "../../src/stores/sqlite/store.ts";
 import { until } from "../support/condition.ts";
 import { type SqliteChild, startSqliteChild, temporaryFolder } from "./sqlite_support.ts";
 

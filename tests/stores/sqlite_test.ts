@@ -4,11 +4,13 @@ import { deepEqual, equal, match, notEqual, ok, rejects, throws } from "node:ass
 import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
 import { type ClientId, type Group, parseClientId, parseGroup } from "../../src/lock/identity.ts";
-import { LockService } from "../../src/lock/lock_service.ts";
-import { UnavailableError } from "../../src/lock/errors.ts";
+import { GroupView } from "../../src/lock/group_view.ts";
+import { GroupWriter } from "../../src/lock/group_writer.ts";
+import { MalformedGroupError, UnavailableError } from "../../src/lock/errors.ts";
 import { ABSENT, type Versioned } from "../../src/lock/lock_store.ts";
+import { acquire, type GroupState } from "../../src/lock/semaphore.ts";
 import { ConfigError } from "../../src/config/config_error.ts";
-import { SqliteLockStore, type SqliteLockStoreOptions } from "../../src/stores/sqlite.ts";
+import { SqliteLockStore, type SqliteLockStoreOptions } from "../../src/stores/sqlite/store.ts";
 import { lockStoreContract } from "../contracts/lock_store_contract.ts";
 import { until } from "../support/condition.ts";
 import { temporaryFolder } from "./sqlite_support.ts";
@@ -38,17 +40,18 @@ lockStoreContract({
   },
 });
 
-test("a new file and its folders are for their owner only, and closing leaves only the file", async (folder) => {
+test("a new file and its folders are for their owner only, with its journal", async (folder) => {
   const file = join(folder, "a", "b", "locks.db");
   {
     await using store = await SqliteLockStore.open(file);
     await write(store, ABSENT);
     equal(mode(file), 0o600);
-    equal(mode(`${file}-wal`), 0o600);
+    equal(mode(`${file}-journal`), 0o600);
     equal(mode(join(folder, "a", "b")), 0o700);
     equal(mode(join(folder, "a")), 0o700);
   }
-  deepEqual([...Deno.readDirSync(join(folder, "a", "b"))].map(({ name }) => name), ["locks.db"]);
+  const left = [...Deno.readDirSync(join(folder, "a", "b"))].map(({ name }) => name).sort();
+  deepEqual(left, ["locks.db", "locks.db-journal"]);
 });
 
 test("locks survive a restart, and their versions continue", async (folder) => {
@@ -63,11 +66,27 @@ test("locks survive a restart, and their versions continue", async (folder) => {
   equal((await write(store, written)).version, written.version + 1);
 });
 
-test("the file has a write-ahead log", async (folder) => {
+test("between writes, the one file is whole: a copy of it has the locks", async (folder) => {
   const file = join(folder, "locks.db");
-  await using _store = await SqliteLockStore.open(file);
-  using database = new DatabaseSync(file);
-  equal(database.prepare("PRAGMA journal_mode").get()!.journal_mode, "wal");
+  await using store = await SqliteLockStore.open(file);
+  let base: Versioned = ABSENT;
+  for (let n = 0; n < 3; n++) {
+    base = await write(store, base);
+    Deno.copyFileSync(file, join(folder, `copy-${n}.db`));
+    await using copy = await SqliteLockStore.open(join(folder, `copy-${n}.db`));
+    deepEqual((await copy.read(GROUP)).state, HELD);
+  }
+});
+
+test("a file that somebody gave a write-ahead log is whole again once it is opened", async (folder) => {
+  const file = join(folder, "locks.db");
+  await (await SqliteLockStore.open(file))[Symbol.asyncDispose]();
+  sql(file, "PRAGMA journal_mode = WAL");
+  await using store = await SqliteLockStore.open(file);
+  await write(store, ABSENT);
+  Deno.copyFileSync(file, join(folder, "copy.db"));
+  await using copy = await SqliteLockStore.open(join(folder, "copy.db"));
+  deepEqual((await copy.read(GROUP)).state, HELD);
 });
 
 test("an empty file becomes a store", async (folder) => {
@@ -84,7 +103,12 @@ const FOREIGN: [what: string, make: (file: string) => void, message: RegExp][] =
   [
     "a newer fleetlock's database",
     (file) => sql(file, `PRAGMA application_id = ${0x666c6f6b}; PRAGMA user_version = 99`),
-    /locks\.db" .*a newer fleetlock wrote it \(its schema is 99, the newest supported is 1\)$/,
+    /locks\.db" .*a newer fleetlock wrote it \(its schema is 99, the newest supported is 2\)$/,
+  ],
+  [
+    "the database of an unreleased fleetlock",
+    (file) => sql(file, `PRAGMA application_id = ${0x666c6f6b}; PRAGMA user_version = 1`),
+    /locks\.db" .*from before the first release wrote it .*: when no host holds a lock in it, remove it$/,
   ],
 ];
 
@@ -176,54 +200,175 @@ test("a damaged or removed file makes the store unavailable, and a watch reports
   }
 });
 
-test("an edited row gets a new version, and a damaged row is not read as free", async (folder) => {
+const FREED = "UPDATE lock_group SET record = json_set(record, '$.holders', json('[]'))";
+
+test("what an administrator writes gets a new version, and a write that was based on the old state conflicts", async (folder) => {
   const file = join(folder, "locks.db");
   await using store = await open(file);
   const written = await write(store, ABSENT);
-  sql(file, "UPDATE lock_group SET holders = '[]'");
+  sql(file, FREED);
   equal(await store.write(GROUP, written, HELD), "conflict");
   const edited = await store.read(GROUP);
   deepEqual(edited.state, { holders: [], transitions: 1 });
   ok(edited.version > written.version);
 
-  throws(() => sql(file, "UPDATE lock_group SET holders = 'nobody'"));
-  sql(file, `UPDATE lock_group SET holders = '["host"]'`);
-  await rejects(store.read(GROUP), (error: Error) => {
-    ok(error instanceof UnavailableError);
-    match(error.message, /holders of group "default" are malformed$/);
-    return true;
-  });
+  sql(file, "DELETE FROM lock_group");
+  sql(
+    file,
+    `INSERT INTO lock_group (name, record) VALUES ('default', '{"holders": [{"id": "ops", "since": "2026-01-02"}]}')`,
+  );
+  equal(await store.write(GROUP, edited, HELD), "conflict");
+  const inserted = await store.read(GROUP);
+  deepEqual(inserted.state, { holders: [{ id: "ops", since: Date.UTC(2026, 0, 2) }], transitions: 0 });
+  ok(inserted.version > edited.version);
+});
+
+test("an edit that escapes the triggers still makes a write based on the old state conflict", async (folder) => {
+  const file = join(folder, "locks.db");
+  await using store = await open(file);
+  const written = await write(store, ABSENT);
+  sql(file, `DROP TRIGGER updated_by_hand; ${FREED}`);
+  equal(await store.write(GROUP, written, HELD), "conflict");
+});
+
+const DAMAGED: [record: string, fault: RegExp][] = [
+  ['{"holders": ["A"]}', /holder 1 of 1 is not an object with an "id"$/],
+  ['{"holders": [{"since": "2026-01-02"}]}', /holder 1 of 1 is not an object with an "id"$/],
+  ['{"holders": [{"id": "", "since": "2026-01-02"}]}', /holder 1 of 1 is not an object with an "id"$/],
+  ['{"holders": [null]}', /holder 1 of 1 is not an object with an "id"$/],
+  ['{"holders": [{"id": "a", "since": 5}]}', /holder 1 of 1 has no time in "since"$/],
+  [
+    '{"holders": [{"id": "a", "since": "2026-01-02"}, {"id": "a", "since": "2026-01-03"}]}',
+    /holder 2 of 2 is in the list twice$/,
+  ],
+  ["{}", /its "holders" is not a list$/],
+  ['{"holders": {}}', /its "holders" is not a list$/],
+  ["[]", /it is not a JSON object$/],
+  ["null", /it is not a JSON object$/],
+  ["nobody", /it is not JSON$/],
+];
+
+test("a damaged group fails by name and is never free, and everything else works", async (folder) => {
+  const file = join(folder, "locks.db");
+  await using store = await open(file, { pollIntervalMs: 5 });
+  const written = await write(store, ABSENT);
+  const other = parseGroup("other")!;
+  notEqual(await store.write(other, ABSENT, HELD), "conflict");
+  const view = new GroupView();
+  const writer = new GroupWriter(store, view);
+  const stop = new AbortController();
+  const watched = store.watch(view, stop.signal);
+  await until(() => view.groups.size === 2);
+  for (const [record, fault] of DAMAGED) {
+    sql(
+      file,
+      `PRAGMA ignore_check_constraints = ON; UPDATE lock_group SET record = '${record}' WHERE name = 'default'`,
+    );
+    const isNamed = (error: unknown) => {
+      ok(error instanceof MalformedGroupError, record);
+      match(error.message, /^the record of group "default" in the store is damaged: /);
+      match(error.message, fault);
+      equal(error.publicMessage, error.message);
+      return true;
+    };
+    await rejects(store.read(GROUP), isNamed);
+    equal(await store.write(GROUP, written, HELD), "conflict");
+    equal(await store.write(GROUP, ABSENT, HELD), "conflict");
+    deepEqual([...(await store.list()).groups.keys()], [other]);
+    await until(() => !view.groups.has(GROUP));
+    ok(view.isSynced);
+    deepEqual((await store.read(other)).state, HELD);
+
+    const take = (state: GroupState) => ({ kind: "write", next: state, answer: () => "granted" }) as const;
+    await rejects(writer.transact(GROUP, writer.arrive(), take), isNamed);
+    await writer.probe(GROUP);
+    await new GroupWriter(store, new GroupView()).probe(GROUP);
+  }
+  sql(file, FREED.replace("record,", `'{"holders": []}',`));
+  await until(() => view.get(GROUP)?.state.holders.length === 0);
+  stop.abort();
+  await watched;
+});
+
+test("a record that does not belong in the table is refused where it is written", async (folder) => {
+  const file = join(folder, "locks.db");
+  await using store = await open(file);
+  await write(store, ABSENT);
+  for (const record of ["nobody", "{}", "[]", "null", '{"holders": "a"}']) {
+    throws(() => sql(file, `UPDATE lock_group SET record = '${record}'`), /constraint/);
+  }
+  deepEqual((await store.read(GROUP)).state, HELD);
+});
+
+test("a row whose name is not a group is left out", async (folder) => {
+  const file = join(folder, "locks.db");
+  await using store = await open(file);
+  sql(file, `INSERT INTO lock_group (name, record) VALUES ('no group', '{"holders": []}')`);
+  equal((await store.list()).groups.size, 0);
+});
+
+test("a copy that was restored over the file in place is read, even with the same change counter", async (folder) => {
+  const file = join(folder, "locks.db");
+  await using first = await open(file);
+  let base = await write(first, ABSENT);
+  base = await must(first.write(GROUP, base, { holders: [], transitions: 1 }));
+  const copy = Deno.readFileSync(file);
+  base = await must(first.write(GROUP, base, held("a")));
+  deepEqual((await first.read(GROUP)).state, held("a"));
+  const freed = await must(first.write(GROUP, base, { holders: [], transitions: 2 }));
+  Deno.writeFileSync(file, copy);
+  {
+    await using second = await open(file);
+    const granted = await must(second.write(GROUP, await second.read(GROUP), held("b")));
+    await must(second.write(GROUP, granted, held("b")));
+  }
+  equal(await first.write(GROUP, freed, held("a")), "conflict");
+  deepEqual((await first.read(GROUP)).state, held("b"));
+});
+
+test("a write returns what the file has, not what was sent", async (folder) => {
+  const file = join(folder, "locks.db");
+  await using store = await open(file);
+  sql(
+    file,
+    `CREATE TRIGGER meddling AFTER INSERT ON lock_group BEGIN
+       UPDATE lock_group SET record = json_set(record, '$.holders[0].id', 'other') WHERE name = new.name;
+     END`,
+  );
+  const written = await write(store, ABSENT);
+  deepEqual(written.state.holders.map(({ id }) => id), ["other"]);
+  deepEqual(await store.read(GROUP), written);
 });
 
 for (
   const [what, statements] of [
     ["restored from a backup", "DELETE FROM lock_group; UPDATE counter SET version = 0;"],
-    ["edited to free a group", "INSERT OR REPLACE INTO lock_group VALUES ('default', 1, '[]', 0, NULL);"],
+    ["edited to free a group", `REPLACE INTO lock_group VALUES ('default', '{"holders": []}', 1, 'x');`],
   ] as const
 ) {
   test(`a file ${what} while a server uses it takes effect, whatever its versions`, async (folder) => {
     const file = join(folder, "locks.db");
-    await using store = await open(file);
-    const locks = new LockService(store);
+    await using store = await open(file, { pollIntervalMs: 5 });
+    const view = new GroupView();
+    const writer = new GroupWriter(store, view);
     const stop = new AbortController();
-    const watching = locks.watch(stop.signal);
-    const [alice, bob] = [parseClientId("alice")!, parseClientId("bob")!];
-    equal((await locks.preReboot(alice, GROUP)).kind, "granted");
-    equal((await locks.preReboot(alice, GROUP)).kind, "renewed");
-    equal((await locks.preReboot(bob, GROUP)).kind, "refused");
+    const watching = store.watch(view, stop.signal);
+    const preReboot = (id: string) =>
+      writer.transact(GROUP, writer.arrive(), (state) => {
+        const wish = acquire(state, parseClientId(id)!, 1, 1_700_000_000_123);
+        if (wish.kind === "full") return { kind: "answer", needs: "in_step", answer: "refused" };
+        return { kind: "write", next: wish.next, answer: () => wish.kind };
+      });
+    equal(await preReboot("alice"), "grant");
+    equal(await preReboot("alice"), "renew");
+    equal(await preReboot("bob"), "refused");
     sql(file, `BEGIN; ${statements} COMMIT`);
-    await until(async () => (await locks.preReboot(bob, GROUP)).kind === "granted");
+    await until(async () => await preReboot("bob") === "grant");
+    equal(await preReboot("alice"), "refused");
     stop.abort();
     await watching;
   });
 }
-
-test("unknown fields of a holder are kept", async (folder) => {
-  await using store = await open(join(folder, "locks.db"));
-  const state = { ...HELD, holders: [{ ...HELD.holders[0]!, later: { added: true } }] };
-  await store.write(GROUP, ABSENT, state);
-  deepEqual((await store.read(GROUP)).state, state);
-});
 
 test("a closed store is unavailable, and may be closed again", async (folder) => {
   const store = await open(join(folder, "locks.db"));
@@ -247,9 +392,17 @@ function open(file: string, options?: SqliteLockStoreOptions): Promise<SqliteLoc
 }
 
 async function write(store: SqliteLockStore, base: Versioned): Promise<Versioned> {
-  const written = await store.write(GROUP, base, HELD);
+  return await must(store.write(GROUP, base, HELD));
+}
+
+async function must(writing: Promise<Versioned | "conflict">): Promise<Versioned> {
+  const written = await writing;
   notEqual(written, "conflict");
   return written as Versioned;
+}
+
+function held(id: string): GroupState {
+  return { holders: [{ id: parseClientId(id)!, since: 1_700_000_000_123 }], transitions: 2 };
 }
 
 function sql(file: string, statements: string): void {

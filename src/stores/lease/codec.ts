@@ -13,24 +13,22 @@ import type { V1Lease } from "@kubernetes/client-node/dist/gen/models/V1Lease.js
 import type { V1LeaseSpec } from "@kubernetes/client-node/dist/gen/models/V1LeaseSpec.js";
 import { microTime } from "../../kubernetes/micro_time.ts";
 import { type ClientId, type Group, parseGroup } from "../../lock/identity.ts";
-import type { DrainPhase, GroupState, HeldNode, Holder } from "../../lock/semaphore.ts";
+import type { GroupState, Holder } from "../../lock/semaphore.ts";
+import { clampTransitions, type ReadHolder, readHolder, toMs, writeHolder } from "../holder_record.ts";
 
-/**
- * The annotation with the holders: a JSON array of objects with `id` and `since`
- * (RFC 3339), and with `node`, `bootId` and `phase` where the node is known.
- */
+/** The annotation with the holders: a JSON array of the records that {@link readHolder} reads. */
 export const HOLDERS_ANNOTATION = "fleetlock.internal/holders";
 
 /** The annotation with the group, where the Lease's name encodes it. It is for people; the program does not read it. */
 export const GROUP_ANNOTATION = "fleetlock.internal/group";
 
+/** The prefix of the names of our annotations. */
+const OUR_ANNOTATIONS = "fleetlock.internal/";
+
 const PLAIN_PREFIX = "fleetlock-";
 
 /** The prefix of encoded names. Plain names never start with it, since "-" follows "fleetlock" in them. */
 const ENCODED_PREFIX = "fleetlock.x";
-
-/** Every {@link DrainPhase}. */
-const PHASES: ReadonlySet<unknown> = new Set<DrainPhase>(["draining", "drained", "failed"]);
 
 /** The names that the API server accepts for a Lease: RFC 1123 subdomains. */
 const VALID_NAME = /^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$/;
@@ -68,6 +66,16 @@ export function groupOfLease(lease: V1Lease): Group | undefined {
 }
 
 /**
+ * Checks whether a Lease is the record that another fleetlock keeps of the drain
+ * of a node, and not a lock. A request for a group of that name still obeys it.
+ */
+export function isForeignDrainRecord(lease: V1Lease): boolean {
+  const { name = "", annotations = {} } = lease.metadata ?? {};
+  return name.startsWith(`${PLAIN_PREFIX}drain-`) && lease.spec?.holderIdentity === "done" &&
+    !Object.keys(annotations).some((key) => key.startsWith(OUR_ANNOTATIONS));
+}
+
+/**
  * Converts a Lease to a state.
  *
  * - Every id in `holderIdentity` is a holder, even one that a client cannot have
@@ -75,16 +83,19 @@ export function groupOfLease(lease: V1Lease): Group | undefined {
  * - Ids that stand only in the annotation are not holders. A holder that the
  *   annotation lacks has held since `spec.acquireTime`, or else since the Lease
  *   was last changed, or else since the Lease was created.
+ * - A holder that the annotation lacks has no node noted, as one of the Go
+ *   program, or one whom an administrator added. But where the annotation is not
+ *   understood as a whole, its node is unreadable.
  */
 export function leaseToState(lease: V1Lease): GroupState {
   const { spec = {} } = lease;
-  const known = readHolders(lease.metadata?.annotations?.[HOLDERS_ANNOTATION]);
+  const noted = readAnnotation(lease);
   const ids = new Set((spec.holderIdentity ?? "").split(",").map((id) => id.trim()).filter((id) => id !== ""));
-  const holders = [...ids].map((id) => known.get(id) ?? { id: id as ClientId, since: guessSince(lease) });
+  const holders = [...ids].map((id) => toHolder(id as ClientId, noted, () => guessSince(lease)));
   const renewed = toMs(spec.renewTime);
   return {
     holders,
-    transitions: spec.leaseTransitions ?? 0,
+    transitions: clampTransitions(spec.leaseTransitions),
     ...(renewed !== undefined && { renewed }),
   };
 }
@@ -98,10 +109,11 @@ export function leaseToState(lease: V1Lease): GroupState {
 export function stateToLease(group: Group, namespace: string, state: GroupState, base?: V1Lease): V1Lease {
   const name = leaseName(group);
   const grants = state.holders.map((holder) => holder.since);
+  const { records } = readAnnotation(base);
   const spec: V1LeaseSpec = {
     ...base?.spec,
     holderIdentity: state.holders.map((holder) => holder.id).join(","),
-    leaseTransitions: state.transitions,
+    leaseTransitions: clampTransitions(state.transitions),
     acquireTime: grants.length === 0 ? undefined : writeTime(Math.min(...grants)),
     renewTime: state.renewed === undefined ? undefined : writeTime(state.renewed),
   };
@@ -117,65 +129,57 @@ export function stateToLease(group: Group, namespace: string, state: GroupState,
       annotations: {
         ...base?.metadata?.annotations,
         ...(name !== PLAIN_PREFIX + group && { [GROUP_ANNOTATION]: group }),
-        [HOLDERS_ANNOTATION]: JSON.stringify(state.holders.map(writeHolder)),
+        [HOLDERS_ANNOTATION]: JSON.stringify(
+          state.holders.map((holder) => writeHolder(holder, records.get(holder.id))),
+        ),
       },
     },
     spec,
   };
 }
 
-/** Converts a holder to its form in the annotation. */
-function writeHolder({ id, since, node }: Holder): unknown {
-  return {
-    id,
-    since: new Date(since).toISOString(),
-    node: node?.name,
-    uid: node?.uid,
-    bootId: node?.bootId,
-    phase: node?.phase,
-  };
+/** What the annotation says. */
+interface Annotation {
+  /** The record of each id; an id with several has the last one. */
+  readonly records: ReadonlyMap<string, unknown>;
+  /** The ids with several records, which may contradict each other. */
+  readonly doubled: ReadonlySet<string>;
+  /** Whether everything in it is somebody's record. What is nobody's may be about any holder. */
+  readonly isWhole: boolean;
 }
 
-/** Converts a holder from its form in the annotation; undefined if it is malformed. */
-function readHolder(raw: unknown): Holder | undefined {
-  if (typeof raw !== "object" || raw === null) return undefined;
-  const { id, since, node, uid, bootId, phase } = raw as Record<string, unknown>;
-  const sinceMs = toMs(since);
-  if (typeof id !== "string" || sinceMs === undefined) return undefined;
-  const held = readNode(node, uid, bootId, phase);
-  return { id: id as ClientId, since: sinceMs, ...(held && { node: held }) };
-}
-
-function readNode(name: unknown, uid: unknown, bootId: unknown, phase: unknown): HeldNode | undefined {
-  if (typeof name !== "string" || typeof uid !== "string" || !PHASES.has(phase)) return undefined;
-  return { name, uid, ...(typeof bootId === "string" && { bootId }), phase: phase as DrainPhase };
-}
-
-function readHolders(annotation: string | undefined): Map<string, Holder> {
+function readAnnotation(lease: V1Lease | undefined): Annotation {
+  const records = new Map<string, unknown>();
+  const doubled = new Set<string>();
   let parsed: unknown;
   try {
-    parsed = JSON.parse(annotation ?? "[]");
+    parsed = JSON.parse(lease?.metadata?.annotations?.[HOLDERS_ANNOTATION] ?? "[]");
   } catch {
     // Someone edited it by hand. holderIdentity takes precedence.
   }
-  const holders = Array.isArray(parsed) ? parsed.map(readHolder).filter((holder) => holder !== undefined) : [];
-  return new Map(holders.map((holder) => [holder.id, holder]));
+  if (!Array.isArray(parsed)) return { records, doubled, isWhole: false };
+  let isWhole = true;
+  for (const record of parsed) {
+    const id = readHolder(record)?.id;
+    if (id === undefined) isWhole = false;
+    else if (records.has(id)) doubled.add(id);
+    if (id !== undefined) records.set(id, record);
+  }
+  return { records, doubled, isWhole };
+}
+
+function toHolder(id: ClientId, { records, doubled, isWhole }: Annotation, guess: () => number): Holder {
+  const noted: ReadHolder = readHolder(records.get(id)) ?? { id, ...(!isWhole && { isNodeUnreadable: true }) };
+  const holder = { ...noted, since: noted.since ?? guess() };
+  if (!doubled.has(id)) return holder;
+  const { node: _, ...rest } = holder;
+  return { ...rest, isNodeUnreadable: true };
 }
 
 function guessSince(lease: V1Lease): number {
   const changes = (lease.metadata?.managedFields ?? []).map((entry) => toMs(entry.time) ?? 0);
   const changed = Math.max(0, ...changes) || undefined;
   return toMs(lease.spec?.acquireTime) ?? changed ?? toMs(lease.metadata?.creationTimestamp) ?? 0;
-}
-
-/** The end of the year 9999. */
-const MAX_MS = Date.UTC(10_000, 0) - 1;
-
-/** Reads a time, in milliseconds since the epoch. The client library types some strings as dates. */
-function toMs(time: unknown): number | undefined {
-  const ms = time instanceof Date ? time.getTime() : typeof time === "string" ? Date.parse(time) : NaN;
-  // Ignore a time that could not be written back, such as a year of five digits set by hand.
-  return ms >= 0 && ms <= MAX_MS ? ms : undefined;
 }
 
 /** Writes a time. The client library types it as a date, and sends a string as it is. */

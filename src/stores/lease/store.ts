@@ -7,6 +7,7 @@
  */
 
 import type { V1Lease } from "@kubernetes/client-node/dist/gen/models/V1Lease.js";
+import { UnavailableError } from "../../lock/errors.ts";
 import type { Group } from "../../lock/identity.ts";
 import {
   ABSENT,
@@ -17,7 +18,7 @@ import {
   type Versioned,
 } from "../../lock/lock_store.ts";
 import type { GroupState } from "../../lock/semaphore.ts";
-import { groupOfLease, leaseName, leaseToState, stateToLease } from "./codec.ts";
+import { groupOfLease, isForeignDrainRecord, leaseName, leaseToState, stateToLease } from "./codec.ts";
 import type { Leases } from "./leases.ts";
 
 /** A group's state with the Lease that it was read from, so that a write keeps the rest of the Lease. */
@@ -40,7 +41,7 @@ export class LeaseLockStore implements LockStore {
     return lease === undefined ? ABSENT : fromLease(lease);
   }
 
-  /** See {@link LockStore.write}. One call: create or update. */
+  /** See {@link LockStore.write}. One call: create or update. What it returns is what the API server says it stored. */
   async write(
     group: Group,
     expected: Versioned,
@@ -69,7 +70,8 @@ export class LeaseLockStore implements LockStore {
         const group = groupOfLease(lease);
         if (group === undefined) return;
         const versioned = fromLease(lease);
-        watcher.changed(group, type === "DELETED" ? ABSENT : versioned, versioned.version);
+        const isGone = type === "DELETED" || isForeignDrainRecord(lease);
+        watcher.changed(group, isGone ? ABSENT : versioned, versioned.version);
       },
       lost: (error) => watcher.lost(error),
     }, signal);
@@ -82,14 +84,24 @@ export class LeaseLockStore implements LockStore {
 }
 
 function fromLease(lease: V1Lease): VersionedLease {
-  return { state: leaseToState(lease), version: Number(lease.metadata?.resourceVersion), lease };
+  const { name, namespace, resourceVersion, deletionTimestamp, finalizers = [] } = lease.metadata ?? {};
+  const version = versionOf(resourceVersion, `the Lease ${namespace}/${name}`);
+  const ending = deletionTimestamp ? { object: `Lease ${namespace}/${name}`, finalizers } : undefined;
+  return { state: leaseToState(lease), version, lease, ...(ending && { ending }) };
+}
+
+/** @throws {UnavailableError} There is none. A write based on such an object would not be conditional. */
+function versionOf(resourceVersion: string | undefined, what: string): number {
+  const version = Number(resourceVersion);
+  if (Number.isSafeInteger(version) && version > 0) return version;
+  throw new UnavailableError(`the API server's answer about ${what} has no resourceVersion that can be used`);
 }
 
 function toListing(items: V1Lease[], resourceVersion: string): Listing {
   const groups = new Map<Group, Versioned>();
   for (const lease of items) {
     const group = groupOfLease(lease);
-    if (group !== undefined) groups.set(group, fromLease(lease));
+    if (group !== undefined && !isForeignDrainRecord(lease)) groups.set(group, fromLease(lease));
   }
-  return { groups, version: Number(resourceVersion) };
+  return { groups, version: versionOf(resourceVersion, "the list of Leases") };
 }

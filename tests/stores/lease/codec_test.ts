@@ -9,6 +9,7 @@ import {
   GROUP_ANNOTATION,
   groupOfLease,
   HOLDERS_ANNOTATION,
+  isForeignDrainRecord,
   leaseName,
   leaseToState,
   stateToLease,
@@ -68,7 +69,7 @@ const READS: { name: string; lease: V1Lease; state: GroupState }[] = [
   {
     name: "the annotation's details of the holders in holderIdentity",
     lease: annotated(
-      [{ id: "b", since: iso(T2), node: "n", bootId: "x", phase: "drained" }, { id: "a", since: iso(T1) }, {
+      [{ id: "b", since: iso(T2), node: "n", uid: "u", bootId: "x", phase: "drained" }, { id: "a", since: iso(T1) }, {
         id: "c",
         since: iso(T1),
       }],
@@ -78,7 +79,7 @@ const READS: { name: string; lease: V1Lease; state: GroupState }[] = [
       holders: [{ id: id("a"), since: T1 }, {
         id: id("b"),
         since: T2,
-        node: { name: "n", bootId: "x", phase: "drained" },
+        node: { name: "n", uid: "u", bootId: "x", phase: "drained" },
       }],
       transitions: 0,
       renewed: T3,
@@ -97,17 +98,82 @@ const READS: { name: string; lease: V1Lease; state: GroupState }[] = [
     lease: lease({ holderIdentity: " b, a,,b ,", acquireTime: iso(T1) }),
     state: { holders: [{ id: id("b"), since: T1 }, { id: id("a"), since: T1 }], transitions: 0 },
   },
-  ...["", "{", "null", "7", "{}", '["a"]', "[null]", '[{"id":"a"}]', '[{"id":"a","since":"yesterday"}]', '[{"id":1}]']
-    .map((annotation) => ({
-      name: `a malformed annotation: ${JSON.stringify(annotation)}`,
-      lease: annotated(annotation, { holderIdentity: "a", acquireTime: iso(T1) }),
-      state: { holders: [{ id: id("a"), since: T1 }], transitions: 0 },
-    })),
   {
-    name: "a node with an unknown phase",
-    lease: annotated([{ id: "a", since: iso(T1), node: "n", phase: "flying" }], { holderIdentity: "a" }),
+    name: "a holder that a well-formed annotation lacks: no node was noted for it",
+    lease: annotated([{ id: "b", since: iso(T1) }], { holderIdentity: "a", acquireTime: iso(T1) }),
     state: { holders: [{ id: id("a"), since: T1 }], transitions: 0 },
   },
+  ...['[{"id":"a"}]', '[{"id":"a","since":"yesterday"}]', '[{"id":"a","since":7}]'].map((annotation) => ({
+    name: `a record without a time: ${annotation}`,
+    lease: annotated(annotation, { holderIdentity: "a", acquireTime: iso(T1) }),
+    state: { holders: [{ id: id("a"), since: T1 }], transitions: 0 },
+  })),
+  ...["", "{", "null", "7", "{}", '"a"', '["a"]', "[null]", "[[]]", '[{"id":1}]', '[{"id":""}]', '[{"node":"n"}]'].map(
+    (annotation) => ({
+      name: `an annotation of which something is not understood: ${JSON.stringify(annotation)}`,
+      lease: annotated(annotation, { holderIdentity: "a,b", acquireTime: iso(T1) }),
+      state: {
+        holders: ["a", "b"].map((each) => ({ id: id(each), since: T1, isNodeUnreadable: true as const })),
+        transitions: 0,
+      },
+    }),
+  ),
+  {
+    name: "an annotation of which one record is understood",
+    lease: annotated([{ id: "a", since: iso(T2) }, 7], { holderIdentity: "a,b", acquireTime: iso(T1) }),
+    state: {
+      holders: [{ id: id("a"), since: T2 }, { id: id("b"), since: T1, isNodeUnreadable: true }],
+      transitions: 0,
+    },
+  },
+  {
+    name: "two records of one holder, which may contradict each other",
+    lease: annotated(
+      [{ id: "a", since: iso(T1), node: "n", uid: "u", phase: "drained" }, { id: "a", since: iso(T2) }],
+      {
+        holderIdentity: "a",
+      },
+    ),
+    state: { holders: [{ id: id("a"), since: T2, isNodeUnreadable: true }], transitions: 0 },
+  },
+  ...[
+    { node: "n" },
+    { node: "n", phase: "drained" },
+    { node: "n", uid: "", phase: "drained" },
+    { node: "", uid: "u", phase: "drained" },
+    { node: "n", uid: 7, phase: "drained" },
+    { node: "n", uid: "u", bootId: 7, phase: "drained" },
+    { node: { name: "n", uid: "u" }, phase: "drained" },
+    { node: ["n"], uid: "u", phase: "drained" },
+    { node: null },
+    { uid: "u" },
+    { bootId: "x" },
+    { phase: "drained" },
+  ].map((fields) => ({
+    name: `a record that says something about a node, but not which one: ${JSON.stringify(fields)}`,
+    lease: annotated([{ id: "a", since: iso(T1), ...fields }], { holderIdentity: "a" }),
+    state: { holders: [{ id: id("a"), since: T1, isNodeUnreadable: true as const }], transitions: 0 },
+  })),
+  ...["flying", "", "DRAINED", 7, null, true, {}, undefined].map((phase) => ({
+    name: `an unknown phase counts as not drained: ${JSON.stringify(phase)}`,
+    lease: annotated([{ id: "a", since: iso(T1), node: "n", uid: "u", phase }], { holderIdentity: "a" }),
+    state: {
+      holders: [{ id: id("a"), since: T1, node: { name: "n", uid: "u", phase: "draining" as const } }],
+      transitions: 0,
+    },
+  })),
+  {
+    name: "fields of a later version",
+    lease: annotated([{ id: "a", since: iso(T1), later: { x: [1] } }], { holderIdentity: "a" }),
+    state: { holders: [{ id: id("a"), since: T1, extra: { later: { x: [1] } } }], transitions: 0 },
+  },
+  ...[[-5, 0], [2_147_483_647, 2_147_483_647], [2_147_483_648, 2_147_483_647], ["7", 0]].map((
+    [found, transitions],
+  ) => ({
+    name: `leaseTransitions ${JSON.stringify(found)}`,
+    lease: lease({ leaseTransitions: found }),
+    state: { holders: [], transitions: transitions as number },
+  })),
   {
     name: "a year that could not be written back",
     lease: annotated([{ id: "a", since: "+012026-01-01T00:00:00Z" }], { holderIdentity: "a", acquireTime: iso(T1) }),
@@ -160,6 +226,26 @@ Deno.test("a write keeps everything in a Lease except the state", () => {
   });
   equal(spec.strategy, "OldestEmulationVersion");
   equal(spec.leaseDurationSeconds, 5);
+});
+
+Deno.test("leaseTransitions is written in the range that the API server accepts", () => {
+  for (const [transitions, written] of [[-1, 0], [2_147_483_647, 2_147_483_647], [2_147_483_648, 2_147_483_647]]) {
+    const { spec } = stateToLease(group("default"), "ns", { holders: [], transitions: transitions! });
+    equal(spec?.leaseTransitions, written);
+  }
+});
+
+Deno.test("a record of a drain that another fleetlock keeps in a Lease is told from a lock", () => {
+  const named = (name: string, holderIdentity: string, annotations?: Record<string, string>) =>
+    isForeignDrainRecord(lease({ holderIdentity }, { name, ...(annotations && { annotations }) }));
+  equal(named("fleetlock-drain-node-1", "done"), true);
+  equal(named("fleetlock-drain-node-1", "done", { "other.example/note": "x" }), true);
+  equal(named("fleetlock-drain-node-1", "done", { [HOLDERS_ANNOTATION]: "[]" }), false);
+  equal(named("fleetlock-drain-node-1", "done", { [GROUP_ANNOTATION]: "drain-node-1" }), false);
+  equal(named("fleetlock-drain-node-1", "a"), false);
+  equal(named("fleetlock-drain-node-1", ""), false);
+  equal(named("fleetlock-drained", "done"), false);
+  equal(named("fleetlock-default", "done"), false);
 });
 
 const NAMES: [string, string][] = [
@@ -226,10 +312,11 @@ const times = fc.integer({ min: 0, max: Date.UTC(9999, 0) });
 const ids = fc.string({ unit: fc.integer({ min: 0x21, max: 0x7e }).map((c) => String.fromCharCode(c)), minLength: 1 })
   .filter((raw) => parseClientId(raw) !== undefined).map((raw) => parseClientId(raw)!);
 const nodes = fc.record({
-  name: fc.string(),
+  name: fc.string({ minLength: 1 }),
+  uid: fc.string({ minLength: 1 }),
   bootId: fc.string(),
   phase: fc.constantFrom("draining" as const, "drained" as const, "failed" as const),
-}, { requiredKeys: ["name", "phase"] });
+}, { requiredKeys: ["name", "uid", "phase"], noNullPrototype: true });
 const states: fc.Arbitrary<GroupState> = fc.record({
   holders: fc.uniqueArray(
     fc.record({ id: ids, since: times, node: nodes }, { requiredKeys: ["id", "since"], noNullPrototype: true }),
@@ -264,7 +351,14 @@ function normalized({ holders, transitions, renewed }: GroupState): GroupState {
       id,
       since,
       ...(node &&
-        { node: { name: node.name, ...(node.bootId !== undefined && { bootId: node.bootId }), phase: node.phase } }),
+        {
+          node: {
+            name: node.name,
+            uid: node.uid,
+            ...(node.bootId !== undefined && { bootId: node.bootId }),
+            phase: node.phase,
+          },
+        }),
     })),
     transitions,
     ...(renewed !== undefined && { renewed }),

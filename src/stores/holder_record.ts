@@ -1,0 +1,100 @@
+/**
+ * A holder as every store writes it in JSON: an object with `id` and `since`
+ * (RFC 3339), with `node`, `uid`, `bootId` and `phase` where the node is known,
+ * and with whatever a later version adds. It does not know where the record is
+ * kept.
+ *
+ * What this version does not understand is never taken for "nothing", and
+ * survives every write: a record whose holder was not amended is written back
+ * as it was read.
+ *
+ * @module
+ */
+
+import type { ClientId } from "../lock/identity.ts";
+import type { DrainPhase, HeldNode, Holder } from "../lock/semaphore.ts";
+
+/** A holder as read, where its record may lack a time that can be used. */
+export type ReadHolder = Omit<Holder, "since"> & { readonly since?: number };
+
+/** Every {@link DrainPhase}. */
+const PHASES: ReadonlySet<unknown> = new Set<DrainPhase>(["draining", "drained", "failed"]);
+
+/** What stands for a node that could not be read where its record is gone. Without a UID, it is read as unreadable. */
+const UNREADABLE_NODE = "unreadable";
+
+/** The end of the year 9999. */
+const MAX_MS = Date.UTC(10_000, 0) - 1;
+
+/** The largest value that Kubernetes accepts for a Lease's `leaseTransitions`. */
+const MAX_TRANSITIONS = 2 ** 31 - 1;
+
+/**
+ * Reads a holder from its record.
+ *
+ * @returns Undefined where the record does not say whose it is. `since` is missing where the record has no usable time.
+ */
+export function readHolder(record: unknown): ReadHolder | undefined {
+  if (typeof record !== "object" || record === null || Array.isArray(record)) return undefined;
+  const { id, since, node: name, uid, bootId, phase, ...extra } = record as Record<string, unknown>;
+  if (typeof id !== "string" || id === "") return undefined;
+  const sinceMs = toMs(since);
+  const namesNode = [name, uid, bootId, phase].some((field) => field !== undefined);
+  const node = readNode(name, uid, bootId, phase);
+  return {
+    id: id as ClientId,
+    ...(sinceMs !== undefined && { since: sinceMs }),
+    ...(node !== undefined && { node }),
+    ...(namesNode && node === undefined && { isNodeUnreadable: true as const }),
+    ...(Object.keys(extra).length > 0 && { extra }),
+  };
+}
+
+/**
+ * Makes the record of a holder.
+ *
+ * @param base The holder's record in what is replaced. Where it says the same of the holder, it is kept as it is.
+ */
+export function writeHolder(holder: Holder, base: unknown): unknown {
+  const before = readHolder(base);
+  const time = { id: holder.id, since: new Date(holder.since).toISOString() };
+  if (before !== undefined && isSame(before, holder)) {
+    return before.since === holder.since ? base : { ...base as Record<string, unknown>, ...time };
+  }
+  const { node, isNodeUnreadable, extra } = holder;
+  if (node === undefined) return { ...time, ...(isNodeUnreadable && { node: UNREADABLE_NODE }), ...extra };
+  return { ...time, node: node.name, uid: node.uid, bootId: node.bootId, phase: node.phase, ...extra };
+}
+
+/** Reads a time, in milliseconds since the epoch. The client library types some strings as dates. */
+export function toMs(time: unknown): number | undefined {
+  const ms = time instanceof Date ? time.getTime() : typeof time === "string" ? Date.parse(time) : NaN;
+  // Ignore a time that could not be written back, such as a year of five digits set by hand.
+  return ms >= 0 && ms <= MAX_MS ? ms : undefined;
+}
+
+/** Takes a number of transitions into the range that every store accepts. Anything but a number counts as 0. */
+export function clampTransitions(transitions: unknown): number {
+  if (typeof transitions !== "number" || Number.isNaN(transitions)) return 0;
+  return Math.min(Math.max(Math.trunc(transitions), 0), MAX_TRANSITIONS);
+}
+
+/** An unknown phase is one in which the drain is not known to have ended. */
+function readNode(name: unknown, uid: unknown, bootId: unknown, phase: unknown): HeldNode | undefined {
+  if (typeof name !== "string" || name === "" || typeof uid !== "string" || uid === "") return undefined;
+  if (bootId !== undefined && typeof bootId !== "string") return undefined;
+  return {
+    name,
+    uid,
+    ...(bootId !== undefined && { bootId }),
+    phase: PHASES.has(phase) ? phase as DrainPhase : "draining",
+  };
+}
+
+function isSame(one: ReadHolder, other: ReadHolder): boolean {
+  return said(one) === said(other);
+}
+
+function said({ id, node, isNodeUnreadable, extra = {} }: ReadHolder): string {
+  return JSON.stringify([id, node?.name, node?.uid, node?.bootId, node?.phase, isNodeUnreadable === true, extra]);
+}

@@ -10,7 +10,7 @@
  * @module
  */
 
-import type { DrainOutcome, PodLeft } from "../../lock/node_keeper.ts";
+import type { PodLeft } from "../../lock/node_keeper.ts";
 import { CallRetry } from "./call_retry.ts";
 import type { DrainContext, DrainOptions, DrainTask } from "./drain_task.ts";
 import { Emptying, type EmptyingEnd } from "./emptying.ts";
@@ -19,10 +19,12 @@ import { awaitDetachment } from "./volumes.ts";
 
 /** How a drain ended. */
 export type DrainEnd =
-  /** All of a drain's outcomes that a single node can have; "draining" means that the process ends first. */
-  | Exclude<DrainOutcome, { readonly kind: "ambiguous" }>
-  /** The node no longer exists. The host may have joined again under another name. */
-  | { readonly kind: "node_gone" };
+  /** Nothing is left that the drain knows of. A proof for the request must confirm it. */
+  | { readonly kind: "emptied" }
+  /** Pods are left; "draining" means that the process ends first. */
+  | { readonly kind: "proceed" | "failed" | "draining"; readonly node: string; readonly pods: readonly PodLeft[] }
+  /** The hold has ended. */
+  | { readonly kind: "abandoned" };
 
 /** Why a drain is stopped: its hold is gone, or the process ends. */
 export type StopReason = "hold_gone" | "closing";
@@ -102,13 +104,13 @@ export class Drain {
     for (let round = 1;; round++) {
       const cordon = await this.#cordon(round > 1);
       if (cordon === "not_held") return undefined;
-      if (cordon === "gone") return { kind: "node_gone" };
+      if (cordon === "gone") return { kind: "emptied" };
       const emptied = await this.#empty();
       if (emptied.kind !== "empty") return { ...emptied, node: name };
       if (!again) await this.#awaitDetachment(emptied.claims);
       const node = await this.#retry.persist(() => nodes.getNode(name, signal));
-      if (node === undefined) return { kind: "node_gone" };
-      if (node.unschedulable) return { kind: "drained" };
+      if (node === undefined) return { kind: "emptied" };
+      if (node.unschedulable) return { kind: "emptied" };
       // Somebody uncordoned the node in between, so pods may have come. Against somebody who insists, the drain gives up.
       if (clock.monotonic() >= this.#deadline && round >= MIN_ROUNDS) {
         return { kind: this.#options.onTimeout === "proceed" ? "proceed" : "failed", node: name, pods: [] };

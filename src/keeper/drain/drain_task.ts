@@ -4,10 +4,11 @@
  * @module
  */
 
-import type { Clock } from "../../lock/clock.ts";
+import type { ServerClock } from "../../kubernetes/server_clock.ts";
 import type { PodLeft } from "../../lock/node_keeper.ts";
 import type { CordonOwner } from "../nodes/cordon.ts";
 import type { DrainMemory } from "./drain_memory.ts";
+import type { NodeView } from "../nodes/node.ts";
 import type { NodeCalls } from "../nodes/node_calls.ts";
 import type { NodeCordon } from "../nodes/node_cordon.ts";
 import type { TimeoutPolicy } from "./next_step.ts";
@@ -71,8 +72,10 @@ export interface DrainContext {
   readonly nodes: Pick<NodeCalls, "getNode">;
   /** Cordons the node, and lifts the cordon. */
   readonly cordon: Pick<NodeCordon, "set" | "lift">;
-  /** Time. */
-  readonly clock: Clock;
+  /** Shows the node as last seen. It may be behind. */
+  readonly view: { peek(name: string): NodeView | undefined };
+  /** The API server's time. */
+  readonly clock: ServerClock;
   /** Told how it goes. */
   readonly listener: DrainListener;
   /** Reads whether the hold still exists, past every cache. */

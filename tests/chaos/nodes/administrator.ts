@@ -14,6 +14,9 @@ import type { Workloads } from "./workloads.ts";
 const MERGE = "application/merge-patch+json";
 const STRATEGIC = "application/strategic-merge-patch+json";
 
+/** How long a kubelet is dead whose pods are given up, in milliseconds. */
+const DEAD_MS = 20_000;
+
 /** What administrators act on. */
 export interface Fleet {
   readonly plane: ControlPlane;
@@ -70,8 +73,8 @@ export const ADMINISTRATOR_ACTS: Readonly<Record<string, Act>> = {
     fleet.observer.uncordoning(name);
     await fleet.plane.request("DELETE", `/api/v1/nodes/${name}`).catch(() => {});
     await wait(random.between(0, 2_000));
-    // Its kubelet registers when it starts again. One that is down does so at its boot.
-    if (machine.isUp) await machine.register();
+    // Its kubelet is started again. That of a machine that is down starts with it.
+    if (!machine.isDown) await machine.register();
   },
   async "id lost for a while"(fleet, random, wait) {
     const { machine } = someHost(fleet, random);
@@ -104,9 +107,10 @@ export const ADMINISTRATOR_ACTS: Readonly<Record<string, Act>> = {
     machine.isUp = false;
     fleet.observer.note("its kubelet is dead", machine.identity.name);
     await machine.setReady("Unknown");
-    await wait(random.between(2_000, 6_000));
-    const { bootId } = machine;
-    if (!machine.isUp && bootId === machine.bootId) await machine.register();
+    // A long one outlasts the grace of its pods.
+    await wait(random.chance(0.5) ? random.between(2_000, 5_000) : DEAD_MS);
+    // A machine that has rebooted meanwhile, or does so now, has started its kubelet itself, or will.
+    if (!machine.isUp && !machine.isDown) await machine.register();
   },
 };
 

@@ -117,6 +117,11 @@ export class Host {
     const kubelet = async () => {
       if (this.#random.chance(EARLY_AGENT_CHANCE)) await this.#wait([300, 1_500], signal);
       turn.backAt = Date.now();
+      // A kubelet that starts renews its Lease and reports its status side by side.
+      if (this.#random.chance(0.5)) {
+        await machine.renewLease();
+        await this.#wait([0, 500], signal);
+      }
       await machine.register();
     };
     await Promise.all([kubelet(), this.#report(signal, turn)]);

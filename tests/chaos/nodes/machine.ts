@@ -43,6 +43,8 @@ export class Machine {
   bootId: string;
   /** Whether the kubelet runs. */
   isUp = false;
+  /** Whether the whole machine is down for a reboot. */
+  isDown = false;
   /** Whether its Node says the machine-id. An administrator may have broken it. */
   reportsMachineId = true;
   readonly #plane: ControlPlane;
@@ -71,7 +73,7 @@ export class Machine {
       if (this.isUp) {
         if (Date.now() - beat >= HEARTBEAT_MS) {
           beat = Date.now();
-          await this.#renew().catch(() => {});
+          await this.renewLease();
         }
         await this.#syncPods();
       }
@@ -111,9 +113,21 @@ export class Machine {
    */
   async goDown(downMs: number): Promise<void> {
     this.isUp = false;
+    this.isDown = true;
     await systemClock.sleep(downMs);
+    this.isDown = false;
     this.bootId = this.#random.hex(32);
     this.#stopping.clear();
+  }
+
+  /** Renews the kubelet's Lease, if the API server answers. */
+  async renewLease(): Promise<void> {
+    const { name } = this.identity;
+    const leases = "/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases";
+    const renewTime = new Date().toISOString().replace("Z", "000Z");
+    const spec = { holderIdentity: name, leaseDurationSeconds: 40, renewTime };
+    const known = await this.#plane.request("PATCH", `${leases}/${name}`, { spec }, MERGE).then(() => true, presence);
+    if (known !== true) await this.#plane.request("POST", leases, { metadata: { name }, spec }).catch(() => {});
   }
 
   #status(ready = "True"): unknown {
@@ -132,15 +146,6 @@ export class Machine {
       allocatable: { cpu: "32", memory: "64Gi", pods: "200" },
       capacity: { cpu: "32", memory: "64Gi", pods: "200" },
     };
-  }
-
-  async #renew(): Promise<void> {
-    const { name } = this.identity;
-    const leases = "/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases";
-    const renewTime = new Date().toISOString().replace("Z", "000Z");
-    const spec = { holderIdentity: name, leaseDurationSeconds: 40, renewTime };
-    const known = await this.#plane.request("PATCH", `${leases}/${name}`, { spec }, MERGE).then(() => true, presence);
-    if (known !== true) await this.#plane.request("POST", leases, { metadata: { name }, spec });
   }
 
   /** Starts pods that are new and ends those that have stopped. */

@@ -249,21 +249,23 @@ export class Observer implements AsyncDisposable {
   // deno-lint-ignore no-explicit-any
   #leaseChanged(lease: any, version: Version<ReturnType<typeof leaseFact>>): void {
     const group = lease.metadata.name.replace(/^fleetlock-/, "");
-    const before = this.history.leases.now(group)?.holders ?? [];
+    const before = this.history.leases.now(group);
     this.history.leases.add(group, version);
     const { fact } = version;
     this.note(`Lease at ${version.revision}: ${fact?.record ?? "deleted"} held by ${fact?.holders ?? "nobody"}`, group);
-    for (const id of before) if (!fact?.holders.includes(id)) this.#released(group, id);
+    for (const id of before?.holders ?? []) {
+      if (!fact?.holders.includes(id)) this.#released(group, id, before!.noted.includes(id));
+    }
   }
 
   /** A slot may be freed only by an administrator, or once its host has reported after its reboot. */
-  #released(group: string, id: string): void {
+  #released(group: string, id: string, isNoted: boolean): void {
     this.counts.releases++;
     const turn = this.#turns.get(id);
     if (turn === undefined || this.#wasFreed(group, id, turn.yesAt - SETTLE_MS)) return;
     if (turn.reportedAt === undefined) {
       this.violate("early release", `the slot of ${id} was freed before it reported`, group, id, turn.node);
-    } else if (turn.backAt === undefined && this.#isNotedNodeThere(turn)) {
+    } else if (turn.backAt === undefined && isNoted && this.#isNotedNodeThere(turn)) {
       this.violate("early release", `the slot of ${id} was freed before its kubelet was back`, group, id, turn.node);
     }
   }

@@ -16,6 +16,7 @@ import { STOP_ANNOTATION } from "./machine.ts";
 export const PUT_BACK: readonly string[] = ["pinned pods", "custom daemon"];
 
 const SLOW_STOP_MS = 3_000;
+const GRACE_S = 4;
 const EVERYTHING = [{ operator: "Exists" }];
 const MERGE = "application/merge-patch+json";
 
@@ -111,7 +112,7 @@ export class Workloads {
     const base = pod({ name: app, namespace: "" });
     const template = {
       metadata: { labels: { app }, annotations: { [STOP_ANNOTATION]: String(stopMs) } },
-      spec: { ...base.spec, tolerations: undefined, terminationGracePeriodSeconds: 30, ...podSpec },
+      spec: { ...base.spec, tolerations: undefined, terminationGracePeriodSeconds: GRACE_S, ...podSpec },
     };
     await createWorkload(this.#plane, this.namespace, "deployments", app, { ...spec, template });
   }
@@ -123,7 +124,7 @@ export class Workloads {
     await this.#plane.request("POST", this.#pods, {
       ...base,
       metadata: { ...base.metadata, ...metadata },
-      spec: { ...base.spec, tolerations: undefined, terminationGracePeriodSeconds: 30 },
+      spec: { ...base.spec, tolerations: undefined, terminationGracePeriodSeconds: GRACE_S },
     });
     return name;
   }

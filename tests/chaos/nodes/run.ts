@@ -85,13 +85,13 @@ export async function runNodeFaults(options: NodeRunOptions): Promise<NodeReport
   const observer = cleanup.use(await Observer.start(plane, namespace));
   const end = new AbortController();
   const running: Promise<unknown>[] = [];
-  // Registered last, so that it happens first: nobody calls an API server that has gone.
   const machines = createMachines(plane, observer, random, options.nodes ?? 12);
   const names = machines.map((machine) => machine.identity.name);
   const workloads = new Workloads(plane, observer.history, await plane.createNamespace(), names, without);
   await Promise.all(machines.map((machine) => machine.register()));
   await awaitUntainted(plane);
   running.push(...machines.map((machine) => machine.run(end.signal)));
+  // Before the control plane goes: nobody may call one that has gone.
   cleanup.defer(async () => {
     end.abort();
     await Promise.allSettled(running);
@@ -109,9 +109,9 @@ export async function runNodeFaults(options: NodeRunOptions): Promise<NodeReport
     makeNodeFaults(victims, random, faultsEnd.signal, without, (kind) => faults[kind] = (faults[kind] ?? 0) + 1),
     options.meanwhile?.(victims, faultsEnd.signal),
   ]);
-  const report = (allTurnsMs?: number): NodeReport => ({
+  const report = (faultsMs: number, allTurnsMs?: number): NodeReport => ({
     seed,
-    durationMs: Math.round(performance.now() - began),
+    durationMs: faultsMs,
     replies: sum(hosts),
     faults,
     counts: observer.counts,
@@ -120,33 +120,36 @@ export async function runNodeFaults(options: NodeRunOptions): Promise<NodeReport
     allTurnsMs,
     violations: observer.violations,
   });
+  const passedMs = () => Math.round(performance.now() - began);
   const isOver = () => observer.violations.some(({ kind }) => kind === options.until);
 
   const began = performance.now();
   let nextLine = began;
   await until(async () => {
-    await observer.check();
+    observer.check();
     if (performance.now() >= nextLine) {
       nextLine += 10_000;
-      const { counts, turns, violations } = report();
-      const seconds = Math.round((performance.now() - began) / 1_000);
-      log(`${seconds} s: ${counts.yeses} yeses, ${turns} turns, ${violations.length} violations`);
+      const { counts, turns, violations } = report(passedMs());
+      log(
+        `${Math.round(passedMs() / 1_000)} s: ${counts.yeses} yeses, ${turns} turns, ${violations.length} violations`,
+      );
     }
-    return isOver() || performance.now() - began >= durationMs;
+    return isOver() || passedMs() >= durationMs;
   }, { timeoutMs: durationMs + 60_000, what: "the run is over" });
+  const faultsMs = passedMs();
   faultsEnd.abort();
   await failing;
   log("the faults are over");
   const allTurnsMs = isOver() ? undefined : await comeToRest(victims);
   await observer.settle();
-  await observer.check();
+  observer.check();
   if (observer.violations.length > 0 && options.until === undefined) {
     for (const replica of replicas) log(`${replica.name}: ${(await replica.log()).slice(-3_000)}`);
   }
-  return report(allTurnsMs);
+  return report(faultsMs, allTurnsMs);
 }
 
-/** Half of the hosts' ids derive from the machine-id; the others are named by an annotation. */
+/** The ids of most hosts derive from the machine-id; an annotation names every fourth. */
 function createMachines(plane: ControlPlane, observer: Observer, random: Random, count: number): Machine[] {
   return Array.from({ length: count }, (_, index) => {
     const machineId = random.hex(32);

@@ -125,7 +125,7 @@ export async function runNodeFaults(options: NodeRunOptions): Promise<NodeReport
 
   const began = performance.now();
   let nextLine = began;
-  await until(async () => {
+  await until(() => {
     observer.check();
     if (performance.now() >= nextLine) {
       nextLine += 10_000;

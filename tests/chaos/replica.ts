@@ -1,6 +1,6 @@
 /**
  * Runs a replica of the program as a process that reaches the API server through
- * its own proxy, keeps its address over restarts, and has a wrong clock.
+ * its own proxy, keeps its address over restarts, and may have a wrong clock.
  *
  * @module
  */
@@ -8,6 +8,7 @@
 import { fileURLToPath } from "node:url";
 import type { ControlPlane } from "../support/control_plane.ts";
 import { until } from "../support/condition.ts";
+import { faketimeEnvironment } from "../support/faketime.ts";
 import { PROGRAM } from "../support/program.ts";
 import { FaultProxy } from "../support/fault_proxy.ts";
 
@@ -20,6 +21,10 @@ export interface ReplicaOptions {
   readonly namespace: string;
   /** The script to run instead of the program, as a path from the project's root. */
   readonly entry?: string;
+  /** More flags of the program. */
+  readonly flags?: readonly string[];
+  /** An error of its clock that lasts, such as `+1h`, made by faketime. It replaces the offsets of its launches. */
+  readonly clock?: string;
   /** Further variables of its environment. */
   readonly environment?: Readonly<Record<string, string>>;
 }
@@ -34,6 +39,7 @@ export class Replica implements AsyncDisposable {
   readonly #plane: ControlPlane;
   readonly #kubeconfig: string;
   #process: Deno.ChildProcess | undefined;
+  #launches = 0;
 
   private constructor(options: ReplicaOptions, plane: ControlPlane, proxy: FaultProxy, kubeconfig: string) {
     this.proxy = proxy;
@@ -44,7 +50,7 @@ export class Replica implements AsyncDisposable {
   }
 
   /** Starts a replica and waits until it answers. */
-  static async start(plane: ControlPlane, options: ReplicaOptions, clockOffsetMs: number): Promise<Replica> {
+  static async start(plane: ControlPlane, options: ReplicaOptions, clockOffsetMs = 0): Promise<Replica> {
     const proxy = new FaultProxy(plane.port);
     const server = `https://127.0.0.1:${proxy.port}`;
     const kubeconfig = await plane.writeKubeconfig({ token: plane.adminToken }, { server });
@@ -54,23 +60,37 @@ export class Replica implements AsyncDisposable {
     return replica;
   }
 
+  /** Its name. */
+  get name(): string {
+    return this.#options.name;
+  }
+
+  /** How often its process has been started. */
+  get launches(): number {
+    return this.#launches;
+  }
+
   /** Whether there is a process, paused or not. */
   get isRunning(): boolean {
     return this.#process !== undefined;
   }
 
   /** Starts the process without waiting for it. Its clock is wrong by the offset, unless it is an executable. */
-  async launch(clockOffsetMs: number): Promise<void> {
+  async launch(clockOffsetMs = 0): Promise<void> {
     const { folder } = this.#plane;
-    const { name, namespace, entry = PROGRAM, environment } = this.#options;
+    const { name, namespace, entry = PROGRAM, flags: more = [], clock, environment } = this.#options;
+    this.#launches++;
     const path = entry.startsWith("/") ? entry : `${root}${entry}`;
-    const args = [`--address=${this.url.host}`];
+    const args = [`--address=${this.url.host}`, ...more];
     if (/\.[jt]s$/.test(path)) {
-      const preload = `${folder}/${name}-clock.js`;
-      await Deno.writeTextFile(preload, shiftedClock(clockOffsetMs));
       const rights = this.#options.entry === undefined ? "-P" : "-A";
       const flags = ["--quiet", "--no-prompt", "--no-check", "--config", `${root}deno.json`, rights];
-      args.unshift(Deno.execPath(), "run", ...flags, "--preload", preload, path);
+      if (clock === undefined) {
+        const preload = `${folder}/${name}-clock.js`;
+        await Deno.writeTextFile(preload, shiftedClock(clockOffsetMs));
+        flags.push("--preload", preload);
+      }
+      args.unshift(Deno.execPath(), "run", ...flags, path);
     } else args.unshift(path);
     this.#process = new Deno.Command("sh", {
       // The shell redirects the output to a file and then becomes the program.
@@ -83,6 +103,7 @@ export class Replica implements AsyncDisposable {
         KUBECONFIG: this.#kubeconfig,
         NAMESPACE: namespace,
         FLEETLOCK_LOG_LEVEL: "warning",
+        ...(clock !== undefined && faketimeEnvironment(clock)),
         ...environment,
       },
       stdin: "null",

@@ -206,30 +206,3 @@ export function formatReport(report: FaultReport): string {
     ...check.violations.slice(0, 10).map((each) => `  ${each.kind} in ${each.group}: ${each.message}`),
   ].join("\n");
 }
-
-if (import.meta.main) {
-  const flags = new Map<string, string>();
-  for (let index = 0; index < Deno.args.length; index += 2) {
-    const [name, value] = [Deno.args[index]!, Deno.args[index + 1]];
-    if (!["--minutes", "--seed", "--history"].includes(name) || value === undefined) {
-      console.error("usage: deno task chaos [--minutes 2] [--seed 1] [--history PATH]");
-      Deno.exit(2);
-    }
-    flags.set(name, value);
-  }
-  const minutes = Number(flags.get("--minutes") ?? 2);
-  const seed = Number(flags.get("--seed") ?? Math.floor(Math.random() * 2 ** 32));
-  if (!(minutes > 0) || !Number.isInteger(seed)) {
-    console.error("--minutes must be a number above 0, and --seed must be an integer");
-    Deno.exit(2);
-  }
-  console.log(`seed ${seed}`);
-  const report = await runFaults({
-    durationMs: minutes * 60_000,
-    seed,
-    history: flags.get("--history"),
-    log: (line) => console.log(line),
-  });
-  console.log(formatReport(report));
-  Deno.exit(report.check.violationCount > 0 || report.withoutTurn > 0 ? 1 : 0);
-}

@@ -58,6 +58,8 @@ export interface ClusterTestOptions {
   readonly restarts?: boolean;
   /** The test needs the controllers, the scheduler and kwok. @default {false} */
   readonly whole?: boolean;
+  /** What else the test lacks here, as a sentence; undefined if nothing. */
+  readonly lack?: string;
 }
 
 /**
@@ -65,7 +67,7 @@ export interface ClusterTestOptions {
  * skipped and its name says why; if `CI` is "true", it fails instead.
  */
 export function clusterTest(name: string, run: () => Promise<void>, options: ClusterTestOptions = {}): void {
-  const lack = lacking(options.whole ? WHOLE : WHOLE.slice(0, 2));
+  const lack = lacking(options.whole ? WHOLE : WHOLE.slice(0, 2)) ?? options.lack;
   if (lack === undefined) {
     const sanitizers = options.restarts ? { sanitizeOps: false, sanitizeResources: false } : {};
     Deno.test({ name, ...sanitizers, fn: run });

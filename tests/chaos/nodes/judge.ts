@@ -1,0 +1,124 @@
+/**
+ * The rules of a yes, judged from outside, on what the API server stored between
+ * a request and its answer. Pure. A yes holds if at one revision of that time
+ * everything that it promises was true at once: what others do between the
+ * program's last look and its answer cannot be held against it.
+ *
+ * @module
+ */
+
+import type { History, NodeFact, PodFact } from "./history.ts";
+
+/** A yes as its host received it. */
+export interface Yes {
+  readonly group: string;
+  readonly id: string;
+  /** The name of the host's Node. */
+  readonly node: string;
+  /** The machine-id that the id derives from; undefined if only an annotation names the id. */
+  readonly machineId?: string;
+  /** The first revision at which its proof may lie. */
+  readonly from: number;
+  /** A revision that was not yet stored when the answer arrived, or the last one before it. */
+  readonly to: number;
+  /** When the answer arrived, in milliseconds since the epoch. */
+  readonly at: number;
+}
+
+/** How long after its grace a pod of a dead kubelet must be waited for, in milliseconds. */
+const DEAD_KUBELET_MS = 10_000;
+
+/** How many pods of a controller must have been evicted in a hold before one that it puts back may stay. */
+const PUT_BACK_AFTER = 3;
+
+/**
+ * Judges a yes.
+ *
+ * @returns What was wrong at the last revision of the window; empty if the yes holds.
+ */
+export function judgeYes(history: History, yes: Yes): string[] {
+  let wrong: string[] = [];
+  for (const revision of revisionsOf(history, yes)) {
+    wrong = wrongAt(history, yes, revision);
+    if (wrong.length === 0) return [];
+  }
+  return wrong;
+}
+
+/** The revisions of the window at which something changed that the yes rests on, oldest first. */
+function revisionsOf(history: History, { group, node, from, to }: Yes): number[] {
+  const revisions = new Set([from]);
+  const add = (versions: readonly { revision: number }[]) => {
+    for (const { revision } of versions) if (revision > from && revision <= to) revisions.add(revision);
+  };
+  add(history.leases.versions(group));
+  // A Node that comes into being elsewhere may have the id, too.
+  for (const name of history.nodes.keys) add(history.nodes.versions(name));
+  for (const uid of history.boundTo(node)) add(history.pods.versions(uid));
+  return [...revisions].toSorted((a, b) => a - b);
+}
+
+function wrongAt(history: History, yes: Yes, revision: number): string[] {
+  const grant = grantOf(history, yes, revision);
+  if (grant === undefined) return ["the Lease does not name the host as a holder"];
+  const node = history.nodes.at(yes.node, revision);
+  const matches = [...history.nodes.keys].some((name) => isNodeOf(history.nodes.at(name, revision), yes));
+  // A hold that never noted a node, of a host that has none now, needs no drain.
+  if (!matches && !isNoted(history, yes, grant, revision)) return [];
+  const wrong: string[] = [];
+  if (node !== undefined && !node.unschedulable) wrong.push(`the node ${yes.node} is not cordoned`);
+  for (const pod of history.podsOn(yes.node, revision)) {
+    if (!mayStay(history, yes, pod, node, grant)) wrong.push(`the pod ${pod.name} is left on ${yes.node}`);
+  }
+  return wrong;
+}
+
+/** The revision at which the hold began that a host has as of a revision; undefined if it has none. */
+function grantOf(history: History, { group, id }: Yes, revision: number): number | undefined {
+  let grant: number | undefined;
+  for (const version of history.leases.versions(group)) {
+    if (version.revision > revision) break;
+    if (!version.fact?.holders.includes(id)) grant = undefined;
+    else grant ??= version.revision;
+  }
+  return grant;
+}
+
+/** Whether the record of a hold has ever named a node. */
+function isNoted(history: History, { group, id }: Yes, grant: number, revision: number): boolean {
+  return history.leases.versions(group).some((version) =>
+    version.revision >= grant && version.revision <= revision && version.fact?.noted.includes(id)
+  );
+}
+
+function isNodeOf(node: NodeFact | undefined, { id, machineId }: Yes): boolean {
+  if (node === undefined) return false;
+  return node.namedId === id || (machineId !== undefined && node.machineId === machineId);
+}
+
+/** Whether a yes may leave a pod on its node. */
+function mayStay(
+  history: History,
+  yes: Yes,
+  pod: PodFact,
+  node: NodeFact | undefined,
+  grant: number,
+): boolean {
+  if (pod.isMirror || pod.controller?.kind === "DaemonSet") return true;
+  if (pod.isFinished && pod.deletionAt === undefined) return true;
+  const created = history.pods.versions(pod.uid)[0]!.revision;
+  if (pod.toleratesCordon && created > grant) return true;
+  if (endedBefore(history, yes, pod, grant, created) >= PUT_BACK_AFTER) return true;
+  return node?.ready === "Unknown" && pod.deletionAt !== undefined && yes.at >= pod.deletionAt + DEAD_KUBELET_MS;
+}
+
+/** How many pods of a pod's controller began to end on the node between the grant and the pod's creation. */
+function endedBefore(history: History, yes: Yes, pod: PodFact, grant: number, created: number): number {
+  if (pod.controller === undefined) return 0;
+  return [...history.boundTo(yes.node)].filter((uid) => {
+    const versions = history.pods.versions(uid);
+    if (versions[0]?.fact?.controller?.uid !== pod.controller!.uid) return false;
+    const ended = versions.find((version) => version.fact === undefined || version.fact.deletionAt !== undefined);
+    return ended !== undefined && ended.revision > grant && ended.revision <= created;
+  }).length;
+}

@@ -1,5 +1,6 @@
 /**
- * The program: argv to exit code, and the process's signals.
+ * The program: hands the arguments and the process's signals to the command line
+ * and exits with its exit code.
  *
  * @module
  */
@@ -8,7 +9,7 @@ import { run } from "./src/cli/cli.ts";
 
 if (import.meta.main) {
   const stop = new AbortController();
-  // Process 1 of a container has no default action for these, so both must be taken.
+  // A process with pid 1, as in a container, has no default action for these signals, so both need a listener.
   for (const signal of ["SIGTERM", "SIGINT"] as const) {
     Deno.addSignalListener(signal, () => stop.signal.aborted ? Deno.exit(1) : stop.abort(signal));
   }

@@ -1,64 +1,32 @@
 /**
- * Commands and flags. Every command returns the program's exit code; none ends
- * the process.
+ * The command line: flags, help, and which command to run. What a command does
+ * is in the file of the command's name.
  *
  * @module
  */
 
 import { Command, CommanderError } from "commander";
-import manifest from "../../deno.json" with { type: "json" };
-import { type Environment, parseConfig, readEnvironment, type SettingName, SETTINGS } from "../config/config.ts";
-import { ConfigError } from "../config/config_error.ts";
-import { startService } from "../service/service.ts";
-import {
-  parseSimulationOptions,
-  SIMULATION_FLAGS,
-  type SimulationFlag,
-  type SimulationFlagName,
-  SimulationOptionsError,
-} from "../simulator/options.ts";
-import { runSimulation } from "../simulator/simulator.ts";
-import { configureLogging } from "../telemetry/log.ts";
-import { getLogger } from "@logtape/logtape";
+import { SETTINGS } from "../config/settings.ts";
+import { SIMULATION_FLAGS, type SimulationFlag } from "../simulator/options.ts";
+import { EXIT, type Io, printError, processIo, VERSION } from "./command.ts";
+import { serve } from "./serve.ts";
+import { simulate } from "./simulate.ts";
 
-/** The program's version, such as `0.1.0`. */
-export const VERSION: string = manifest.version;
-
-/** The command did what it was asked. */
-const OK = 0;
-/** The command failed, and said why. */
-const FAILED = 1;
-/** The command line could not be understood. */
-const USAGE = 2;
-
-/** Where a command writes and what it may be told; the process's own by default. */
-export interface Io {
-  /** Writes to standard output. */
-  readonly stdout: (text: string) => void;
-  /** Writes to standard error. */
-  readonly stderr: (text: string) => void;
-  /** Whether standard error is a terminal. */
-  readonly isTerminal: () => boolean;
-  /** Reads the environment. */
-  readonly environment: () => Environment;
-}
-
-const processIo: Io = {
-  stdout: (text) => writeAll(Deno.stdout, text),
-  stderr: (text) => writeAll(Deno.stderr, text),
-  isTerminal: () => Deno.stderr.isTerminal(),
-  environment: readEnvironment,
-};
+/** Runs one command with the flags that were given, by name, and returns its exit code. */
+type Action = (flags: Record<string, string>) => Promise<number>;
 
 /**
  * Runs the program.
  *
  * @param args The arguments after the program's name.
- * @param signal Asks a running command to end.
- * @returns The exit code: 0 done, 1 failed, 2 not understood.
+ * @param signal Asks the running command to end.
+ * @returns The exit code: 0 for success, 1 for failure, 2 for a command line that is not valid.
  */
 export async function run(args: readonly string[], signal: AbortSignal, io: Io = processIo): Promise<number> {
-  let code = OK;
+  let code: number = EXIT.OK;
+  const action = (act: Action) => async (options: Record<string, string | true>) => {
+    code = await act(flagsByName(options));
+  };
   const program = new Command("fleetlock")
     .description("Coordinates the reboots of a Fedora CoreOS fleet over the FleetLock protocol.")
     .version(VERSION, "--version", "print the version and exit")
@@ -66,101 +34,56 @@ export async function run(args: readonly string[], signal: AbortSignal, io: Io =
     .configureOutput({
       writeOut: io.stdout,
       writeErr: io.stderr,
-      outputError: (text, write) => write(`fleetlock: ${text.replace(/^error: /, "").trim().replaceAll("\n", " ")}\n`),
+      outputError: (text) => printError(io, text.replace(/^error: /, "").trim().replaceAll("\n", " ")),
     })
-    .addHelpText("after", "\nEvery flag can also be set as a variable of the environment, such as FLEETLOCK_LOG_LEVEL.")
+    .addHelpText(
+      "after",
+      "\nEach flag of the server can also be set as an environment variable, such as FLEETLOCK_LOG_LEVEL for\n" +
+        "--log-level. Flags take precedence over environment variables.",
+    )
     .exitOverride()
-    .action(async (flags: Record<string, string | true>) => {
-      code = await serve(flagsByName(flags), signal, io);
-    });
-  for (const setting of SETTINGS) {
-    // As in Go, a boolean flag alone says true.
-    const value = setting.value === "bool" ? `[${setting.value}]` : `<${setting.value}>`;
-    program.option(`--${setting.flag} ${value}`, `${setting.description} (default: "${setting.default}")`);
-  }
+    .action(action((flags) => serve(flags, signal, io)));
+  addServerFlags(program);
   const simulator = program.command("simulate")
-    .description("let virtual hosts live on a server, and check that no two of a group reboot at a time")
-    .action(async (flags: Record<string, string | true>) => {
-      code = await simulate(flagsByName(flags), signal, io);
-    });
-  for (const each of SIMULATION_FLAGS as readonly SimulationFlag[]) {
-    const note = each.default === undefined ? "" : ` (default: "${each.default}")`;
-    simulator.option(`--${each.flag}${each.value ? ` <${each.value}>` : ""}`, each.description + note);
-  }
+    .description("run simulated hosts against a server and check that no two hosts of a group reboot at a time")
+    .action(action((flags) => simulate(flags, signal, io)));
+  addSimulationFlags(simulator);
   try {
     await program.parseAsync(args.map(doubleDash), { from: "user" });
   } catch (error) {
     if (!(error instanceof CommanderError)) throw error;
-    return error.exitCode === 0 ? OK : USAGE;
+    return error.exitCode === 0 ? EXIT.OK : EXIT.USAGE;
   }
   return code;
 }
 
-/** Serves until the signal aborts. */
-async function serve(flags: Partial<Record<SettingName, string>>, signal: AbortSignal, io: Io): Promise<number> {
-  try {
-    const config = parseConfig(flags, io.environment());
-    await using _logging = await configureLogging({
-      level: config.logLevel,
-      format: config.logFormat,
-      console: config.openTelemetry,
-    });
-    const logger = getLogger("fleetlock");
-    await using service = await startService(config, { version: VERSION });
-    logger.info("listening", { address: service.url, store: config.store.kind, version: VERSION });
-    await aborted(signal);
-    logger.info("stopping", { reason: String(signal.reason) });
-    await service.stop();
-    logger.info("stopped");
-    return OK;
-  } catch (error) {
-    if (!(error instanceof ConfigError)) throw error;
-    io.stderr(`fleetlock: ${error.message}\n`);
-    return FAILED;
+function addServerFlags(command: Command): void {
+  for (const setting of SETTINGS) {
+    // As in Go, a boolean flag without a value is true.
+    const value = setting.placeholder === "bool" ? `[${setting.placeholder}]` : `<${setting.placeholder}>`;
+    command.option(`--${setting.flag} ${value}`, `${setting.description} (default: "${setting.default}")`);
   }
 }
 
-/** Simulates until every host has had its turns, or the signal aborts. */
-async function simulate(
-  flags: Partial<Record<SimulationFlagName, string>>,
-  signal: AbortSignal,
-  io: Io,
-): Promise<number> {
-  try {
-    const switches = { "i-know-this-is-not-loopback": flags["i-know-this-is-not-loopback"] !== undefined };
-    const options = parseSimulationOptions({ ...flags, ...switches });
-    const progress = { write: io.stderr, isTerminal: io.isTerminal() };
-    const summary = await runSimulation(options, { write: io.stdout, progress }, signal);
-    return summary.violationCount === 0 ? OK : FAILED;
-  } catch (error) {
-    if (!(error instanceof SimulationOptionsError)) throw error;
-    io.stderr(`fleetlock: ${error.message}\n`);
-    return USAGE;
+function addSimulationFlags(command: Command): void {
+  for (const each of SIMULATION_FLAGS as readonly SimulationFlag[]) {
+    const value = each.placeholder === undefined ? "" : ` <${each.placeholder}>`;
+    const note = each.default === undefined ? "" : ` (default: "${each.default}")`;
+    command.option(`--${each.flag}${value}`, each.description + note);
   }
 }
 
-/** Go's flag package takes one dash or two; so do we. */
+/** Go's flag package accepts one dash or two, so this program does too. */
 function doubleDash(arg: string): string {
   return /^-[a-z][a-z-]+(=|$)/.test(arg) ? `-${arg}` : arg;
 }
 
-/** From the parser's camelCase keys back to the flags' names. */
-function flagsByName<Name extends string>(options: Record<string, string | true>): Partial<Record<Name, string>> {
-  const flags: Partial<Record<string, string>> = {};
-  for (const [key, value] of Object.entries(options)) {
-    flags[key.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)] = String(value);
-  }
-  return flags as Partial<Record<Name, string>>;
-}
-
-function aborted(signal: AbortSignal): Promise<void> {
-  return new Promise((resolve) => {
-    if (signal.aborted) resolve();
-    else signal.addEventListener("abort", () => resolve(), { once: true });
-  });
-}
-
-function writeAll(stream: typeof Deno.stdout, text: string): void {
-  let rest = new TextEncoder().encode(text);
-  while (rest.length > 0) rest = rest.subarray(stream.writeSync(rest));
+/** Turns the parser's camelCase keys back into the names of the flags. */
+function flagsByName(options: Record<string, string | true>): Record<string, string> {
+  return Object.fromEntries(
+    Object.entries(options).map(([key, value]) => [
+      key.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`),
+      String(value),
+    ]),
+  );
 }

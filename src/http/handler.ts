@@ -1,24 +1,25 @@
 /**
- * Routes, limits and the translation of outcomes and faults to replies. It owns
- * what a request gets; it decides nothing about locks.
+ * Routes requests, limits them, and turns outcomes and faults into replies. It
+ * does not decide about locks.
  *
- * The rule above all: a request that carries the `fleet-lock-protocol` header
- * is answered 2xx only as a POST that the lock service said yes to, and never
- * 3xx. Zincati takes any 2xx for leave to reboot, and follows redirects.
+ * The most important rule: a request with the `fleet-lock-protocol` header gets a
+ * 2xx only if it is a POST that the lock service said yes to, and never a 3xx.
+ * Zincati reboots on any 2xx, and follows redirects.
  *
  * @module
  */
 
 import { type Clock, systemClock } from "../lock/clock.ts";
 import type { ClientId, Group } from "../lock/identity.ts";
-import type { LockService, PreRebootOutcome, SteadyStateOutcome } from "../lock/lock_service.ts";
+import type { LockService } from "../lock/lock_service.ts";
+import type { PreRebootOutcome, SteadyStateOutcome } from "../lock/outcomes.ts";
 import { UnavailableError } from "../lock/errors.ts";
 import type { Endpoint, Metrics } from "../telemetry/metrics.ts";
-import { decodeRequest, type ErrorKind, EXPECTED_BODY, type SuccessKind } from "./fleetlock.ts";
+import { answerKinds, decodeRequest, type ErrorKind, EXPECTED_BODY, type SuccessKind } from "./fleetlock.ts";
 import { errorReply, refusalReply, successReply, textReply } from "./reply.ts";
 import { type BodyLimits, BodyReader } from "./request_body.ts";
 
-/** Whether requests should be sent here: yes; not now, the store does not answer; no more, the server is stopping. */
+/** Whether clients should send requests here, and if not, why. */
 export type Readiness = "ready" | "store_unavailable" | "stopping";
 
 /** The levels of a request's log record. */
@@ -29,70 +30,45 @@ export type RequestLogger =
   & { isEnabledFor(level: Level): boolean }
   & { [L in Level]: (message: string, fields: Record<string, unknown>) => void };
 
-/** What {@link createHandler} works with. */
+/** Options of {@link createHandler}. */
 export interface HandlerOptions extends BodyLimits {
-  /** Decides. */
+  /** Decides about the requests. */
   readonly locks: Pick<LockService, "preReboot" | "steadyState">;
-  /** Counts, and renders what it counted. */
+  /** Counts requests, and renders the metrics page. */
   readonly metrics: Pick<
     Metrics,
     "expectRequests" | "lockRequested" | "unlockRequested" | "requestDone" | "render" | "contentType"
   >;
-  /** Gets one record a request: info for grants and releases, debug for refusals, warning and error for faults. */
+  /** Gets one record per request: info for yeses and releases, debug for refusals, warning and error for faults. */
   readonly logger: RequestLogger;
-  /** Answers `/-/ready`. What it throws counts as "store_unavailable". */
+  /** Answers `/-/ready`. A rejection counts as "store_unavailable". */
   readonly readiness: () => Promise<Readiness>;
-  /** What durations and ages go by. @default {systemClock} */
-  readonly clock?: Pick<Clock, "now" | "monotonic">;
+  /** Measures durations, time limits and the ages of holds. @default {systemClock} */
+  readonly clock?: Clock;
 }
 
-/** A handler for `Deno.serve`. It never throws; dispose of it when the server has stopped. */
+/** A handler for `Deno.serve`. It never throws. Dispose of it after the server has stopped. */
 export interface Handler extends Disposable {
   /** Answers one request. */
   (request: Request, info?: Deno.ServeHandlerInfo): Promise<Response>;
 }
 
-/** The header that tells a client of the protocol, whose value must be "true". */
+/** The header that marks a request of the protocol. Its value must be "true". */
 const PROTOCOL_HEADER = "fleet-lock-protocol";
 
-/** Deno puts the host before the path unseen: with one of these in it, it would choose the route. */
+/** Deno does not check the host before it builds `request.url`, so one of these characters in it would change the path. */
 const BAD_HOST = /[/?#\\]/;
 
-/** When to ask again after a fault of the store that does not say, in milliseconds. */
+/** How long a client should wait after a store fault that does not say, in milliseconds. */
 const RETRY_AFTER_MS = 5_000;
 
-/** What any endpoint may answer. */
-const COMMON_KINDS: readonly ErrorKind[] = ["method_not_allowed", "internal_error", "store_unavailable"];
-/** What both endpoints of the protocol may answer besides. */
-const PROTOCOL_KINDS: readonly ErrorKind[] = [
-  ...COMMON_KINDS,
-  "missing_header",
-  "decode_error",
-  "invalid_id",
-  "invalid_group",
-  "request_timeout",
-  "body_too_large",
-  "contended",
-];
-const EXPECTED: Readonly<Record<Endpoint, readonly (ErrorKind | SuccessKind | "ok")[]>> = {
-  "pre-reboot": [
-    ...PROTOCOL_KINDS,
-    "granted",
-    "renewed",
-    "lock_held",
-    "too_many_groups",
-    "node_ambiguous",
-    "draining",
-    "drain_failed",
-  ],
-  "steady-state": [...PROTOCOL_KINDS, "released", "not_held", "node_not_ready"],
-  other: [...COMMON_KINDS, "ok", "not_found", "decode_error"],
-};
+/** Every {@link Endpoint}. */
+const ENDPOINTS: readonly Endpoint[] = ["pre-reboot", "steady-state", "other"];
 
 /**
- * Makes the server's handler. The routes are POST `/v1/pre-reboot` and
+ * Creates the server's handler. The routes are POST `/v1/pre-reboot` and
  * `/v1/steady-state`, and GET and HEAD of `/metrics`, `/-/healthy` and
- * `/-/ready`; queries are ignored, and a trailing slash makes another path.
+ * `/-/ready`. Queries are ignored; a path with a trailing slash is another path.
  */
 export function createHandler(options: HandlerOptions): Handler {
   const router = new Router(options);
@@ -103,21 +79,21 @@ export function createHandler(options: HandlerOptions): Handler {
 class Router {
   readonly bodies: BodyReader;
   readonly #options: HandlerOptions;
-  readonly #clock: Pick<Clock, "now" | "monotonic">;
+  readonly #clock: Clock;
 
   constructor(options: HandlerOptions) {
     this.#options = options;
     this.#clock = options.clock ?? systemClock;
-    this.bodies = new BodyReader(options);
-    for (const endpoint of Object.keys(EXPECTED) as Endpoint[]) {
-      options.metrics.expectRequests(endpoint, EXPECTED[endpoint]);
+    this.bodies = new BodyReader(options, this.#clock);
+    for (const endpoint of ENDPOINTS) {
+      options.metrics.expectRequests(endpoint, [...answerKinds(endpoint), ...(endpoint === "other" ? ["ok"] : [])]);
     }
   }
 
   handle(request: Request): Promise<Response> {
     if (BAD_HOST.test(request.headers.get("host") ?? "")) {
       const exchange = new Exchange(this.#options, this.#clock, "other");
-      return Promise.resolve(exchange.error("decode_error", 'the header "host" is no host'));
+      return Promise.resolve(exchange.error("decode_error", 'the header "host" is not a valid host'));
     }
     switch (pathOf(request.url)) {
       case "/v1/pre-reboot":
@@ -149,7 +125,7 @@ class Router {
         case "json":
           break;
         case "not_json":
-          return exchange.error("decode_error", `the body is no JSON: ${EXPECTED_BODY}`);
+          return exchange.error("decode_error", `the body is not JSON: ${EXPECTED_BODY}`);
         case "too_large":
           return exchange.error("body_too_large", "the body is too large");
         case "timeout":
@@ -196,10 +172,10 @@ class Router {
   }
 }
 
-/** One request, from its arrival to its reply: counted and logged once, by the method that makes the reply. */
+/** One request, from its arrival to its reply. The method that builds the reply counts and logs the request, once. */
 class Exchange {
   readonly endpoint: Endpoint;
-  /** Who asks, once that is known. */
+  /** Who sent the request, once that is known. */
   client?: { readonly id: ClientId; readonly group: Group };
   readonly #options: HandlerOptions;
   readonly #clock: Pick<Clock, "now" | "monotonic">;
@@ -265,7 +241,7 @@ class Exchange {
     return errorReply("store_unavailable", value, { "retry-after": retryAfter });
   }
 
-  /** Details of a fault go to the log, not to the client. */
+  /** Answers a fault. Its details go to the log, not to the client. */
   fault(error: unknown): Response {
     if (error instanceof UnavailableError) {
       const value = error.publicMessage ?? "the store of the locks does not answer: try again";
@@ -299,7 +275,7 @@ function notFound(exchange: Exchange): Response {
   return exchange.error("not_found", "there is nothing at this path");
 }
 
-/** The path without its query. `URL` would do it too, at ten times the cost, and would rewrite `..` and `%2e`. */
+/** Returns the path without its query. `URL` is ten times as slow, and rewrites `..` and `%2e`. */
 function pathOf(url: string): string {
   const start = url.indexOf("/", "https://".length);
   if (start < 0) return "";

@@ -1,21 +1,14 @@
 /**
- * What replies look like: their status, headers and body, by what they say. It
- * knows no routes and decides nothing.
+ * Builds replies: status, headers and body for each kind of answer. It does not
+ * know routes and decides nothing.
  *
  * @module
  */
 
 import type { Group } from "../lock/identity.ts";
-import type { Refusal } from "../lock/lock_service.ts";
+import { describeRefusal, type Refusal } from "../lock/outcomes.ts";
 import type { Holder } from "../lock/semaphore.ts";
-import {
-  describeRefusal,
-  encodeError,
-  ERROR_STATUS,
-  type ErrorKind,
-  SUCCESS_TEXT,
-  type SuccessKind,
-} from "./fleetlock.ts";
+import { encodeError, ERROR_STATUS, type ErrorKind, SUCCESS_TEXT, type SuccessKind } from "./fleetlock.ts";
 
 const SECURITY_HEADERS = {
   "cache-control": "no-store",
@@ -24,7 +17,7 @@ const SECURITY_HEADERS = {
 } as const;
 
 /**
- * Makes a page of text.
+ * Builds a page of text, with status 200.
  *
  * @param contentType Its media type.
  */
@@ -33,10 +26,10 @@ export function textReply(text: string, contentType = "text/plain; charset=utf-8
 }
 
 /**
- * Makes a reply that is no success, with the status of its kind.
+ * Builds an error response, with the status of its kind.
  *
  * @param value A sentence for a person.
- * @param headers Beside those that every such reply has.
+ * @param headers Added to those that every error response has.
  */
 export function errorReply(kind: ErrorKind, value: string, headers?: Readonly<Record<string, string>>): Response {
   return new Response(encodeError(kind, value), {
@@ -45,26 +38,26 @@ export function errorReply(kind: ErrorKind, value: string, headers?: Readonly<Re
   });
 }
 
-// To clone a reply is much cheaper than to make it, most of which is its headers.
+// Cloning a response is much cheaper than building one, most of which is its headers.
 const SUCCESSES = Object.fromEntries(
   Object.entries(SUCCESS_TEXT).map(([kind, text]) => [kind, textReply(`${text}\n`)]),
 ) as Record<SuccessKind, Response>;
 
-/** Makes the reply of a success. */
+/** Builds the reply to a request that succeeded. */
 export function successReply(kind: SuccessKind): Response {
   return SUCCESSES[kind].clone();
 }
 
-/** The last reply about each group's holders: a fleet that waits asks the same thing again and again. */
+/** The last reply for each list of holders, since every waiting host of a fleet gets the same one. */
 const HELD = new WeakMap<
   readonly Holder[],
   { readonly second: number; readonly slots: number; readonly reply: Response }
 >();
 
 /**
- * Makes the reply of a refusal.
+ * Builds the reply to a refused request.
  *
- * @param now Milliseconds since the epoch; ages of holders are told as of the last full second.
+ * @param now Milliseconds since the epoch. The age of a hold is correct to the second.
  */
 export function refusalReply(refusal: Refusal, group: Group, now: number): Response {
   if (refusal.kind !== "lock_held") return errorReply(refusal.kind, describeRefusal(refusal, group, now));

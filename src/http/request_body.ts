@@ -1,86 +1,92 @@
 /**
- * Reads the JSON bodies of requests within bounds of size and time. What becomes
- * of a body that breaks them is the handler's to say.
+ * Reads the JSON bodies of requests within limits of size and time. What reply a
+ * body beyond the limits gets is up to the handler.
  *
  * How Deno.serve behaves (2.9.6, found on raw sockets): a reply that is sent
- * while the request's body is incomplete gets `connection: close`; what still
- * arrives of the body is thrown away, and nothing on the connection is taken for
- * another request. The server closes the connection when the body has ended, and
- * not before: of a client that neither ends its body nor leaves, the reader only
- * tells. A body that is cancelled gets no such header, so bodies are never
- * cancelled here.
+ * before the request's body is complete gets `connection: close`. The rest of the
+ * body is thrown away, and nothing more on the connection is taken for a request.
+ * The server closes the connection when the body has ended, and not before: about
+ * a client that neither ends its body nor leaves, the reader can only report. A
+ * body that is cancelled does not get that header, so bodies are never cancelled
+ * here.
  *
  * @module
  */
 
-/** A body, parsed; or why there is none. */
+import { type Clock, systemClock } from "../lock/clock.ts";
+
+/** A parsed body, or why there is none. */
 export type BodyResult =
-  /** The value, with U+FFFD where the bytes are no UTF-8. */
+  /** The value. Bytes that are not UTF-8 become U+FFFD. */
   | { readonly kind: "json"; readonly value: unknown }
   | { readonly kind: "not_json" }
-  /** It is larger than allowed. */
+  /** The body is larger than allowed. */
   | { readonly kind: "too_large" }
-  /** It was not complete in time. */
+  /** The body was not complete in time. */
   | { readonly kind: "timeout" }
-  /** The client closed the connection, or broke the framing, before its end. */
+  /** The client closed the connection, or broke the framing, before the end of the body. */
   | { readonly kind: "cut_off" };
 
 /** Limits of {@link BodyReader}. */
 export interface BodyLimits {
   /** The largest body, in bytes. @default {16384} */
   readonly maxBodyBytes?: number;
-  /** How long a body may take in all, in milliseconds. @default {10000} */
+  /** How long a client may take to send a whole body, in milliseconds. @default {10000} */
   readonly bodyTimeoutMs?: number;
   /**
-   * Told of each body that has still not ended, nor its connection, a tenth of
-   * the time-out after it was given up.
+   * Called for each body that hangs: a tenth of the time limit after it timed
+   * out, neither the body nor its connection has ended.
    */
   readonly onHangingBody?: () => void;
 }
 
 /** One body that has not ended yet. */
 interface Pending {
-  /** The tick at which it is late. */
+  /** The tick at which it times out. */
   readonly deadline: number;
-  /** Answers the handler, the first time. */
+  /** Hands the result to the handler. Only the first call has an effect. */
   readonly resolve: (result: BodyResult) => void;
 }
 
-/** How often the bodies are looked at within one time-out. */
+/** How many ticks there are in one time limit. */
 const TICKS = 10;
 
 /**
- * Reads bodies. One timer serves them all and runs only while there are any: a
- * timer of its own costs more than the rest of a request does.
+ * Reads bodies. One timer serves them all and runs only while a body is awaited:
+ * a timer for each body would cost more than the rest of its request.
  */
 export class BodyReader implements Disposable {
   readonly #maxBytes: number;
   readonly #tickMs: number;
   readonly #onHanging: (() => void) | undefined;
-  /** In the order of their deadlines, since all have the same time-out. */
+  readonly #clock: Pick<Clock, "sleep">;
+  /** In the order of their deadlines, since all have the same time limit. */
   readonly #pending = new Set<Pending>();
-  #timer: ReturnType<typeof setInterval> | undefined;
+  /** Aborting it ends the timer; undefined while no timer runs. */
+  #timer: AbortController | undefined;
   #tick = 0;
 
   /**
-   * Starts with nothing to read.
+   * Creates a reader.
    *
-   * @param limits A body may take up to a tenth longer than its limit.
+   * @param limits A body may take up to a tenth longer than its time limit.
+   * @param clock The clock that measures it.
    */
-  constructor(limits: BodyLimits) {
+  constructor(limits: BodyLimits, clock: Pick<Clock, "sleep"> = systemClock) {
     this.#maxBytes = limits.maxBodyBytes ?? 16 * 1024;
     this.#tickMs = (limits.bodyTimeoutMs ?? 10_000) / TICKS;
     this.#onHanging = limits.onHangingBody;
+    this.#clock = clock;
   }
 
   /** Reads a request's body. Never throws, and never holds more than the limit in memory. */
   read(request: Request): Promise<BodyResult> {
     const length = request.headers.get("content-length");
     return new Promise((resolve) => {
-      // The tick that runs now is already partly over, so it does not count.
+      // The current tick is already partly over, so it does not count.
       const pending = { deadline: this.#tick + TICKS + 1, resolve };
       this.#pending.add(pending);
-      this.#timer ??= setInterval(() => this.#onTick(), this.#tickMs);
+      this.#timer ??= this.#startTimer();
       const announced = length === null ? 0 : Number(length);
       if (length === null || announced > this.#maxBytes) {
         this.#readChunks(request, announced, resolve).then(
@@ -89,8 +95,8 @@ export class BodyReader implements Disposable {
         );
         return;
       }
-      // The HTTP layer gives no more than Content-Length says. Of all ways to read,
-      // json() alone takes a body that is there already without making a stream.
+      // The HTTP layer delivers at most Content-Length bytes. Of all ways to read, only
+      // json() takes a body that has already arrived without creating a stream.
       request.json().then(
         (value) => this.#end(pending, { kind: "json", value }),
         (error) => this.#end(pending, { kind: error instanceof SyntaxError ? "not_json" : "cut_off" }),
@@ -98,10 +104,10 @@ export class BodyReader implements Disposable {
     });
   }
 
-  /** Ends the timer. Bodies that are still awaited count as timed out. */
+  /** Stops the timer. Bodies that are still awaited count as timed out. */
   [Symbol.dispose](): void {
     for (const pending of this.#pending) this.#end(pending, { kind: "timeout" });
-    clearInterval(this.#timer);
+    this.#timer?.abort();
     this.#timer = undefined;
   }
 
@@ -111,12 +117,12 @@ export class BodyReader implements Disposable {
   }
 
   /**
-   * Reads a body that may be too large. One that is gets its answer at once and
-   * is then thrown away as it comes, to its end: a client that cannot send does
-   * not read our answer either.
+   * Reads a body that may be too large. A body that is too large gets its result
+   * at once, and is then read to its end and thrown away: a client that cannot
+   * send its body would not read the reply.
    *
-   * @param size What is known to come before any of it is read, in bytes.
-   * @returns The text, if it was not too large.
+   * @param size The announced size in bytes, or 0 if the client did not announce it.
+   * @returns The text, unless the body was too large.
    */
   async #readChunks(request: Request, size: number, resolve: Pending["resolve"]): Promise<string> {
     if (request.body === null) return "";
@@ -135,6 +141,23 @@ export class BodyReader implements Disposable {
     }
   }
 
+  #startTimer(): AbortController {
+    const timer = new AbortController();
+    this.#runTimer(timer);
+    return timer;
+  }
+
+  /** Ticks until no body is awaited, or the timer is aborted. */
+  async #runTimer(timer: AbortController): Promise<void> {
+    while (await this.#clock.sleep(this.#tickMs, timer.signal).then(() => true, () => false)) {
+      if (timer.signal.aborted) return;
+      this.#onTick();
+      if (this.#pending.size > 0) continue;
+      this.#timer = undefined;
+      return;
+    }
+  }
+
   #onTick(): void {
     this.#tick++;
     for (const { deadline, resolve } of this.#pending) {
@@ -142,9 +165,6 @@ export class BodyReader implements Disposable {
       if (deadline === this.#tick) resolve({ kind: "timeout" });
       if (deadline + 1 === this.#tick) this.#onHanging?.();
     }
-    if (this.#pending.size > 0) return;
-    clearInterval(this.#timer);
-    this.#timer = undefined;
   }
 }
 

@@ -1,71 +1,79 @@
 /**
  * The listening server: Deno.serve on one address, which can be renewed.
  *
- * Deno.serve (2.9.6) holds a connection until the body of its request has ended,
- * long after the reply, and gives no handle to close one. The one thing that
- * closes such connections is a graceful shutdown, which also closes the idle ones
- * and lets running requests finish. So that is done, and another Deno.serve takes
- * over the address, some milliseconds later. A client that connects in between is
- * refused and asks again, as it does while a replica restarts.
+ * Deno.serve (2.9.6) keeps a connection open until the body of its request has
+ * ended, long after the reply, and offers no way to close one connection. Only a
+ * graceful shutdown closes such connections. It also closes the idle ones, and
+ * lets running requests finish. So a renewal shuts the server down and lets
+ * another Deno.serve take over the address some milliseconds later. A client that
+ * connects in between is refused and tries again, as it does while a replica
+ * restarts.
  *
- * Deno.serve also gives up, for good, when it cannot take a connection: when the
- * process has run out of file descriptors. The same is done then.
+ * Deno.serve also stops for good if it cannot accept a connection because the
+ * process has run out of file descriptors. A renewal repairs this too.
  *
  * @module
  */
 
-import { systemClock } from "../lock/clock.ts";
+import { type Clock, systemClock } from "../lock/clock.ts";
 import type { RequestLogger } from "./handler.ts";
 
-/** What {@link Server} works with. */
+/** Options of {@link Server}. */
 export interface ServerOptions {
-  /** Where to listen; port 0 takes a free one, which is kept. */
+  /** Where to listen. Port 0 takes a free port, which the server then keeps. */
   readonly address: { readonly hostname: string; readonly port: number };
   /** Answers the requests. */
   readonly handler: Deno.ServeHandler<Deno.NetAddr>;
-  /** Told of renewals, and of what keeps the server from listening. */
+  /** Gets a record of each renewal, and of each fault that keeps the server from listening. */
   readonly logger: Pick<RequestLogger, "info" | "error">;
-  /** The least time between two renewals, in milliseconds. @default {10000} */
+  /** The minimum time between two renewals, in milliseconds. @default {10000} */
   readonly renewalIntervalMs?: number;
+  /** Measures the time between renewals. @default {systemClock} */
+  readonly clock?: Pick<Clock, "monotonic" | "sleep">;
 }
 
-/** The longest time between two attempts to listen again, and the least after one that failed later, in milliseconds. */
+/**
+ * The longest pause between two attempts to listen again, in milliseconds. It is also the minimum time between two
+ * renewals if the server has failed meanwhile.
+ */
 const LISTEN_RETRY_MS = 1_000;
 
-/** Listens from its construction on, until {@link Server.shutdown}. */
+/** Listens from its construction until {@link Server.shutdown}. */
 export class Server {
   /** Where it listens. */
   readonly address: Deno.NetAddr;
   readonly #options: ServerOptions;
+  readonly #clock: Pick<Clock, "monotonic" | "sleep">;
   readonly #stopping = new AbortController();
   readonly #shutdowns = new Set<Promise<void>>();
   #serving: Deno.HttpServer<Deno.NetAddr>;
   #renewal: Promise<void> | undefined;
   #renewedAt = -Infinity;
-  /** Aborted when what listens has failed. */
+  /** Aborted when the current Deno.serve has failed. */
   #failed = new AbortController();
 
   /**
-   * Begins to listen.
+   * Starts to listen.
    *
-   * @throws {Error} As `Deno.serve` does, such as `Deno.errors.AddrInUse`.
+   * @throws {Error} What `Deno.serve` throws, such as `Deno.errors.AddrInUse`.
    */
   constructor(options: ServerOptions) {
     this.#options = options;
+    this.#clock = options.clock ?? systemClock;
     this.#serving = this.#serve(options.address);
     this.address = this.#serving.addr;
   }
 
   /**
-   * Closes the connections that are idle or hang, soon. What is asked while a
-   * renewal waits or runs is part of that one.
+   * Closes idle and hanging connections soon. A call while another renewal waits
+   * or runs has no effect of its own.
    */
   renew(): void {
     if (this.#stopping.signal.aborted) return;
     this.#renewal ??= this.#renew().finally(() => this.#renewal = undefined);
   }
 
-  /** Listens no more; ends when every running request has been answered. */
+  /** Stops listening, and waits until every running request has its reply. */
   async shutdown(): Promise<void> {
     this.#stopping.abort();
     await this.#renewal;
@@ -78,7 +86,7 @@ export class Server {
     const serving = Deno.serve({ hostname, port, onListen: () => {} }, this.#options.handler);
     serving.finished.catch((error) => {
       if (serving !== this.#serving || this.#stopping.signal.aborted) return;
-      this.#options.logger.error("cannot take connections; listening anew", { error });
+      this.#options.logger.error("cannot accept connections; listening again", { error });
       this.#failed.abort();
       this.renew();
     });
@@ -93,28 +101,30 @@ export class Server {
   async #renew(): Promise<void> {
     const { logger, renewalIntervalMs = 10_000 } = this.#options;
     const stopping = this.#stopping.signal;
-    // Whoever makes connections hang must not keep the others out. Where nobody gets in anyway, it is urgent.
-    await sleep(this.#renewedAt + renewalIntervalMs - performance.now(), stopping, this.#failed.signal);
-    await sleep(this.#renewedAt + Math.min(LISTEN_RETRY_MS, renewalIntervalMs) - performance.now(), stopping);
+    // Clients whose connections hang must not lock out the others, so renewals are rare. If the server has failed, it
+    // accepts nobody, and the renewal is urgent.
+    await this.#sleepUntil(this.#renewedAt + renewalIntervalMs, AbortSignal.any([stopping, this.#failed.signal]));
+    await this.#sleepUntil(this.#renewedAt + Math.min(LISTEN_RETRY_MS, renewalIntervalMs), stopping);
     if (stopping.aborted) return;
     this.#failed = new AbortController();
     this.#shutDown(this.#serving);
     for (let delay = 1; !stopping.aborted; delay = Math.min(delay * 2, LISTEN_RETRY_MS)) {
-      // Deno gives the address back only in a later turn.
-      await sleep(delay, stopping);
+      // Deno frees the address only in a later turn of the event loop.
+      await this.#sleepUntil(this.#clock.monotonic() + delay, stopping);
       try {
         this.#serving = this.#serve(this.address);
-        this.#renewedAt = performance.now();
-        logger.info("listening anew; connections that were idle or whose requests did not end are closed", {});
+        this.#renewedAt = this.#clock.monotonic();
+        logger.info("listening again; idle and hanging connections are closed", {});
         return;
       } catch (error) {
-        if (delay === LISTEN_RETRY_MS) logger.error("cannot listen anew; trying again", { error });
+        if (delay === LISTEN_RETRY_MS) logger.error("cannot listen again; retrying", { error });
       }
     }
   }
-}
 
-/** Waits; ends early when one of the signals aborts. */
-async function sleep(ms: number, ...signals: AbortSignal[]): Promise<void> {
-  if (ms > 0) await systemClock.sleep(ms, AbortSignal.any(signals)).catch(() => {});
+  /** Sleeps until a time of the clock, or until the signal aborts. */
+  async #sleepUntil(time: number, signal: AbortSignal): Promise<void> {
+    const ms = time - this.#clock.monotonic();
+    if (ms > 0) await this.#clock.sleep(ms, signal).catch(() => {});
+  }
 }

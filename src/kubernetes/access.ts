@@ -1,103 +1,111 @@
 /**
- * Where the API server is and what proves who we are, from the files that a pod
- * has. It opens no connection; a kubeconfig is read by kubeconfig.ts.
+ * Where the API server is and the credentials for it, from the files of a pod's
+ * service account. It opens no connection. kubeconfig.ts reads kubeconfigs.
  *
  * @module
  */
 
 import { ConfigError } from "../config/config_error.ts";
+import { type Clock, systemClock } from "../lock/clock.ts";
 
 /** How to reach a cluster. */
 export interface Access {
-  /** The API server's base URL without a slash at its end, such as `https://10.0.0.1:443`. */
+  /** The API server's base URL without a trailing slash, such as `https://10.0.0.1:443`. */
   readonly server: string;
   /** The namespace that the configuration names, if any. */
   readonly namespace?: string;
   /**
-   * What proves who we are, for one call.
+   * Gets the credentials for one call.
    *
-   * @param refused Whether the server has just refused what this gave before, so that it is to be had anew.
-   * @throws {ConfigError} It cannot be had.
+   * @param refused Whether the server has just refused the last ones, so that they must be read again.
+   * @throws {ConfigError} The credentials cannot be read.
    */
   credentials(refused: boolean): Promise<Credentials>;
 }
 
-/** What proves who we are. */
+/** Credentials for calls to the API server. */
 export interface Credentials {
   /** Headers of each call. */
   readonly headers: Readonly<Record<string, string>>;
-  /** What a connection needs. The same object as long as connections may be used again. */
+  /** What a connection needs. It is the same object as long as open connections may be used. */
   readonly tls: ConnectionOptions;
 }
 
 /** What a connection to the API server needs. */
 export interface ConnectionOptions {
-  /** Certificates to trust, PEM. */
+  /** The authorities to trust, PEM. */
   readonly ca?: string;
   /** The client's certificate, PEM. */
   readonly cert?: string;
   /** The key of `cert`, PEM. */
   readonly key?: string;
-  /** URL of a proxy: http, https or socks5. */
+  /** The URL of a proxy: http, https or socks5. */
   readonly proxy?: string;
-  /** Whether the server's certificate goes unchecked. */
+  /** Whether to skip the check of the server's certificate. */
   readonly insecure?: boolean;
-  /** The name to ask the server's certificate for, where it is not the host. */
+  /** The name that the server's certificate must have, where it is not the host. */
   readonly serverName?: string;
 }
 
-/** Where the kubelet puts the files of a pod's service account. */
+/** Where the kubelet mounts the files of a pod's service account. */
 export const SERVICE_ACCOUNT_FOLDER = "/var/run/secrets/kubernetes.io/serviceaccount";
 
 /**
- * How long a file's content is used before it is read again, in milliseconds.
+ * How long to use a file's content before it is read again, in milliseconds.
  * The kubelet renews a token long before it expires.
  */
 const AGE_MS = 60_000;
 
-/** A file that is replaced from time to time, such as a token's. */
+/** A file that others replace from time to time, such as a token. */
 export class RotatingFile {
   readonly #path: string;
   readonly #what: string;
+  readonly #clock: Clock;
   #content = "";
   #readAt = -Infinity;
-  readonly #ageMs: number;
 
-  /** Makes one for the file at `path`, which is read later; `what` it holds stands in errors. */
-  constructor(path: string, what: string, ageMs = AGE_MS) {
+  /** Names the file at `path`, which is read later. Errors say `what` it holds. */
+  constructor(path: string, what: string, clock: Clock = systemClock) {
     this.#path = path;
     this.#what = what;
-    this.#ageMs = ageMs;
+    this.#clock = clock;
   }
 
   /**
-   * The content without blanks around it, read again when it is older than `ageMs`, a minute as a rule.
+   * Gets the content without white space around it. Reads the file again when
+   * the content is more than a minute old.
    *
-   * @param refused Whether to read it again in any case.
+   * @param refused Whether to read the file again in any case.
    * @throws {ConfigError} The file cannot be read or is empty.
    */
   async read(refused: boolean): Promise<string> {
-    if (!refused && performance.now() - this.#readAt < this.#ageMs) return this.#content;
+    if (!refused && this.#clock.monotonic() - this.#readAt < AGE_MS) return this.#content;
     const content = (await readFile(this.#path, this.#what)).trim();
     if (content === "") {
-      throw new ConfigError(`The ${this.#what} at ${this.#path} is empty: put it there again`);
+      throw new ConfigError(`The ${this.#what} at ${this.#path} is empty: write it again`);
     }
     this.#content = content;
-    this.#readAt = performance.now();
+    this.#readAt = this.#clock.monotonic();
     return content;
   }
 }
 
 /**
- * The access of a pod, by its service account.
+ * Gets the access of a pod from its service account.
  *
  * @param host The API server's host: a name, or an IPv4 or IPv6 address.
- * @param folder Where `token`, `ca.crt` and `namespace` are.
+ * @param folder The folder with `token`, `ca.crt` and `namespace`.
+ * @param clock Tells when to read the files again.
  * @throws {ConfigError} A file is missing.
  */
-export async function podAccess(host: string, port = "443", folder: string = SERVICE_ACCOUNT_FOLDER): Promise<Access> {
-  const token = new RotatingFile(`${folder}/token`, "token");
-  const ca = new RotatingFile(`${folder}/ca.crt`, "cluster's certificate");
+export async function podAccess(
+  host: string,
+  port = "443",
+  folder: string = SERVICE_ACCOUNT_FOLDER,
+  clock: Clock = systemClock,
+): Promise<Access> {
+  const token = new RotatingFile(`${folder}/token`, "token", clock);
+  const ca = new RotatingFile(`${folder}/ca.crt`, "cluster's certificate", clock);
   const namespace = await Deno.readTextFile(`${folder}/namespace`).catch(() => "");
   let tls: ConnectionOptions = { ca: await ca.read(true) };
   await token.read(true);
@@ -113,9 +121,9 @@ export async function podAccess(host: string, port = "443", folder: string = SER
 }
 
 /**
- * Reads a file of the access.
+ * Reads a file that the access needs.
  *
- * @param what What it holds, for the error's sentence.
+ * @param what What it holds, for the error message.
  * @throws {ConfigError} It cannot be read.
  */
 export async function readFile(path: string, what: string): Promise<string> {
@@ -123,7 +131,7 @@ export async function readFile(path: string, what: string): Promise<string> {
     return await Deno.readTextFile(path);
   } catch (error) {
     const why = error instanceof Deno.errors.NotFound
-      ? "there is no such file"
+      ? "the file does not exist"
       : error instanceof Deno.errors.NotCapable
       ? "Deno was started without the permission to read it"
       : error instanceof Error

@@ -1,22 +1,22 @@
 /**
- * A bound on how many calls run at a time, with a bounded queue before it.
+ * Limits how many calls run at a time, with a bounded queue for the rest.
  *
  * @module
  */
 
 import { UnavailableError } from "../lock/errors.ts";
 
-/** Gives out turns, first come, first served. */
+/** Gives turns to calls, first come, first served. */
 export class CallLimit {
   #free: number;
   readonly #maxWaiting: number;
   readonly #waiting = new Set<() => void>();
 
   /**
-   * Makes them.
+   * Creates a limit.
    *
-   * @param concurrency How many may have a turn at a time, 1 or more.
-   * @param maxWaiting How many more may wait for one.
+   * @param concurrency How many calls may have a turn at a time, 1 or more.
+   * @param maxWaiting How many more calls may wait for a turn.
    */
   constructor(concurrency: number, maxWaiting: number) {
     this.#free = concurrency;
@@ -24,10 +24,10 @@ export class CallLimit {
   }
 
   /**
-   * Waits for a turn. Whoever gets one must give it back.
+   * Waits for a turn. The caller must give it back with {@link give}.
    *
-   * @param signal Ends the wait, which then throws the signal's reason.
-   * @throws {UnavailableError} Too many wait already.
+   * @param signal Ends the wait early, which then throws the signal's reason.
+   * @throws {UnavailableError} Too many calls wait already.
    */
   async take(signal: AbortSignal): Promise<void> {
     signal.throwIfAborted();

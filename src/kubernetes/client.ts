@@ -1,67 +1,64 @@
 /**
  * Connects to a cluster and offers its typed APIs over one shared transport.
- * Only the generated part of the client library is loaded here; a kubeconfig's
- * loader comes in dynamically, when there is one.
+ * It loads only the generated part of the client library, and imports the
+ * loader of kubeconfigs dynamically where one is used.
  *
  * @module
  */
 
-import { type ConfigurationOptions, createConfiguration } from "@kubernetes/client-node/dist/gen/configuration.js";
+import { createConfiguration } from "@kubernetes/client-node/dist/gen/configuration.js";
 import { ResponseContext, wrapHttpLibrary } from "@kubernetes/client-node/dist/gen/http/http.js";
-import { of } from "@kubernetes/client-node/dist/gen/rxjsStub.js";
 import { ServerConfiguration } from "@kubernetes/client-node/dist/gen/servers.js";
 import {
   ObjectAuthorizationV1Api,
   ObjectCoordinationV1Api,
   ObjectCoreV1Api,
   ObjectEventsV1Api,
-  ObjectPolicyV1Api,
   ObjectStorageV1Api,
 } from "@kubernetes/client-node/dist/gen/types/ObjectParamAPI.js";
 import { UnavailableError } from "../lock/errors.ts";
 import { type Access, podAccess } from "./access.ts";
+import { callOptions } from "./calls.ts";
 import { ConfigError } from "../config/config_error.ts";
 import type { Permission } from "./errors.ts";
 import { type Answer, type Call, type Stream, Transport, type TransportOptions } from "./transport.ts";
 
-/** How to connect. */
+/** How {@link connectKubernetes} connects. */
 export interface ConnectOptions extends TransportOptions {
-  /** Path of a kubeconfig file (several joined by `:`); undefined in a pod. */
+  /** The path of a kubeconfig file, or several joined by `:`; undefined in a pod. */
   readonly kubeconfig?: string;
   /** The namespace to work in. @default the pod's own, or "default" */
   readonly namespace?: string;
-  /** In a pod: the API server's host, as KUBERNETES_SERVICE_HOST has it. */
+  /** In a pod: the API server's host, from KUBERNETES_SERVICE_HOST. */
   readonly serviceHost?: string;
-  /** In a pod: the API server's port, as KUBERNETES_SERVICE_PORT has it. @default {"443"} */
+  /** In a pod: the API server's port, from KUBERNETES_SERVICE_PORT. @default {"443"} */
   readonly servicePort?: string;
-  /** In a pod: the folder with the service account's files. @default where the kubelet puts them */
+  /** In a pod: the folder with the service account's files. @default where the kubelet mounts them */
   readonly serviceAccountFolder?: string;
 }
 
 /** A connection to a cluster. Dispose of it to end its calls and close its connections. */
 export interface KubernetesClient extends AsyncDisposable {
-  /** The API server's base URL, without a slash at its end. */
+  /** The API server's base URL, without a trailing slash. */
   readonly server: string;
   /** The namespace to work in. */
   readonly namespace: string;
   /** The typed APIs. Their calls throw what {@link Transport.send} throws, never an ApiException. */
   readonly apis: Apis;
-  /** Calls a path of the API, such as `/api/v1/nodes`, and reads the answer. See {@link Transport.send}. */
+  /** Gets a path of the API, such as `/api/v1/nodes`, and reads the answer. See {@link Transport.send}. */
   get(path: string, signal?: AbortSignal): Promise<Answer>;
-  /** Calls a path of the API whose answer comes in over time. See {@link Transport.stream}. */
+  /** Gets a path of the API whose answer arrives over time. See {@link Transport.stream}. */
   stream(path: string, signal?: AbortSignal): Promise<Stream>;
 }
 
-/** The typed APIs, each made when it is first used. */
+/** The typed APIs. Each is created when it is first used. */
 export interface Apis {
   /** Leases. */
   readonly coordination: ObjectCoordinationV1Api;
-  /** What we may. */
+  /** Our own permissions. */
   readonly authorization: ObjectAuthorizationV1Api;
-  /** Nodes, pods and namespaces. */
+  /** Nodes, pods (with their evictions) and claims. */
   readonly core: ObjectCoreV1Api;
-  /** Evictions and disruption budgets. */
-  readonly policy: ObjectPolicyV1Api;
   /** Events. */
   readonly events: ObjectEventsV1Api;
   /** VolumeAttachments. */
@@ -69,8 +66,8 @@ export interface Apis {
 }
 
 /**
- * Reads the configuration and makes a client. Connects at the first call, so a
- * server that is away is no fault yet.
+ * Reads the configuration and creates a client. Connects at the first call, so
+ * an unreachable API server is not an error yet.
  *
  * @throws {ConfigError} The kubeconfig or the service account's files cannot be used.
  */
@@ -90,30 +87,12 @@ export async function connectKubernetes(options: ConnectOptions = {}): Promise<K
 }
 
 /**
- * Makes one call of a typed API end early.
+ * Asks the API server which permissions we lack, with SelfSubjectAccessReviews
+ * (create selfsubjectaccessreviews, which everybody may by default).
  *
- * @returns The second argument of the call, undefined where there is no signal.
- */
-export function withSignal(signal: AbortSignal | undefined): ConfigurationOptions | undefined {
-  if (signal === undefined) return undefined;
-  return {
-    middleware: [{
-      pre(context) {
-        context.setSignal(signal);
-        return of(context);
-      },
-      post: (context) => of(context),
-    }],
-  };
-}
-
-/**
- * Asks the API server what our credentials do not allow, by
- * SelfSubjectAccessReviews (create selfsubjectaccessreviews, which everybody may).
- *
- * @param signal Ends it early, with the signal's reason.
- * @returns Those of `wanted` that are denied.
- * @throws As every call.
+ * @param signal Ends the calls early, which then throw the signal's reason.
+ * @returns The denied ones of `wanted`.
+ * @throws What {@link Transport.send} throws.
  */
 export async function missingPermissions(
   client: KubernetesClient,
@@ -123,7 +102,7 @@ export async function missingPermissions(
   const allowed = await Promise.all(wanted.map(async (permission) => {
     const review = await client.apis.authorization.createSelfSubjectAccessReview(
       { body: { spec: { resourceAttributes: { ...permission } } } },
-      withSignal(signal),
+      callOptions(signal),
     );
     return review.status?.allowed === true;
   }));
@@ -131,9 +110,12 @@ export async function missingPermissions(
 }
 
 async function findAccess(options: ConnectOptions): Promise<Access> {
-  if (options.kubeconfig) return (await import("./kubeconfig.ts")).kubeconfigAccess(options.kubeconfig);
+  if (options.kubeconfig) {
+    return (await import("./kubeconfig.ts")).kubeconfigAccess(options.kubeconfig, { clock: options.clock });
+  }
   if (options.serviceHost) {
-    return podAccess(options.serviceHost, options.servicePort || undefined, options.serviceAccountFolder);
+    const { serviceHost, servicePort, serviceAccountFolder, clock } = options;
+    return podAccess(serviceHost, servicePort || undefined, serviceAccountFolder, clock);
   }
   throw new ConfigError("No Kubernetes cluster found: run in a pod, or set KUBECONFIG to a kubeconfig file");
 }
@@ -153,11 +135,11 @@ function makeApis(server: string, transport: Transport): Apis {
         };
         const answer = await transport.send(call);
         if (!answer.headers["content-type"]?.includes("json")) {
-          throw new UnavailableError(`the answer from ${server} is no JSON: is that the API server's address?`);
+          throw new UnavailableError(`the answer from ${server} is not JSON: is that the address of the API server?`);
         }
         return new ResponseContext(answer.status, answer.headers, {
           text: () => Promise.resolve(answer.text),
-          binary: () => Promise.reject(new Error("no API that we use answers in binary")),
+          binary: () => Promise.reject(new Error("none of the APIs that we use answers in binary")),
           stream: () => null,
         });
       },
@@ -177,9 +159,6 @@ function makeApis(server: string, transport: Transport): Apis {
     },
     get core() {
       return get(ObjectCoreV1Api);
-    },
-    get policy() {
-      return get(ObjectPolicyV1Api);
     },
     get events() {
       return get(ObjectEventsV1Api);

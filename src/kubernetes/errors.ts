@@ -1,24 +1,25 @@
 /**
- * What can go wrong with the Kubernetes API, said once: turns an answer that is
- * no success into one of the project's errors. It makes no calls.
+ * The faults of the Kubernetes API: turns an error response into one of the
+ * project's errors. It makes no calls.
  *
  * @module
  */
 
 import { UnavailableError } from "../lock/errors.ts";
 
-/** The API server understood a call and said no, in a way that its caller may have an answer to. */
+/** The API server refused a call with a status that its caller may handle, such as 404 or 409. */
 export class KubernetesError extends Error {
   /** The class's name. */
   override readonly name = "KubernetesError";
 
   /**
-   * Makes one.
+   * Creates an error.
    *
+   * @param message The API server's own sentence.
    * @param status The HTTP status.
-   * @param reason The `reason` of the API's Status object, such as "AlreadyExists"; empty where it gave none.
+   * @param reason The `reason` of the API's Status object, such as "AlreadyExists"; empty where it has none.
    * @param causes The `reason` of each of the Status's causes, such as "DisruptionBudget".
-   * @param retryAfterMs When to try again, in milliseconds, where the server said so.
+   * @param retryAfterMs When to try again, in milliseconds, if the server said so.
    * @param causeMessages The `message` of each of the Status's causes, such as the one that names a disruption budget.
    */
   constructor(
@@ -33,13 +34,13 @@ export class KubernetesError extends Error {
   }
 }
 
-/** Our credentials do not allow the call. Names what a Role must add. */
+/** Our credentials do not allow the call. The message names the permission to grant. */
 export class ForbiddenError extends UnavailableError {
   /**
-   * Makes one.
+   * Creates an error.
    *
    * @param message What the API server said.
-   * @param permission What is missing.
+   * @param permission The missing permission.
    */
   constructor(message: string, readonly permission: Permission) {
     const sentence = `the server may not ${describePermission(permission)}`;
@@ -48,22 +49,22 @@ export class ForbiddenError extends UnavailableError {
   }
 }
 
-/** One thing that a Role can allow. */
+/** One permission of a Role or ClusterRole. */
 export interface Permission {
-  /** Such as "get" or "update". */
+  /** The verb, such as "get" or "update". */
   readonly verb: string;
   /** The API group, such as "coordination.k8s.io"; empty for the core group. */
   readonly group: string;
   /** The plural, such as "leases". */
   readonly resource: string;
-  /** Such as "eviction" of pods. */
+  /** The subresource, such as "eviction" of pods. */
   readonly subresource?: string;
-  /** Undefined: cluster-wide. */
+  /** The namespace; undefined for the whole cluster. */
   readonly namespace?: string;
 }
 
 /**
- * Words for a permission.
+ * Describes a permission.
  *
  * @returns For example `update leases in namespace "ops"`.
  */
@@ -73,32 +74,32 @@ export function describePermission(permission: Permission): string {
   return `${permission.verb} ${resource}${scope}`;
 }
 
-/** The parts that we use of the API's Status object, none of them certain. */
+/** The parts of the API's Status object that we use. Each may be missing. */
 export interface Status {
-  /** A sentence. */
+  /** A sentence for people. */
   message?: string;
   /** A word for programs. */
   reason?: string;
   /** The HTTP status. */
   code?: number;
-  /** What some reasons have in addition. */
+  /** Details that some reasons have. */
   details?: { retryAfterSeconds?: number; causes?: { reason?: string; message?: string }[] };
 }
 
-/** How the API server's authorizer words every refusal. */
+/** The wording of every refusal by the API server's authorizer. */
 const CANNOT = /cannot (\S+) resource "([^"/]+)(?:\/([^"]+))?" in API group "([^"]*)"(?: in the namespace "([^"]+)")?/;
 
 /**
- * Makes the error of an answer that is no success.
+ * Makes the error of an error response.
  *
- * - 401, 429 (of the server itself, not of a disruption budget), 5xx and 3xx:
- *   {@link UnavailableError}, its cause a {@link KubernetesError};
+ * - 401, 429 (unless a disruption budget caused it), 5xx and 3xx:
+ *   {@link UnavailableError}, whose cause is a {@link KubernetesError};
  * - 403 of the authorizer: {@link ForbiddenError};
- * - anything else, 404, 409, 410 and 422 say: {@link KubernetesError}.
+ * - any other status, such as 404, 409, 410 and 422: {@link KubernetesError}.
  *
  * @param status The HTTP status.
- * @param retryAfter The header of that name.
- * @param body The answer's text, a Status object in JSON as a rule.
+ * @param retryAfter The Retry-After header.
+ * @param body The body, usually a Status object in JSON.
  */
 export function errorOf(
   status: number,
@@ -108,7 +109,7 @@ export function errorOf(
   return errorOfStatus(parseStatus(body), status, retryAfter);
 }
 
-/** Makes the error of a Status object, as a watch's ERROR event has one. See {@link errorOf}. */
+/** Makes the error of a Status object, such as that of a watch's ERROR event. See {@link errorOf}. */
 export function errorOfStatus(
   said: Status,
   status: number = said.code ?? 500,
@@ -153,7 +154,17 @@ function parseStatus(body: string): Status {
     const parsed = JSON.parse(body);
     if (typeof parsed === "object" && parsed !== null) return parsed;
   } catch {
-    // No JSON: a proxy's page, say.
+    // Not JSON, but a proxy's page, for example.
   }
   return { message: body.slice(0, 200) };
+}
+
+/**
+ * Finds the message of the innermost cause of an error. The outer messages of
+ * `fetch` do not say what went wrong.
+ */
+export function innermostMessage(error: unknown): string {
+  let innermost = error;
+  while (innermost instanceof Error && innermost.cause !== undefined) innermost = innermost.cause;
+  return innermost instanceof Error ? innermost.message : String(innermost);
 }

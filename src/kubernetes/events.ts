@@ -1,20 +1,20 @@
 /**
  * Kubernetes Events about what the server does to nodes and locks, for
- * `kubectl describe` and `kubectl get events`. Sent aside: nothing waits for
- * them, no failure of theirs is felt, and they are few: what repeats becomes a
- * series, and a burst is cut.
+ * `kubectl describe` and `kubectl get events`. They are sent in the background:
+ * nothing waits for them, and their failures affect nothing else. Their number
+ * is limited: repetitions become a series, and bursts are cut.
  *
  * @module
  */
 
-import type { ConfigurationOptions } from "@kubernetes/client-node/dist/gen/configuration.js";
 import type { EventsV1Event } from "@kubernetes/client-node/dist/gen/models/EventsV1Event.js";
-import { of } from "@kubernetes/client-node/dist/gen/rxjsStub.js";
 import { type Clock, systemClock } from "../lock/clock.ts";
+import { callOptions, MERGE_PATCH } from "./calls.ts";
 import type { KubernetesClient } from "./client.ts";
 import { KubernetesError, type Permission } from "./errors.ts";
+import { microTime } from "./micro_time.ts";
 
-/** What happened. */
+/** What an Event says happened. */
 export type EventReason =
   | "Cordoned"
   | "Drained"
@@ -24,36 +24,34 @@ export type EventReason =
   | "LockGranted"
   | "LockReleased";
 
-/** The object that an Event is about: a Node, or a Lease in the server's namespace. */
+/** The object that an Event is about: a Node, or a Lease in the client's namespace. */
 export interface EventSubject {
-  /** Its kind. */
+  /** The object's kind. */
   readonly kind: "Node" | "Lease";
-  /** Its name. */
+  /** The object's name. */
   readonly name: string;
-  /** The Lease's; a Node is its own. */
-  readonly uid?: string;
 }
 
 /** Options of {@link ClusterEvents}. */
 export interface EventsOptions {
   /** Names this process among its replicas, such as its pod's name. */
   readonly instance: string;
-  /** How many may wait to be sent; further ones are dropped. @default {100} */
+  /** How many Events may wait to be sent. Further ones are dropped. @default {100} */
   readonly maxWaiting?: number;
-  /** How long after its last occurrence an Event may still grow into a series, in milliseconds. @default {360_000} */
+  /** How long after its last occurrence an Event still continues its series, in milliseconds. @default {360_000} */
   readonly seriesMs?: number;
   /** The shortest time between two reports of one series, in milliseconds. @default {60_000} */
   readonly seriesPauseMs?: number;
-  /** Time. @default {systemClock} */
+  /** Tells the time and measures the two above. @default {systemClock} */
   readonly clock?: Clock;
-  /** Told of the first failure, and of the first after each success. */
+  /** Called at the first failure, and at the first after each success. */
   readonly onFailure?: (error: unknown) => void;
 }
 
-/** The name under which Events are reported. */
-export const REPORTING_CONTROLLER = "fleetlock.internal/fleetlock";
+/** The controller that Events name as their source. */
+const REPORTING_CONTROLLER = "fleetlock.internal/fleetlock";
 
-/** Lists what sending Events needs. Without it, there are none. */
+/** Lists the permissions for sending Events. Without them, there are no Events. */
 export function eventPermissions(namespace: string): Permission[] {
   const namespaces = [...new Set(["default", namespace])];
   return namespaces.flatMap((one) =>
@@ -61,22 +59,26 @@ export function eventPermissions(namespace: string): Permission[] {
   );
 }
 
-/** The most Events that are remembered for a series. */
+/** The largest number of series that are remembered. */
 const MAX_SERIES = 500;
 
-/** How many Events are sent in a burst, and how fast that fills up again, in milliseconds an Event. */
+/** How many Events may be sent in a burst. */
 const BURST = 25;
+
+/** How long it takes until one more Event may be sent, in milliseconds. */
 const REFILL_MS = 1_000;
 
+/** An Event and its repetitions. */
 interface Series {
   readonly namespace: string;
+  /** The Event's name, once it has been sent; undefined where that failed. */
   readonly name: Promise<string | undefined>;
   count: number;
   lastSeen: number;
   lastSent: number;
 }
 
-/** Sends Events (create and patch events of events.k8s.io). Dispose of it to send what waits no more. */
+/** Sends Events (create and patch events of events.k8s.io). Dispose of it to stop; Events that wait are not sent. */
 export class ClusterEvents implements AsyncDisposable {
   readonly #client: KubernetesClient;
   readonly #options: Required<Omit<EventsOptions, "onFailure">> & Pick<EventsOptions, "onFailure">;
@@ -89,7 +91,7 @@ export class ClusterEvents implements AsyncDisposable {
   #failed = false;
   #dropped = 0;
 
-  /** Sends over `client`, which stays its owner's to dispose of. */
+  /** Sends Events over `client`, which its owner disposes of. */
   constructor(client: KubernetesClient, options: EventsOptions) {
     this.#client = client;
     this.#options = {
@@ -102,16 +104,16 @@ export class ClusterEvents implements AsyncDisposable {
     this.#refilledAt = this.#options.clock.monotonic();
   }
 
-  /** How many Events were not sent because there were too many. */
+  /** How many Events were dropped because there were too many. */
   get dropped(): number {
     return this.#dropped;
   }
 
   /**
-   * Reports that something happened. Returns at once and never throws.
+   * Records an Event. Returns at once and never throws.
    *
-   * @param note For a person. Its first 1,000 characters count.
-   * @param warning Whether it is a Warning rather than Normal.
+   * @param note A sentence for people. Only its first 1,000 characters are sent.
+   * @param warning Whether the Event's type is Warning rather than Normal.
    */
   record(subject: EventSubject, reason: EventReason, note: string, warning = false): void {
     const now = this.#options.clock.now();
@@ -136,7 +138,8 @@ export class ClusterEvents implements AsyncDisposable {
     const event = this.#event(subject, namespace, reason, note, warning, now);
     const queued = this.#enqueue(async () => {
       try {
-        await this.#client.apis.events.createNamespacedEvent({ namespace, body: event }, options(this.#closing.signal));
+        const options = callOptions(this.#closing.signal);
+        await this.#client.apis.events.createNamespacedEvent({ namespace, body: event }, options);
         sent.resolve(event.metadata!.name);
       } finally {
         sent.resolve(undefined);
@@ -148,12 +151,12 @@ export class ClusterEvents implements AsyncDisposable {
     }
   }
 
-  /** Waits until what was recorded has been sent or has failed. For tests. */
+  /** Waits until every recorded Event has been sent or has failed. For tests. */
   async settled(): Promise<void> {
     await this.#tail;
   }
 
-  /** Ends what is under way; what waits is not sent. */
+  /** Ends the call under way. Events that wait are not sent. */
   async [Symbol.asyncDispose](): Promise<void> {
     this.#closing.abort();
     await this.#tail;
@@ -167,14 +170,14 @@ export class ClusterEvents implements AsyncDisposable {
     warning: boolean,
     now: number,
   ): EventsV1Event {
-    const { kind, name, uid } = subject;
+    const { kind, name } = subject;
     const regarding = kind === "Node"
-      // By its name, as the kubelet does: `kubectl describe node` asks for that UID.
+      // The name stands for the UID, as in the kubelet's Events: `kubectl describe node` looks for that.
       ? { apiVersion: "v1", kind, name, uid: name }
-      : { apiVersion: "coordination.k8s.io/v1", kind, name, namespace, uid };
+      : { apiVersion: "coordination.k8s.io/v1", kind, name, namespace };
     return {
       metadata: { namespace, name: `${name}.${crypto.randomUUID().replaceAll("-", "").slice(0, 16)}` },
-      // The client library has a class for this time; a string goes through as it is.
+      // Typed as a class of the client library, which sends a string as it is.
       eventTime: microTime(now),
       reportingController: REPORTING_CONTROLLER,
       reportingInstance: this.#options.instance.slice(0, 128) || "unknown",
@@ -190,9 +193,9 @@ export class ClusterEvents implements AsyncDisposable {
     const body = { series: { count: series.count, lastObservedTime: microTime(series.lastSeen) } };
     const call = { name, namespace: series.namespace, body };
     try {
-      await this.#client.apis.events.patchNamespacedEvent(call, options(this.#closing.signal, true));
+      await this.#client.apis.events.patchNamespacedEvent(call, callOptions(this.#closing.signal, MERGE_PATCH));
     } catch (error) {
-      // The API server forgets Events after an hour; the series then ends with it.
+      // The API server deletes Events after an hour, which ends their series.
       if (!(error instanceof KubernetesError && error.status === 404)) throw error;
       for (const [key, one] of this.#series) if (one === series) this.#series.delete(key);
     }
@@ -227,22 +230,4 @@ export class ClusterEvents implements AsyncDisposable {
     this.#tokens--;
     return true;
   }
-}
-
-/** A time as the API's MicroTime has it. */
-function microTime(ms: number): string {
-  return new Date(ms).toISOString().replace("Z", "000Z");
-}
-
-function options(signal: AbortSignal, patch = false): ConfigurationOptions {
-  return {
-    middleware: [{
-      pre(context) {
-        context.setSignal(signal);
-        if (patch) context.setHeaderParam("Content-Type", "application/merge-patch+json");
-        return of(context);
-      },
-      post: (context) => of(context),
-    }],
-  };
 }

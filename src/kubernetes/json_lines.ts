@@ -1,18 +1,18 @@
 /**
- * Splits a stream of bytes into lines of JSON, as a watch sends them.
+ * Splits a stream of bytes into lines of JSON, the format of a watch.
  *
  * @module
  */
 
-/** The longest line accepted, in bytes: far above the 1.5 MiB that the API server stores of one object. */
+/** The longest line accepted, in bytes. The API server stores at most 1.5 MiB of one object. */
 const MAX_LINE_BYTES = 16 * 1024 * 1024;
 
 /**
- * Reads a stream of newline-separated JSON values. An unfinished last line is dropped.
+ * Reads a stream of newline-separated JSON values. Drops an unfinished last line.
  *
- * @param onBytes Called whenever something has come in, be it less than a line.
+ * @param onBytes Called whenever bytes arrive, even less than a line.
  * @throws {Error} A line is too long.
- * @throws {SyntaxError} A line is no JSON.
+ * @throws {SyntaxError} A line is not JSON.
  */
 export async function* readJsonLines(
   body: ReadableStream<Uint8Array>,

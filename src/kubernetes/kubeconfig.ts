@@ -1,45 +1,60 @@
 /**
  * Reads a kubeconfig with the client library's own loader and runs its
- * authentication plugins. Imported only where a kubeconfig is used, since the
+ * authentication plugins. Import it only where a kubeconfig is used, since the
  * loader costs 30 MB of memory.
  *
  * @module
  */
 
 import { KubeConfig } from "@kubernetes/client-node/dist/config.js";
+import type { Cluster, User as KubeconfigUser } from "@kubernetes/client-node/dist/config_types.js";
 import { load as loadYaml, YAMLException } from "js-yaml";
 import type { RequestOptions } from "node:https";
 import { dirname, resolve } from "node:path";
 import { type Access, type ConnectionOptions, type Credentials, readFile, RotatingFile } from "./access.ts";
+import { abortable } from "./linked_abort.ts";
 import { ConfigError } from "../config/config_error.ts";
+import { type Clock, systemClock } from "../lock/clock.ts";
 
-/** What the loader leaves out of a kubeconfig. */
+/** The part of a kubeconfig that the loader ignores. */
 interface RawConfig {
   users?: { name?: string; user?: { tokenFile?: string } }[];
 }
 
+/** Options of {@link kubeconfigAccess}. */
+export interface KubeconfigOptions {
+  /** After a refusal, read the files again if that was this long ago, in milliseconds. @default {10_000} */
+  readonly reloadMs?: number;
+  /**
+   * How long a call waits for an exec plugin, in milliseconds. The plugin goes on
+   * after that, and a later call waits for the same run.
+   * @default {10_000}
+   */
+  readonly pluginTimeoutMs?: number;
+  /** Measures the two above and the age of token files. @default {systemClock} */
+  readonly clock?: Clock;
+}
+
 /**
- * The access that a kubeconfig's current context describes: client certificates,
- * tokens, token files, passwords, exec plugins, impersonation, proxies,
- * insecure-skip-tls-verify and tls-server-name.
+ * Gets the access that a kubeconfig's current context describes. Supports client
+ * certificates, tokens, token files, passwords, exec plugins, impersonation,
+ * proxies, insecure-skip-tls-verify and tls-server-name.
  *
- * @param path The file; several are joined by `:` as in kubectl, and the first to name something wins.
- * @param reloadMs How long after reading the files a refusal makes us read them again, in milliseconds.
- * @param pluginTimeoutMs How long a call waits for an exec plugin, in milliseconds. The plugin is not ended: a later
- * call waits for the same run.
+ * @param path The file, or several joined by `:`. As in kubectl, the first to name something wins.
  * @throws {ConfigError} A file cannot be read or used.
  */
-export async function kubeconfigAccess(path: string, reloadMs = 10_000, pluginTimeoutMs = 10_000): Promise<Access> {
-  let user = await load(path);
-  let loadedAt = performance.now();
+export async function kubeconfigAccess(path: string, options: KubeconfigOptions = {}): Promise<Access> {
+  const { reloadMs = 10_000, pluginTimeoutMs = 10_000, clock = systemClock } = options;
+  let user = await load(path, clock);
+  let loadedAt = clock.monotonic();
   let tls: ConnectionOptions = {};
   let running: Promise<Credentials> | undefined;
 
   const get = async (refused: boolean): Promise<Credentials> => {
-    // A refusal may mean that the files have changed, or that a plugin's result, which the loader keeps, is worn out.
-    if (refused && performance.now() - loadedAt >= reloadMs) {
-      user = await load(path);
-      loadedAt = performance.now();
+    // The files may have changed, or a plugin's result, which the loader keeps, may have expired.
+    if (refused && clock.monotonic() - loadedAt >= reloadMs) {
+      user = await load(path, clock);
+      loadedAt = clock.monotonic();
     }
     const { headers, tls: fresh } = await user.authenticate(refused);
     if (JSON.stringify(fresh) !== JSON.stringify(tls)) tls = fresh;
@@ -52,28 +67,30 @@ export async function kubeconfigAccess(path: string, reloadMs = 10_000, pluginTi
       running ??= get(refused).finally(() => running = undefined);
       const { plugin } = user;
       if (plugin === undefined) return await running;
-      let timer;
-      const late = new Promise<never>((_, reject) => {
+      const late = new AbortController();
+      const timer = new AbortController();
+      clock.sleep(pluginTimeoutMs, timer.signal).then(() => {
         const why = `did not end within ${pluginTimeoutMs / 1000} s: run it by hand to see what it waits for`;
-        timer = setTimeout(() => reject(pluginError(path, plugin, why)), pluginTimeoutMs);
-      });
+        late.abort(pluginError(path, plugin, why));
+      }, () => {});
       try {
-        return await Promise.race([running, late]);
+        return await abortable(running, late.signal);
       } finally {
-        clearTimeout(timer);
+        timer.abort();
       }
     },
   };
 }
 
+/** The user of a kubeconfig's current context, and the server of its cluster. */
 interface User {
   readonly server: string;
-  /** The command of the exec plugin that gives the credentials, if one does. */
+  /** The command of the exec plugin that provides the credentials, if there is one. */
   readonly plugin?: string;
   authenticate(refused: boolean): Promise<Credentials>;
 }
 
-async function load(path: string): Promise<User> {
+async function load(path: string, clock: Clock): Promise<User> {
   const config = new KubeConfig();
   const tokenFiles = new Map<string, string>();
   const paths = path.split(":").filter((each) => each !== "");
@@ -81,7 +98,7 @@ async function load(path: string): Promise<User> {
     const text = await readFile(each, "kubeconfig");
     try {
       const raw = loadYaml(text) as RawConfig | null;
-      if (typeof raw !== "object" || raw === null) throw new Error("it is no YAML object");
+      if (typeof raw !== "object" || raw === null) throw new Error("it is not a YAML object");
       const part = new KubeConfig();
       part.loadFromString(text);
       part.makePathsAbsolute(dirname(resolve(each)));
@@ -93,17 +110,27 @@ async function load(path: string): Promise<User> {
     } catch (error) {
       const check = 'check it with "kubectl config view"';
       if (error instanceof YAMLException) {
-        // Neither its message nor the error itself: they quote the file, which holds secrets.
+        // Its message, and the error as a cause, would quote the file, which holds secrets.
         const place = error.mark === undefined ? "" : ` in line ${error.mark.line + 1}`;
         throw new ConfigError(`The kubeconfig ${each} cannot be used: ${error.reason}${place}; ${check}`);
       }
       throw new ConfigError(`The kubeconfig ${each} cannot be used: ${messageOf(error)}; ${check}`, { cause: error });
     }
   }
-  return prepare(config, path, tokenFiles);
+  const { cluster, user } = currentContext(config, path);
+  // The loader would make its own agent for a proxy, and refuse plain http (kubectl proxy).
+  config.clusters = [{ ...cluster, proxyUrl: undefined, skipTLSVerify: true }];
+  const tokenPath = tokenFiles.get(user.name);
+  const tokenFile = tokenPath === undefined ? undefined : new RotatingFile(tokenPath, "token", clock);
+  return makeUser(config, path, { cluster, user, tokenFile });
 }
 
-function prepare(config: KubeConfig, path: string, tokenFiles: ReadonlyMap<string, string>): User {
+/**
+ * Finds the cluster and the user of the current context.
+ *
+ * @throws {ConfigError} One is missing, or has an option that is not supported.
+ */
+function currentContext(config: KubeConfig, path: string): { cluster: Cluster; user: KubeconfigUser } {
   const name = config.getCurrentContext();
   if (!name) {
     throw new ConfigError(
@@ -121,7 +148,7 @@ function prepare(config: KubeConfig, path: string, tokenFiles: ReadonlyMap<strin
     );
   }
   if (!URL.canParse(cluster.server)) {
-    throw new ConfigError(`The kubeconfig ${path} names no valid server URL: it is "${cluster.server}"`);
+    throw new ConfigError(`The kubeconfig ${path} has an invalid server URL: "${cluster.server}"`);
   }
   const { proxyUrl: proxy, skipTLSVerify: insecure = false, tlsServerName: serverName } = cluster;
   if (proxy && !/^(https?|socks5h?):\/\//.test(proxy)) {
@@ -132,13 +159,18 @@ function prepare(config: KubeConfig, path: string, tokenFiles: ReadonlyMap<strin
   if (proxy && (insecure || serverName)) {
     throw new ConfigError(
       `The kubeconfig ${path} has a proxy-url together with insecure-skip-tls-verify or tls-server-name, ` +
-        "which is not supported: give the cluster a certificate-authority and a server name that it has",
+        "which is not supported: set the cluster's certificate-authority, and a server name that its certificate has",
     );
   }
-  // The loader would make an agent of its own for a proxy, and refuse plain http (kubectl proxy).
-  config.clusters = [{ ...cluster, proxyUrl: undefined, skipTLSVerify: true }];
-  const tokenFile = tokenFiles.has(user.name) ? new RotatingFile(tokenFiles.get(user.name)!, "token") : undefined;
+  return { cluster, user };
+}
 
+function makeUser(
+  config: KubeConfig,
+  path: string,
+  { cluster, user, tokenFile }: { cluster: Cluster; user: KubeconfigUser; tokenFile?: RotatingFile },
+): User {
+  const { proxyUrl: proxy, skipTLSVerify: insecure = false, tlsServerName: serverName } = cluster;
   return {
     server: cluster.server,
     plugin: user.exec?.command,
@@ -173,10 +205,10 @@ function authenticationError(path: string, command: string | undefined, error: u
     return new ConfigError(`The kubeconfig ${path} cannot be used: ${messageOf(error)}`, { cause: error });
   }
   // Its message would quote what the command printed, which may be the credentials.
-  if (error instanceof SyntaxError) return pluginError(path, command, "printed no JSON: run it by hand to see it");
+  if (error instanceof SyntaxError) return pluginError(path, command, "did not print JSON: run it by hand to see");
   const why = error instanceof Deno.errors.NotCapable || (error as { code?: string }).code === "EPERM"
     ? `Deno was started without the permission to run it (--allow-run=${command})`
-    : messageOf(error).trim() || "it gave no reason";
+    : messageOf(error).trim() || "it did not say why";
   return pluginError(path, command, `failed: ${why}`, error);
 }
 

@@ -1,7 +1,8 @@
 /**
- * A connection whose server certificate goes unchecked, or is asked for under
- * another name: what a kubeconfig may want and Deno's own fetch cannot do for
- * one client. Over HTTP/1.1, so slower; imported only where it is needed.
+ * Connections that do not check the server's certificate, or that expect
+ * another name in it. A kubeconfig may ask for either, and Deno's own fetch
+ * cannot do it for a single client. They use HTTP/1.1 and are slower, so this
+ * module is imported only where it is needed.
  *
  * @module
  */
@@ -9,17 +10,10 @@
 import { Agent, request } from "node:https";
 import { Readable } from "node:stream";
 import type { ConnectionOptions } from "./access.ts";
+import type { Connections } from "./connection_pool.ts";
 
-/** A subset of `fetch` over a pool of connections. */
-export interface UncheckedConnection {
-  /** Like `fetch`, with a string as body. */
-  fetch(url: string, init: RequestInit): Promise<Response>;
-  /** Ends all connections. */
-  close(): void;
-}
-
-/** Opens a pool. */
-export function openUnchecked(tls: ConnectionOptions): UncheckedConnection {
+/** Prepares connections as `tls` says. Connects at the first call. */
+export function openUnchecked(tls: ConnectionOptions): Connections {
   const agent = new Agent({
     keepAlive: true,
     ca: tls.ca,
@@ -33,7 +27,7 @@ export function openUnchecked(tls: ConnectionOptions): UncheckedConnection {
       new Promise((resolve, reject) => {
         const headers = Object.fromEntries(new Headers(init.headers));
         const { signal } = init;
-        // The option of that name ends no call on a kept connection that has gone silent (Deno 2.9.6).
+        // The `signal` option does not end a call on a kept connection that has gone silent (Deno 2.9.6).
         const abort = () => {
           reject(signal?.reason);
           call.destroy();

@@ -1,6 +1,6 @@
 /**
- * Follows a resource: lists it, then watches it from there, for as long as
- * wanted. It knows nothing of the objects but their resourceVersion.
+ * Follows a resource: lists it, watches it from there, and starts again after a
+ * failure. It knows nothing about the objects except their resourceVersion.
  *
  * @see https://kubernetes.io/docs/reference/using-api/api-concepts/#efficient-detection-of-changes
  * @module
@@ -13,69 +13,66 @@ import type { KubernetesClient } from "./client.ts";
 import { errorOfStatus, ForbiddenError, KubernetesError } from "./errors.ts";
 import { readJsonLines } from "./json_lines.ts";
 
-/** What {@link watchResource} tells. None of the methods may throw. */
+/** Receives what {@link watchResource} finds. Its methods must not throw. */
 export interface ResourceWatcher<T> {
-  /** Everything there is, at the start and whenever changes may have been missed. */
+  /** All objects, at the start and whenever changes may have been missed. */
   synced(items: T[], resourceVersion: string): void;
-  /** One object changed; a deleted one is as it was last, with the resourceVersion of its deletion. */
+  /** One object changed. A deleted object is in its last state, with the resourceVersion of its deletion. */
   changed(type: "ADDED" | "MODIFIED" | "DELETED", object: T): void;
-  /** Changes may be missed from now on, until the next {@link synced}. */
+  /** The watch failed. Changes may be missed until the next {@link synced}. */
   lost(error: unknown): void;
 }
 
-/** What to watch, and how. */
+/** Options of {@link watchResource}. */
 export interface WatchOptions {
   /** The path of the collection, such as `/api/v1/nodes`. */
   readonly path: string;
-  /** The name of the objects' class in the client library, such as "V1Node"; that of the list is it with "List". */
+  /** The objects' class in the client library, such as "V1Node". The list's class is its name with "List". */
   readonly model: string;
-  /** Such as `spec.nodeName=a`. */
+  /** A field selector, such as `spec.nodeName=a`. */
   readonly fieldSelector?: string;
-  /** Such as `app=web`. */
+  /** A label selector, such as `app=web`. */
   readonly labelSelector?: string;
   /**
-   * How long nothing, not even a bookmark, may come before the connection counts
-   * as silent, in milliseconds. The API server sends a bookmark every minute.
+   * How long the connection may carry nothing before it counts as silent, in
+   * milliseconds. The API server sends a bookmark every minute.
    * @default {75_000}
    */
   readonly silenceMs?: number;
-  /** How long the API server is asked to keep a watch going, in milliseconds; up to a tenth more by chance. @default {300_000} */
+  /** How long to ask the API server to keep a watch open, in milliseconds; a random tenth at most is added. @default {300_000} */
   readonly windowMs?: number;
-  /** The first pause after a failure, in milliseconds; doubles up to {@link maxPauseMs}, less up to half by chance. @default {500} */
+  /** The pause after a first failure, in milliseconds. It doubles up to {@link maxPauseMs}; a random half at most is subtracted. @default {500} */
   readonly pauseMs?: number;
   /** The longest pause, in milliseconds. @default {30_000} */
   readonly maxPauseMs?: number;
-  /** The pause after being told that we may not, in milliseconds. @default {60_000} */
+  /** The pause after a missing permission, in milliseconds; varied at random by a fifth. @default {60_000} */
   readonly forbiddenPauseMs?: number;
-  /**
-   * What pauses are measured with.
-   * @default {systemClock}
-   */
+  /** Measures pauses and silence. @default {systemClock} */
   readonly clock?: Clock;
-  /** A number from 0 (inclusive) to 1. @default {Math.random} */
+  /** Returns a number from 0 (inclusive) to 1 (exclusive). @default {Math.random} */
   readonly random?: () => number;
 }
 
-/** An object with what every Kubernetes object has. */
+/** The part of every Kubernetes object that a watch needs. */
 interface KubernetesObject {
   metadata?: { resourceVersion?: string };
 }
 
-/** A line of a watch. */
+/** A line of a watch's stream. */
 interface WatchLine {
   type?: string;
   object?: KubernetesObject & { code?: number };
 }
 
-/** The connection was cut off because nothing had come for too long. */
+/** The message of a watch whose connection carried nothing for too long. */
 const SILENT = "the watch's connection has gone silent";
 
-/** A watch that lasted this long, in milliseconds, was a success: the next failure counts as the first. */
+/** A watch that lasted this long, in milliseconds, counts as a success. The next failure then is a first one. */
 const HEALTHY_MS = 10_000;
 
 /**
- * Follows a resource (list and watch) until the signal aborts. Does not throw:
- * every fault is told by `lost`, and tried again after a pause.
+ * Follows a resource (list and watch) until the signal aborts. It does not
+ * throw: it reports every failure to `lost` and starts again after a pause.
  *
  * @param signal Ends the watch.
  */
@@ -95,7 +92,7 @@ export async function watchResource<T>(
       if (signal.aborted) return;
       watcher.lost(error);
       failures = clock.monotonic() - began >= HEALTHY_MS ? 1 : failures + 1;
-      // The server has forgotten the version that we watched from: nothing is wrong, so list again at once.
+      // The server no longer has the version that we watched from. That is normal, so list again at once.
       const expired = error instanceof KubernetesError && error.status === 410 && failures === 1;
       const most = Math.min(pauseMs * 2 ** (failures - 1), maxPauseMs);
       const asked = error instanceof UnavailableError ? Math.min(error.retryAfterMs ?? 0, maxPauseMs) : 0;
@@ -109,7 +106,7 @@ export async function watchResource<T>(
   }
 }
 
-/** Lists once, then watches again and again from where the last watch ended. Ends by throwing, or when the signal aborts. */
+/** Lists once, then watches again and again from where the last watch ended. Throws at a failure; returns when the signal aborts. */
 async function follow<T>(
   client: KubernetesClient,
   options: WatchOptions,
@@ -140,9 +137,9 @@ async function follow<T>(
     });
     const before = version;
     await using stream = await client.stream(`${options.path}?${query}`, signal);
-    using silence = new SilenceAlarm(options.silenceMs ?? 75_000, () => {
+    using silence = new SilenceAlarm(clock, options.silenceMs ?? 75_000, () => {
       stream.retire();
-      // Ends the loop below, which waits for bytes that do not come.
+      // Ends the loop below, which waits for bytes that will not come.
       stream[Symbol.asyncDispose]();
     });
     try {
@@ -156,35 +153,48 @@ async function follow<T>(
       }
     } catch (error) {
       if (error instanceof KubernetesError || error instanceof UnavailableError) throw error;
-      throw new UnavailableError(silence.rang ? SILENT : "the watch broke off", { cause: error });
+      throw new UnavailableError(silence.rang ? SILENT : "the watch's connection failed", { cause: error });
     }
     if (silence.rang) throw new UnavailableError(SILENT);
-    // A server that ends each watch at once, without a word, must not be asked without a pause.
+    // Pause where the server ends each watch at once without sending anything.
     if (version === before && clock.monotonic() - began < 1_000) await clock.sleep(pauseMs, signal).catch(() => {});
   }
 }
 
-/** Rings once nothing has come for a while. In real time, since it is about a real connection. */
+/** Rings once, when the connection has carried nothing for a while. */
 class SilenceAlarm implements Disposable {
   /** Whether it has rung. */
   rang = false;
-  #last = performance.now();
-  readonly #timer: ReturnType<typeof setInterval>;
+  readonly #clock: Clock;
+  readonly #silenceMs: number;
+  readonly #stop = new AbortController();
+  #last: number;
 
-  constructor(silenceMs: number, ring: () => void) {
-    this.#timer = setInterval(() => {
-      if (this.rang || performance.now() - this.#last < silenceMs) return;
-      this.rang = true;
-      ring();
-    }, Math.max(silenceMs / 10, 10));
+  constructor(clock: Clock, silenceMs: number, ring: () => void) {
+    this.#clock = clock;
+    this.#silenceMs = silenceMs;
+    this.#last = clock.monotonic();
+    this.#run(ring);
   }
 
-  /** Something has come. */
+  /** Notes that bytes have arrived. */
   reset(): void {
-    this.#last = performance.now();
+    this.#last = this.#clock.monotonic();
   }
 
   [Symbol.dispose](): void {
-    clearInterval(this.#timer);
+    this.#stop.abort();
+  }
+
+  async #run(ring: () => void): Promise<void> {
+    const { signal } = this.#stop;
+    for (;;) {
+      const left = this.#last + this.#silenceMs - this.#clock.monotonic();
+      if (left <= 0) break;
+      await this.#clock.sleep(left, signal).catch(() => {});
+      if (signal.aborted) return;
+    }
+    this.rang = true;
+    ring();
   }
 }

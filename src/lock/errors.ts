@@ -1,24 +1,24 @@
 /**
- * The faults that the domain knows of. Each is thrown by whatever is behind a
- * port, and caught where a request is answered or a call is tried again.
+ * The faults that the domain distinguishes. The implementation of a port throws
+ * them; whoever answers a request or retries a call catches them.
  *
  * @module
  */
 
-/** The store does not answer or refuses to serve us. Its message is for the log and the operator. */
+/** The store or the cluster does not answer, or refuses to serve us. The message is for the log and the operator. */
 export class UnavailableError extends Error {
   /** Names the class in logs. */
   override readonly name = "UnavailableError";
-  /** When to try again, in milliseconds, where the store said so. */
+  /** How long to wait before another try, in milliseconds, if the store said so. */
   readonly retryAfterMs?: number;
-  /** What is safe and useful to tell a client; undefined where nothing is. */
+  /** What is safe and useful to tell a client, if anything is. */
   readonly publicMessage?: string;
 
   /**
-   * Says what failed.
+   * Creates the error.
    *
    * @param message For the log and the operator.
-   * @param options `cause` is the fault underneath; the others are as the properties.
+   * @param options `cause` is the underlying fault. The others set the properties of the same names.
    */
   constructor(
     message: string,

@@ -1,7 +1,7 @@
 /**
- * What this process has seen of the store last: the watch's reports and the
- * results of its own calls. It is a cache, so it may say no, and it may be the
- * base of a conditional write, but it never proves a yes.
+ * What this process last saw of the store, from the watch and from its own calls.
+ * It is a cache: a refusal or a conditional write may rest on it, but it never
+ * proves a yes.
  *
  * @module
  */
@@ -10,30 +10,29 @@ import type { ClientId, Group } from "./identity.ts";
 import { ABSENT, type Listing, type LockWatcher, type Versioned } from "./lock_store.ts";
 import { holderOf } from "./semaphore.ts";
 
-/** Told what a {@link GroupView} sees. Its methods must not throw. */
+/** Is told what a {@link GroupView} sees. Its methods must not throw. */
 export interface ViewObserver {
   /** The watch is in step with the store. */
   synced?(): void;
   /** The watch fell behind. */
   lost?(reason: unknown): void;
-  /** A client holds its slot no more, or holds it by another grant now. */
+  /** A hold of a client has ended, perhaps because the client has a later one. */
   ended?(group: Group, id: ClientId): void;
 }
 
 /**
- * The last seen state of every group. While the watch is in step it never
- * regresses: what is older than what it has is passed over. Only a listing of an
- * earlier moment takes it back, since then the store itself has gone back, to a
- * backup say.
+ * The last seen state of every group. While the watch is in step, the view
+ * ignores what is older than what it has. Only a listing of an earlier moment
+ * takes it back: then the store itself went back, to a backup for example.
  */
 export class GroupView implements LockWatcher {
   readonly #groups = new Map<Group, Versioned>();
   readonly #observer: ViewObserver;
   #synced = false;
-  /** The moment up to which the watch has told everything, on the scale of {@link Versioned.version}. */
+  /** The moment up to which the watch has reported everything, on the scale of {@link Versioned.version}. */
   #moment = 0;
 
-  /** Starts with nothing known. */
+  /** Creates a view that knows nothing yet. */
   constructor(observer: ViewObserver = {}) {
     this.#observer = observer;
   }
@@ -43,25 +42,25 @@ export class GroupView implements LockWatcher {
     return this.#synced;
   }
 
-  /** The groups known to exist; complete only while {@link isSynced}. */
+  /** The groups that are known to exist. They are complete only while {@link isSynced}. */
   get groups(): ReadonlyMap<Group, Versioned> {
     return this.#groups;
   }
 
   /**
-   * Looks a group up.
+   * Looks up a group.
    *
-   * @returns Its last seen state, {@link ABSENT} included while the view is
-   * synced; undefined where nothing is known of it.
+   * @returns Its last seen state, which is {@link ABSENT} only while the view is
+   * in step; undefined if nothing is known of it.
    */
   get(group: Group): Versioned | undefined {
     return this.#groups.get(group) ?? (this.#synced ? ABSENT : undefined);
   }
 
-  /** Takes in the result of a read or write of this process, which may come later than what the watch told since. */
+  /** Takes in the result of a read or write of this process. The watch may have reported something newer already. */
   learn(group: Group, versioned: Versioned): void {
-    // In step, the watch alone tells of deletions, and what it has passed is news no more: a group that is not known
-    // although it was written before that moment has been deleted.
+    // While in step, only the watch reports deletions. A group that was written before the watch's moment and is not
+    // known has been deleted since.
     if (!this.#synced) this.#set(group, versioned);
     else if (versioned.version > (this.#groups.get(group)?.version ?? this.#moment)) this.#set(group, versioned);
   }
@@ -70,7 +69,7 @@ export class GroupView implements LockWatcher {
   synced(listing: Listing): void {
     const wentBack = listing.version < this.#moment;
     for (const group of new Set([...this.#groups.keys(), ...listing.groups.keys()])) {
-      // Newer than the listing is only what this process has written or read since.
+      // What is newer than the listing was written or read by this process since.
       if (wentBack || (this.#groups.get(group)?.version ?? 0) <= listing.version) {
         this.#set(group, listing.groups.get(group) ?? ABSENT);
       }
@@ -96,10 +95,10 @@ export class GroupView implements LockWatcher {
     const known = this.#groups.get(group);
     if (versioned.version === ABSENT.version) this.#groups.delete(group);
     else this.#groups.set(group, versioned);
-    this.#tellEnded(group, known, versioned);
+    this.#reportEnded(group, known, versioned);
   }
 
-  #tellEnded(group: Group, before: Versioned | undefined, after: Versioned): void {
+  #reportEnded(group: Group, before: Versioned | undefined, after: Versioned): void {
     for (const { id, since } of before?.state.holders ?? []) {
       if (holderOf(after.state, id)?.since !== since) this.#observer.ended?.(group, id);
     }

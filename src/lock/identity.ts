@@ -1,6 +1,6 @@
 /**
- * Client ids and group names: parsed once at the door, branded, and trusted
- * everywhere else. No other module takes a raw string for either.
+ * Client ids and group names. Each is parsed once, where it enters the program,
+ * and branded; every other module takes the branded type and trusts it.
  *
  * @module
  */
@@ -34,7 +34,7 @@ const GROUP = /^[a-zA-Z0-9.-]{1,63}$/;
  * Parses a client's id.
  *
  * @param raw Anything, typically a value out of parsed JSON.
- * @returns The id, or undefined where `raw` is no valid one.
+ * @returns The id, or undefined if `raw` is not a valid one.
  */
 export function parseClientId(raw: unknown): ClientId | undefined {
   return typeof raw === "string" && ID.test(raw) ? raw as ClientId : undefined;
@@ -44,7 +44,7 @@ export function parseClientId(raw: unknown): ClientId | undefined {
  * Parses a group's name.
  *
  * @param raw Anything, typically a value out of parsed JSON.
- * @returns The group, or undefined where `raw` is no valid one.
+ * @returns The group, or undefined if `raw` is not a valid one.
  */
 export function parseGroup(raw: unknown): Group | undefined {
   return typeof raw === "string" && GROUP.test(raw) ? raw as Group : undefined;

@@ -1,31 +1,32 @@
 /**
  * The port to whatever keeps the locks, and its simplest implementation.
- * Exclusion rests on {@link LockStore.write} alone: it takes effect only on the
- * very version that the decision was made from.
+ * Exclusion rests on {@link LockStore.write} alone, which takes effect only on the
+ * version that the decision was made from.
  *
  * @module
  */
 
-import type { Group } from "./identity.ts";
-import { FREE, type GroupState } from "./semaphore.ts";
+import { untilAborted } from "./abort.ts";
+import type { ClientId, Group } from "./identity.ts";
+import { FREE, type GroupState, type Holder, holderOf } from "./semaphore.ts";
 
 /**
  * A group's state as a store has it. A store may return a subclass that carries
- * more (the Lease's labels, say): hand back the object itself to
+ * more, such as the labels of a Lease, so pass the object itself to
  * {@link LockStore.write}, never a copy.
  */
 export interface Versioned {
   /** The state; {@link FREE} where the store has no such group. */
   readonly state: GroupState;
   /**
-   * Names this very version of the group. Versions are positive integers that
-   * grow with every write of the store, over all groups; 0 says that the group
+   * Identifies this version of the group. Versions are positive integers that
+   * grow with every write to the store, over all groups. 0 means that the group
    * does not exist.
    */
   readonly version: number;
 }
 
-/** What a store says of a group that it does not have. */
+/** The state and version of a group that the store does not have. */
 export const ABSENT: Versioned = Object.freeze({ state: FREE, version: 0 });
 
 /** The groups of a store at one moment. */
@@ -36,35 +37,35 @@ export interface Listing {
   readonly version: number;
 }
 
-/** Told by {@link LockStore.watch} what happens in the store. Its methods must not throw. */
+/** Is told by {@link LockStore.watch} what happens in the store. Its methods must not throw. */
 export interface LockWatcher {
-  /** The whole store, at the start and whenever changes may have been missed. */
+  /** Gets the whole store, at the start and whenever changes may have been missed. */
   synced(listing: Listing): void;
   /**
    * One group changed.
    *
    * @param versioned The new state; {@link ABSENT} where the group was deleted.
-   * @param version The moment of the change, which a deletion has too.
+   * @param version The moment of the change. A deletion has one too.
    */
   changed(group: Group, versioned: Versioned, version: number): void;
-  /** Changes may be missed from now on, until the next {@link synced}. */
+  /** From now on, changes may be missed until the next {@link synced}. */
   lost(reason: unknown): void;
 }
 
 /** Options of every call to a store. */
 export interface CallOptions {
-  /** Ends the call early, which then throws the signal's reason. */
+  /** Ends the call early; the call then throws the signal's reason. */
   readonly signal?: AbortSignal;
 }
 
 /**
- * Keeps the state of every group. All methods throw {@link UnavailableError}
- * when the store does not answer in time or cannot be used; after a `write` that
- * threw, it is unknown whether the write took effect.
+ * Keeps the state of every group. All methods throw
+ * {@link "./errors.ts".UnavailableError} when the store does not answer in time or
+ * cannot be used. After a `write` that threw, it is unknown whether it took effect.
  */
 export interface LockStore extends AsyncDisposable {
   /**
-   * Reads a group afresh: the answer is never older than the call.
+   * Reads a group afresh: the result is never older than the call.
    *
    * @returns The group, or {@link ABSENT}.
    */
@@ -74,8 +75,8 @@ export interface LockStore extends AsyncDisposable {
    * Writes a group if it is still at the version of `expected`.
    *
    * @param expected What this store returned for the group earlier; {@link ABSENT} creates it.
-   * @returns The group as written, or "conflict" where it was at another version
-   * and nothing was written.
+   * @returns The group as written, or "conflict" if it was at another version;
+   * then nothing was written.
    */
   write(group: Group, expected: Versioned, next: GroupState, options?: CallOptions): Promise<Versioned | "conflict">;
 
@@ -83,16 +84,26 @@ export interface LockStore extends AsyncDisposable {
   list(options?: CallOptions): Promise<Listing>;
 
   /**
-   * Reports every change of the store, by whomever it was made, until the signal
-   * aborts. Reconnects by itself; does not throw. Changes may come late, and
-   * several to one group may come as one.
+   * Reports every change to the store, whoever made it, until the signal aborts.
+   * Reconnects by itself and does not throw. Changes may arrive late, and several
+   * changes to one group may arrive as one.
    */
   watch(watcher: LockWatcher, signal: AbortSignal): Promise<void>;
 }
 
-/** The data of {@link MemoryLockStore}s that share it, as replicas share a database. */
+/**
+ * Asks a store whether a client holds a slot, without any cache.
+ *
+ * @returns The hold, or undefined if the client has none.
+ * @throws {UnavailableError} The store does not answer.
+ */
+export async function readHolder(store: LockStore, id: ClientId, group: Group): Promise<Holder | undefined> {
+  return holderOf((await store.read(group)).state, id);
+}
+
+/** The data that several {@link MemoryLockStore}s share, as replicas share a database. */
 export class MemoryBackend {
-  /** The last version given out. */
+  /** The last version that was assigned. */
   version = 0;
   /** All groups. */
   readonly groups: Map<Group, Versioned> = new Map();
@@ -100,14 +111,14 @@ export class MemoryBackend {
   readonly watchers: Set<LockWatcher> = new Set();
 }
 
-/** Keeps the locks in this process, for tests and trials: they are gone when it ends. */
+/** Keeps the locks in this process, for tests and trials. They are gone when it ends. */
 export class MemoryLockStore implements LockStore {
   readonly #backend: MemoryBackend;
 
   /**
    * Opens the store.
    *
-   * @param backend Shared by the stores that should see the same groups; its own by default.
+   * @param backend Stores that share one see the same groups. By default, each has its own.
    */
   constructor(backend: MemoryBackend = new MemoryBackend()) {
     this.#backend = backend;
@@ -115,7 +126,7 @@ export class MemoryLockStore implements LockStore {
 
   /** See {@link LockStore.read}. */
   read(group: Group, options: CallOptions = {}): Promise<Versioned> {
-    return settle(options, () => this.#backend.groups.get(group) ?? ABSENT);
+    return answer(options, () => this.#backend.groups.get(group) ?? ABSENT);
   }
 
   /** See {@link LockStore.write}. */
@@ -125,7 +136,7 @@ export class MemoryLockStore implements LockStore {
     next: GroupState,
     options: CallOptions = {},
   ): Promise<Versioned | "conflict"> {
-    return settle(options, () => {
+    return answer(options, () => {
       const { groups, watchers } = this.#backend;
       if ((groups.get(group) ?? ABSENT).version !== expected.version) return "conflict";
       const written: Versioned = { state: next, version: ++this.#backend.version };
@@ -137,7 +148,7 @@ export class MemoryLockStore implements LockStore {
 
   /** See {@link LockStore.list}. */
   list(options: CallOptions = {}): Promise<Listing> {
-    return settle(options, () => ({ groups: new Map(this.#backend.groups), version: this.#backend.version }));
+    return answer(options, () => ({ groups: new Map(this.#backend.groups), version: this.#backend.version }));
   }
 
   /** See {@link LockStore.watch}. */
@@ -145,16 +156,16 @@ export class MemoryLockStore implements LockStore {
     if (signal.aborted) return;
     this.#backend.watchers.add(watcher);
     watcher.synced({ groups: new Map(this.#backend.groups), version: this.#backend.version });
-    await new Promise<void>((resolve) => signal.addEventListener("abort", () => resolve(), { once: true }));
+    await untilAborted(signal);
     this.#backend.watchers.delete(watcher);
   }
 
-  /** Nothing to give back. */
+  /** Does nothing: the store holds no resources. */
   [Symbol.asyncDispose](): Promise<void> {
     return Promise.resolve();
   }
 }
 
-function settle<T>(options: CallOptions, act: () => T): Promise<T> {
+function answer<T>(options: CallOptions, act: () => T): Promise<T> {
   return options.signal?.aborted ? Promise.reject(options.signal.reason) : Promise.resolve(act());
 }

@@ -8,9 +8,7 @@
 import type { ClientId, Group } from "./identity.ts";
 import type { HeldNode } from "./semaphore.ts";
 
-export type { DrainPhase, HeldNode } from "./semaphore.ts";
-
-/** One grant to one client: what a drain belongs to. A later grant to the same client is another hold. */
+/** One grant to one client. A drain belongs to it; a later grant to the same client is another hold. */
 export interface Hold {
   /** The group whose slot is held. */
   readonly group: Group;
@@ -18,16 +16,16 @@ export interface Hold {
   readonly id: ClientId;
   /** When the slot was granted, in milliseconds since the epoch. */
   readonly since: number;
-  /** The node as it was at the grant; undefined where no node matched then. */
+  /** The node as noted with the grant; undefined if none matched then. */
   readonly node?: HeldNode;
 }
 
 /** Which node a client runs on. */
 export type NodeMatch =
   | { readonly kind: "node"; readonly name: string; readonly bootId?: string }
-  /** No node has the client's id: a host outside the cluster. It is locked without a drain. */
+  /** No node has the client's id: the host is outside the cluster and is not drained. */
   | { readonly kind: "none" }
-  /** Several nodes have it. */
+  /** Several nodes have the client's id. */
   | { readonly kind: "ambiguous"; readonly nodes: readonly string[] };
 
 /** A pod that a drain waits for. */
@@ -36,61 +34,69 @@ export interface PodLeft {
   readonly namespace: string;
   /** Its name. */
   readonly name: string;
-  /** Why it is still there, for a person, such as `its PodDisruptionBudget "web" allows no disruption now`. */
+  /** Why it is still there, as a sentence for a person, such as `its PodDisruptionBudget "web" allows no disruption now`. */
   readonly reason: string;
 }
 
-/** How a drain stands when its request must be answered. */
+/** The state of a drain when its request must be answered. */
 export type DrainOutcome =
-  /** Every pod to be evicted is gone, or there is nothing to drain. */
+  /** Every pod that was to be evicted is gone, or there was none. */
   | { readonly kind: "drained" }
-  /** The time-out has passed with pods left, and the operator's policy says to go on all the same. */
+  /** The time-out has passed with pods left, and the operator's policy allows the reboot anyway. */
   | { readonly kind: "proceed"; readonly node: string; readonly pods: readonly PodLeft[] }
-  /** Pods are left; the drain goes on. */
+  /** Pods are left, and the drain goes on. */
   | { readonly kind: "draining"; readonly node: string; readonly pods: readonly PodLeft[] }
-  /** The time-out has passed with pods left, or a pod may not be evicted by policy. */
+  /** The time-out has passed with pods left, or policy forbids the eviction of a pod. */
   | { readonly kind: "failed"; readonly node: string; readonly pods: readonly PodLeft[] }
-  /** The hold is gone (deleted by an administrator, say), so the drain was stopped. */
+  /** The hold has ended (an administrator deleted the lock, for example), so the drain was stopped. */
   | { readonly kind: "abandoned" };
 
 /** Whether a host is back. */
 export type ReturnOutcome =
-  /** It is ready, or there is no node to wait for. */
+  /** It is: its node is ready, or it has no node to wait for. */
   | { readonly kind: "ready" }
+  /** It is not, for `reason`, a sentence for a person. */
   | { readonly kind: "not_ready"; readonly node: string; readonly reason: string };
 
 /**
- * Makes hosts safe to reboot. Every method may be repeated by any replica at any
- * time and throws {@link "./errors.ts".UnavailableError} where the cluster does not answer or denies it.
+ * Makes hosts safe to reboot. Any replica may repeat any method at any time. The
+ * methods that return a promise reject with {@link "./errors.ts".UnavailableError}
+ * if the cluster does not answer or denies the access.
  */
 export interface NodeKeeper extends AsyncDisposable {
   /** Finds the client's node. */
   match(id: ClientId): Promise<NodeMatch>;
 
   /**
-   * Cordons and drains the hold's node, or joins the drain of it that runs
-   * already, and waits for its end at most `waitMs`. The drain goes on when the
-   * wait ends; it stops when the hold is gone.
+   * Cordons and drains the hold's node, or joins its drain if one is running, and
+   * waits for the end. The drain outlives the wait and stops when the hold ends.
    *
-   * @param waitMs How long to wait for the end, in milliseconds.
-   * @param signal Ends the wait (not the drain) at once: the outcome is as of that moment.
+   * @param waitMs How long to wait at most, in milliseconds.
+   * @param signal Ends the wait at once, but not the drain. The outcome is then the state at that moment.
    */
   drain(hold: Hold, waitMs: number, signal: AbortSignal): Promise<DrainOutcome>;
 
   /**
-   * Waits until the hold's node is ready again after its reboot, at most `waitMs`.
+   * Waits until the hold's node is ready again after its reboot.
    *
+   * @param waitMs How long to wait at most, in milliseconds.
    * @param signal Ends the wait at once.
    */
   awaitReturn(hold: Hold, waitMs: number, signal: AbortSignal): Promise<ReturnOutcome>;
 
   /**
-   * Ends a hold's drain and lifts our own cordon from the client's node, if there
-   * is one for this group. A cordon that an administrator made stays, and so does
-   * that of another hold which is not over.
+   * Ends a hold's drain and lifts the cordon that this program set for it. The
+   * cordons of administrators and of other holds stay.
    *
-   * @param since The grant of the hold that is over, in milliseconds since the
-   * epoch; without it, whichever are over by a fresh read of the lock.
+   * @param since When the hold that is over was granted, in milliseconds since
+   * the epoch. Without it, a fresh read of the lock tells which holds are over.
    */
   uncordon(group: Group, id: ClientId, since?: number): Promise<void>;
+
+  /**
+   * Is told that a hold of a client seems to have ended, as a watch of the locks
+   * reports it. Where a fresh read confirms it, the hold's drain ends and its
+   * cordon is lifted, in the background. Returns at once and does not throw.
+   */
+  holdEnded(group: Group, id: ClientId): void;
 }

@@ -1,22 +1,22 @@
 /**
- * The counting semaphore of one group, as a pure function of its state: who
- * holds a slot, who may take one, who gives one back. It knows no store, no
- * clock and no network; the conditional write that makes its decisions safe
- * over replicas is the {@link "./lock_store.ts".LockStore}'s.
+ * The counting semaphore of one group, as pure functions of its state: who holds
+ * a slot, who may take one, who gives one back. It does not use a store, a clock
+ * or the network. The conditional write of a {@link "./lock_store.ts".LockStore}
+ * makes its decisions safe over replicas.
  *
  * @module
  */
 
 import type { ClientId } from "./identity.ts";
 
-/** How far a drain is: under way, done, or given up at its time-out with pods left. */
+/** How far a drain is: under way, done, or failed with pods left. */
 export type DrainPhase = "draining" | "drained" | "failed";
 
 /** The node of a holder, as recorded with the lock. */
 export interface HeldNode {
   /** The Node's name. */
   readonly name: string;
-  /** `status.nodeInfo.bootID` at the grant; another one later shows that the host has rebooted. */
+  /** `status.nodeInfo.bootID` at the grant. Another one later shows that the host has rebooted. */
   readonly bootId?: string;
   /** How far its drain is. */
   readonly phase: DrainPhase;
@@ -24,11 +24,11 @@ export interface HeldNode {
 
 /** One client that holds a slot. */
 export interface Holder {
-  /** The client's id. One read back from a store may be what an administrator wrote there. */
+  /** The client's id. An administrator may have written it to the store. */
   readonly id: ClientId;
   /** When the slot was granted, in milliseconds since the epoch, by the granting replica's clock. */
   readonly since: number;
-  /** The node that the client runs on; undefined where none matched. */
+  /** The node that the client runs on; undefined if none matched. */
   readonly node?: HeldNode;
 }
 
@@ -36,49 +36,49 @@ export interface Holder {
 export interface GroupState {
   /** The holders, oldest grant first; ids are unique. */
   readonly holders: readonly Holder[];
-  /** How many grants the group has seen. A renewal is none. */
+  /** How many grants the group has seen. Renewals do not count. */
   readonly transitions: number;
-  /** When the state was last written, in milliseconds since the epoch; undefined where nobody noted it. */
+  /** When the state was last written, in milliseconds since the epoch; undefined if that is unknown. */
   readonly renewed?: number;
 }
 
-/** The state of a group that no store knows yet. */
+/** The state of a group that does not exist yet. */
 export const FREE: GroupState = Object.freeze({ holders: Object.freeze([]), transitions: 0 });
 
 /** What {@link acquire} decided. */
 export type Acquisition =
-  /** A slot is free: `next`, once written, makes the client a holder. */
+  /** A slot is free. Once `next` is written, the client is a holder. */
   | { readonly kind: "grant"; readonly next: GroupState }
-  /** The client is a holder already: `next`, once written, proves it. */
+  /** The client is a holder already. A successful write of `next` proves it. */
   | { readonly kind: "renew"; readonly next: GroupState }
   /** Others hold every slot. */
   | { readonly kind: "full" };
 
 /** What {@link release} decided. */
 export type Release =
-  /** The client is a holder: `next`, once written, frees its slot. */
+  /** The client is a holder. Once `next` is written, its slot is free. */
   | { readonly kind: "free"; readonly next: GroupState }
-  /** The client holds nothing, so there is nothing to write. */
+  /** The client holds nothing. There is nothing to write. */
   | { readonly kind: "not_held" };
 
 /**
  * Finds a client among the holders.
  *
- * @returns The holder, or undefined where the client holds no slot.
+ * @returns The holder, or undefined if the client holds no slot.
  */
 export function holderOf(state: GroupState, id: ClientId): Holder | undefined {
   return state.holders.find((holder) => holder.id === id);
 }
 
 /**
- * Decides a client's wish for a slot.
+ * Decides whether a client gets a slot.
  *
- * A holder stays one, whatever `slots` has become since: slots taken away are
- * not given out again, but never torn from a host that may be rebooting.
+ * A holder stays a holder when `slots` shrinks, since its host may be rebooting.
+ * The slots that were taken away are not granted again.
  *
  * @param slots How many holders the group may have, a positive integer.
- * @param now Milliseconds since the epoch, noted as the grant's time.
- * @param node The client's node, noted with a grant. A renewal keeps what was noted then.
+ * @param now Milliseconds since the epoch, noted as the time of a grant.
+ * @param node The client's node, noted with a grant. A renewal keeps what the grant noted.
  */
 export function acquire(state: GroupState, id: ClientId, slots: number, now: number, node?: HeldNode): Acquisition {
   if (holderOf(state, id) !== undefined) {
@@ -96,8 +96,8 @@ export function acquire(state: GroupState, id: ClientId, slots: number, now: num
 }
 
 /**
- * Decides a client's wish to give its slot back. A client that holds nothing
- * is told so, which is no fault: the protocol is unlock-if-held.
+ * Decides how a client gives its slot back. A client that holds nothing gets
+ * `not_held`; that is not an error, since the protocol is unlock-if-held.
  *
  * @param now Milliseconds since the epoch.
  */
@@ -114,11 +114,11 @@ export function release(state: GroupState, id: ClientId, now: number): Release {
 }
 
 /**
- * Notes how far a holder's node is.
+ * Notes with a hold how far the drain of its node is.
  *
- * @param hold The client and the time of its grant: a later grant to the same client is another hold.
+ * @param hold The client and the time of its grant. A later grant to the same client is another hold.
  * @param now Milliseconds since the epoch.
- * @returns The state to write, which proves the hold once written; undefined where that hold is over.
+ * @returns The state whose write proves the hold; undefined if the hold has ended.
  */
 export function amend(
   state: GroupState,

@@ -1,304 +1,175 @@
 /**
- * Wires a server together from its configuration and takes it apart again. It
- * knows every part and decides nothing itself.
+ * Builds a server from its configuration, and stops it. It knows every part of
+ * the program and decides nothing itself.
  *
  * @module
  */
 
 import { getLogger, type Logger } from "@logtape/logtape";
 import type { Config } from "../config/config.ts";
-import { createHandler, type Readiness } from "../http/handler.ts";
-import { Server } from "../http/server.ts";
-import {
-  connectKubernetes,
-  type ConnectOptions,
-  type KubernetesClient,
-  missingPermissions,
-} from "../kubernetes/client.ts";
-import { describePermission, ForbiddenError, type Permission } from "../kubernetes/errors.ts";
-import { ClusterEvents, eventPermissions } from "../kubernetes/events.ts";
-import { type LabelSelector, parseLabelSelector } from "../keeper/drain/label_selector.ts";
-import { Leases, requiredPermissions, watchPermissions } from "../stores/lease/leases.ts";
-import { keeperPermissions, usefulKeeperPermissions } from "../keeper/nodes/node_calls.ts";
-import { KubernetesNodeKeeper } from "../keeper/node_keeper.ts";
 import { ConfigError } from "../config/config_error.ts";
-import { systemClock } from "../lock/clock.ts";
+import { createHandler, type Readiness } from "../http/handler.ts";
+import { Server, type ServerOptions } from "../http/server.ts";
+import type { ConnectOptions } from "../kubernetes/client.ts";
+import { type Clock, systemClock } from "../lock/clock.ts";
 import { type Group, parseGroup } from "../lock/identity.ts";
 import { type LockObserver, LockService } from "../lock/lock_service.ts";
-import { UnavailableError } from "../lock/errors.ts";
-import { type LockStore, MemoryLockStore } from "../lock/lock_store.ts";
-import { LeaseLockStore } from "../stores/lease/store.ts";
-import { leaseName } from "../stores/lease/codec.ts";
-import { SqliteLockStore } from "../stores/sqlite.ts";
+import type { LockStore } from "../lock/lock_store.ts";
+import { within } from "../lock/within.ts";
+import { openStore } from "../stores/open.ts";
 import { MeteredLockStore } from "../telemetry/metered_store.ts";
 import { Metrics } from "../telemetry/metrics.ts";
+import { connectCluster, startDraining } from "./cluster.ts";
+import { reportMissingPermissions, usedPermissions } from "./permissions.ts";
 
 /** A running server. Disposing of it stops it. */
 export interface Service extends AsyncDisposable {
-  /** Where it listens, such as `http://127.0.0.1:8080`. */
+  /** The URL that it serves, such as `http://127.0.0.1:8080`. */
   readonly url: string;
   /**
-   * Stops it: it is not ready at once and takes no more connections, requests
-   * that wait for a drain are answered, running ones finish (within
-   * {@link SHUTDOWN_GRACE_MS}), then everything is closed. May be called again.
+   * Stops the server. It reports not ready and takes no more connections at once.
+   * Requests that wait for a drain get an answer, and running requests finish
+   * within 10 s. Then everything is closed. Further calls wait for the same stop.
    */
   stop(): Promise<void>;
 }
 
-/** What tests may set beside the configuration. */
+/** Options of {@link startService}. */
 export interface ServiceOptions {
-  /** The program's version, shown in the metrics. */
+  /** The program's version, for the metrics. */
   readonly version: string;
-  /** Changes to the connection to the API server, such as its deadline. */
+  /** Overrides options of the connection to the API server, such as its time limit. */
   readonly connection?: Partial<ConnectOptions>;
-  /** Stands between the lock service and its store. */
+  /** Wraps the store that the server uses, for tests. */
   readonly wrapStore?: (store: LockStore) => LockStore;
+  /** Time. @default {systemClock} */
+  readonly clock?: Clock;
+  /** Returns a number from 0 (inclusive) to 1 (exclusive), for jitter. @default {Math.random} */
+  readonly random?: () => number;
 }
 
-/** How long running requests may take to finish when the server stops, in milliseconds. */
-export const SHUTDOWN_GRACE_MS = 10_000;
+/** How long running requests may take to finish after the server was told to stop, in milliseconds. */
+const SHUTDOWN_GRACE_MS = 10_000;
 
-/** When to ask again for the own permissions, in milliseconds; it doubles each time up to the other. */
-const PERMISSIONS_RETRY_MS = 5_000;
-const PERMISSIONS_MAX_RETRY_MS = 300_000;
-
-/** Asked for when the store is probed; it need not exist. */
+/** The group that a probe of the store reads. It need not exist. */
 const PROBED_GROUP: Group = parseGroup("default")!;
 
 /**
- * Starts a server. An unreachable API server is no fault: the server then is
- * not ready, answers 503, and recovers by itself.
+ * Starts a server. An API server that does not answer is not an error: the server
+ * then reports not ready, answers 503, and recovers by itself.
  *
- * @throws {ConfigError} It cannot start as it is configured; the message says what to do.
+ * @throws {ConfigError} The server cannot start with this configuration. The message says what to do.
  */
 export async function startService(config: Config, options: ServiceOptions): Promise<Service> {
+  const { clock = systemClock, random = Math.random } = options;
   const logger = getLogger("fleetlock");
-  await using cleanup = new AsyncDisposableStack();
+  const metrics = new Metrics({ version: options.version, clock });
   const stopping = new AbortController();
-  const metrics = new Metrics({ version: options.version });
-  const observers: LockObserver[] = [watchObserver(metrics, logger)];
+  await using cleanup = new AsyncDisposableStack();
 
-  // The keeper asks the locks who holds what, and the locks ask the keeper to empty the nodes.
-  const cluster = config.store.kind === "kubernetes"
-    ? await joinCluster(config, options, metrics, logger, cleanup, (id, group) => locks.readHolder(id, group))
+  // Each part builds on the ones before it, and no part calls a later one.
+  const client = config.store.kind === "kubernetes"
+    ? cleanup.use(await connectCluster(config, { clock, ...options.connection }))
     : undefined;
-  if (cluster?.observer) observers.push(cluster.observer);
-  const engine = cleanup.use(await openStore(config, cluster?.client));
-  const store = new MeteredLockStore(options.wrapStore?.(engine) ?? engine, metrics);
-  const locks: LockService = new LockService(store, {
+  const engine = cleanup.use(await openStore(config.store, client));
+  const store = new MeteredLockStore(options.wrapStore?.(engine) ?? engine, metrics, clock);
+  const { podName } = config.kubernetes;
+  const draining = client && config.drain
+    ? cleanup.use(startDraining({ client, store, drain: config.drain, podName, metrics, logger, clock, random }))
+    : undefined;
+  const locks = new LockService(store, {
     maxGroups: config.maxGroups,
-    keeper: cluster?.keeper,
+    keeper: draining?.keeper,
     replyWaitMs: config.replyWaitMs,
     stopping: stopping.signal,
-    observer: joinObservers(observers),
+    observer: { ...watchObserver(metrics, logger), ...draining?.observer },
+    clock,
+    random,
   });
   metrics.collectLocks(locks);
 
   const background = new AbortController();
-  const tasks = [locks.watch(background.signal), ...cluster?.start(background.signal) ?? []];
+  const tasks = [locks.watch(background.signal)];
+  if (client !== undefined) {
+    const used = usedPermissions(config.drain, client.namespace);
+    tasks.push(reportMissingPermissions(client, used, logger, clock, background.signal));
+  }
   cleanup.defer(async () => {
     background.abort();
     await Promise.all(tasks);
   });
 
-  const readiness = async (): Promise<Readiness> => {
-    if (stopping.signal.aborted) return "stopping";
-    await locks.probe(PROBED_GROUP);
-    return "ready";
-  };
-  const handler = cleanup.use(
-    createHandler({ locks, metrics, logger, readiness, onHangingBody: () => server.renew() }),
-  );
-  const server = listen(config, handler, logger);
+  const server = serveLocks(config, locks, { metrics, logger, clock, stopping: stopping.signal, cleanup });
   const resources = cleanup.move();
   const stop = async () => {
     stopping.abort();
-    await within(SHUTDOWN_GRACE_MS, server.shutdown());
-    // What does not give way then, a connection that nothing can end say, goes with the process.
-    await within(SHUTDOWN_GRACE_MS, resources.disposeAsync());
+    await within(SHUTDOWN_GRACE_MS, server.shutdown(), clock);
+    // What is still open after this, such as a connection that nothing can close, ends with the process.
+    await within(SHUTDOWN_GRACE_MS, resources.disposeAsync(), clock);
   };
+  return runningService(server, stop);
+}
+
+/** Reports the state of the store's watch in metrics and log. */
+function watchObserver(metrics: Metrics, logger: Logger): LockObserver {
+  return {
+    synced() {
+      metrics.setWatchSynced(true);
+      logger.debug("the watch of the store is synchronized");
+    },
+    lost(error) {
+      metrics.setWatchSynced(false);
+      logger.warning("the watch of the store is interrupted", { error });
+    },
+  };
+}
+
+/** What {@link serveLocks} needs besides the locks. */
+interface ServingParts {
+  readonly metrics: Metrics;
+  readonly logger: Logger;
+  readonly clock: Clock;
+  /** Aborted when the server stops. */
+  readonly stopping: AbortSignal;
+  /** Disposes of the handler after the server has stopped. */
+  readonly cleanup: AsyncDisposableStack;
+}
+
+/** Starts to answer requests. */
+function serveLocks(config: Config, locks: LockService, parts: ServingParts): Server {
+  const { metrics, logger, clock, stopping, cleanup } = parts;
+  const readiness = async (): Promise<Readiness> => {
+    if (stopping.aborted) return "stopping";
+    await locks.probe(PROBED_GROUP);
+    return "ready";
+  };
+  // A body can hang only after a request has come, which is after the server has started.
+  const onHangingBody = () => server.renew();
+  const handler = cleanup.use(createHandler({ locks, metrics, logger, readiness, clock, onHangingBody }));
+  const server = listen({ address: config.address, handler, logger, clock });
+  return server;
+}
+
+/** Listens on the configured address. */
+function listen(options: ServerOptions): Server {
+  try {
+    return new Server(options);
+  } catch (error) {
+    const why = error instanceof Deno.errors.AddrInUse
+      ? "the address is in use; stop the other program or choose another --address"
+      : `${error instanceof Error ? error.message : error}; choose another --address`;
+    const { hostname, port } = options.address;
+    throw new ConfigError(`cannot listen on ${hostAndPort(hostname, port)}: ${why}`, { cause: error });
+  }
+}
+
+function runningService({ address: { hostname, port } }: Server, stop: () => Promise<void>): Service {
   let stopped: Promise<void> | undefined;
-  const { hostname, port } = server.address;
   return {
     url: `http://${hostAndPort(hostname, port)}`,
     stop: () => stopped ??= stop(),
     [Symbol.asyncDispose]: () => stopped ??= stop(),
   };
-}
-
-/** Waits for an operation, but not for longer than so many milliseconds. */
-async function within(ms: number, operation: Promise<void>): Promise<void> {
-  const over = Promise.withResolvers<void>();
-  const timer = setTimeout(over.resolve, ms);
-  try {
-    await Promise.race([operation, over.promise]);
-  } finally {
-    clearTimeout(timer);
-  }
-}
-
-/** The parts of a server that need a cluster. */
-interface Cluster {
-  readonly client: KubernetesClient;
-  readonly keeper?: KubernetesNodeKeeper;
-  readonly observer?: LockObserver;
-  /** Starts what runs in the background until the signal aborts. */
-  start(signal: AbortSignal): Promise<void>[];
-}
-
-async function joinCluster(
-  config: Config,
-  options: ServiceOptions,
-  metrics: Metrics,
-  logger: Logger,
-  cleanup: AsyncDisposableStack,
-  readHolder: LockService["readHolder"],
-): Promise<Cluster> {
-  const client = cleanup.use(
-    await connectKubernetes({ ...config.kubernetes, concurrency: config.kubeConcurrency, ...options.connection }),
-  );
-  const { namespace } = client;
-  const required = requiredPermissions(namespace);
-  const useful = watchPermissions(namespace);
-  const { drain } = config;
-  if (drain === undefined) {
-    return { client, start: (signal) => [reportPermissions(client, required, useful, logger, signal)] };
-  }
-  const events = cleanup.use(
-    new ClusterEvents(client, {
-      instance: config.kubernetes.podName ?? "fleetlock",
-      onFailure: (error) => logger.warning("cannot send events", { error }),
-    }),
-  );
-  const keeper = cleanup.use(
-    new KubernetesNodeKeeper(client, {
-      drainOptions: {
-        concurrency: drain.concurrency,
-        timeoutMs: drain.timeoutMs,
-        onTimeout: drain.onTimeout,
-        pods: {
-          unmanaged: drain.unmanaged,
-          emptyDir: drain.emptyDir,
-          skip: selectorOf(drain.skipSelector),
-          self: config.kubernetes.podName ? { namespace, name: config.kubernetes.podName } : undefined,
-        },
-      },
-      waitReady: drain.releaseWaitReady,
-      readHolder,
-      log: logger,
-      events,
-      observer: metrics.addDrains(),
-    }),
-  );
-  required.push(...keeperPermissions({ drain: true, deletePods: drain.onTimeout === "delete" }));
-  useful.push(...usefulKeeperPermissions(), ...eventPermissions(namespace));
-  return {
-    client,
-    keeper,
-    observer: {
-      ended: (group, id) => keeper.holdEnded(group, id),
-      granted(group, { id, node }) {
-        const note = `Reboot slot of group "${group}" granted to ${node?.name ?? id}`;
-        events.record({ kind: "Lease", name: leaseName(group) }, "LockGranted", note);
-      },
-      released(group, { id, node }) {
-        const note = `Reboot slot of group "${group}" given back by ${node?.name ?? id}`;
-        events.record({ kind: "Lease", name: leaseName(group) }, "LockReleased", note);
-      },
-    },
-    start(signal) {
-      // It ends when it is disposed of, which is also what waits for its end.
-      keeper.run();
-      return [reportPermissions(client, required, useful, logger, signal)];
-    },
-  };
-}
-
-function selectorOf(text: string): LabelSelector | undefined {
-  if (text === "") return undefined;
-  try {
-    return parseLabelSelector(text);
-  } catch (error) {
-    throw new ConfigError(`--drain-skip-selector: ${error instanceof Error ? error.message : error}`, { cause: error });
-  }
-}
-
-async function openStore(config: Config, kubernetes: KubernetesClient | undefined): Promise<LockStore> {
-  switch (config.store.kind) {
-    case "kubernetes":
-      return new LeaseLockStore(new Leases(kubernetes!));
-    case "memory":
-      return new MemoryLockStore();
-    case "sqlite":
-      try {
-        return await SqliteLockStore.open(config.store.path);
-      } catch (error) {
-        if (error instanceof UnavailableError) throw new ConfigError(error.message, { cause: error });
-        throw error;
-      }
-  }
-}
-
-/** Says at the start which permissions are missing, by name; where nobody answers, as soon as somebody does. */
-async function reportPermissions(
-  kubernetes: KubernetesClient,
-  required: readonly Permission[],
-  useful: readonly Permission[],
-  logger: Logger,
-  signal: AbortSignal,
-): Promise<void> {
-  for (let pauseMs = PERMISSIONS_RETRY_MS; !signal.aborted; pauseMs = Math.min(pauseMs * 2, PERMISSIONS_MAX_RETRY_MS)) {
-    try {
-      const missing = await missingPermissions(kubernetes, [...required, ...useful], signal);
-      for (const permission of missing) {
-        const fields = { permission: describePermission(permission) };
-        if (required.includes(permission)) logger.error("a permission is missing", fields);
-        else logger.warning("a permission is missing, without which the server only does less well", fields);
-      }
-      return;
-    } catch (error) {
-      if (signal.aborted) return;
-      logger.warning("cannot ask for the own permissions", { error });
-      // Some clusters let nobody ask.
-      if (error instanceof ForbiddenError) return;
-      await systemClock.sleep(pauseMs, signal).catch(() => {});
-    }
-  }
-}
-
-function watchObserver(metrics: Metrics, logger: Logger): LockObserver {
-  return {
-    synced() {
-      metrics.setWatchSynced(true);
-      logger.debug("the watch of the store is in step");
-    },
-    lost(error) {
-      metrics.setWatchSynced(false);
-      logger.warning("the watch of the store is behind", { error });
-    },
-  };
-}
-
-function joinObservers(observers: readonly LockObserver[]): LockObserver {
-  return {
-    synced: () => observers.forEach((each) => each.synced?.()),
-    lost: (reason) => observers.forEach((each) => each.lost?.(reason)),
-    ended: (group, id) => observers.forEach((each) => each.ended?.(group, id)),
-    granted: (group, holder) => observers.forEach((each) => each.granted?.(group, holder)),
-    released: (group, holder) => observers.forEach((each) => each.released?.(group, holder)),
-  };
-}
-
-function listen(config: Config, handler: Deno.ServeHandler<Deno.NetAddr>, logger: Logger): Server {
-  const { hostname, port } = config.address;
-  try {
-    return new Server({ address: config.address, handler, logger });
-  } catch (error) {
-    const why = error instanceof Deno.errors.AddrInUse
-      ? "the address is in use; stop the other program or choose another --address"
-      : `${error instanceof Error ? error.message : error}; choose another --address`;
-    throw new ConfigError(`cannot listen on ${hostAndPort(hostname, port)}: ${why}`, { cause: error });
-  }
 }
 
 function hostAndPort(hostname: string, port: number): string {

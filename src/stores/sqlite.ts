@@ -1,11 +1,14 @@
 /**
  * Keeps the locks in one SQLite file, for hosts without Kubernetes. It owns the
  * file: its schema, its durability (a write that was answered survives a power
- * cut) and the peace between several processes on it. What a state means is the
- * semaphore's; holders are kept here as they come.
+ * failure) and its use by several processes at a time. It stores holders as they
+ * come; the semaphore knows what they mean.
  *
- * SQLite blocks the thread, so each try is short, and a file that another
- * process has locked is tried again asynchronously.
+ * SQLite blocks the thread. So each attempt is short, and the store waits
+ * asynchronously before it tries a locked file again.
+ *
+ * This file is longer than others, since the schema, the transactions and the
+ * checks of the file depend on one another and make sense only together.
  *
  * @module
  */
@@ -28,27 +31,29 @@ import type { GroupState, Holder } from "../lock/semaphore.ts";
 
 /** Options of {@link SqliteLockStore.open}. */
 export interface SqliteLockStoreOptions {
-  /** How often a watch looks for changes by other processes, in milliseconds. @default {200} */
+  /** How often a watch checks for changes by other processes, in milliseconds. @default {200} */
   readonly pollIntervalMs?: number;
   /** How long a call waits for a file that another process has locked, in milliseconds. @default {5000} */
   readonly busyDeadlineMs?: number;
   /** Measures the two above. @default {systemClock} */
   readonly clock?: Clock;
+  /** Returns a number from 0 (inclusive) to 1 (exclusive), for the pauses of a busy file. @default {Math.random} */
+  readonly random?: () => number;
 }
 
-/** "flok": in the header of every file of ours, so that another program's is never written to. */
+/** "flok", the mark in the header of our files. We never write to a file without it. */
 const APPLICATION_ID = 0x666c6f6b;
 
-/** What SQLite calls FULL. */
+/** SQLite's value for `synchronous = FULL`. */
 const SYNCHRONOUS_FULL = 2;
 
 /** The version of {@link SCHEMA}, kept in `user_version`. */
 const SCHEMA_VERSION = 1;
 
 /**
- * The counter survives the deletion of groups, so that no version comes twice.
- * The trigger gives an administrator's `UPDATE` a new version, so that nobody
- * overwrites it on the strength of what was there before.
+ * The counter survives the deletion of groups, so that a version is never used
+ * twice. The trigger gives an administrator's `UPDATE` a new version, so that a
+ * write based on the old state becomes a conflict.
  */
 const SCHEMA = `
   CREATE TABLE counter (
@@ -116,16 +121,16 @@ export class SqliteLockStore implements LockStore {
   }
 
   /**
-   * Opens the file; where there is none, creates it (mode 0600) with its parent
-   * folder (0700).
+   * Opens the file. Creates it (mode 0600), with its parent folders (0700), if it
+   * does not exist.
    *
    * @param path The file, absolute or relative to the working directory.
-   * @throws {ConfigError} The file cannot be created or written, or it is no database,
-   * another program's, or a newer fleetlock's. It is left as it was.
-   * @throws {UnavailableError} Another process kept it locked.
+   * @throws {ConfigError} The file cannot be created or written, is not a
+   * database, or belongs to another program or a newer fleetlock. It stays as it was.
+   * @throws {UnavailableError} Another process kept the file locked.
    */
   static async open(path: string, options: SqliteLockStoreOptions = {}): Promise<SqliteLockStore> {
-    const all = { pollIntervalMs: 200, busyDeadlineMs: 5000, clock: systemClock, ...options };
+    const all = { pollIntervalMs: 200, busyDeadlineMs: 5000, clock: systemClock, random: Math.random, ...options };
     if (path === "" || path === ":memory:") {
       throw new ConfigError(`Cannot keep locks in "${path}": the SQLite store needs the path of a file`);
     }
@@ -161,7 +166,7 @@ export class SqliteLockStore implements LockStore {
     options: CallOptions = {},
   ): Promise<Versioned | "conflict"> {
     return this.#attempt(options, () => {
-      // IMMEDIATE: takes the write lock before the look, so that nothing can change between look and write.
+      // IMMEDIATE takes the write lock before the read, so that nothing can change between the read and the write.
       const written = inTransaction(this.#database, "IMMEDIATE", () => {
         const row = this.#selectOne.get(group) as unknown as Row | undefined;
         if ((row?.version ?? ABSENT.version) !== expected.version) return "conflict";
@@ -182,15 +187,15 @@ export class SqliteLockStore implements LockStore {
   }
 
   /**
-   * See {@link LockStore.watch}. Own writes are reported at once, those of other
-   * processes after {@link SqliteLockStoreOptions.pollIntervalMs} at most.
+   * See {@link LockStore.watch}. Reports this store's writes at once, and those of
+   * other processes after {@link SqliteLockStoreOptions.pollIntervalMs} at most.
    */
   async watch(watcher: LockWatcher, signal: AbortSignal): Promise<void> {
     let seen: unknown;
     let isLost = false;
     while (!signal.aborted) {
       try {
-        // Listing, reporting and adding the watcher happen in one turn: no own write gets lost in between.
+        // In one synchronous step, so that no write of this store is missed in between.
         await this.#attempt({ signal }, () => {
           const { data_version: latest } = this.#dataVersion.get() as { data_version: number };
           if (latest === seen) return;
@@ -211,7 +216,7 @@ export class SqliteLockStore implements LockStore {
     this.#watchers.delete(watcher);
   }
 
-  /** Closes the file. The last process to do so folds the write-ahead log into it. */
+  /** Closes the file. The last process to do so merges the write-ahead log into it. */
   [Symbol.asyncDispose](): Promise<void> {
     if (!this.#closed) this.#database.close();
     this.#closed = true;
@@ -241,9 +246,10 @@ export class SqliteLockStore implements LockStore {
   }
 
   /**
-   * A file removed or replaced under us stays usable for us, while another
-   * process would grant the same slots from the new one. Opening the new one
-   * here would mix up its versions with the old one's, so a restart is needed.
+   * Checks that the path still names the file that we opened. A removed or
+   * replaced file would stay usable for us, while another process would grant the
+   * same slots from the new one. Opening the new file here would mix its versions
+   * with the old file's, so the operator must restart the server.
    */
   #checkFile(): void {
     if (this.#closed) throw new Error("the store is closed");
@@ -257,7 +263,7 @@ export class SqliteLockStore implements LockStore {
 function create(file: string): void {
   Deno.mkdirSync(dirname(file), { recursive: true, mode: 0o700 });
   try {
-    // Never opens a file that is there: closing it would drop the POSIX locks that this process has on it.
+    // Never opens an existing file: closing it would release the POSIX locks that this process has on it.
     Deno.openSync(file, { createNew: true, write: true, mode: 0o600 }).close();
   } catch (error) {
     if (!(error instanceof Deno.errors.AlreadyExists)) throw error;
@@ -265,23 +271,23 @@ function create(file: string): void {
   }
 }
 
-/** Makes a database ours, or finds out that it is. Writes nothing to one that is not. */
+/** Creates the schema in a new database, or checks that the database is ours. Never writes to another program's. */
 function prepare(database: DatabaseSync, file: string): void {
-  // In one transaction: another process may be making it this very moment.
+  // In one transaction, since another process may be creating the schema at this moment.
   inTransaction(database, "DEFERRED", () => checkOwner(database, file));
   const { journal_mode: mode } = database.prepare("PRAGMA journal_mode = WAL").get() as { journal_mode: string };
   if (mode !== "wal") throw new Error("its file system does not allow a write-ahead log");
-  // Without it, a power cut may take back a write that was answered.
+  // Otherwise a power failure may undo a write that was answered.
   database.exec("PRAGMA synchronous = FULL");
   const { synchronous } = database.prepare("PRAGMA synchronous").get() as { synchronous: number };
-  if (synchronous !== SYNCHRONOUS_FULL) throw new Error("it cannot be written so that a power cut loses nothing");
-  // Also where the schema is there: it shows at the start that the file can be written.
+  if (synchronous !== SYNCHRONOUS_FULL) throw new Error("its writes would not survive a power failure");
+  // Even if the schema exists, this shows at the start that the file can be written.
   inTransaction(database, "IMMEDIATE", () => {
     if (checkOwner(database, file) === "new") database.exec(SCHEMA);
   });
 }
 
-/** Whose it is. Must run in a transaction, since it looks at several things. */
+/** Finds out whose database it is. Call it in a transaction, since it runs several queries. */
 function checkOwner(database: DatabaseSync, file: string): "new" | "ours" {
   const { application_id: owner } = database.prepare("PRAGMA application_id").get() as { application_id: number };
   const { user_version: schema } = database.prepare("PRAGMA user_version").get() as { user_version: number };
@@ -292,13 +298,13 @@ function checkOwner(database: DatabaseSync, file: string): "new" | "ours" {
   }
   if (schema > SCHEMA_VERSION) {
     throw new ConfigError(
-      `Cannot use "${file}" as a SQLite store: a newer fleetlock wrote it (schema ${schema}, known is ${SCHEMA_VERSION})`,
+      `Cannot use "${file}" as a SQLite store: a newer fleetlock wrote it (its schema is ${schema}, the newest supported is ${SCHEMA_VERSION})`,
     );
   }
   return "ours";
 }
 
-/** Runs `act` in a transaction that is ended in every case; where `act` or the commit throws, nothing was written. */
+/** Runs `act` in a transaction. If `act` or the commit throws, nothing is written. */
 function inTransaction<T>(database: DatabaseSync, kind: "DEFERRED" | "IMMEDIATE", act: () => T): T {
   database.exec(`BEGIN ${kind}`);
   try {
@@ -309,15 +315,15 @@ function inTransaction<T>(database: DatabaseSync, kind: "DEFERRED" | "IMMEDIATE"
     try {
       database.exec("ROLLBACK");
     } catch {
-      // SQLite has rolled back by itself, as it does after some faults.
+      // SQLite has already rolled back, as it does after some faults.
     }
     throw error;
   }
 }
 
-/** Runs `act` until the file is not locked by another process, at most to the deadline. */
+/** Runs `act`, again and again while another process has the file locked, until the deadline. */
 async function whileBusy<T>(
-  { busyDeadlineMs, clock }: Required<SqliteLockStoreOptions>,
+  { busyDeadlineMs, clock, random }: Required<SqliteLockStoreOptions>,
   { signal }: CallOptions,
   act: () => T,
 ): Promise<T> {
@@ -333,11 +339,11 @@ async function whileBusy<T>(
         });
       }
     }
-    await clock.sleep(Math.random() * BUSY_PAUSE_MS, signal);
+    await clock.sleep(random() * BUSY_PAUSE_MS, signal);
   }
 }
 
-/** Deno gives SQLite's result code only as its text; this is SQLITE_BUSY's. */
+/** Checks for SQLITE_BUSY. Deno reports SQLite's result code only as text. */
 function isBusy(error: unknown): boolean {
   return error instanceof Error && error.message.startsWith("database is locked");
 }
@@ -346,7 +352,7 @@ function messageOf(error: unknown): string {
   return error instanceof Error ? error.message : String(error);
 }
 
-/** @throws {Error} The row holds no list of holders, so an administrator has damaged it. */
+/** @throws {Error} The row's holders are malformed, so someone has damaged it. */
 function decode(row: Row): Versioned {
   const holders = JSON.parse(row.holders) as Holder[];
   for (const holder of holders) {

@@ -1,57 +1,61 @@
 /**
- * Where the logs go and what a line looks like. It owns the process's LogTape
- * configuration; what is logged is up to whoever logs.
+ * Where log records go and how a line looks. It owns the process's LogTape
+ * configuration. What is logged is up to the code that logs.
  *
- * Lines go to stderr, one record each, without waiting for it. With
- * OpenTelemetry (`OTEL_DENO=true`), Deno itself exports a span and the usual
- * metrics of each request served by `Deno.serve` and each made with `fetch`; of
- * logs it exports what is written by `console` (and prints it too, unless
- * `OTEL_DENO_CONSOLE` says otherwise). So with the option `console`, each line is
- * written by the `console` method of its level, which puts those below warning
- * on stdout instead of stderr.
+ * Each record becomes one line on stderr, and the code that logs never waits for
+ * the write. With OpenTelemetry (`OTEL_DENO=true`), Deno itself exports a span and
+ * the usual metrics of each request that `Deno.serve` serves and each request that
+ * `fetch` makes. Of logs it exports what is written by `console` (and prints it
+ * too, unless `OTEL_DENO_CONSOLE` says otherwise). So with the option `console`,
+ * each line is written by the `console` method of its level, which puts the levels
+ * below warning on stdout instead of stderr.
  *
  * @module
  */
 
 import { configure, reset, type Sink } from "@logtape/logtape";
+import { type Clock, systemClock } from "../lock/clock.ts";
+import { within } from "../lock/within.ts";
 
-/** How much a record matters, least first. */
+/** The severity of a record, lowest first. */
 export type LogLevel = "trace" | "debug" | "info" | "warning" | "error" | "fatal";
 
-/** JSON for machines, one object a line; text for people. */
+/** JSON for machines, one object per line, or text for people. */
 export type LogFormat = "json" | "text";
 
 /** Options of {@link configureLogging}. */
 export interface LoggingOptions {
-  /** The least severe level that is logged. */
+  /** The minimum level to log. */
   readonly level: LogLevel;
-  /** What a line looks like. */
+  /** The format of a line. */
   readonly format: LogFormat;
-  /** Writes by `console`, so that Deno's OpenTelemetry exports the lines. @default {false} */
+  /** Whether to write by `console`, so that Deno's OpenTelemetry exports the lines. @default {false} */
   readonly console?: boolean;
-  /** Where the lines go otherwise. @default {Deno.stderr} */
+  /** Where the lines go if not to `console`. @default {Deno.stderr} */
   readonly output?: LogOutput;
+  /** Measures how long a write takes. @default {systemClock} */
+  readonly clock?: Clock;
 }
 
-/** What a line is made of: the part of LogTape's record that matters here. */
+/** The part of LogTape's record that a line is made of. */
 export interface LogRecord {
-  /** How much it matters. */
+  /** The severity. */
   readonly level: LogLevel;
-  /** The message in parts, where it was not a plain string. */
+  /** The message in parts, for a message that was not a plain string. */
   readonly message: readonly unknown[];
-  /** The message as it was given. */
+  /** The message as it was logged. */
   readonly rawMessage: string | TemplateStringsArray;
-  /** When, in milliseconds since the epoch. */
+  /** When it was logged, in milliseconds since the epoch. */
   readonly timestamp: number;
   /** The fields. */
   readonly properties: Readonly<Record<string, unknown>>;
 }
 
-/** A file to write lines to. */
+/** A file that takes lines. */
 export interface LogOutput {
-  /** Writes some of the bytes, and says how many. */
+  /** Writes some of the bytes and returns how many. */
   write(bytes: Uint8Array): Promise<number>;
-  /** The same, waiting for it. */
+  /** Does the same synchronously. */
   writeSync(bytes: Uint8Array): number;
 }
 
@@ -68,24 +72,24 @@ const LEVELS: Readonly<Record<string, LogLevel>> = Object.freeze(Object.assign(O
 
 /**
  * Parses the name of a level, in any case: trace, debug, info, warning, error,
- * and what the Go program takes besides: warn, fatal and panic.
+ * and the other names that the Go program accepts: warn, fatal and panic.
  *
- * @returns undefined where it is none of these.
+ * @returns undefined if it is not the name of a level.
  */
 export function parseLogLevel(raw: string): LogLevel | undefined {
   return LEVELS[raw.toLowerCase()];
 }
 
 /**
- * Sends all log records of the process to their output, in place of what was
- * configured before.
+ * Configures the logging of the whole process, and replaces any earlier
+ * configuration.
  *
- * @returns Ends the logging, once every line is written that somebody reads.
+ * @returns Dispose of it to end the logging. The disposal waits until every line is written, unless nobody reads them.
  */
 export async function configureLogging(options: LoggingOptions): Promise<AsyncDisposable> {
   const format = options.format === "json" ? formatJson : formatText;
   const stacks = options.level === "trace" || options.level === "debug";
-  const lines = new LineWriter(options.output ?? Deno.stderr);
+  const lines = new LineWriter(options.output ?? Deno.stderr, options.clock ?? systemClock);
   const sink: Sink = options.console
     ? (record) => CONSOLE[record.level](format(record, stacks))
     : (record) => lines.write(format(record, stacks));
@@ -98,7 +102,7 @@ export async function configureLogging(options: LoggingOptions): Promise<AsyncDi
     ],
   });
   const flush = () => lines.flushSync();
-  // A process that is ended by Deno.exit or by an uncaught error still says its last words.
+  // A process that Deno.exit or an uncaught error ends must still write its last lines.
   globalThis.addEventListener("unload", flush);
   return {
     async [Symbol.asyncDispose](): Promise<void> {
@@ -118,30 +122,32 @@ const CONSOLE: Readonly<Record<LogLevel, (line: string) => void>> = {
   fatal: (line) => console.error(line),
 };
 
-/** How many characters may wait for a reader that has stopped reading. */
+/** How many characters may wait to be written. */
 const MAX_WAITING = 1 << 20;
 
-/** The most that one write takes, in bytes: what a pipe holds as a rule. */
+/** The largest write, in bytes: the usual capacity of a pipe. */
 const MAX_WRITE = 1 << 16;
 
-/** A write that takes this long, in milliseconds, goes to a reader that has stopped reading. */
+/** If a write takes this long, in milliseconds, nobody reads the output any more. */
 const UNREAD_MS = 500;
 
-/** Writes lines one after another in the background; lines that come during a write leave together in the next. */
+/** Writes lines in order and in the background. Lines that come during a write go together into the next one. */
 class LineWriter {
   readonly #output: LogOutput;
+  readonly #clock: Clock;
   readonly #encoder = new TextEncoder();
   #waiting = "";
   #dropped = 0;
-  /** What of the write under way may not be written yet, and since when ({@link performance.now}). */
+  /** The bytes of the current write, and when it began ({@link Clock.monotonic}). */
   #unwritten: { readonly bytes: Uint8Array; readonly since: number } | undefined;
   #writing: Promise<void> | undefined;
 
-  constructor(output: LogOutput) {
+  constructor(output: LogOutput, clock: Clock) {
     this.#output = output;
+    this.#clock = clock;
   }
 
-  /** Takes a line. Where too much waits already, the line is dropped, and that is said later. */
+  /** Takes a line. If too much is waiting already, drops the line and reports that later. */
   write(line: string): void {
     if (this.#waiting.length > MAX_WAITING) {
       this.#dropped++;
@@ -151,21 +157,18 @@ class LineWriter {
     this.#writing ??= this.#writeWaiting();
   }
 
-  /** Waits until every line is written, or nobody reads. */
+  /** Waits until every line is written, or nobody reads them. */
   async flush(): Promise<void> {
     while (this.#writing !== undefined) {
-      let timer;
-      const look = new Promise<void>((resolve) => timer = setTimeout(resolve, UNREAD_MS / 10));
-      await Promise.race([this.#writing, look]);
-      clearTimeout(timer);
-      // Only now: where the process itself stood still, it hears of the write's end in this turn.
+      await within(UNREAD_MS / 10, this.#writing, this.#clock);
+      // The check comes after the wait: a process that was paused learns only then that the write has ended.
       if (this.#isUnread) return;
     }
   }
 
   /**
-   * Writes what is left at once, before the process ends. A line may then appear twice, none is lost, unless nobody
-   * reads: then to write would be to wait for ever.
+   * Writes all waiting lines synchronously, before the process ends. A line may then appear twice, but none is lost.
+   * If nobody reads the output, it writes nothing, because the write would never end.
    */
   flushSync(): void {
     if (this.#isUnread) return;
@@ -176,34 +179,34 @@ class LineWriter {
       this.#waiting = "";
       while (rest.length > 0) rest = rest.subarray(this.#output.writeSync(rest));
     } catch {
-      // Nobody is left to tell.
+      // There is nowhere left to report it.
     }
   }
 
-  /** Whether the write under way goes to nobody. */
+  /** Whether the current write shows that nobody reads the output. */
   get #isUnread(): boolean {
-    return this.#unwritten !== undefined && performance.now() - this.#unwritten.since >= UNREAD_MS;
+    return this.#unwritten !== undefined && this.#clock.monotonic() - this.#unwritten.since >= UNREAD_MS;
   }
 
   async #writeWaiting(): Promise<void> {
-    // Lets the lines of this turn come together.
+    // Collects all lines that are logged in this turn.
     await undefined;
     try {
       while (this.#waiting !== "") {
         let rest = this.#encoder.encode(this.#waiting);
         this.#waiting = "";
         while (rest.length > 0) {
-          this.#unwritten = { bytes: rest, since: performance.now() };
+          this.#unwritten = { bytes: rest, since: this.#clock.monotonic() };
           rest = rest.subarray(await this.#output.write(rest.subarray(0, MAX_WRITE)));
         }
         this.#unwritten = undefined;
         if (this.#dropped > 0) {
-          this.#waiting = formatJson(droppedRecord(this.#dropped), false) + "\n" + this.#waiting;
+          this.#waiting = formatJson(droppedRecord(this.#dropped, this.#clock.now()), false) + "\n" + this.#waiting;
           this.#dropped = 0;
         }
       }
     } catch {
-      // Without stderr there is nowhere to say so, and the server is worth more than its log.
+      // Without stderr there is nowhere to report it, and the server must go on without its log.
       this.#waiting = "";
       this.#unwritten = undefined;
     } finally {
@@ -212,13 +215,13 @@ class LineWriter {
   }
 }
 
-function droppedRecord(lines: number): LogRecord {
+function droppedRecord(lines: number, timestamp: number): LogRecord {
   const message = "log lines were dropped: nobody read them in time";
   return {
     level: "warning",
     message: [message],
     rawMessage: message,
-    timestamp: Date.now(),
+    timestamp,
     properties: { lines },
   };
 }
@@ -226,11 +229,11 @@ function droppedRecord(lines: number): LogRecord {
 const RESERVED: ReadonlySet<string> = new Set(["time", "level", "message"]);
 
 /**
- * Makes a record a line of JSON: `time` (RFC 3339), `level`, `message` and the
- * record's fields beside them. A field by one of those names gets a `_` at its end.
+ * Formats a record as a line of JSON: `time` (RFC 3339), `level`, `message` and
+ * the record's fields. A field that has one of those names gets a trailing `_`.
  * Never throws, whatever the fields are.
  *
- * @param stacks Whether errors show their stacks.
+ * @param stacks Whether to include the stacks of errors.
  */
 export function formatJson(record: LogRecord, stacks: boolean): string {
   const line: Record<string, unknown> = { time: timeOf(record), level: record.level, message: messageOf(record) };
@@ -240,7 +243,7 @@ export function formatJson(record: LogRecord, stacks: boolean): string {
   return JSON.stringify(line);
 }
 
-/** Makes a record a line of text for people: time, level, message, and the fields as `name=value`. */
+/** Formats a record as a line of text for people: time, level, message, and the fields as `name=value`. */
 export function formatText(record: LogRecord, stacks: boolean): string {
   let line = `${timeOf(record)} ${record.level.toUpperCase().padEnd(7)} ${oneLine(messageOf(record))}`;
   for (const name of Object.keys(record.properties)) {
@@ -274,10 +277,10 @@ function field(record: LogRecord, name: string, stacks: boolean): unknown {
   }
 }
 
-/** How deep a field is shown. */
+/** How many levels of a field are shown. */
 const MAX_DEPTH = 6;
 
-/** Makes any value one that JSON has, with cycles and what is too deep cut off. */
+/** Turns any value into one that JSON can represent. Cuts off cycles and everything that is nested too deeply. */
 function plain(value: unknown, stacks: boolean, depth = 0): unknown {
   switch (typeof value) {
     case "bigint":

@@ -1,5 +1,5 @@
 /**
- * Counts and times the calls to a store.
+ * A lock store that counts and times the calls to another one.
  *
  * @module
  */
@@ -9,22 +9,22 @@ import type { Group } from "../lock/identity.ts";
 import { UnavailableError } from "../lock/errors.ts";
 import type { CallOptions, Listing, LockStore, LockWatcher, Versioned } from "../lock/lock_store.ts";
 import type { GroupState } from "../lock/semaphore.ts";
-import type { Metrics, StoreOperation, StoreResult } from "./metrics.ts";
+import type { StoreMetrics, StoreOperation, StoreResult } from "./store_metrics.ts";
 
-/** A store that does what another one does, and counts it. */
+/** Passes every call on to another store, and counts and times it. */
 export class MeteredLockStore implements LockStore {
   readonly #store: LockStore;
-  readonly #metrics: Pick<Metrics, "storeOperationDone">;
+  readonly #metrics: Pick<StoreMetrics, "storeOperationDone">;
   readonly #clock: Pick<Clock, "monotonic">;
 
   /**
-   * Wraps a store, which it owns from then on.
+   * Wraps a store and takes ownership of it.
    *
-   * @param clock What durations go by.
+   * @param clock The clock that measures durations.
    */
   constructor(
     store: LockStore,
-    metrics: Pick<Metrics, "storeOperationDone">,
+    metrics: Pick<StoreMetrics, "storeOperationDone">,
     clock: Pick<Clock, "monotonic"> = systemClock,
   ) {
     this.#store = store;
@@ -57,7 +57,7 @@ export class MeteredLockStore implements LockStore {
     return this.#store.watch(watcher, signal);
   }
 
-  /** Closes the store underneath. */
+  /** Closes the wrapped store. */
   [Symbol.asyncDispose](): Promise<void> {
     return Promise.resolve(this.#store[Symbol.asyncDispose]());
   }

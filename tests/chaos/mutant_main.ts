@@ -9,13 +9,15 @@
  */
 
 import { getLogger } from "@logtape/logtape";
-import { parseConfig, readEnvironment } from "../../src/config/config.ts";
+import { parseConfig } from "../../src/config/config.ts";
+import { readEnvironment } from "../../src/config/settings.ts";
 import { createHandler } from "../../src/http/handler.ts";
 import { connectKubernetes } from "../../src/kubernetes/client.ts";
 import { Leases } from "../../src/stores/lease/leases.ts";
 import { GroupView } from "../../src/lock/group_view.ts";
 import type { ClientId, Group } from "../../src/lock/identity.ts";
-import { LockService, type PreRebootOutcome } from "../../src/lock/lock_service.ts";
+import { LockService } from "../../src/lock/lock_service.ts";
+import type { PreRebootOutcome } from "../../src/lock/outcomes.ts";
 import type { LockStore } from "../../src/lock/lock_store.ts";
 import { acquire } from "../../src/lock/semaphore.ts";
 import { LeaseLockStore } from "../../src/stores/lease/store.ts";
@@ -50,7 +52,7 @@ class BelievingLockService extends LockService {
     const now = Date.now();
     const seen = this.#view.get(group);
     const written = super.preReboot(id, group);
-    if (seen === undefined || acquire(seen.state, id, this.slots, now).kind === "full") return written;
+    if (seen === undefined || acquire(seen.state, id, this.slotsOf(group), now).kind === "full") return written;
     written.catch(() => {});
     return Promise.resolve({ kind: "granted", holder: { id, since: now } });
   }

@@ -1,6 +1,6 @@
-/** Every way to prove who we are, against a real API server. @module */
+/** Every kind of credentials, against a real API server. @module */
 
-import assert from "node:assert/strict";
+import { deepEqual, equal, match, ok, rejects } from "node:assert/strict";
 import { createServer } from "node:http";
 import { connect as connectTcp } from "node:net";
 import { connectKubernetes, type ConnectOptions, missingPermissions } from "../../src/kubernetes/client.ts";
@@ -11,10 +11,10 @@ import { clusterTest, LEASE_RULES, useControlPlane } from "../support/control_pl
 
 const plane = useControlPlane();
 
-/** Reads a Lease; throws where that does not work. */
+/** Reads a Lease. Throws if that fails. */
 async function tryAccess(options: ConnectOptions): Promise<void> {
   await using client = await connectKubernetes(options);
-  assert.equal(await new Leases(client).get("none"), undefined);
+  equal(await new Leases(client).get("none"), undefined);
 }
 
 const KUBECONFIGS: Record<string, () => Promise<string>> = {
@@ -40,10 +40,10 @@ const KUBECONFIGS: Record<string, () => Promise<string>> = {
     await Deno.writeTextFile(`${plane().folder}/token`, plane().adminToken + "\n");
     return await plane().writeKubeconfig({ tokenFile: "token" });
   },
-  async "an exec plugin that gives a token"() {
+  async "an exec plugin that provides a token"() {
     return await plane().writeKubeconfig({ exec: await plugin({ token: plane().adminToken }) });
   },
-  async "an exec plugin that gives a client certificate"() {
+  async "an exec plugin that provides a client certificate"() {
     const { cert, key } = await plane().createCertificate("bob", "system:masters");
     const exec = await plugin({ clientCertificateData: cert, clientKeyData: key });
     return await plane().writeKubeconfig({ exec });
@@ -85,7 +85,7 @@ clusterTest("a kubeconfig may have a proxy-url", async () => {
     }),
   });
   await new Promise((resolve) => proxy.close(resolve));
-  assert.deepEqual(tunnels, [`127.0.0.1:${plane().port}`]);
+  deepEqual(tunnels, [`127.0.0.1:${plane().port}`]);
 });
 
 for (
@@ -95,33 +95,33 @@ for (
   ] as const
 ) {
   clusterTest(
-    `a connection with ${name} gone silent costs one call its deadline; the next goes by a new one`,
+    `with ${name}, one call on a silent connection fails at its deadline, and the next uses a new connection`,
     async () => {
       await using proxy = new FaultProxy(plane().port);
       const server = `https://localhost:${proxy.port}`;
       const kubeconfig = await plane().writeKubeconfig({ token: plane().adminToken }, { server, ...cluster });
       await using client = await connectKubernetes({ kubeconfig, timeoutMs: 1_000 });
       const leases = new Leases(client);
-      assert.equal(await leases.get("none"), undefined);
+      equal(await leases.get("none"), undefined);
       proxy.silence();
-      await assert.rejects(leases.get("none"), /did not answer within 1000 ms/);
-      assert.equal(await leases.get("none"), undefined);
+      await rejects(leases.get("none"), /did not answer within 1000 ms/);
+      equal(await leases.get("none"), undefined);
     },
   );
 }
 
-clusterTest("a tls-server-name that the certificate does not have is refused", async () => {
+clusterTest("a certificate without the tls-server-name is refused", async () => {
   const kubeconfig = await plane().writeKubeconfig({ token: plane().adminToken }, {
     "tls-server-name": "elsewhere.example",
   });
-  await assert.rejects(tryAccess({ kubeconfig }), UnavailableError);
+  await rejects(tryAccess({ kubeconfig }), UnavailableError);
 });
 
 clusterTest("a pod's service account works, and its namespace is the default", async () => {
   const { folder, namespace } = await serviceAccount();
   await using client = await connectKubernetes(inPod(folder));
-  assert.equal(client.namespace, namespace);
-  assert.equal(await new Leases(client).get("none"), undefined);
+  equal(client.namespace, namespace);
+  equal(await new Leases(client).get("none"), undefined);
 });
 
 clusterTest("a token that was replaced is read again when the old one is refused", async () => {
@@ -130,37 +130,37 @@ clusterTest("a token that was replaced is read again when the old one is refused
   await using client = await connectKubernetes(inPod(folder));
   const leases = new Leases(client);
   await Deno.writeTextFile(`${folder}/token`, token);
-  assert.equal(await leases.get("none"), undefined);
+  equal(await leases.get("none"), undefined);
 });
 
-clusterTest("a token that stays refused is a fault that says so", async () => {
+clusterTest("a token that is refused again and again is a fault that says so", async () => {
   const { folder } = await serviceAccount();
   await Deno.writeTextFile(`${folder}/token`, "wrong");
   await using client = await connectKubernetes(inPod(folder));
-  await assert.rejects(new Leases(client).get("none"), (error) => {
-    assert.ok(error instanceof UnavailableError);
-    assert.match(error.message, /does not accept our credentials/);
+  await rejects(new Leases(client).get("none"), (error) => {
+    ok(error instanceof UnavailableError);
+    match(error.message, /does not accept our credentials/);
     return true;
   });
 });
 
-clusterTest("a server whose certificate is not the authority's is refused", async () => {
+clusterTest("a server whose certificate the authority did not sign is refused", async () => {
   const kubeconfig = await plane().writeKubeconfig({ token: plane().adminToken }, {
     "certificate-authority-data": undefined,
   });
-  await assert.rejects(tryAccess({ kubeconfig }), (error) => {
-    assert.ok(error instanceof UnavailableError);
-    assert.match(error.message, /invalid peer certificate/);
+  await rejects(tryAccess({ kubeconfig }), (error) => {
+    ok(error instanceof UnavailableError);
+    match(error.message, /invalid peer certificate/);
     return true;
   });
 });
 
-clusterTest("what a Role lacks is found out by asking", async () => {
+clusterTest("the query of missing permissions finds what a Role lacks", async () => {
   const { folder, namespace } = await serviceAccount();
   await using client = await connectKubernetes(inPod(folder));
-  assert.deepEqual(await missingPermissions(client, requiredPermissions(namespace)), []);
+  deepEqual(await missingPermissions(client, requiredPermissions(namespace)), []);
   const optional = watchPermissions(namespace);
-  assert.deepEqual(await missingPermissions(client, [...requiredPermissions(namespace), ...optional]), optional);
+  deepEqual(await missingPermissions(client, [...requiredPermissions(namespace), ...optional]), optional);
 });
 
 function inPod(serviceAccountFolder: string): ConnectOptions {
@@ -186,7 +186,7 @@ function execOf(script: string): unknown {
   };
 }
 
-/** An exec plugin that gives these credentials. */
+/** An exec plugin that provides these credentials. */
 async function plugin(status: Record<string, string>): Promise<unknown> {
   const path = `${plane().folder}/${crypto.randomUUID()}.json`;
   const credential = { apiVersion: "client.authentication.k8s.io/v1", kind: "ExecCredential", status };

@@ -1,7 +1,7 @@
 /** That each flag of draining does what it says, through a whole server. @module */
 
 import assert from "node:assert/strict";
-import type { SettingName } from "../../src/config/config.ts";
+import type { SettingName } from "../../src/config/settings.ts";
 import * as objects from "../support/cluster_objects.ts";
 import { until } from "../support/condition.ts";
 import { clusterTest, useControlPlane } from "../support/control_plane.ts";

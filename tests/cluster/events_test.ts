@@ -1,3 +1,5 @@
+/** Events on a real API server. @module */
+
 import { deepEqual, equal, ok } from "node:assert/strict";
 import { connectKubernetes, type KubernetesClient } from "../../src/kubernetes/client.ts";
 import { ClusterEvents, eventPermissions } from "../../src/kubernetes/events.ts";
@@ -19,12 +21,12 @@ async function eventsOf(name: string): Promise<any[]> {
   return items.filter((one: any) => one.regarding.name === name);
 }
 
-clusterTest("an Event about a Node or a Lease is there for kubectl to show", async () => {
+clusterTest("Events about a Node and a Lease are stored for kubectl to show", async () => {
   await using client = await connect();
   await using events = new ClusterEvents(client, { instance: "pod-1" });
   const node = `node-${crypto.randomUUID()}`;
   events.record({ kind: "Node", name: node }, "Cordoned", "Cordoned for a reboot");
-  events.record({ kind: "Lease", name: "fleetlock-default", uid: "u-1" }, "LockGranted", "Granted to a", true);
+  events.record({ kind: "Lease", name: "fleetlock-default" }, "LockGranted", "Granted to a", true);
   await events.settled();
   const [cordoned] = await eventsOf(node);
   equal(cordoned.regarding.uid, node);
@@ -33,10 +35,10 @@ clusterTest("an Event about a Node or a Lease is there for kubectl to show", asy
     ["Cordoned", "Normal", "pod-1", "Cordoned for a reboot"],
   );
   const [granted] = await eventsOf("fleetlock-default");
-  deepEqual([granted.regarding.kind, granted.regarding.uid, granted.type], ["Lease", "u-1", "Warning"]);
+  deepEqual([granted.regarding.kind, granted.regarding.namespace, granted.type], ["Lease", "default", "Warning"]);
 });
 
-clusterTest("what repeats is one Event that counts, reported now and then", async () => {
+clusterTest("repetitions become one Event with a count that is updated from time to time", async () => {
   await using client = await connect();
   const clock = new FakeClock();
   await using events = new ClusterEvents(client, { instance: "pod-1", clock });
@@ -50,7 +52,7 @@ clusterTest("what repeats is one Event that counts, reported now and then", asyn
   equal(series.length, 1);
   equal(series[0].series.count, 40);
   equal(Date.parse(series[0].series.lastObservedTime), clock.now() - 60_000);
-  // After a while of silence it is news again; so is one that the API server has forgotten.
+  // After a while without repetitions a new Event begins, and so it does when the API server has deleted the old one.
   await clock.advance(360_000);
   events.record(subject, "DrainBlocked", "by a budget", true);
   await events.settled();
@@ -66,7 +68,7 @@ clusterTest("what repeats is one Event that counts, reported now and then", asyn
   equal((await eventsOf(subject.name)).length, 1);
 });
 
-clusterTest("a burst of Events is cut, and one that fails is told of once and hurts nobody", async () => {
+clusterTest("a burst of Events is cut, and failures are reported once and affect nothing else", async () => {
   const failures: unknown[] = [];
   await using client = await connect([]);
   await using events = new ClusterEvents(client, {

@@ -1,6 +1,6 @@
-/** The Lease store on a real API server: the contract of all stores, and what is particular to Leases. @module */
+/** The Lease store on a real API server: the contract of all stores, and what only Leases do. @module */
 
-import assert from "node:assert/strict";
+import { deepEqual, equal, fail, match, ok, rejects } from "node:assert/strict";
 import { connectKubernetes, type KubernetesClient } from "../../src/kubernetes/client.ts";
 import { ForbiddenError } from "../../src/kubernetes/errors.ts";
 import { Leases } from "../../src/stores/lease/leases.ts";
@@ -39,92 +39,98 @@ lockStoreContract({
   },
 });
 
-clusterTest("the Lease of a held group shows its holder, and of a free one none", async () => {
+clusterTest("the Lease of a held group names its holders, and that of a free group names none", async () => {
   await using opened = await open();
   const { store, namespace } = opened;
   const held = await write(store, ABSENT, state("a", "b"));
   const lease = await plane().request("GET", leasePath(namespace));
-  assert.equal(lease.spec.holderIdentity, "a,b");
-  assert.equal(lease.spec.leaseTransitions, 2);
-  assert.equal(lease.spec.acquireTime, "2026-01-02T03:04:05.678000Z");
-  assert.equal(lease.metadata.managedFields[0].manager, "fleetlock");
+  equal(lease.spec.holderIdentity, "a,b");
+  equal(lease.spec.leaseTransitions, 2);
+  equal(lease.spec.acquireTime, "2026-01-02T03:04:05.678000Z");
+  equal(lease.metadata.managedFields[0].manager, "fleetlock");
   await write(store, held, { holders: [], transitions: 2 });
   const freed = await plane().request("GET", leasePath(namespace));
-  assert.equal(freed.spec.holderIdentity, "");
-  assert.equal(freed.spec.acquireTime, undefined);
+  equal(freed.spec.holderIdentity, "");
+  equal(freed.spec.acquireTime, undefined);
 });
 
-clusterTest("a Lease that the Go program holds is honoured, released, and understood by it again", async () => {
-  await using opened = await open();
-  const { store, namespace } = opened;
-  // All that the Go program writes.
-  await plane().request("POST", leasePath(namespace, ""), {
-    metadata: { name: "fleetlock-default" },
-    spec: { holderIdentity: "go", leaseTransitions: 5 },
-  });
-  const found = await store.read(DEFAULT);
-  assert.deepEqual(found.state.holders.map((holder) => holder.id), ["go"]);
-  assert.equal(found.state.transitions, 5);
-  assert.ok(Math.abs(found.state.holders[0]!.since - Date.now()) < 60_000, "since the Lease's last change");
-  await write(store, found, { holders: [], transitions: 5 });
-  assert.equal((await plane().request("GET", leasePath(namespace))).spec.holderIdentity, "");
-});
+clusterTest(
+  "a Lease that the Go program holds is respected, and released so that the Go program understands it",
+  async () => {
+    await using opened = await open();
+    const { store, namespace } = opened;
+    // Everything that the Go program writes.
+    await plane().request("POST", leasePath(namespace, ""), {
+      metadata: { name: "fleetlock-default" },
+      spec: { holderIdentity: "go", leaseTransitions: 5 },
+    });
+    const found = await store.read(DEFAULT);
+    deepEqual(found.state.holders.map((holder) => holder.id), ["go"]);
+    equal(found.state.transitions, 5);
+    ok(Math.abs(found.state.holders[0]!.since - Date.now()) < 60_000, "since the Lease's last change");
+    await write(store, found, { holders: [], transitions: 5 });
+    equal((await plane().request("GET", leasePath(namespace))).spec.holderIdentity, "");
+  },
+);
 
-clusterTest("what an administrator does with kubectl is obeyed, and what is not ours is kept", async () => {
-  await using opened = await open();
-  const { store, namespace } = opened;
-  const base = await write(store, ABSENT, state("a"));
-  const patch = {
-    metadata: { labels: { team: "ops" }, annotations: { note: "by hand" }, finalizers: ["example.com/keep"] },
-    spec: { holderIdentity: "maintenance window" },
-  };
-  await plane().request("PATCH", leasePath(namespace), patch, "application/merge-patch+json");
-  assert.equal(await store.write(DEFAULT, base, state("b")), "conflict");
-  const edited = await store.read(DEFAULT);
-  assert.deepEqual(edited.state.holders.map((holder) => holder.id), ["maintenance window"]);
-  await write(store, edited, state("c"));
-  const lease = await plane().request("GET", leasePath(namespace));
-  assert.equal(lease.spec.holderIdentity, "c");
-  assert.equal(lease.metadata.labels.team, "ops");
-  assert.equal(lease.metadata.annotations.note, "by hand");
-  assert.deepEqual(lease.metadata.finalizers, ["example.com/keep"]);
-  await plane().request(
-    "PATCH",
-    leasePath(namespace),
-    { metadata: { finalizers: null } },
-    "application/merge-patch+json",
-  );
-});
+clusterTest(
+  "an administrator's edit with kubectl takes effect, and a write keeps fields that are not ours",
+  async () => {
+    await using opened = await open();
+    const { store, namespace } = opened;
+    const base = await write(store, ABSENT, state("a"));
+    const patch = {
+      metadata: { labels: { team: "ops" }, annotations: { note: "by hand" }, finalizers: ["example.com/keep"] },
+      spec: { holderIdentity: "maintenance window" },
+    };
+    await plane().request("PATCH", leasePath(namespace), patch, "application/merge-patch+json");
+    equal(await store.write(DEFAULT, base, state("b")), "conflict");
+    const edited = await store.read(DEFAULT);
+    deepEqual(edited.state.holders.map((holder) => holder.id), ["maintenance window"]);
+    await write(store, edited, state("c"));
+    const lease = await plane().request("GET", leasePath(namespace));
+    equal(lease.spec.holderIdentity, "c");
+    equal(lease.metadata.labels.team, "ops");
+    equal(lease.metadata.annotations.note, "by hand");
+    deepEqual(lease.metadata.finalizers, ["example.com/keep"]);
+    await plane().request(
+      "PATCH",
+      leasePath(namespace),
+      { metadata: { finalizers: null } },
+      "application/merge-patch+json",
+    );
+  },
+);
 
-clusterTest("a namespace that does not exist is a fault that says so", async () => {
+clusterTest("a missing namespace is a fault that says so", async () => {
   await using client = await connect({ namespace: "nowhere" });
   const store = new LeaseLockStore(new Leases(client));
-  await assert.rejects(store.write(DEFAULT, ABSENT, state("a")), (error) => {
-    assert.ok(error instanceof UnavailableError);
-    assert.match(error.message, /"nowhere" not found: does the namespace exist/);
+  await rejects(store.write(DEFAULT, ABSENT, state("a")), (error) => {
+    ok(error instanceof UnavailableError);
+    match(error.message, /"nowhere" not found: does the namespace exist/);
     return true;
   });
 });
 
-clusterTest("get, create and update are all that reading and writing need", async () => {
+clusterTest("reading and writing need only get, create and update", async () => {
   const namespace = await plane().createNamespace();
   const token = await plane().createUser(namespace, LEASE_RULES);
   await using client = await connect({ namespace, token });
   const store = new LeaseLockStore(new Leases(client));
-  assert.equal((await store.read(DEFAULT)).version, 0);
+  equal((await store.read(DEFAULT)).version, 0);
   const base = await write(store, ABSENT, state("a"));
   await write(store, base, state());
-  assert.equal(await store.write(DEFAULT, base, state("b")), "conflict");
+  equal(await store.write(DEFAULT, base, state("b")), "conflict");
 
   const denied = (error: unknown) => error instanceof ForbiddenError && error.permission.verb === "list";
-  await assert.rejects(store.list(), denied);
+  await rejects(store.list(), denied);
   const lost = Promise.withResolvers<unknown>();
   const stop = new AbortController();
   const watching = store.watch(
     new GroupView({ lost: (reason) => lost.resolve(reason) }),
     stop.signal,
   );
-  assert.ok(denied(await lost.promise), "the watch says that it may not list");
+  ok(denied(await lost.promise), "the watch says that it may not list");
   stop.abort();
   await watching;
 });
@@ -143,16 +149,16 @@ for (const verb of ["get", "create", "update"]) {
       create: () => store.write(parseGroup("other")!, ABSENT, state("a")),
       update: () => store.write(DEFAULT, base, state()),
     }[verb]!;
-    await assert.rejects(call, (error) => {
-      assert.ok(error instanceof UnavailableError);
-      assert.equal(error.publicMessage, `the server may not ${verb} leases in namespace "${namespace}"`);
-      assert.ok(error.message.startsWith(error.publicMessage));
+    await rejects(call, (error) => {
+      ok(error instanceof UnavailableError);
+      equal(error.publicMessage, `the server may not ${verb} leases in namespace "${namespace}"`);
+      ok(error.message.startsWith(error.publicMessage));
       return true;
     });
   });
 }
 
-clusterTest("a watch goes on from where its window ended, without listing again", async () => {
+clusterTest("a watch continues where its window ended, without listing again", async () => {
   const namespace = await plane().createNamespace();
   await using client = await connect({ namespace });
   let windows = 0;
@@ -165,7 +171,7 @@ clusterTest("a watch goes on from where its window ended, without listing again"
     },
   };
   const store = new LeaseLockStore(new Leases(counting, { windowMs: 900, random: () => 0 }));
-  const view = new GroupView({ synced: () => listings++, lost: (lost) => assert.fail(String(lost)) });
+  const view = new GroupView({ synced: () => listings++, lost: (lost) => fail(String(lost)) });
   await watching(store, view, async () => {
     await until(() => view.isSynced);
     for (let base: Versioned = ABSENT; windows < 3;) {
@@ -173,11 +179,11 @@ clusterTest("a watch goes on from where its window ended, without listing again"
       await until(() => view.get(DEFAULT)?.version === version, { what: "the change" });
     }
   });
-  assert.equal(listings, 1);
+  equal(listings, 1);
 });
 
 clusterTest(
-  "while the API server is away calls fail at once; when it is back, calls and watch work again",
+  "calls fail at once while the API server is down, and calls and the watch recover when it is back",
   async () => {
     await using opened = await open({ maxPauseMs: 500 });
     const { store } = opened;
@@ -188,26 +194,26 @@ clusterTest(
       await until(() => view.isSynced);
       await plane().stopApiServer();
       await until(() => !view.isSynced, { what: "the watch knows" });
-      await assert.rejects(store.read(DEFAULT), UnavailableError);
-      await assert.rejects(store.write(DEFAULT, base, state()), UnavailableError);
+      await rejects(store.read(DEFAULT), UnavailableError);
+      await rejects(store.write(DEFAULT, base, state()), UnavailableError);
       await plane().startApiServer();
       const written = await write(store, base, state("b"));
       await until(() => view.isSynced && view.get(DEFAULT)?.version === written.version, { timeoutMs: 30_000 });
     });
-    assert.ok(lost.every((error) => error instanceof UnavailableError));
+    ok(lost.every((error) => error instanceof UnavailableError));
   },
   { restarts: true },
 );
 
-clusterTest("an API server that hangs makes a call fail at its deadline, and works again when it goes on", async () => {
+clusterTest("a call to an API server that hangs fails at its deadline, and calls recover when it goes on", async () => {
   await using opened = await open({}, { timeoutMs: 500 });
   const { store } = opened;
   await write(store, ABSENT, state("a"));
   plane().pause("kube-apiserver");
   try {
-    await assert.rejects(store.read(DEFAULT), (error) => {
-      assert.ok(error instanceof UnavailableError);
-      assert.match(error.message, /did not answer within 500 ms/);
+    await rejects(store.read(DEFAULT), (error) => {
+      ok(error instanceof UnavailableError);
+      match(error.message, /did not answer within 500 ms/);
       return true;
     });
   } finally {
@@ -216,28 +222,28 @@ clusterTest("an API server that hangs makes a call fail at its deadline, and wor
   await until(() => store.read(DEFAULT).catch(() => undefined), { what: "a read" });
 });
 
-clusterTest("calls side by side share one connection, as HTTP/2 lets them", async () => {
+clusterTest("concurrent calls share one HTTP/2 connection", async () => {
   await using proxy = new FaultProxy(plane().port);
   await using opened = await open({}, { server: `https://127.0.0.1:${proxy.port}` });
   const { store } = opened;
   await store.read(DEFAULT);
   await Promise.all(Array.from({ length: 20 }, () => store.read(DEFAULT)));
-  assert.equal(proxy.accepted, 1);
+  equal(proxy.accepted, 1);
 });
 
-clusterTest("a connection gone silent costs one call its deadline; the next goes by a new one", async () => {
+clusterTest("one call on a silent connection fails at its deadline, and the next uses a new connection", async () => {
   await using proxy = new FaultProxy(plane().port);
   await using opened = await open({}, { timeoutMs: 1_000, server: `https://127.0.0.1:${proxy.port}` });
   const { store } = opened;
   const base = await write(store, ABSENT, state("a"));
-  assert.equal(proxy.accepted, 1);
+  equal(proxy.accepted, 1);
   proxy.silence();
-  await assert.rejects(store.write(DEFAULT, base, state()), UnavailableError);
-  assert.deepEqual((await store.read(DEFAULT)).state, state("a"));
-  assert.equal(proxy.accepted, 2);
+  await rejects(store.write(DEFAULT, base, state()), UnavailableError);
+  deepEqual((await store.read(DEFAULT)).state, state("a"));
+  equal(proxy.accepted, 2);
 });
 
-clusterTest("a watch whose connection has gone silent takes a new one and reports what it missed", async () => {
+clusterTest("a watch with a silent connection opens a new one and reports what it missed", async () => {
   await using proxy = new FaultProxy(plane().port);
   await using opened = await open({ silenceMs: 1_500, pauseMs: 10 }, { server: `https://127.0.0.1:${proxy.port}` });
   const { store, namespace } = opened;
@@ -246,7 +252,7 @@ clusterTest("a watch whose connection has gone silent takes a new one and report
   const lost: string[] = [];
   const view = new GroupView({ lost: (reason) => lost.push(String(reason)) });
   await watching(store, view, async () => {
-    // A change after the list shows that the watch is under way.
+    // A change after the list shows that the watch has started.
     await until(() => view.isSynced);
     const first = await write(otherStore, ABSENT, state());
     await until(() => view.get(DEFAULT)?.version === first.version, { what: "the first change" });
@@ -254,17 +260,17 @@ clusterTest("a watch whose connection has gone silent takes a new one and report
     const written = await write(otherStore, first, state("a"));
     await until(() => view.get(DEFAULT)?.version === written.version, { what: "the missed change" });
   });
-  assert.match(lost.join("\n"), /gone silent/);
+  match(lost.join("\n"), /gone silent/);
 });
 
-clusterTest("a reset connection is replaced without a failed read", async () => {
+clusterTest("reads do not fail when their connection is reset", async () => {
   await using proxy = new FaultProxy(plane().port);
   await using opened = await open({}, { server: `https://127.0.0.1:${proxy.port}` });
   const { store } = opened;
   await write(store, ABSENT, state("a"));
   for (let i = 0; i < 5; i++) {
     proxy.reset();
-    assert.deepEqual((await store.read(DEFAULT)).state, state("a"));
+    deepEqual((await store.read(DEFAULT)).state, state("a"));
   }
 });
 
@@ -306,7 +312,7 @@ async function watching(store: LockStore, view: GroupView, act: () => Promise<vo
 
 async function write(store: LockStore, base: Versioned, next: GroupState): Promise<Versioned> {
   const written = await store.write(DEFAULT, base, next);
-  assert.ok(written !== "conflict");
+  ok(written !== "conflict");
   return written;
 }
 

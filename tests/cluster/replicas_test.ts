@@ -1,6 +1,6 @@
 /** Replicas of the whole server on one real API server. @module */
 
-import assert from "node:assert/strict";
+import { deepEqual, equal, match } from "node:assert/strict";
 import { until } from "../support/condition.ts";
 import { clusterTest, useControlPlane } from "../support/control_plane.ts";
 import { startReplicas } from "../support/replicas.ts";
@@ -11,27 +11,27 @@ const ALICE = "c988d2509fdf5cdcbed39037c56406fb";
 const BOB = "049ad0f57ade4723a48692b7b692c318";
 
 clusterTest(
-  "a client obtains, keeps and releases while another is refused by every replica, and kubectl shows it",
+  "a client acquires, renews and releases a slot while every replica refuses another, and kubectl shows the holder",
   async () => {
     await using all = await startReplicas(plane(), { count: 3 });
     const [first, second, third] = all.urls as unknown as [string, string, string];
-    assert.deepEqual(await preReboot(first, ALICE), { status: 200, text: "obtained reboot lease" });
-    assert.equal((await all.lease()).spec.holderIdentity, ALICE);
-    assert.deepEqual(await preReboot(second, ALICE), { status: 200, text: "retained reboot lease" });
+    deepEqual(await preReboot(first, ALICE), { status: 200, text: "obtained reboot lease" });
+    equal((await all.lease()).spec.holderIdentity, ALICE);
+    deepEqual(await preReboot(second, ALICE), { status: 200, text: "retained reboot lease" });
     for (const url of all.urls) {
       const refused = await preReboot(url, BOB);
-      assert.equal(refused.kind, "lock_held");
-      assert.match(refused.value!, new RegExp(ALICE));
+      equal(refused.kind, "lock_held");
+      match(refused.value!, new RegExp(ALICE));
     }
-    assert.equal((await steadyState(third, BOB)).status, 200);
-    assert.equal((await all.lease()).spec.holderIdentity, ALICE);
-    assert.equal((await steadyState(third, ALICE)).status, 200);
-    assert.equal((await all.lease()).spec.holderIdentity, "");
+    equal((await steadyState(third, BOB)).status, 200);
+    equal((await all.lease()).spec.holderIdentity, ALICE);
+    equal((await steadyState(third, ALICE)).status, 200);
+    equal((await all.lease()).spec.holderIdentity, "");
     await until(async () => (await preReboot(first, BOB)).status === 200);
   },
 );
 
-clusterTest("100 rounds of 60 clients racing over three replicas give exactly one winner each", async () => {
+clusterTest("each of 100 races of 60 clients over three replicas has exactly one winner", async () => {
   await using all = await startReplicas(plane(), { count: 3 });
   for (let round = 0; round < 100; round++) {
     const group = `round-${round % 50}`;
@@ -39,11 +39,11 @@ clusterTest("100 rounds of 60 clients racing over three replicas give exactly on
       Array.from({ length: 60 }, (_, n) => preReboot(all.urls[n % 3]!, `client-${n}`, group)),
     );
     const winners = replies.flatMap((reply, n) => reply.status === 200 ? [`client-${n}`] : []);
-    assert.deepEqual(winners.length, 1, `round ${round}: ${winners}`);
-    assert.equal(replies.filter((reply) => reply.kind === "lock_held").length, 59);
+    deepEqual(winners.length, 1, `round ${round}: ${winners}`);
+    equal(replies.filter((reply) => reply.kind === "lock_held").length, 59);
     const lease = await all.lease(group);
-    assert.equal(lease.spec.holderIdentity, winners[0]);
-    assert.equal((await steadyState(all.urls[round % 3]!, winners[0]!, group)).status, 200);
-    assert.equal(lease.spec.leaseTransitions, round < 50 ? 1 : 2);
+    equal(lease.spec.holderIdentity, winners[0]);
+    equal((await steadyState(all.urls[round % 3]!, winners[0]!, group)).status, 200);
+    equal(lease.spec.leaseTransitions, round < 50 ? 1 : 2);
   }
 });

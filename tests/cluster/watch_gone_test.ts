@@ -1,7 +1,7 @@
-/** A watch that asks a real API server for a moment that it has forgotten. @module */
+/** A watch from a version that a real API server no longer has. @module */
 
 import type { V1Lease } from "@kubernetes/client-node";
-import assert from "node:assert/strict";
+import { match } from "node:assert/strict";
 import { connectKubernetes, type KubernetesClient } from "../../src/kubernetes/client.ts";
 import { watchResource } from "../../src/kubernetes/watch.ts";
 import { until } from "../support/condition.ts";
@@ -9,9 +9,9 @@ import { clusterTest, useControlPlane } from "../support/control_plane.ts";
 
 const plane = useControlPlane();
 
-clusterTest("a watch whose moment is forgotten (410) lists again and goes on", async () => {
+clusterTest("a watch whose version has expired (410) lists again and goes on", async () => {
   const namespace = await plane().createNamespace();
-  // What an API server remembers begins with its start.
+  // An API server has no versions from before its start.
   await plane().restartApiServer();
   await using connected = await connectKubernetes({ kubeconfig: plane().kubeconfig });
   let lists = 0;
@@ -53,7 +53,7 @@ clusterTest("a watch whose moment is forgotten (410) lists again and goes on", a
   }, stop.signal);
   try {
     await until(() => lists === 2);
-    assert.match(answers, /too old resource version|410|Expired/);
+    match(answers, /too old resource version|410|Expired/);
     await plane().request("POST", path, { metadata: { name: "later" }, spec: { holderIdentity: "a" } });
     await until(() => seen.includes("ADDED later"));
   } finally {

@@ -1,11 +1,11 @@
 /**
- * What every {@link LockStore} must do, as one suite. Each case gets two stores
- * on one fresh backend, as two replicas have them.
+ * The test suite that every {@link LockStore} must pass. Each case gets two
+ * stores on one fresh backend, like two replicas.
  *
  * @module
  */
 
-import assert from "node:assert/strict";
+import { deepEqual, equal, notEqual, ok, rejects } from "node:assert/strict";
 import { type ClientId, type Group, parseClientId, parseGroup } from "../../src/lock/identity.ts";
 import { ABSENT, type Listing, type LockStore, type LockWatcher, type Versioned } from "../../src/lock/lock_store.ts";
 import type { GroupState, Holder } from "../../src/lock/semaphore.ts";
@@ -13,23 +13,23 @@ import { until } from "../support/condition.ts";
 
 /** Two stores on one backend that holds no groups yet. */
 export interface ContractStores extends AsyncDisposable {
-  /** One replica's store. */
+  /** The store of one replica. */
   readonly first: LockStore;
-  /** Another's. */
+  /** The store of another replica. */
   readonly second: LockStore;
-  /** Deletes a group as an administrator would, past both stores. Without it the cases of deletion are skipped. */
+  /** Deletes a group as an administrator would, without the stores. If it is missing, the cases about deletion are skipped. */
   readonly deleteGroup?: (group: Group) => Promise<void> | void;
 }
 
-/** What to run the suite on. */
+/** The store to run the suite on. */
 export interface LockStoreContract {
-  /** The store's name, in the tests' names. */
+  /** The store's name, for the names of the tests. */
   readonly name: string;
   /** Opens two stores on a fresh, empty backend; the case disposes of them. */
   readonly open: () => Promise<ContractStores>;
-  /** Whether to ignore the whole suite, where the backend is not available. */
+  /** Whether to ignore the whole suite, since the backend is not available. */
   readonly ignore?: boolean;
-  /** Cases that this store cannot pass, by their name, each with the reason. */
+  /** The cases that this store cannot pass, by name, with the reason of each. */
   readonly skip?: Readonly<Record<string, string>>;
 }
 
@@ -64,17 +64,17 @@ const ODD_GROUPS = [
 ].map(group);
 
 const CASES: Record<string, Case> = {
-  async "says absent of a group that does not exist"({ first }) {
+  async "reports a group that does not exist as absent"({ first }) {
     const found = await first.read(group("none"));
-    assert.deepEqual(found.state, ABSENT.state);
-    assert.equal(found.version, 0);
-    assert.equal((await first.list()).groups.size, 0);
+    deepEqual(found.state, ABSENT.state);
+    equal(found.version, 0);
+    equal((await first.list()).groups.size, 0);
   },
 
   async "creates a group that the other store then reads"({ first, second }) {
     const written = await mustWrite(first, group("default"), ABSENT, held("a"));
-    assert.ok(Number.isSafeInteger(written.version) && written.version > 0);
-    assert.deepEqual(written.state, held("a"));
+    ok(Number.isSafeInteger(written.version) && written.version > 0);
+    deepEqual(written.state, held("a"));
     assertSame(await second.read(group("default")), written);
     assertSame(await first.read(group("default")), written);
   },
@@ -84,7 +84,7 @@ const CASES: Record<string, Case> = {
       const stores = Array.from({ length: 10 }, (_, i) => i % 2 === 0 ? first : second);
       const results = await Promise.all(stores.map((store, i) => store.write(name, ABSENT, held(`host-${i}`))));
       const winners = results.filter((result) => result !== "conflict");
-      assert.equal(winners.length, 1);
+      equal(winners.length, 1);
       assertSame(await first.read(name), winners[0]!);
     }
   },
@@ -94,31 +94,31 @@ const CASES: Record<string, Case> = {
     const stores = Array.from({ length: 10 }, (_, i) => i % 2 === 0 ? first : second);
     const results = await Promise.all(stores.map((store, i) => store.write(group("default"), base, held(`host-${i}`))));
     const winners = results.filter((result) => result !== "conflict");
-    assert.equal(winners.length, 1);
+    equal(winners.length, 1);
     assertSame(await second.read(group("default")), winners[0]!);
   },
 
-  async "writes nothing on a stale version, or where the group was thought absent"({ first, second }) {
+  async "writes nothing on a stale version, or if the group exists unexpectedly"({ first, second }) {
     const old = await mustWrite(first, group("default"), ABSENT, held("a"));
     const latest = await mustWrite(second, group("default"), old, held("b"));
-    assert.equal(await first.write(group("default"), old, held("c")), "conflict");
-    assert.equal(await second.write(group("default"), old, held("c")), "conflict");
-    assert.equal(await first.write(group("default"), ABSENT, held("c")), "conflict");
+    equal(await first.write(group("default"), old, held("c")), "conflict");
+    equal(await second.write(group("default"), old, held("c")), "conflict");
+    equal(await first.write(group("default"), ABSENT, held("c")), "conflict");
     assertSame(await first.read(group("default")), latest);
   },
 
-  async "takes what any call of the store returned as the base of a write"({ first, second }) {
+  async "accepts what any of its calls returned as the base of a write"({ first, second }) {
     const name = group("default");
     const created = await mustWrite(first, name, ABSENT, held("a"));
     const written = await mustWrite(first, name, created, held("a", "b"));
-    assert.ok(written.version > created.version);
+    ok(written.version > created.version);
     await mustWrite(second, name, await second.read(name), held("b"));
     await mustWrite(first, name, (await first.list()).groups.get(name)!, held("c"));
     await watching(second, async (mirror) => {
       await until(() => mirror.groups.get(name)?.state.holders[0]?.id === "c");
       await mustWrite(second, name, mirror.groups.get(name)!, held());
     });
-    assert.deepEqual((await first.read(name)).state, held());
+    deepEqual((await first.read(name)).state, held());
   },
 
   async "gives versions that grow over all groups and both stores"({ first, second }) {
@@ -135,18 +135,18 @@ const CASES: Record<string, Case> = {
       latest.set(name, written);
       versions.push(written.version);
     }
-    assert.deepEqual(versions, [...new Set(versions)].sort((a, b) => a - b));
-    assert.ok((await first.list()).version >= versions.at(-1)!);
+    deepEqual(versions, [...new Set(versions)].sort((a, b) => a - b));
+    ok((await first.list()).version >= versions.at(-1)!);
   },
 
-  async "leaves other groups as they are"({ first, second }) {
+  async "does not change other groups"({ first, second }) {
     const one = await mustWrite(first, group("one"), ABSENT, held("a"));
     await mustWrite(second, group("two"), ABSENT, held("b"));
     assertSame(await second.read(group("one")), one);
     await mustWrite(second, group("one"), one, held());
   },
 
-  async "gives every state back exactly"({ first, second }) {
+  async "returns every state exactly as written"({ first, second }) {
     const states: GroupState[] = [
       { holders: [], transitions: 0 },
       { holders: [], transitions: 2_147_483_647, renewed: NOW },
@@ -168,32 +168,32 @@ const CASES: Record<string, Case> = {
         transitions: 4,
         renewed: NOW,
       },
-      // The order is the order of the grants, also where the clocks of the granting replicas disagreed.
+      // The order is that of the grants, even if the clocks of the granting replicas disagreed.
       { holders: [holder("b", NOW), holder("a", NOW - 3_600_000), holder("c", NOW)], transitions: 3, renewed: NOW - 1 },
     ];
     const name = group("default");
     let base: Versioned = ABSENT;
     for (const state of states) {
       base = await mustWrite(first, name, base, state);
-      assert.deepEqual(base.state, state);
-      assert.deepEqual((await second.read(name)).state, state);
-      assert.deepEqual((await second.list()).groups.get(name)?.state, state);
+      deepEqual(base.state, state);
+      deepEqual((await second.read(name)).state, state);
+      deepEqual((await second.list()).groups.get(name)?.state, state);
     }
   },
 
   async "keeps groups apart whatever their names"({ first, second }) {
     for (const [i, name] of ODD_GROUPS.entries()) await mustWrite(first, name, ABSENT, held(`host-${i}`));
     for (const [i, name] of ODD_GROUPS.entries()) {
-      assert.deepEqual((await second.read(name)).state, held(`host-${i}`), name);
+      deepEqual((await second.read(name)).state, held(`host-${i}`), name);
     }
-    assert.deepEqual([...(await second.list()).groups.keys()].sort(), [...ODD_GROUPS].sort());
+    deepEqual([...(await second.list()).groups.keys()].sort(), [...ODD_GROUPS].sort());
   },
 
-  async "gives back ids of 253 characters, quotes and backslashes included"({ first, second }) {
+  async "returns ids of 253 characters, including quotes and backslashes"({ first, second }) {
     const ids = [LONGEST_ID, ...PRINTABLE, `';DROP/**/TABLE/**/lock_group;--`, `%s"\\u0000\\`, "null", "[]"];
     const state = held(...ids);
     await mustWrite(first, group("default"), ABSENT, state);
-    assert.deepEqual((await second.read(group("default"))).state, state);
+    deepEqual((await second.read(group("default"))).state, state);
   },
 
   async "lists every group with its state and version"({ first, second }) {
@@ -202,11 +202,11 @@ const CASES: Record<string, Case> = {
       written.set(name, await mustWrite(first, name, ABSENT, held(`host-${name}`)));
     }
     const listing = await second.list();
-    assert.deepEqual([...listing.groups.keys()].sort(), [...written.keys()].sort());
+    deepEqual([...listing.groups.keys()].sort(), [...written.keys()].sort());
     for (const [name, versioned] of written) assertSame(listing.groups.get(name)!, versioned);
   },
 
-  async "reports to a watch what is there, and the changes of both stores"({ first, second }) {
+  async "reports the existing groups and the changes by both stores to a watch"({ first, second }) {
     const name = group("default");
     const created = await mustWrite(first, name, ABSENT, held("a"));
     await watching(second, async (mirror) => {
@@ -215,19 +215,19 @@ const CASES: Record<string, Case> = {
 
       const changed = await mustWrite(first, name, created, held("b"));
       await until(() => mirror.groups.get(name)?.version === changed.version, { what: "a change of the other store" });
-      assert.deepEqual(mirror.groups.get(name)!.state, held("b"));
+      deepEqual(mirror.groups.get(name)!.state, held("b"));
 
       const own = await mustWrite(second, name, changed, held("c"));
       await until(() => mirror.groups.get(name)?.version === own.version, { what: "a change of the same store" });
 
       await mustWrite(first, group("New"), ABSENT, held("d"));
       await until(() => mirror.groups.has(group("New")), { what: "a new group" });
-      assert.deepEqual(mirror.groups.get(group("New"))!.state, held("d"));
-      assert.ok(mirror.version >= mirror.groups.get(group("New"))!.version);
+      deepEqual(mirror.groups.get(group("New"))!.state, held("d"));
+      ok(mirror.version >= mirror.groups.get(group("New"))!.version);
     });
   },
 
-  async "reports nothing after a watch has ended, and lets several watch"({ first, second }) {
+  async "reports nothing to a watch that has ended, and allows several watches"({ first, second }) {
     const name = group("default");
     let ended: Mirror | undefined;
     await watching(first, async (lasting) => {
@@ -238,14 +238,14 @@ const CASES: Record<string, Case> = {
       const reports = ended!.reports;
       await mustWrite(second, name, ABSENT, held("a"));
       await until(() => lasting.groups.has(name), { what: "the lasting watch sees the change" });
-      assert.equal(ended!.reports, reports);
+      equal(ended!.reports, reports);
     });
   },
 
-  async "ends a watch at once whose signal has aborted before"({ first }) {
+  async "ends a watch at once if its signal is already aborted"({ first }) {
     const mirror = new Mirror();
     await first.watch(mirror, AbortSignal.abort());
-    assert.equal(mirror.reports, 0);
+    equal(mirror.reports, 0);
   },
 
   async "loses no update of many concurrent writers"({ first, second }) {
@@ -259,32 +259,32 @@ const CASES: Record<string, Case> = {
         if (await store.write(name, found, next) !== "conflict") done++;
       }
     }));
-    assert.equal((await first.read(name)).state.transitions, writers * rounds);
+    equal((await first.read(name)).state.transitions, writers * rounds);
   },
 
   async "throws the reason of an aborted signal, and writes nothing"({ first }) {
     const reason = new Error("no longer wanted");
     const options = { signal: AbortSignal.abort(reason) };
-    await assert.rejects(first.read(group("default"), options), reason);
-    await assert.rejects(first.list(options), reason);
-    await assert.rejects(first.write(group("default"), ABSENT, held("a"), options), reason);
-    assert.equal((await first.read(group("default"))).version, 0);
+    await rejects(first.read(group("default"), options), reason);
+    await rejects(first.list(options), reason);
+    await rejects(first.write(group("default"), ABSENT, held("a"), options), reason);
+    equal((await first.read(group("default"))).version, 0);
   },
 };
 
 const DELETION_CASES: Record<string, Case> = {
-  async "obeys the deletion of a group"({ first, second, deleteGroup }) {
+  async "accepts the deletion of a group"({ first, second, deleteGroup }) {
     const name = group("default");
     const old = await mustWrite(first, name, ABSENT, held("a"));
     await deleteGroup!(name);
-    assert.equal((await second.read(name)).version, 0);
-    assert.equal((await second.list()).groups.size, 0);
-    assert.equal(await first.write(name, old, held("b")), "conflict");
-    assert.equal((await first.read(name)).version, 0);
+    equal((await second.read(name)).version, 0);
+    equal((await second.list()).groups.size, 0);
+    equal(await first.write(name, old, held("b")), "conflict");
+    equal((await first.read(name)).version, 0);
 
     const created = await mustWrite(second, name, ABSENT, held("c"));
-    assert.ok(created.version > old.version, "a version came twice");
-    assert.equal(await first.write(name, old, held("b")), "conflict");
+    ok(created.version > old.version, "a version came twice");
+    equal(await first.write(name, old, held("b")), "conflict");
     assertSame(await first.read(name), created);
   },
 
@@ -296,8 +296,8 @@ const DELETION_CASES: Record<string, Case> = {
       await until(() => mirror.groups.size === 2, { what: "both groups" });
       await deleteGroup!(name);
       await until(() => !mirror.groups.has(name), { what: "the deletion" });
-      assert.ok(mirror.groups.has(group("other")));
-      assert.ok(mirror.version >= old.version);
+      ok(mirror.groups.has(group("other")));
+      ok(mirror.version >= old.version);
     });
   },
 };
@@ -326,7 +326,7 @@ export function lockStoreContract({ name, open, ignore = false, skip = {} }: Loc
   }
 }
 
-/** What a watch has reported, put together. */
+/** The groups as a watch has reported them. */
 class Mirror implements LockWatcher {
   groups = new Map<Group, Versioned>();
   version = 0;
@@ -342,7 +342,7 @@ class Mirror implements LockWatcher {
 
   changed(group: Group, versioned: Versioned, version: number): void {
     this.reports++;
-    assert.ok(this.isSynced, "a change before the first listing");
+    ok(this.isSynced, "a change before the first listing");
     if (versioned.version === ABSENT.version) this.groups.delete(group);
     else this.groups.set(group, versioned);
     this.version = Math.max(this.version, version);
@@ -367,14 +367,14 @@ async function watching(store: LockStore, act: (mirror: Mirror) => Promise<void>
 
 async function mustWrite(store: LockStore, name: Group, base: Versioned, next: GroupState): Promise<Versioned> {
   const written = await store.write(name, base, next);
-  assert.notEqual(written, "conflict");
+  notEqual(written, "conflict");
   return written as Versioned;
 }
 
-/** Compares what a Versioned promises: a store may put more into it. */
+/** Compares the parts that every Versioned has. A store may add more. */
 function assertSame(actual: Versioned, expected: Versioned): void {
-  assert.deepEqual(actual.state, expected.state);
-  assert.equal(actual.version, expected.version);
+  deepEqual(actual.state, expected.state);
+  equal(actual.version, expected.version);
 }
 
 function held(...ids: string[]): GroupState {
@@ -387,12 +387,12 @@ function holder(raw: string, since: number): Holder {
 
 function id(raw: string): ClientId {
   const parsed = parseClientId(raw);
-  assert.ok(parsed !== undefined, `no valid id: ${raw}`);
+  ok(parsed !== undefined, `invalid id: ${raw}`);
   return parsed;
 }
 
 function group(raw: string): Group {
   const parsed = parseGroup(raw);
-  assert.ok(parsed !== undefined, `no valid group: ${raw}`);
+  ok(parsed !== undefined, `invalid group: ${raw}`);
   return parsed;
 }

@@ -1,4 +1,4 @@
-import { deepStrictEqual, match, ok, strictEqual } from "node:assert/strict";
+import { deepEqual, equal, match, ok } from "node:assert/strict";
 import { until } from "../support/condition.ts";
 import { preReboot, steadyState } from "../support/zincati.ts";
 import { RawConnection } from "./raw_http.ts";
@@ -13,26 +13,26 @@ const request = (body: string) => `${HEAD}content-length: ${new TextEncoder().en
 const chunked = (...chunks: string[]) =>
   `${HEAD}transfer-encoding: chunked\r\n\r\n` +
   [...chunks, ""].map((chunk) => `${chunk.length.toString(16)}\r\n${chunk}\r\n`).join("");
-/** A whole request that takes the slot, if anybody takes it for one. */
+/** A whole request, which takes the slot if the server parses it as one. */
 const SMUGGLED = request(BODY.replace('"a"', '"smuggler"'));
 
-/** What must be so after any bad input: nothing was written, and the next client is served. */
+/** Asserts that bad input did no harm: nothing was written, and the next client is served. */
 async function assertUnharmed(server: TestServer): Promise<void> {
-  deepStrictEqual((await server.store.list()).groups.size, 0, "the store is untouched");
-  strictEqual((await preReboot(server.url, "next")).status, 200);
-  strictEqual((await steadyState(server.url, "next")).status, 200);
+  deepEqual((await server.store.list()).groups.size, 0, "the store is untouched");
+  equal((await preReboot(server.url, "next")).status, 200);
+  equal((await steadyState(server.url, "next")).status, 200);
 }
 
 const bytes = (prefix: string, middle: number[], suffix: string) =>
   new Uint8Array([...new TextEncoder().encode(prefix), ...middle, ...new TextEncoder().encode(suffix)]);
-/** A body with bytes that are no UTF-8 in a place where text may stand. */
+/** A body with bytes that are not UTF-8 inside a string. */
 const notUtf8 = bytes(
   `${HEAD}content-length: ${BODY.length + 2 + 7}\r\n\r\n{"x":"`,
   [0xff, 0xfe],
   `",${BODY.slice(1)}`,
 );
 
-/** Where the framing breaks off in the middle, the HTTP layer may close without a word: undefined. */
+/** A status of undefined: the HTTP layer closes the connection without a response. */
 const BAD: [name: string, send: string | Uint8Array, status: number | undefined][] = [
   ["an empty body", request(""), 400],
   ["no length and no body", `${HEAD}\r\n`, 400],
@@ -43,7 +43,7 @@ const BAD: [name: string, send: string | Uint8Array, status: number | undefined]
   ["an array", request("[]"), 400],
   ["deep nesting", request("[".repeat(8_000) + "]".repeat(8_000)), 400],
   ["deep nesting, open", request('{"a":'.repeat(3_000)), 400],
-  ["bytes that are no UTF-8", notUtf8, 400],
+  ["bytes that are not UTF-8", notUtf8, 400],
   ["trailing bytes", request(BODY + "x"), 400],
   ["prototype keys", request(`{"__proto__":${BODY}}`), 400],
   ["a control character in the id", request(BODY.replace('"a"', '"a\\u0000"')), 400],
@@ -59,9 +59,9 @@ const BAD: [name: string, send: string | Uint8Array, status: number | undefined]
     400,
   ],
   ["two lengths", `${HEAD}content-length: 5\r\ncontent-length: 6\r\n\r\nhello`, 400],
-  ["a length that is no number", `${HEAD}content-length: +5\r\n\r\nhello`, 400],
+  ["a length that is not a number", `${HEAD}content-length: +5\r\n\r\nhello`, 400],
   ["a negative length", `${HEAD}content-length: -1\r\n\r\n`, 400],
-  ["no HTTP at all", "hello\r\n\r\n", 400],
+  ["text that is not HTTP", "hello\r\n\r\n", 400],
   ["a path with dots", request(BODY).replace("/v1/pre-reboot", "/x/../v1/pre-reboot"), 404],
   ["a host with a path", request(BODY).replace("/v1/pre-reboot", "/x").replace("localhost", "a/v1/pre-reboot?"), 400],
   ["a host with a query", request(BODY).replace("localhost", "a?b"), 400],
@@ -71,21 +71,21 @@ const BAD: [name: string, send: string | Uint8Array, status: number | undefined]
 ];
 
 for (const [name, send, status] of BAD) {
-  test(`bad input is refused with ${status ?? "a closed connection"} and reaches no store: ${name}`, async () => {
+  test(`bad input is refused with ${status ?? "a closed connection"} and does not reach the store: ${name}`, async () => {
     await using server = startTestServer();
     {
       await using connection = await RawConnection.open(server.url);
       await connection.send(send);
       await until(() => connection.statuses.length > 0 || connection.closed);
       if (status === undefined) await connection.end();
-      else strictEqual(connection.statuses[0], status, connection.received);
+      else equal(connection.statuses[0], status, connection.received);
       ok(connection.statuses.every((each) => each >= 400), connection.received);
     }
     await assertUnharmed(server);
   });
 }
 
-test("a request is served however it is cut into packets and chunks, and by HTTP/1.0", async () => {
+test("a request is served in any packets and chunks, and over HTTP/1.0", async () => {
   await using server = startTestServer();
   {
     await using connection = await RawConnection.open(server.url);
@@ -104,7 +104,7 @@ test("a request is served however it is cut into packets and chunks, and by HTTP
   }
 });
 
-test("a body of just the limit is served", async () => {
+test("a body of exactly the largest size is served", async () => {
   await using server = startTestServer();
   for (
     const send of [request(BODY + " ".repeat(16_384 - BODY.length)), chunked(BODY, " ".repeat(16_384 - BODY.length))]
@@ -120,10 +120,10 @@ test("pipelined requests are answered one by one, in order", async () => {
   await using connection = await RawConnection.open(server.url);
   await connection.send(request(BODY) + request("{") + SMUGGLED + request(BODY));
   await connection.replies(4);
-  deepStrictEqual(connection.statuses, [200, 400, 423, 200]);
+  deepEqual(connection.statuses, [200, 400, 423, 200]);
 });
 
-test("10 MB are refused at once by their announcement, and nothing in them is taken for a request", async () => {
+test("a content-length of 10 MB is refused at once, and nothing in the body is parsed as a request", async () => {
   await using server = startTestServer();
   {
     await using connection = await RawConnection.open(server.url);
@@ -133,12 +133,12 @@ test("10 MB are refused at once by their announcement, and nothing in them is ta
     const filler = SMUGGLED.repeat(Math.ceil(10_000_000 / SMUGGLED.length)).slice(0, 10_000_000);
     await connection.send(filler + SMUGGLED);
     await connection.end();
-    deepStrictEqual(connection.statuses, [413]);
+    deepEqual(connection.statuses, [413]);
   }
   await assertUnharmed(server);
 });
 
-test("10 MB in chunks are refused as soon as they are too many, and the rest is not kept", async () => {
+test("a chunked body of 10 MB is refused when it exceeds the limit, and the rest is dropped", async () => {
   await using server = startTestServer();
   {
     await using connection = await RawConnection.open(server.url);
@@ -149,13 +149,13 @@ test("10 MB in chunks are refused as soon as they are too many, and the rest is 
     for (let sent = 0; sent < 10_000_000; sent += 65_536) await connection.send(chunk);
     await connection.send(`0\r\n\r\n${SMUGGLED}`);
     await connection.end();
-    deepStrictEqual(connection.statuses, [413]);
+    deepEqual(connection.statuses, [413]);
   }
   await assertUnharmed(server);
 });
 
 for (const kind of ["content-length: 1000", "transfer-encoding: chunked"]) {
-  test(`a body that stalls is 408, and what comes late is no request (${kind})`, async () => {
+  test(`a body that stalls gets 408, and what arrives late is not parsed as a request (${kind})`, async () => {
     await using server = startTestServer({ bodyTimeoutMs: 200 });
     {
       await using connection = await RawConnection.open(server.url);
@@ -165,13 +165,13 @@ for (const kind of ["content-length: 1000", "transfer-encoding: chunked"]) {
       // The rest of the body, and then what would be the next request.
       await connection.send((kind.startsWith("content") ? "x".repeat(998) : "0\r\n\r\n") + SMUGGLED);
       await connection.end();
-      deepStrictEqual(connection.statuses, [408]);
+      deepEqual(connection.statuses, [408]);
     }
     await assertUnharmed(server);
   });
 }
 
-test("a body that trickles is given up in total, not per byte", async () => {
+test("the time limit of a body holds for the whole body, not for each byte", async () => {
   await using server = startTestServer({ bodyTimeoutMs: 300 });
   await using connection = await RawConnection.open(server.url);
   await connection.send(`${HEAD}content-length: 10000\r\n\r\n`);
@@ -179,11 +179,11 @@ test("a body that trickles is given up in total, not per byte", async () => {
     await connection.send("x");
     return connection.statuses.length > 0;
   });
-  deepStrictEqual(connection.statuses, [408]);
+  deepEqual(connection.statuses, [408]);
   ok(connection.received.includes("request_timeout"));
 });
 
-test("a client that leaves in the middle of its body does no harm", async () => {
+test("a client that disconnects in the middle of its body does no harm", async () => {
   await using server = startTestServer();
   for (const kind of ["content-length: 1000", "transfer-encoding: chunked"]) {
     await using connection = await RawConnection.open(server.url);
@@ -193,7 +193,7 @@ test("a client that leaves in the middle of its body does no harm", async () => 
   await assertUnharmed(server);
 });
 
-test("a client that ends its half of the connection in the middle of its body is answered 400", async () => {
+test("a client that closes its half of the connection in the middle of its body gets 400", async () => {
   await using server = startTestServer();
   {
     await using connection = await RawConnection.open(server.url);

@@ -1,25 +1,25 @@
-import { deepStrictEqual, ok, strictEqual } from "node:assert/strict";
-import { describeRefusal, type ErrorKind, SUCCESS_TEXT, type SuccessKind } from "../../src/http/fleetlock.ts";
+import { deepEqual, equal, ok } from "node:assert/strict";
+import { type ErrorKind, SUCCESS_TEXT, type SuccessKind } from "../../src/http/fleetlock.ts";
 import { errorReply, refusalReply, successReply, textReply } from "../../src/http/reply.ts";
 import { type ClientId, parseGroup } from "../../src/lock/identity.ts";
-import type { Refusal } from "../../src/lock/lock_service.ts";
+import { describeRefusal, type Refusal } from "../../src/lock/outcomes.ts";
 
 const NOW = Date.UTC(2026, 10, 22, 22, 12, 30);
 const GROUP = parseGroup("default")!;
 
 const holder = (id: string) => ({ id: id as ClientId, since: NOW });
 
-Deno.test("a refusal is told afresh for each second, slots and holders", async () => {
+Deno.test("a cached refusal is used only for the same second, slots and holders", async () => {
   const value = async (refusal: Refusal, now: number) => (await refusalReply(refusal, GROUP, now).json()).value;
   const holders = [holder("a")];
   for (const at of [NOW, NOW + 1, NOW + 1_000, NOW + 3_600_000, NOW]) {
     for (const slots of [1, 2]) {
       const refusal: Refusal = { kind: "lock_held", slots, holders };
-      strictEqual(await value(refusal, at), describeRefusal(refusal, GROUP, at));
+      equal(await value(refusal, at), describeRefusal(refusal, GROUP, at));
     }
   }
   const other: Refusal = { kind: "lock_held", slots: 1, holders: [holder("b")] };
-  strictEqual(await value(other, NOW), describeRefusal(other, GROUP, NOW));
+  equal(await value(other, NOW), describeRefusal(other, GROUP, NOW));
 });
 
 const held: Refusal = { kind: "lock_held", slots: 1, holders: [holder("a")] };
@@ -36,26 +36,26 @@ const REPLIES: [name: string, make: () => Response, status: number, type: string
   ]),
 ];
 for (const [name, make, status, type] of REPLIES) {
-  Deno.test(`${name} is the same each time, and whole: status, headers and body`, async () => {
+  Deno.test(`${name} is complete each time: status, headers and body`, async () => {
     const [first, second] = [make(), make()];
     for (const reply of [first, second]) {
-      strictEqual(reply.status, status);
-      strictEqual(reply.headers.get("content-type"), type);
-      strictEqual(reply.headers.get("cache-control"), "no-store");
-      strictEqual(reply.headers.get("x-content-type-options"), "nosniff");
+      equal(reply.status, status);
+      equal(reply.headers.get("content-type"), type);
+      equal(reply.headers.get("cache-control"), "no-store");
+      equal(reply.headers.get("x-content-type-options"), "nosniff");
       ok(reply.headers.get("content-security-policy")?.includes("default-src 'none'"));
     }
     const text = await first.text();
     ok(text.length > 0);
-    strictEqual(await second.text(), text);
-    // What is done to one is not done to the next.
+    equal(await second.text(), text);
+    // A change to one response does not reach the next.
     first.headers.set("cache-control", "x");
-    strictEqual(make().headers.get("cache-control"), "no-store");
+    equal(make().headers.get("cache-control"), "no-store");
   });
 }
 
-Deno.test("headers of one error are not those of another", () => {
+Deno.test("headers added to one error do not appear on the next", () => {
   const kind: ErrorKind = "store_unavailable";
-  deepStrictEqual(errorReply(kind, "x", { "retry-after": "5" }).headers.get("retry-after"), "5");
-  deepStrictEqual(errorReply(kind, "x").headers.get("retry-after"), null);
+  deepEqual(errorReply(kind, "x", { "retry-after": "5" }).headers.get("retry-after"), "5");
+  deepEqual(errorReply(kind, "x").headers.get("retry-after"), null);
 });

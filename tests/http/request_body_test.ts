@@ -1,6 +1,12 @@
-import { deepStrictEqual, strictEqual } from "node:assert/strict";
-import { type BodyLimits, BodyReader } from "../../src/http/request_body.ts";
-import { until } from "../support/condition.ts";
+/**
+ * The reader of request bodies and its time limit.
+ *
+ * @module
+ */
+
+import { deepEqual, equal } from "node:assert/strict";
+import { BodyReader, type BodyResult } from "../../src/http/request_body.ts";
+import { FakeClock } from "../support/fake_clock.ts";
 
 function test(name: string, fn: () => Promise<void>): void {
   Deno.test({ name, fn, sanitizeOps: true, sanitizeResources: true });
@@ -17,46 +23,88 @@ function slowRequest(): { request: Request; end: (body: string) => void; fail: (
   };
 }
 
-function countingReader(limits: BodyLimits = {}): { reader: BodyReader; hanging: () => number } {
+/** The time limit of the reader, and how often it looks at the bodies. */
+const TIMEOUT_MS = 50;
+const TICK_MS = 5;
+
+/** A reader on a clock of the test. It counts the bodies that hang. */
+function startReader() {
   let hanging = 0;
-  const reader = new BodyReader({ bodyTimeoutMs: 50, onHangingBody: () => hanging++, ...limits });
-  return { reader, hanging: () => hanging };
+  const clock = new FakeClock();
+  const reader = new BodyReader({ bodyTimeoutMs: TIMEOUT_MS, onHangingBody: () => hanging++ }, clock);
+  return {
+    clock,
+    hanging: () => hanging,
+    read(request: Request): () => BodyResult | undefined {
+      let result: BodyResult | undefined;
+      reader.read(request).then((value) => result = value);
+      return () => result;
+    },
+    async pass(ms: number): Promise<void> {
+      for (let passed = 0; passed < ms; passed += TICK_MS) await clock.advance(TICK_MS);
+    },
+    [Symbol.dispose]: () => reader[Symbol.dispose](),
+  };
 }
 
-test("a body that never ends is given up, and said to hang once", async () => {
-  const { reader, hanging } = countingReader();
-  using _ = reader;
+test("a body that does not end times out, and is reported as hanging once", async () => {
+  using reader = startReader();
   const [first, second] = [slowRequest(), slowRequest()];
-  deepStrictEqual(await reader.read(first.request), { kind: "timeout" });
-  await until(() => hanging() === 1);
-  // Time enough for the first to be told of again.
-  deepStrictEqual(await reader.read(second.request), { kind: "timeout" });
-  strictEqual(hanging(), 1);
+  const firstResult = reader.read(first.request);
+  await reader.pass(TIMEOUT_MS);
+  equal(firstResult(), undefined, "the current tick does not count");
+  await reader.pass(TICK_MS);
+  deepEqual(firstResult(), { kind: "timeout" });
+  equal(reader.hanging(), 0);
+  await reader.pass(TICK_MS);
+  equal(reader.hanging(), 1);
+  const secondResult = reader.read(second.request);
+  await reader.pass(TIMEOUT_MS + TICK_MS);
+  deepEqual(secondResult(), { kind: "timeout" });
+  equal(reader.hanging(), 1);
   first.fail();
   second.fail();
 });
 
 for (const [what, leave] of [["leaves", "fail"], ["ends its body late", "end"]] as const) {
-  test(`a client that ${what} after it was given up does not hang`, async () => {
-    const { reader, hanging } = countingReader();
-    using _ = reader;
+  test(`a client that ${what} after the timeout is not reported as hanging`, async () => {
+    using reader = startReader();
     const left = slowRequest();
-    deepStrictEqual(await reader.read(left.request), { kind: "timeout" });
+    const result = reader.read(left.request);
+    await reader.pass(TIMEOUT_MS + TICK_MS);
+    deepEqual(result(), { kind: "timeout" });
     left[leave]("{}");
     const stays = slowRequest();
-    deepStrictEqual(await reader.read(stays.request), { kind: "timeout" });
-    await until(() => hanging() > 0);
-    strictEqual(hanging(), 1);
+    reader.read(stays.request);
+    await reader.pass(TIMEOUT_MS + TICK_MS);
+    equal(reader.hanging(), 0);
+    await reader.pass(TICK_MS);
+    equal(reader.hanging(), 1);
     stays.fail();
   });
 }
 
-test("when it is disposed of, bodies that are awaited are given up, and none hangs", async () => {
-  const { reader, hanging } = countingReader();
+test("the timer ends when no body is awaited, and starts again with the next one", async () => {
+  using reader = startReader();
+  for (let round = 0; round < 2; round++) {
+    const { request, end } = slowRequest();
+    const result = reader.read(request);
+    equal(reader.clock.sleepers, 1);
+    end("{}");
+    await reader.pass(TICK_MS);
+    deepEqual(result(), { kind: "json", value: {} });
+    equal(reader.clock.sleepers, 0);
+  }
+});
+
+test("disposal times out the bodies that are awaited, and none is reported as hanging", async () => {
+  const reader = startReader();
   const slow = slowRequest();
   const result = reader.read(slow.request);
   reader[Symbol.dispose]();
-  deepStrictEqual(await result, { kind: "timeout" });
+  equal(reader.clock.sleepers, 0);
+  await reader.pass(TIMEOUT_MS);
+  deepEqual(result(), { kind: "timeout" });
   slow.fail();
-  strictEqual(hanging(), 0);
+  equal(reader.hanging(), 0);
 });

@@ -1,7 +1,14 @@
-import { deepStrictEqual, match, notStrictEqual, ok, rejects, strictEqual, throws } from "node:assert/strict";
+/**
+ * The listening server and its renewals.
+ *
+ * @module
+ */
+
+import { deepEqual, equal, match, notEqual, ok, rejects, throws } from "node:assert/strict";
 import { setImmediate } from "node:timers";
 import { Server, type ServerOptions } from "../../src/http/server.ts";
 import { until } from "../support/condition.ts";
+import { FakeClock } from "../support/fake_clock.ts";
 import { RawConnection } from "./raw_http.ts";
 import { startTestServer } from "./test_server.ts";
 
@@ -13,7 +20,7 @@ const LOCAL = { hostname: "127.0.0.1", port: 0 };
 const silent = { info: () => {}, error: () => {} };
 const PROTOCOL = "POST /v1/pre-reboot HTTP/1.1\r\nhost: localhost\r\nfleet-lock-protocol: true\r\n";
 
-/** A server whose handler is the test's. */
+/** Starts a server with the handler of the test. */
 function start(options: Partial<ServerOptions> = {}): Server & AsyncDisposable {
   const server = new Server({
     address: LOCAL,
@@ -29,7 +36,7 @@ function urlOf(server: Server): string {
   return `http://127.0.0.1:${server.address.port}`;
 }
 
-/** Renews a server until its address could be taken from it. */
+/** Renews a server until the test manages to take its address. */
 async function listenDuringRenewal(server: Server): Promise<Deno.Listener> {
   for (;;) {
     server.renew();
@@ -37,13 +44,13 @@ async function listenDuringRenewal(server: Server): Promise<Deno.Listener> {
     try {
       return Deno.listen({ ...LOCAL, port: server.address.port });
     } catch (error) {
-      // It listens still, or again.
+      // The server still listens, or listens again.
       if (!(error instanceof Deno.errors.AddrInUse)) throw error;
     }
   }
 }
 
-/** Asks on a connection of its own, again where a renewal came in between. */
+/** Sends a request on its own connection, and again if a renewal interrupted it. */
 async function ask(server: Server): Promise<string> {
   for (;;) {
     try {
@@ -61,22 +68,22 @@ for (
   const [what, head, status] of [
     ["stalls", "content-length: 1000\r\n\r\n{", 408],
     ["stalls in chunks", "transfer-encoding: chunked\r\n\r\n1\r\n{\r\n", 408],
-    ["is announced as too large and never comes", "content-length: 10000000\r\n\r\n", 413],
+    ["is announced as too large and never sent", "content-length: 10000000\r\n\r\n", 413],
   ] as const
 ) {
-  test(`a client whose body ${what}, and who stays, is disconnected`, async () => {
+  test(`a client whose body ${what} and that stays connected is disconnected`, async () => {
     await using server = startTestServer({ bodyTimeoutMs: 100, renewalIntervalMs: 0 });
     await using connection = await RawConnection.open(server.url);
     await connection.send(PROTOCOL + head);
     match(await connection.replies(1), new RegExp(`^HTTP/1.1 ${status} .*\r\nconnection: close\r\n`, "s"));
     await connection.end();
-    deepStrictEqual(connection.statuses, [status]);
+    deepEqual(connection.statuses, [status]);
     const reply = await until(() => fetch(`${server.url}/-/healthy`).catch(() => undefined));
-    strictEqual(await reply.text(), "ok\n");
+    equal(await reply.text(), "ok\n");
   });
 }
 
-test("renewing closes idle connections, lets running requests finish and keeps the address", async () => {
+test("a renewal closes idle connections, lets running requests finish and keeps the address", async () => {
   const release = Promise.withResolvers<void>();
   const arrived = Promise.withResolvers<void>();
   let slow = true;
@@ -101,29 +108,30 @@ test("renewing closes idle connections, lets running requests finish and keeps t
 
   server.renew();
   await idle.end();
-  strictEqual(server.address.port, port);
+  equal(server.address.port, port);
   match(await ask(server), /ok\n$/);
-  strictEqual(running.received, "");
+  equal(running.received, "");
   release.resolve();
   match(await running.end(), /^HTTP\/1\.1 200 .*slow\n$/s);
 });
 
-test("renewals asked for at once are one, and the next waits for its interval", async () => {
-  const renewed: number[] = [];
+test("calls to renew during a renewal have no effect, and the next renewal waits for the interval", async () => {
+  const clock = new FakeClock();
+  let renewed = 0;
   await using server = start({
-    renewalIntervalMs: 300,
-    logger: { ...silent, info: () => void renewed.push(performance.now()) },
+    clock,
+    renewalIntervalMs: 3_000,
+    logger: { ...silent, info: () => void renewed++ },
   });
   for (let i = 0; i < 5; i++) server.renew();
-  await until(() => renewed.length === 1);
+  await until(() => clock.advance(1).then(() => renewed === 1));
   for (let i = 0; i < 5; i++) server.renew();
-  await until(() => renewed.length === 2);
-  // Far above what a renewal takes, and below the interval by more than a pause of the test.
-  const [first = 0, second = 0] = renewed;
-  ok(second - first >= 200, `${second - first} ms`);
+  for (let passed = 0; passed < 2_990; passed += 10) await clock.advance(10);
+  equal(renewed, 1);
+  await until(() => clock.advance(1).then(() => renewed === 2));
 });
 
-test("an address that another takes during a renewal is asked for until it is free", async () => {
+test("if another program takes the address during a renewal, the server tries until it is free", async () => {
   const errors: unknown[] = [];
   await using server = start({ logger: { ...silent, error: (_message, { error }) => void errors.push(error) } });
   const other = await listenDuringRenewal(server);
@@ -133,7 +141,7 @@ test("an address that another takes during a renewal is asked for until it is fr
   match(await ask(server), /ok\n$/);
 });
 
-test("shutdown ends a renewal that waits", async () => {
+test("shutdown ends a renewal that is waiting", async () => {
   let renewed = 0;
   const server = start({ renewalIntervalMs: 3_600_000, logger: { ...silent, info: () => void renewed++ } });
   server.renew();
@@ -143,11 +151,11 @@ test("shutdown ends a renewal that waits", async () => {
   await rejects(fetch(urlOf(server)), TypeError);
   server.renew();
   await server.shutdown();
-  strictEqual(renewed, 1);
+  equal(renewed, 1);
 });
 
-test("an address in use is a fault at the start", async () => {
+test("an address in use makes the constructor throw", async () => {
   await using server = start();
-  notStrictEqual(server.address.port, 0);
+  notEqual(server.address.port, 0);
   throws(() => start({ address: { ...LOCAL, port: server.address.port } }), Deno.errors.AddrInUse);
 });

@@ -31,7 +31,6 @@ export interface TestServer extends AsyncDisposable {
 export interface TestServerOptions extends Partial<HandlerOptions>, Pick<ServerOptions, "renewalIntervalMs"> {
   readonly clock?: Clock;
   readonly store?: MemoryLockStore;
-  readonly slots?: number;
   readonly maxGroups?: number;
 }
 

@@ -1,10 +1,11 @@
-/** Access to a cluster without one: what is read, and every way in which it can be wrong. @module */
+/** Access to a cluster, without a cluster: what is read, and every way in which it can be wrong. @module */
 
-import assert from "node:assert/strict";
+import { deepEqual, doesNotMatch, equal, match, notEqual, ok, rejects } from "node:assert/strict";
 import { podAccess, RotatingFile } from "../../src/kubernetes/access.ts";
 import { connectKubernetes } from "../../src/kubernetes/client.ts";
 import { ConfigError } from "../../src/config/config_error.ts";
 import { until } from "../support/condition.ts";
+import { FakeClock } from "../support/fake_clock.ts";
 import { kubeconfigAccess } from "../../src/kubernetes/kubeconfig.ts";
 
 async function withFolder(run: (folder: string) => Promise<void>): Promise<void> {
@@ -32,14 +33,14 @@ function kubeconfig(user: unknown, cluster: Record<string, unknown> = {}, rest: 
 }
 
 const UNUSABLE: { name: string; text: string | undefined; says: RegExp }[] = [
-  { name: "that does not exist", text: undefined, says: /^Cannot read the kubeconfig at .*there is no such file/ },
+  { name: "that does not exist", text: undefined, says: /^Cannot read the kubeconfig at .*the file does not exist/ },
   { name: "that is empty", text: "", says: /cannot be used: .*the input is empty/ },
   {
-    name: "that is no YAML",
+    name: "that is not YAML",
     text: "token: secret\na: [\n",
     says: /cannot be used: [a-z ]+ in line 3; check it with "kubectl config view"$/,
   },
-  { name: "that is a number", text: "7", says: /cannot be used: it is no YAML object/ },
+  { name: "that is a number", text: "7", says: /cannot be used: it is not a YAML object/ },
   { name: "that is a list", text: "[]", says: /no current context/ },
   {
     name: "without a current context",
@@ -47,14 +48,18 @@ const UNUSABLE: { name: string; text: string | undefined; says: RegExp }[] = [
     says: /no current context/,
   },
   {
-    name: "without the context that is the current one",
+    name: "that lacks its current context",
     text: kubeconfig({}, {}, { "current-context": "y" }),
     says: /does not have the context of its current context "y"/,
   },
   { name: "without the context's cluster", text: kubeconfig({}, {}, { clusters: [] }), says: /the cluster "c"/ },
   { name: "without the context's user", text: kubeconfig({}, {}, { users: [] }), says: /the user "u"/ },
   { name: "without a server", text: kubeconfig({}, { server: undefined }), says: /server is missing/ },
-  { name: "with a server that is no URL", text: kubeconfig({}, { server: "somewhere" }), says: /no valid server URL/ },
+  {
+    name: "with a server that is not a URL",
+    text: kubeconfig({}, { server: "somewhere" }),
+    says: /has an invalid server URL/,
+  },
   {
     name: "with a proxy of an unknown kind",
     text: kubeconfig({}, { "proxy-url": "ftp://a" }),
@@ -63,15 +68,15 @@ const UNUSABLE: { name: string; text: string | undefined; says: RegExp }[] = [
   {
     name: "with a proxy and insecure-skip-tls-verify",
     text: kubeconfig({}, { "proxy-url": "http://a", "insecure-skip-tls-verify": true }),
-    says: /not supported: give the cluster a certificate-authority/,
+    says: /not supported: set the cluster's certificate-authority/,
   },
   {
-    name: "with an authority that is no certificate",
+    name: "with an authority that is not a certificate",
     text: kubeconfig({}, { "certificate-authority-data": btoa("no PEM") }),
-    says: /^The certificates for the API server cannot be used: the authority's is no PEM/,
+    says: /^The certificates for the API server cannot be used: the authority's certificate is not in PEM format/,
   },
   {
-    name: "with a client certificate that is none",
+    name: "with a malformed client certificate",
     text: kubeconfig({ "client-certificate-data": btoa("no PEM"), "client-key-data": btoa("no PEM") }),
     says: /^The certificates for the API server cannot be used/,
   },
@@ -83,7 +88,7 @@ const UNUSABLE: { name: string; text: string | undefined; says: RegExp }[] = [
   {
     name: "with a token file that does not exist",
     text: kubeconfig({ tokenFile: "none" }),
-    says: /^Cannot read the token at .*none: there is no such file/,
+    says: /^Cannot read the token at .*none: the file does not exist/,
   },
   {
     name: "whose plugin does not exist",
@@ -96,19 +101,19 @@ const UNUSABLE: { name: string; text: string | undefined; says: RegExp }[] = [
     says: /from the command "sh", which failed: log in first/,
   },
   {
-    name: "whose plugin prints no JSON",
+    name: "whose plugin does not print JSON",
     text: kubeconfig({ exec: { command: "sh", args: ["-c", "echo secret"] } }),
-    says: /from the command "sh", which printed no JSON/,
+    says: /from the command "sh", which did not print JSON/,
   },
 ];
 for (const { name, text, says } of UNUSABLE) {
-  test(`a kubeconfig ${name} is refused with a sentence`, async (folder) => {
+  test(`a kubeconfig ${name} is refused with an error that explains it`, async (folder) => {
     const path = `${folder}/config`;
     if (text !== undefined) await Deno.writeTextFile(path, text);
-    await assert.rejects(connectAndClose(path), (error) => {
-      assert.ok(error instanceof ConfigError, String(error));
-      assert.match(error.message, says);
-      assert.doesNotMatch(Deno.inspect(error), /secret/, "errors are logged");
+    await rejects(connectAndClose(path), (error) => {
+      ok(error instanceof ConfigError, String(error));
+      match(error.message, says);
+      doesNotMatch(Deno.inspect(error), /secret/, "errors are logged");
       return true;
     });
   });
@@ -119,7 +124,7 @@ async function connectAndClose(kubeconfig: string): Promise<void> {
 }
 
 Deno.test({
-  name: "an exec plugin that Deno may not run is refused with a sentence that names it",
+  name: "an exec plugin that Deno may not run is refused with an error that names it",
   sanitizeOps: true,
   sanitizeResources: true,
   permissions: { read: true, write: true, env: true, sys: true, run: ["no-such-program"] },
@@ -127,115 +132,120 @@ Deno.test({
     withFolder(async (folder) => {
       const path = `${folder}/config`;
       await Deno.writeTextFile(path, kubeconfig({ exec: { command: "sh", args: [] } }));
-      await assert.rejects(connectAndClose(path), (error) => {
-        assert.ok(error instanceof ConfigError);
-        assert.match(error.message, /the permission to run it \(--allow-run=sh\)/);
+      await rejects(connectAndClose(path), (error) => {
+        ok(error instanceof ConfigError);
+        match(error.message, /the permission to run it \(--allow-run=sh\)/);
         return true;
       });
     }),
 });
 
-test("several kubeconfigs are read as one, the first to name a thing winning", async (folder) => {
+test("several kubeconfigs are merged, and the first to name something wins", async (folder) => {
   await Deno.writeTextFile(`${folder}/a`, kubeconfig({}, {}, { clusters: [], users: [] }));
   await Deno.writeTextFile(
     `${folder}/b`,
     kubeconfig({ token: "t" }, {}, { contexts: [], "current-context": "elsewhere" }),
   );
   const access = await kubeconfigAccess(`${folder}/a:${folder}/b`);
-  assert.equal(access.server, "https://127.0.0.1:1");
-  assert.deepEqual((await access.credentials(false)).headers, { authorization: "Bearer t" });
+  equal(access.server, "https://127.0.0.1:1");
+  deepEqual((await access.credentials(false)).headers, { authorization: "Bearer t" });
 });
 
 test("a user name and password, and an impersonated user, become headers", async (folder) => {
   await Deno.writeTextFile(`${folder}/a`, kubeconfig({ username: "me", password: "secret", as: "other" }));
   const { headers } = await (await kubeconfigAccess(`${folder}/a`)).credentials(false);
-  assert.deepEqual(headers, { authorization: `Basic ${btoa("me:secret")}`, "impersonate-user": "other" });
+  deepEqual(headers, { authorization: `Basic ${btoa("me:secret")}`, "impersonate-user": "other" });
 });
 
-test("a server of kubectl proxy, plain http, may be used", async (folder) => {
+test("a plain http server, as of kubectl proxy, is accepted", async (folder) => {
   await Deno.writeTextFile(`${folder}/a`, kubeconfig({}, { server: "http://127.0.0.1:8001" }));
   const access = await kubeconfigAccess(`${folder}/a`);
-  assert.equal(access.server, "http://127.0.0.1:8001");
+  equal(access.server, "http://127.0.0.1:8001");
   await access.credentials(false);
 });
 
-test("an exec plugin is asked once, and again when what it gave is refused", async (folder) => {
+test("an exec plugin runs once, and again when its credentials are refused", async (folder) => {
   const path = `${folder}/a`;
   const script = `printf '{"status":{"token":"%s"}}' "$(cat '${folder}/token')"`;
   await Deno.writeTextFile(path, kubeconfig({ exec: { command: "sh", args: ["-c", script] } }));
-  const access = await kubeconfigAccess(path, 0);
+  const access = await kubeconfigAccess(path, { reloadMs: 0 });
   const token = async (refused: boolean) => (await access.credentials(refused)).headers.authorization;
   await Deno.writeTextFile(`${folder}/token`, "one");
-  assert.equal(await token(false), "Bearer one");
+  equal(await token(false), "Bearer one");
   await Deno.writeTextFile(`${folder}/token`, "two");
-  assert.equal(await token(false), "Bearer one");
-  assert.equal(await token(true), "Bearer two");
+  equal(await token(false), "Bearer one");
+  equal(await token(true), "Bearer two");
 });
 
-test("an exec plugin that hangs is given up with a sentence, and its run is waited for again later", async (folder) => {
+test("a call gives up on an exec plugin that hangs, and a later call waits for the same run", async (folder) => {
   const path = `${folder}/a`;
   const script = `echo >> '${folder}/runs'; until [ -e '${folder}/go' ]; do sleep 0.02; done; ` +
     `printf '{"status":{"token":"late"}}'`;
   await Deno.writeTextFile(path, kubeconfig({ exec: { command: "sh", args: ["-c", script] } }));
-  const access = await kubeconfigAccess(path, 0, 300);
-  await assert.rejects(access.credentials(false), (error) => {
-    assert.ok(error instanceof ConfigError);
-    assert.match(error.message, /from the command "sh", which did not end within 0\.3 s: run it by hand/);
+  const access = await kubeconfigAccess(path, { reloadMs: 0, pluginTimeoutMs: 300 });
+  await rejects(access.credentials(false), (error) => {
+    ok(error instanceof ConfigError);
+    match(error.message, /from the command "sh", which did not end within 0\.3 s: run it by hand/);
     return true;
   });
   await Deno.writeTextFile(`${folder}/go`, "");
   const { headers } = await until(() => access.credentials(false).catch(() => undefined));
-  assert.equal(headers.authorization, "Bearer late");
-  assert.equal(await Deno.readTextFile(`${folder}/runs`), "\n");
+  equal(headers.authorization, "Bearer late");
+  equal(await Deno.readTextFile(`${folder}/runs`), "\n");
 });
 
-test("connections may be used again until the certificates change", async (folder) => {
+test("connections are reused until the certificates change", async (folder) => {
   const path = `${folder}/a`;
   await Deno.writeTextFile(path, kubeconfig({ token: "one" }));
-  const access = await kubeconfigAccess(path, 0);
+  const access = await kubeconfigAccess(path, { reloadMs: 0 });
   const first = await access.credentials(false);
-  assert.equal((await access.credentials(true)).tls, first.tls);
+  equal((await access.credentials(true)).tls, first.tls);
   await Deno.writeTextFile(path, kubeconfig({ "client-certificate-data": btoa("c"), "client-key-data": btoa("k") }));
   const second = await access.credentials(true);
-  assert.notEqual(second.tls, first.tls);
-  assert.equal(second.tls.cert, "c");
+  notEqual(second.tls, first.tls);
+  equal(second.tls.cert, "c");
 });
 
 for (const missing of ["token", "ca.crt"]) {
-  test(`a pod without the file ${missing} is refused with a sentence`, async (folder) => {
+  test(`a pod without the file ${missing} is refused with an error that explains it`, async (folder) => {
     for (const file of ["token", "ca.crt"]) if (file !== missing) await Deno.writeTextFile(`${folder}/${file}`, "x");
-    await assert.rejects(podAccess("10.0.0.1", "443", folder), (error) => {
-      assert.ok(error instanceof ConfigError);
-      assert.match(error.message, new RegExp(`${missing}: there is no such file; .*its service account is mounted`));
+    await rejects(podAccess("10.0.0.1", "443", folder), (error) => {
+      ok(error instanceof ConfigError);
+      match(error.message, new RegExp(`${missing}: the file does not exist; .*its service account is mounted`));
       return true;
     });
   });
 }
 
-test("a pod's token and authority are read again when they were refused", async (folder) => {
+test("a pod's token and authority are read again after a refusal", async (folder) => {
   const write = (file: string, text: string) => Deno.writeTextFile(`${folder}/${file}`, text);
   await write("token", "one");
   await write("ca.crt", "first");
   const access = await podAccess("10.0.0.1", "443", folder);
   const { tls } = await access.credentials(false);
   await write("token", "two");
-  assert.equal((await access.credentials(false)).headers.authorization, "Bearer one");
+  equal((await access.credentials(false)).headers.authorization, "Bearer one");
   const refused = await access.credentials(true);
-  assert.equal(refused.headers.authorization, "Bearer two");
-  assert.equal(refused.tls, tls, "connections are kept");
+  equal(refused.headers.authorization, "Bearer two");
+  equal(refused.tls, tls, "connections are kept");
   await write("ca.crt", "second");
-  assert.equal((await access.credentials(true)).tls.ca, "second");
+  equal((await access.credentials(true)).tls.ca, "second");
 });
 
-test("a token is read again when it is old, without being refused", async (folder) => {
+test("a token is read again when it is a minute old, without being refused", async (folder) => {
   const path = `${folder}/token`;
   await Deno.writeTextFile(path, "one");
-  const young = new RotatingFile(path, "token");
-  const old = new RotatingFile(path, "token", 20);
-  assert.deepEqual([await young.read(false), await old.read(false)], ["one", "one"]);
+  const clock = new FakeClock();
+  const old = new RotatingFile(path, "token", clock);
+  equal(await old.read(false), "one");
+  await clock.advance(59_999);
+  const young = new RotatingFile(path, "token", clock);
+  equal(await young.read(false), "one");
   await Deno.writeTextFile(path, "two");
-  await until(async () => await old.read(false) === "two");
-  assert.equal(await young.read(false), "one");
+  equal(await old.read(false), "one");
+  await clock.advance(1);
+  equal(await old.read(false), "two");
+  equal(await young.read(false), "one");
 });
 
 const HOSTS: [string, string | undefined, string][] = [
@@ -247,14 +257,14 @@ const HOSTS: [string, string | undefined, string][] = [
 for (const [host, port, server] of HOSTS) {
   test(`a pod whose API server is ${host} calls ${server}`, async (folder) => {
     for (const file of ["token", "ca.crt"]) await Deno.writeTextFile(`${folder}/${file}`, "x");
-    assert.equal((await podAccess(host, port, folder)).server, server);
+    equal((await podAccess(host, port, folder)).server, server);
   });
 }
 
-test("no cluster at all is refused with what to set", async () => {
-  await assert.rejects(connectKubernetes(), (error) => {
-    assert.ok(error instanceof ConfigError);
-    assert.match(error.message, /set KUBECONFIG/);
+test("without any cluster, the error says what to set", async () => {
+  await rejects(connectKubernetes(), (error) => {
+    ok(error instanceof ConfigError);
+    match(error.message, /set KUBECONFIG/);
     return true;
   });
 });

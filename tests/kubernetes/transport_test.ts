@@ -1,6 +1,6 @@
-/** The transport against a fake API server: deadlines, bounds, and faults. @module */
+/** The transport against a fake API server: deadlines, limits, and faults. @module */
 
-import assert from "node:assert/strict";
+import { deepEqual, equal, match, ok, rejects } from "node:assert/strict";
 import { missingPermissions } from "../../src/kubernetes/client.ts";
 import { ForbiddenError, KubernetesError } from "../../src/kubernetes/errors.ts";
 import { UnavailableError } from "../../src/lock/errors.ts";
@@ -21,9 +21,9 @@ test("a typed call carries the token and its body, and reads the answer", async 
     namespace: "ns",
     body: { metadata: { name: "a" } },
   });
-  assert.equal(lease.metadata?.resourceVersion, "1");
-  assert.deepEqual(seen, ["Bearer t", { metadata: { name: "a" } }]);
-  assert.deepEqual(fake.requests, ["POST /apis/coordination.k8s.io/v1/namespaces/ns/leases"]);
+  equal(lease.metadata?.resourceVersion, "1");
+  deepEqual(seen, ["Bearer t", { metadata: { name: "a" } }]);
+  deepEqual(fake.requests, ["POST /apis/coordination.k8s.io/v1/namespaces/ns/leases"]);
 });
 
 const FAULTS: { name: string; answer: () => Response; check: (error: unknown) => void }[] = [
@@ -31,27 +31,27 @@ const FAULTS: { name: string; answer: () => Response; check: (error: unknown) =>
     name: "404",
     answer: () => status(404, { reason: "NotFound", message: 'leases "a" not found' }),
     check(error) {
-      assert.ok(error instanceof KubernetesError);
-      assert.deepEqual([error.status, error.reason, error.message], [404, "NotFound", 'leases "a" not found']);
+      ok(error instanceof KubernetesError);
+      deepEqual([error.status, error.reason, error.message], [404, "NotFound", 'leases "a" not found']);
     },
   },
   {
     name: "409",
     answer: () => status(409, { reason: "AlreadyExists" }),
-    check: (error) => assert.ok(error instanceof KubernetesError && error.reason === "AlreadyExists"),
+    check: (error) => ok(error instanceof KubernetesError && error.reason === "AlreadyExists"),
   },
   {
     name: "429 of a disruption budget",
     answer: () => status(429, { details: { retryAfterSeconds: 10, causes: [{ reason: "DisruptionBudget" }] } }),
     check(error) {
-      assert.ok(error instanceof KubernetesError);
-      assert.deepEqual([error.status, error.causes, error.retryAfterMs], [429, ["DisruptionBudget"], 10_000]);
+      ok(error instanceof KubernetesError);
+      deepEqual([error.status, error.causes, error.retryAfterMs], [429, ["DisruptionBudget"], 10_000]);
     },
   },
   {
     name: "429 of the server",
     answer: () => status(429, {}, { "retry-after": "2" }),
-    check: (error) => assert.ok(error instanceof UnavailableError && error.retryAfterMs === 2_000),
+    check: (error) => ok(error instanceof UnavailableError && error.retryAfterMs === 2_000),
   },
   {
     name: "403 of the authorizer",
@@ -61,76 +61,76 @@ const FAULTS: { name: string; answer: () => Response; check: (error: unknown) =>
           'in the namespace "ns": no rule',
       }),
     check(error) {
-      assert.ok(error instanceof ForbiddenError);
-      assert.deepEqual({ ...error.permission }, {
+      ok(error instanceof ForbiddenError);
+      deepEqual({ ...error.permission }, {
         verb: "create",
         group: "",
         resource: "pods",
         subresource: "eviction",
         namespace: "ns",
       });
-      assert.equal(error.publicMessage, 'the server may not create pods/eviction in namespace "ns"');
+      equal(error.publicMessage, 'the server may not create pods/eviction in namespace "ns"');
     },
   },
   {
     name: "403 cluster-wide",
     answer: () =>
       status(403, { message: 'User "u" cannot list resource "nodes" in API group "" at the cluster scope' }),
-    check: (error) => assert.equal((error as ForbiddenError).publicMessage, "the server may not list nodes"),
+    check: (error) => equal((error as ForbiddenError).publicMessage, "the server may not list nodes"),
   },
   {
     name: "403 for another reason",
     answer: () => status(403, { message: "unable to create new content: the namespace is being terminated" }),
-    check: (error) => assert.ok(error instanceof KubernetesError && error.status === 403),
+    check: (error) => ok(error instanceof KubernetesError && error.status === 403),
   },
   {
     name: "500",
     answer: () => status(500, { message: "etcdserver: request timed out" }),
     check(error) {
-      assert.ok(error instanceof UnavailableError && error.cause instanceof KubernetesError);
-      assert.match(error.message, /etcdserver: request timed out/);
+      ok(error instanceof UnavailableError && error.cause instanceof KubernetesError);
+      match(error.message, /etcdserver: request timed out/);
     },
   },
   {
     name: "502 with a page of a proxy",
     answer: () => new Response("<html>Bad gateway", { status: 502 }),
-    check: (error) => assert.ok(error instanceof UnavailableError && /Bad gateway/.test(error.message)),
+    check: (error) => ok(error instanceof UnavailableError && /Bad gateway/.test(error.message)),
   },
   {
     name: "302, which is not followed",
     answer: () => new Response(null, { status: 302, headers: { location: "/login" } }),
-    check: (error) => assert.ok(error instanceof UnavailableError && /is its address right/.test(error.message)),
+    check: (error) => ok(error instanceof UnavailableError && /is its address right/.test(error.message)),
   },
 ];
 for (const { name, answer, check } of FAULTS) {
   test(`an answer of ${name} becomes the project's own error`, async () => {
     await using fake = await fakeApiServer(answer);
-    await assert.rejects(fake.client.apis.core.listNode(), (error) => {
+    await rejects(fake.client.apis.core.listNode(), (error) => {
       check(error);
       return true;
     });
-    assert.equal(fake.requests.length, 1);
+    equal(fake.requests.length, 1);
   });
 }
 
-test("a success that is no JSON is a fault", async () => {
+test("a 2xx answer that is not JSON is a fault", async () => {
   await using fake = await fakeApiServer(() =>
     new Response("<html>Log in", { headers: { "content-type": "text/html" } })
   );
-  await assert.rejects(fake.client.apis.core.listNode(), (error) => {
-    assert.ok(error instanceof UnavailableError);
-    assert.match(error.message, /is no JSON: is that the API server's address/);
+  await rejects(fake.client.apis.core.listNode(), (error) => {
+    ok(error instanceof UnavailableError);
+    match(error.message, /is not JSON: is that the address of the API server/);
     return true;
   });
 });
 
-test("a call that a server refuses with 401 is made once more, not again and again", async () => {
+test("a call that is refused with 401 is tried once more, and not again", async () => {
   await using fake = await fakeApiServer(() => status(401, { message: "Unauthorized" }));
-  await assert.rejects(fake.client.get("/x"), /does not accept our credentials/);
-  assert.equal(fake.requests.length, 2);
+  await rejects(fake.client.get("/x"), /does not accept our credentials/);
+  equal(fake.requests.length, 2);
 });
 
-test("no more calls than allowed run at a time, and no more wait", async () => {
+test("the number of calls that run and that wait is limited", async () => {
   const open = Promise.withResolvers<void>();
   let running = 0;
   let most = 0;
@@ -141,32 +141,32 @@ test("no more calls than allowed run at a time, and no more wait", async () => {
     return json({});
   }, { concurrency: 3, maxWaiting: 5 });
   const calls = Array.from({ length: 12 }, () => fake.client.get("/x"));
-  const refused = calls.slice(8).map((call) => assert.rejects(call, /5 calls to the API server are waiting already/));
+  const refused = calls.slice(8).map((call) => rejects(call, /5 calls to the API server are waiting already/));
   await Promise.all(refused);
   await until(() => running === 3);
   open.resolve();
   await Promise.all(calls.slice(0, 8));
-  assert.equal(most, 3);
-  assert.equal(fake.requests.length, 8);
+  equal(most, 3);
+  equal(fake.requests.length, 8);
 });
 
-test("a call in the queue fails at its deadline, and its place goes to the next", async () => {
+test("a call in the queue fails at its deadline, and the next one gets its turn", async () => {
   const open = Promise.withResolvers<void>();
   await using fake = await fakeApiServer(async (request) => {
     if (request.url.endsWith("/slow")) await open.promise;
     return json({});
   }, { concurrency: 1, timeoutMs: 300 });
-  const slow = assert.rejects(fake.client.get("/slow"), /did not answer within 300 ms/);
-  await assert.rejects(fake.client.get("/queued"), /did not answer within 300 ms/);
+  const slow = rejects(fake.client.get("/slow"), /did not answer within 300 ms/);
+  await rejects(fake.client.get("/queued"), /did not answer within 300 ms/);
   await slow;
   await fake.client.get("/next");
-  assert.deepEqual(fake.requests, ["GET /slow", "GET /next"]);
+  deepEqual(fake.requests, ["GET /slow", "GET /next"]);
   open.resolve();
 });
 
-test("the body of an answer must be there before the deadline too", async () => {
+test("the deadline applies to the body of an answer too", async () => {
   await using fake = await fakeApiServer(() => new Response(new ReadableStream({ start() {} })), { timeoutMs: 200 });
-  await assert.rejects(fake.client.get("/x"), /did not answer within 200 ms/);
+  await rejects(fake.client.get("/x"), /did not answer within 200 ms/);
 });
 
 test("a caller's signal ends a call with its reason, whether it runs or waits", async () => {
@@ -174,55 +174,55 @@ test("a caller's signal ends a call with its reason, whether it runs or waits", 
   await using fake = await fakeApiServer(() => open.promise, { concurrency: 1 });
   const reason = new Error("no longer wanted");
   const abort = new AbortController();
-  const running = assert.rejects(fake.client.get("/x", abort.signal), reason);
-  const waiting = assert.rejects(fake.client.get("/y", abort.signal), reason);
+  const running = rejects(fake.client.get("/x", abort.signal), reason);
+  const waiting = rejects(fake.client.get("/y", abort.signal), reason);
   await until(() => fake.requests.length === 1);
   abort.abort(reason);
   await Promise.all([running, waiting]);
   open.resolve(json({}));
 });
 
-test("asking for the own permissions ends with its signal, whatever the server does", async () => {
+test("the query of missing permissions ends with its signal, even if the server does not answer", async () => {
   const never = Promise.withResolvers<Response>();
   await using fake = await fakeApiServer(() => never.promise, { timeoutMs: 3_600_000 });
   const stop = new AbortController();
   const asking = missingPermissions(fake.client, [{ verb: "get", group: "", resource: "nodes" }], stop.signal);
   await until(() => fake.requests.length === 1);
   stop.abort(new Error("stop"));
-  await assert.rejects(asking, /^Error: stop$/);
+  await rejects(asking, /^Error: stop$/);
   never.resolve(json({}));
 });
 
-test("calls wait while the server wants none, and are refused where that is longer than their deadline", async () => {
+test("calls wait while the server asks for a pause, and fail at once if it is longer than their deadline", async () => {
   let answered = 0;
   await using fake = await fakeApiServer((_request, count) => {
     if (count === 1) return status(429, {}, { "retry-after": "1" });
     answered = performance.now();
     return count === 3 ? status(429, {}, { "retry-after": "60" }) : json({});
   }, { timeoutMs: 5_000 });
-  await assert.rejects(fake.client.get("/1"), UnavailableError);
+  await rejects(fake.client.get("/1"), UnavailableError);
   const refused = performance.now();
   await fake.client.get("/2");
-  assert.ok(answered - refused > 900, "held back for the second that the server asked for");
-  await assert.rejects(fake.client.get("/3"), UnavailableError);
-  await assert.rejects(fake.client.get("/4"), (error) => {
-    assert.ok(error instanceof UnavailableError);
-    assert.ok(error.retryAfterMs! > 25_000 && error.retryAfterMs! <= 30_000, "bounded");
+  ok(answered - refused > 900, "held back for the second that the server asked for");
+  await rejects(fake.client.get("/3"), UnavailableError);
+  await rejects(fake.client.get("/4"), (error) => {
+    ok(error instanceof UnavailableError);
+    ok(error.retryAfterMs! > 25_000 && error.retryAfterMs! <= 30_000, "bounded");
     return true;
   });
-  assert.equal(fake.requests.length, 3);
+  equal(fake.requests.length, 3);
 });
 
-test("a refused write, which may be a webhook's word about one object, holds back no other call", async () => {
+test("a refused write, which may be about one object only, does not hold back other calls", async () => {
   await using fake = await fakeApiServer((request) =>
     request.method === "GET" ? json({}) : status(429, {}, { "retry-after": "60" })
   );
   const evicting = fake.client.apis.core.createNamespacedPodEviction({ namespace: "ns", name: "p", body: {} });
-  await assert.rejects(evicting, (error) => error instanceof UnavailableError && error.retryAfterMs === 60_000);
+  await rejects(evicting, (error) => error instanceof UnavailableError && error.retryAfterMs === 60_000);
   await fake.client.get("/x");
 });
 
-test("a stream whose headers come after its connection was retired ends as any other", async () => {
+test("a stream whose headers arrive after its connection was retired ends normally", async () => {
   const headers = Promise.withResolvers<Response>();
   const endless = () => new Response(new ReadableStream({ start() {} }));
   await using fake = await fakeApiServer((request) => request.url.endsWith("/late") ? headers.promise : endless());
@@ -236,7 +236,7 @@ test("a stream whose headers come after its connection was retired ends as any o
 });
 
 for (const [method, tries] of [["GET", 2], ["POST", 1]] as const) {
-  test(`a ${method} whose connection breaks before its answer is made ${tries === 1 ? "once" : "once more"}`, async () => {
+  test(`a ${method} whose connection breaks before the answer is tried ${tries === 1 ? "once" : "twice"}`, async () => {
     const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
     let accepted = 0;
     const serving = (async () => {
@@ -251,8 +251,8 @@ for (const [method, tries] of [["GET", 2], ["POST", 1]] as const) {
     const call = method === "GET"
       ? client.get("/x")
       : client.apis.coordination.createNamespacedLease({ namespace: "ns", body: {} });
-    await assert.rejects(call, UnavailableError);
-    assert.equal(accepted, tries);
+    await rejects(call, UnavailableError);
+    equal(accepted, tries);
     listener.close();
     await serving;
   });
@@ -263,25 +263,25 @@ test("disposing of a client ends its calls and streams, and later ones fail", as
   await using fake = await fakeApiServer((request) =>
     request.url.endsWith("/stream") ? new Response(new ReadableStream({ start() {} })) : open.promise
   );
-  const running = assert.rejects(fake.client.get("/x"), /closed/);
+  const running = rejects(fake.client.get("/x"), /closed/);
   await using stream = await fake.client.stream("/stream");
-  const reading = assert.rejects(async () => {
+  const reading = rejects(async () => {
     for await (const _ of stream.body);
   });
   await until(() => fake.requests.length === 2);
   await fake.client[Symbol.asyncDispose]();
   await Promise.all([running, reading]);
-  await assert.rejects(fake.client.get("/y"), /closed/);
+  await rejects(fake.client.get("/y"), /closed/);
   open.resolve(json({}));
 });
 
-test("no server at all is a fault that says where it was looked for", async () => {
+test("an unreachable server is a fault that names its address", async () => {
   const gone = await fakeApiServer(() => json({}));
   await gone[Symbol.asyncDispose]();
   await using fake = await fakeApiServer(() => json({}), {}, gone.client.server);
-  await assert.rejects(fake.client.get("/x"), (error) => {
-    assert.ok(error instanceof UnavailableError);
-    assert.ok(error.message.startsWith(`no connection to the API server at ${gone.client.server}: `), error.message);
+  await rejects(fake.client.get("/x"), (error) => {
+    ok(error instanceof UnavailableError);
+    ok(error.message.startsWith(`cannot connect to the API server at ${gone.client.server}: `), error.message);
     return true;
   });
 });

@@ -1,14 +1,14 @@
-/** The watch against a fake API server: what a real one does too seldom to wait for. @module */
+/** The watch against a fake API server, for what a real one does too seldom. @module */
 
 import type { V1Node } from "@kubernetes/client-node/dist/gen/models/V1Node.js";
-import assert from "node:assert/strict";
+import { deepEqual, equal, match, ok, rejects } from "node:assert/strict";
 import type { KubernetesClient } from "../../src/kubernetes/client.ts";
 import { ForbiddenError, KubernetesError } from "../../src/kubernetes/errors.ts";
 import { readJsonLines } from "../../src/kubernetes/json_lines.ts";
 import { type WatchOptions, watchResource } from "../../src/kubernetes/watch.ts";
 import { until } from "../support/condition.ts";
 import { fakeApiServer, json, status } from "../support/fake_api_server.ts";
-import { HastyClock } from "../support/fake_clock.ts";
+import { FakeClock } from "../support/fake_clock.ts";
 
 function test(name: string, fn: () => Promise<void>): void {
   Deno.test({ name, sanitizeOps: true, sanitizeResources: true, fn });
@@ -18,7 +18,7 @@ const node = (name: string, resourceVersion: string) => ({ metadata: { name, res
 const list = (resourceVersion: string, ...items: unknown[]) => json({ metadata: { resourceVersion }, items });
 const isWatch = (request: Request) => new URL(request.url).searchParams.has("watch");
 
-/** A watch's answer: these lines, and then an end, or silence. */
+/** The answer to a watch: these lines, and then an end or silence. */
 function lines(values: unknown[], end = true): Response {
   const text = values.map((value) => JSON.stringify(value) + "\n").join("");
   return new Response(
@@ -31,7 +31,21 @@ function lines(values: unknown[], end = true): Response {
   );
 }
 
-/** Runs a watch and writes down what it tells, such as "listed 5 a b", "ADDED c 6", "lost …". */
+/** How long the watches of these tests may be silent, in milliseconds. */
+const SILENCE_MS = 1e9;
+
+/** A clock whose sleeps end at once and are noted, except for the wait for silence, which does not end. */
+class NotingClock extends FakeClock {
+  readonly pauses: number[] = [];
+
+  override async sleep(ms: number, signal?: AbortSignal): Promise<void> {
+    if (ms > SILENCE_MS / 2) return await super.sleep(ms, signal);
+    this.pauses.push(ms);
+    await this.advance(ms);
+  }
+}
+
+/** Runs a watch and notes what it reports, such as "listed 5 a b", "ADDED c 6", "lost". */
 async function watching(
   client: KubernetesClient,
   options: Partial<WatchOptions>,
@@ -61,7 +75,7 @@ async function watching(
   }
 }
 
-test("a watch begins at the list's version and goes on from the last version it saw, bookmarks included", async () => {
+test("a watch starts at the list's version and goes on from the last version, including a bookmark's", async () => {
   await using fake = await fakeApiServer((request, count) => {
     if (!isWatch(request)) return list("5", node("a", "3"));
     if (count === 2) {
@@ -72,14 +86,14 @@ test("a watch begins at the list's version and goes on from the last version it 
   });
   await watching(fake.client, { fieldSelector: "spec.x=1", labelSelector: "y", windowMs: 60_000 }, async (told) => {
     await until(() => told.length === 4);
-    assert.deepEqual(told, ["listed 5 a", "ADDED b 6", "DELETED a 7", "MODIFIED b 91"]);
+    deepEqual(told, ["listed 5 a", "ADDED b 6", "DELETED a 7", "MODIFIED b 91"]);
     const queries = fake.requests.map((each) => new URL(each.slice(4), "http://x").searchParams);
-    assert.deepEqual(queries.map((query) => query.get("resourceVersion")), [null, "5", "7", "90"]);
-    assert.ok(
+    deepEqual(queries.map((query) => query.get("resourceVersion")), [null, "5", "7", "90"]);
+    ok(
       queries.every((query) => query.get("fieldSelector") === "spec.x=1" && query.get("labelSelector") === "y"),
     );
-    assert.equal(queries[1]!.get("allowWatchBookmarks"), "true");
-    assert.equal(queries[1]!.get("timeoutSeconds"), "63");
+    equal(queries[1]!.get("allowWatchBookmarks"), "true");
+    equal(queries[1]!.get("timeoutSeconds"), "63");
   });
 });
 
@@ -88,85 +102,90 @@ const GONE: [string, () => Response][] = [
   ["an ERROR event", () => lines([{ type: "ERROR", object: { kind: "Status", code: 410, reason: "Expired" } }])],
 ];
 for (const [name, gone] of GONE) {
-  test(`a version that the server has forgotten, told by ${name}, makes the watch list again at once`, async () => {
+  test(`a version that has expired, reported by ${name}, makes the watch list again at once`, async () => {
     await using fake = await fakeApiServer((request, count) => {
       if (!isWatch(request)) return list(String(count));
       return count === 2 ? gone() : lines([], false);
     });
     await watching(fake.client, { pauseMs: 3_600_000, maxPauseMs: 3_600_000 }, async (told, errors) => {
       await until(() => told.length === 3);
-      assert.deepEqual(told, ["listed 1", "lost", "listed 3"]);
-      assert.ok(errors[0] instanceof KubernetesError && errors[0].status === 410);
+      deepEqual(told, ["listed 1", "lost", "listed 3"]);
+      ok(errors[0] instanceof KubernetesError && errors[0].status === 410);
     });
   });
 }
 
-test("pauses grow with failures up to a limit, and never end the watch", async () => {
-  const pauses: number[] = [];
-  class NotingClock extends HastyClock {
-    override sleep(ms: number): Promise<void> {
-      pauses.push(ms);
-      return super.sleep(ms);
-    }
-  }
+test("pauses grow with failures up to a limit, and the watch goes on", async () => {
+  const clock = new NotingClock();
   await using fake = await fakeApiServer((_request, count) =>
     count <= 6 ? status(500) : json({ items: [], metadata: {} })
   );
   await watching(
     fake.client,
-    { clock: new NotingClock(), pauseMs: 100, maxPauseMs: 1_000, random: () => 0 },
+    { clock, silenceMs: SILENCE_MS, pauseMs: 100, maxPauseMs: 1_000, random: () => 0 },
     async (told) => {
       await until(() => told.includes("listed "));
-      assert.deepEqual(pauses.slice(0, 6), [50, 100, 200, 400, 500, 500]);
+      deepEqual(clock.pauses.slice(0, 6), [50, 100, 200, 400, 500, 500]);
     },
   );
 });
 
-test("a watch that is forbidden says so and tries again after a long pause", async () => {
-  const pauses: number[] = [];
-  class NotingClock extends HastyClock {
-    override sleep(ms: number): Promise<void> {
-      pauses.push(ms);
-      return super.sleep(ms);
-    }
-  }
+test("a watch that is forbidden reports it and tries again after a long pause", async () => {
+  const clock = new NotingClock();
   const message = 'nodes is forbidden: User "u" cannot list resource "nodes" in API group "" at the cluster scope';
   await using fake = await fakeApiServer((request, count) =>
     count === 1 ? status(403, { message }) : isWatch(request) ? lines([], false) : list("1")
   );
-  await watching(fake.client, { clock: new NotingClock() }, async (told, errors) => {
+  await watching(fake.client, { clock, silenceMs: SILENCE_MS }, async (told, errors) => {
     await until(() => told.includes("listed 1"));
-    assert.deepEqual(told, ["lost", "listed 1"]);
-    assert.ok(errors[0] instanceof ForbiddenError);
-    assert.deepEqual(pauses, [60_000]);
+    deepEqual(told, ["lost", "listed 1"]);
+    ok(errors[0] instanceof ForbiddenError);
+    deepEqual(clock.pauses, [60_000]);
   });
 });
 
-test("a server that ends each watch at once is asked again with pauses, without a report", async () => {
-  const pauses: number[] = [];
-  class NotingClock extends HastyClock {
-    override sleep(ms: number): Promise<void> {
-      pauses.push(ms);
-      return super.sleep(ms);
-    }
-  }
+test("a watch pauses where the server ends each watch at once, and reports nothing", async () => {
+  const clock = new NotingClock();
   await using fake = await fakeApiServer((request, count) =>
     !isWatch(request) ? list("1") : count < 6 ? lines([]) : lines([{ type: "ADDED", object: node("a", "2") }], false)
   );
-  await watching(fake.client, { clock: new NotingClock(), pauseMs: 100 }, async (told) => {
+  await watching(fake.client, { clock, silenceMs: SILENCE_MS, pauseMs: 100 }, async (told) => {
     await until(() => told.length === 2);
-    assert.deepEqual(told, ["listed 1", "ADDED a 2"]);
-    assert.deepEqual(pauses, [100, 100, 100, 100]);
+    deepEqual(told, ["listed 1", "ADDED a 2"]);
+    deepEqual(clock.pauses, [100, 100, 100, 100]);
   });
 });
 
-test("a connection on which nothing comes is given up, and the list read again", async () => {
+test("a watch gives up a silent connection and lists again", async () => {
   await using fake = await fakeApiServer((request, count) => isWatch(request) ? lines([], false) : list(String(count)));
   await watching(fake.client, { silenceMs: 200, pauseMs: 1 }, async (told, errors) => {
     await until(() => told.length >= 3);
-    assert.deepEqual(told.slice(0, 3), ["listed 1", "lost", "listed 3"]);
-    assert.match(String(errors[0]), /gone silent/);
+    deepEqual(told.slice(0, 3), ["listed 1", "lost", "listed 3"]);
+    match(String(errors[0]), /gone silent/);
   });
+});
+
+test("silence is measured by the clock, from the last bytes", async () => {
+  const clock = new FakeClock();
+  const { readable, writable } = new TransformStream<Uint8Array, Uint8Array>();
+  const writer = writable.getWriter();
+  await using fake = await fakeApiServer((request, count) => {
+    if (!isWatch(request)) return list(String(count));
+    return count === 2 ? new Response(readable) : lines([], false);
+  });
+  await watching(fake.client, { clock, silenceMs: 1_000, pauseMs: 1 }, async (told, errors) => {
+    await until(() => clock.sleepers === 1, { what: "the wait for silence" });
+    await clock.advance(999);
+    await writer.write(new TextEncoder().encode(`${JSON.stringify({ type: "ADDED", object: node("a", "2") })}\n`));
+    await until(() => told.length === 2);
+    await clock.advance(999);
+    deepEqual(told, ["listed 1", "ADDED a 2"]);
+    await clock.advance(1);
+    await until(() => told.length === 3);
+    equal(told[2], "lost");
+    match(String(errors[0]), /gone silent/);
+  });
+  await writer.abort().catch(() => {});
 });
 
 test("bookmarks alone keep a watch alive", async () => {
@@ -189,14 +208,14 @@ test("bookmarks alone keep a watch alive", async () => {
   });
   await watching(fake.client, { silenceMs: 500 }, async (told) => {
     await until(() => sent > 25);
-    assert.deepEqual(told, ["listed 1"]);
+    deepEqual(told, ["listed 1"]);
   });
   // The server learns of the end a little later.
   clearInterval(timer!);
 });
 
 const NONSENSE: [string, string][] = [
-  ["no JSON", "<html>\n"],
+  ["something other than JSON", "<html>\n"],
   ["an unfinished line", '{"type":"ADDED","obj'],
 ];
 for (const [name, text] of NONSENSE) {
@@ -219,18 +238,18 @@ async function readAll(chunks: (string | Uint8Array)[], maxLineBytes?: number): 
   return await Array.fromAsync(readJsonLines(body, undefined, maxLineBytes));
 }
 
-test("lines are put together however the stream is cut, within characters too", async () => {
+test("lines are joined wherever the stream is cut, even within a character", async () => {
   const text = '{"a":"é€"}\n\n[1]\r\n"x"\n{"unfinished"';
   const bytes = new TextEncoder().encode(text);
   for (let size = 1; size <= bytes.length; size++) {
     const chunks: Uint8Array[] = [];
     for (let at = 0; at < bytes.length; at += size) chunks.push(bytes.subarray(at, at + size));
-    assert.deepEqual(await readAll(chunks), [{ a: "é€" }, [1], "x"]);
+    deepEqual(await readAll(chunks), [{ a: "é€" }, [1], "x"]);
   }
 });
 
-test("a line that is too long is a fault, before it has come in whole", async () => {
-  assert.deepEqual(await readAll(['"12345678"\n', '"1234', '5678"\n'], 10), ["12345678", "12345678"]);
-  await assert.rejects(readAll(['"123456789"\n'], 10), /longer than 10 bytes/);
-  await assert.rejects(readAll(['"1234', "56789012"], 10), /longer than 10 bytes/);
+test("a line that is too long is a fault before the whole line has arrived", async () => {
+  deepEqual(await readAll(['"12345678"\n', '"1234', '5678"\n'], 10), ["12345678", "12345678"]);
+  await rejects(readAll(['"123456789"\n'], 10), /longer than 10 bytes/);
+  await rejects(readAll(['"1234', "56789012"], 10), /longer than 10 bytes/);
 });

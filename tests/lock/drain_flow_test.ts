@@ -1,5 +1,5 @@
-import assert from "node:assert/strict";
-import { parseClientId, parseGroup } from "../../src/lock/identity.ts";
+import { deepEqual, equal, notEqual, ok, rejects } from "node:assert/strict";
+import { type ClientId, type Group, parseClientId, parseGroup } from "../../src/lock/identity.ts";
 import { LockService } from "../../src/lock/lock_service.ts";
 import { UnavailableError } from "../../src/lock/errors.ts";
 import { ABSENT, type LockWatcher, MemoryBackend, MemoryLockStore } from "../../src/lock/lock_store.ts";
@@ -20,6 +20,7 @@ class ScriptedKeeper implements NodeKeeper {
   returns: ReturnOutcome | (() => Promise<ReturnOutcome>) = { kind: "ready" };
   readonly drained: Hold[] = [];
   readonly uncordoned: { group: string; id: string; since?: number }[] = [];
+  readonly ended: { group: Group; id: ClientId }[] = [];
   readonly held: () => Holder | undefined;
 
   /** @param held Looks into the store. */
@@ -32,7 +33,7 @@ class ScriptedKeeper implements NodeKeeper {
   }
 
   async drain(hold: Hold): Promise<DrainOutcome> {
-    assert.equal(this.held()?.id, hold.id, "a node is drained only for a holder");
+    equal(this.held()?.id, hold.id, "a node is drained only for a holder");
     this.drained.push(hold);
     return typeof this.drains === "function" ? await this.drains() : this.drains;
   }
@@ -44,6 +45,10 @@ class ScriptedKeeper implements NodeKeeper {
   uncordon(of: string, id: string, since?: number): Promise<void> {
     this.uncordoned.push({ group: of, id, since });
     return Promise.resolve();
+  }
+
+  holdEnded(of: Group, id: ClientId): void {
+    this.ended.push({ group: of, id });
   }
 
   [Symbol.asyncDispose](): Promise<void> {
@@ -61,9 +66,9 @@ function setUp() {
   const rival = new LockService(new MemoryLockStore(backend), { clock });
   const holdAgain = async () => {
     await clock.advance(1_000);
-    assert.equal((await rival.steadyState(alice, group)).kind, "released");
+    equal((await rival.steadyState(alice, group)).kind, "released");
     await clock.advance(1_000);
-    assert.equal((await rival.preReboot(alice, group)).kind, "granted");
+    equal((await rival.preReboot(alice, group)).kind, "granted");
   };
   return { backend, clock, keeper, locks, rival, held, holdAgain };
 }
@@ -71,54 +76,54 @@ function setUp() {
 Deno.test("a yes comes after the drain, and the lock tells the node and how far it is", async () => {
   const { keeper, locks, held } = setUp();
   keeper.drains = () => {
-    assert.deepEqual(held()?.node, { name: "worker-1", bootId: "boot-1", phase: "draining" });
+    deepEqual(held()?.node, { name: "worker-1", bootId: "boot-1", phase: "draining" });
     return Promise.resolve({ kind: "drained" });
   };
-  assert.equal((await locks.preReboot(alice, group)).kind, "granted");
-  assert.deepEqual(held()?.node, { name: "worker-1", bootId: "boot-1", phase: "drained" });
+  equal((await locks.preReboot(alice, group)).kind, "granted");
+  deepEqual(held()?.node, { name: "worker-1", bootId: "boot-1", phase: "drained" });
 });
 
 Deno.test("pods that are left are no yes; the slot stays taken, and the next request joins", async () => {
   const { keeper, locks, held } = setUp();
   keeper.drains = { kind: "draining", node: "worker-1", pods };
   for (const _ of [1, 2]) {
-    assert.deepEqual(await locks.preReboot(alice, group), {
+    deepEqual(await locks.preReboot(alice, group), {
       kind: "refused",
       refusal: { kind: "draining", node: "worker-1", pods },
     });
   }
-  assert.equal(new Set(keeper.drained.map((hold) => hold.since)).size, 1);
-  assert.equal(held()?.node?.phase, "draining");
+  equal(new Set(keeper.drained.map((hold) => hold.since)).size, 1);
+  equal(held()?.node?.phase, "draining");
   keeper.drains = { kind: "drained" };
-  assert.equal((await locks.preReboot(alice, group)).kind, "renewed");
+  equal((await locks.preReboot(alice, group)).kind, "renewed");
 });
 
 Deno.test("a drain that failed keeps the lock and says so, until it succeeds after all", async () => {
   const { keeper, locks, held } = setUp();
   keeper.drains = { kind: "failed", node: "worker-1", pods };
   const outcome = await locks.preReboot(alice, group);
-  assert(outcome.kind === "refused" && outcome.refusal.kind === "drain_failed");
-  assert.equal(held()?.node?.phase, "failed");
-  assert.equal((await locks.preReboot(bob, group)).kind, "refused");
+  ok(outcome.kind === "refused" && outcome.refusal.kind === "drain_failed");
+  equal(held()?.node?.phase, "failed");
+  equal((await locks.preReboot(bob, group)).kind, "refused");
   keeper.drains = { kind: "drained" };
-  assert.equal((await locks.preReboot(alice, group)).kind, "renewed");
-  assert.equal(held()?.node?.phase, "drained");
+  equal((await locks.preReboot(alice, group)).kind, "renewed");
+  equal(held()?.node?.phase, "drained");
 });
 
 Deno.test("policy may go on with pods left", async () => {
   const { keeper, locks } = setUp();
   keeper.drains = { kind: "proceed", node: "worker-1", pods };
-  assert.equal((await locks.preReboot(alice, group)).kind, "granted");
+  equal((await locks.preReboot(alice, group)).kind, "granted");
 });
 
 Deno.test("an ambiguous client takes no slot, so that others of its group go on", async () => {
   const { keeper, locks, held } = setUp();
   keeper.matches = { kind: "ambiguous", nodes: ["worker-1", "worker-2"] };
-  assert.deepEqual(await locks.preReboot(alice, group), {
+  deepEqual(await locks.preReboot(alice, group), {
     kind: "refused",
     refusal: { kind: "node_ambiguous", nodes: ["worker-1", "worker-2"] },
   });
-  assert.equal(held(), undefined);
+  equal(held(), undefined);
 });
 
 Deno.test("a holder that has become ambiguous gets no yes", async () => {
@@ -126,16 +131,16 @@ Deno.test("a holder that has become ambiguous gets no yes", async () => {
   await locks.preReboot(alice, group);
   keeper.matches = { kind: "ambiguous", nodes: ["worker-1", "worker-2"] };
   const outcome = await locks.preReboot(alice, group);
-  assert(outcome.kind === "refused" && outcome.refusal.kind === "node_ambiguous");
+  ok(outcome.kind === "refused" && outcome.refusal.kind === "node_ambiguous");
 });
 
 Deno.test("a host that matches no node is locked and released without a drain", async () => {
   const { keeper, locks, held } = setUp();
   keeper.matches = { kind: "none" };
-  assert.equal((await locks.preReboot(alice, group)).kind, "granted");
-  assert.equal(held()?.node, undefined);
-  assert.deepEqual(keeper.drained, []);
-  assert.equal((await locks.steadyState(alice, group)).kind, "released");
+  equal((await locks.preReboot(alice, group)).kind, "granted");
+  equal(held()?.node, undefined);
+  deepEqual(keeper.drained, []);
+  equal((await locks.steadyState(alice, group)).kind, "released");
 });
 
 Deno.test("a hold that ended while its host's node was looked for is no yes", async () => {
@@ -152,15 +157,15 @@ Deno.test("a hold that ended while its host's node was looked for is no yes", as
     return await match();
   };
   const outcome = await locks.preReboot(alice, group);
-  assert(outcome.kind === "refused" && outcome.refusal.kind === "lock_held");
-  assert.equal(held()?.id, bob);
+  ok(outcome.kind === "refused" && outcome.refusal.kind === "lock_held");
+  equal(held()?.id, bob);
 });
 
 Deno.test("a refused client costs the keeper nothing", async () => {
   const { keeper, locks } = setUp();
   await locks.preReboot(alice, group);
   keeper.match = () => Promise.reject(new Error("must not be asked"));
-  assert.equal((await locks.preReboot(bob, group)).kind, "refused");
+  equal((await locks.preReboot(bob, group)).kind, "refused");
 });
 
 Deno.test("a lock that is deleted by hand while its node is drained is no yes", async () => {
@@ -170,8 +175,8 @@ Deno.test("a lock that is deleted by hand while its node is drained is no yes", 
     return Promise.resolve({ kind: "drained" });
   };
   const outcome = await locks.preReboot(alice, group);
-  assert(outcome.kind === "refused" && outcome.refusal.kind === "contended");
-  assert.equal(backend.groups.get(group), undefined);
+  ok(outcome.kind === "refused" && outcome.refusal.kind === "contended");
+  equal(backend.groups.get(group), undefined);
 });
 
 Deno.test("a lock that another client got while the drain went on is no yes", async () => {
@@ -182,8 +187,8 @@ Deno.test("a lock that another client got while the drain went on is no yes", as
     await rival.preReboot(bob, group);
     return { kind: "drained" };
   };
-  assert.equal((await locks.preReboot(alice, group)).kind, "refused");
-  assert.equal(held()?.id, bob);
+  equal((await locks.preReboot(alice, group)).kind, "refused");
+  equal(held()?.id, bob);
 });
 
 Deno.test("a slot is freed when the node is back, after our cordon is lifted", async () => {
@@ -191,19 +196,19 @@ Deno.test("a slot is freed when the node is back, after our cordon is lifted", a
   await locks.preReboot(alice, group);
   keeper.returns = { kind: "not_ready", node: "worker-1", reason: "its kubelet has not reported since the reboot" };
   const outcome = await locks.steadyState(alice, group);
-  assert(outcome.kind === "refused" && outcome.refusal.kind === "node_not_ready");
-  assert.equal(held()?.id, alice);
-  assert.deepEqual(keeper.uncordoned, []);
+  ok(outcome.kind === "refused" && outcome.refusal.kind === "node_not_ready");
+  equal(held()?.id, alice);
+  deepEqual(keeper.uncordoned, []);
   keeper.returns = { kind: "ready" };
   const uncordon = keeper.uncordon.bind(keeper);
   keeper.uncordon = (...args) => {
-    assert.equal(held()?.id, alice, "the slot is freed last");
+    equal(held()?.id, alice, "the slot is freed last");
     return uncordon(...args);
   };
   const { since } = held()!;
-  assert.equal((await locks.steadyState(alice, group)).kind, "released");
-  assert.deepEqual(keeper.uncordoned, [{ group, id: alice, since }]);
-  assert.equal(held(), undefined);
+  equal((await locks.steadyState(alice, group)).kind, "released");
+  deepEqual(keeper.uncordoned, [{ group, id: alice, since }]);
+  equal(held(), undefined);
 });
 
 for (const watch of [true, false]) {
@@ -226,10 +231,10 @@ for (const watch of [true, false]) {
           await uncordon(...args);
         };
       }
-      assert.deepEqual(await locks.steadyState(alice, group), { kind: "refused", refusal: { kind: "contended" } });
+      deepEqual(await locks.steadyState(alice, group), { kind: "refused", refusal: { kind: "contended" } });
       const asked = where === "for the node's return" ? [] : [{ group, id: alice, since }];
-      assert.deepEqual(keeper.uncordoned, asked, "the next hold's cordon is not asked for");
-      assert.notEqual(held()!.since, since);
+      deepEqual(keeper.uncordoned, asked, "the next hold's cordon is not asked for");
+      notEqual(held()!.since, since);
       stop.abort();
       await watching;
     });
@@ -249,12 +254,12 @@ for (const watch of [true, false]) {
     await until(() => held() !== undefined);
     keeper.returns = async () => {
       drained.resolve({ kind: "drained" });
-      assert.equal((await rebooting).kind, "granted");
+      equal((await rebooting).kind, "granted");
       return { kind: "ready" };
     };
-    assert.deepEqual(await locks.steadyState(alice, group), { kind: "refused", refusal: { kind: "contended" } });
-    assert.equal(held()?.id, alice);
-    assert.deepEqual(keeper.uncordoned, []);
+    deepEqual(await locks.steadyState(alice, group), { kind: "refused", refusal: { kind: "contended" } });
+    equal(held()?.id, alice);
+    deepEqual(keeper.uncordoned, []);
     stop.abort();
     await watching;
   });
@@ -281,9 +286,25 @@ Deno.test("how far its drain is, is read afresh before a host's return is judged
   const stop = new AbortController();
   const locks = new LockService(new Silent(backend), { keeper });
   const watching = locks.watch(stop.signal);
-  assert.equal((await rival.preReboot(alice, group)).kind, "renewed");
+  equal((await rival.preReboot(alice, group)).kind, "renewed");
   await locks.steadyState(alice, group);
-  assert.deepEqual(phases, ["drained"]);
+  deepEqual(phases, ["drained"]);
+  stop.abort();
+  await watching;
+});
+
+Deno.test("the keeper is told once of each hold that ends, on whichever replica", async () => {
+  const { keeper, locks, rival } = setUp();
+  const stop = new AbortController();
+  const watching = locks.watch(stop.signal);
+  await locks.preReboot(alice, group);
+  await locks.preReboot(alice, group);
+  deepEqual(keeper.ended, []);
+  await rival.steadyState(alice, group);
+  deepEqual(keeper.ended, [{ group, id: alice }]);
+  await locks.preReboot(bob, group);
+  await locks.steadyState(bob, group);
+  deepEqual(keeper.ended, [{ group, id: alice }, { group, id: bob }]);
   stop.abort();
   await watching;
 });
@@ -294,8 +315,8 @@ Deno.test("a release by a replica whose view is old waits for the hold that the 
   // Without a watch, the replica does not hear of this.
   await holdAgain();
   const { since } = held()!;
-  assert.equal((await locks.steadyState(alice, group)).kind, "released");
-  assert.deepEqual(keeper.uncordoned, [{ group, id: alice, since }]);
+  equal((await locks.steadyState(alice, group)).kind, "released");
+  deepEqual(keeper.uncordoned, [{ group, id: alice, since }]);
 });
 
 for (const kind of ["drained", "proceed", "failed"] as const) {
@@ -306,24 +327,24 @@ for (const kind of ["drained", "proceed", "failed"] as const) {
       return { kind, node: "worker-1", pods };
     };
     const outcome = await locks.preReboot(alice, group);
-    assert.equal(outcome.kind, "refused");
-    assert.notEqual(held()?.node?.phase, "drained");
-    assert.notEqual(held()?.node?.phase, "failed");
+    equal(outcome.kind, "refused");
+    notEqual(held()?.node?.phase, "drained");
+    notEqual(held()?.node?.phase, "failed");
   });
 }
 
 Deno.test("a client that holds nothing has our cordon lifted if one is left", async () => {
   const { keeper, locks } = setUp();
-  assert.equal((await locks.steadyState(alice, group)).kind, "not_held");
-  assert.deepEqual(keeper.uncordoned, [{ group, id: alice, since: undefined }]);
+  equal((await locks.steadyState(alice, group)).kind, "not_held");
+  deepEqual(keeper.uncordoned, [{ group, id: alice, since: undefined }]);
 });
 
 Deno.test("a cluster that does not answer is neither a yes nor a release", async () => {
   const { keeper, locks, held } = setUp();
   await locks.preReboot(alice, group);
   keeper.drain = () => Promise.reject(new UnavailableError("away"));
-  await assert.rejects(locks.preReboot(alice, group), UnavailableError);
+  await rejects(locks.preReboot(alice, group), UnavailableError);
   keeper.uncordon = () => Promise.reject(new UnavailableError("away"));
-  await assert.rejects(locks.steadyState(alice, group), UnavailableError);
-  assert.equal(held()?.id, alice);
+  await rejects(locks.steadyState(alice, group), UnavailableError);
+  equal(held()?.id, alice);
 });

@@ -1,6 +1,6 @@
 /** Ids and groups: what is let in. @module */
 
-import assert from "node:assert/strict";
+import { deepEqual, equal } from "node:assert/strict";
 import fc from "fast-check";
 import { MAX_GROUP_LENGTH, MAX_ID_LENGTH, parseClientId, parseGroup } from "../../src/lock/identity.ts";
 
@@ -62,8 +62,8 @@ const NO_STRINGS: unknown[] = [
 
 for (const [what, parse, table] of [["id", parseClientId, IDS], ["group", parseGroup, GROUPS]] as const) {
   test(`an ${what} is taken or refused as its table says`.replace("an group", "a group"), () => {
-    for (const [raw, valid, why] of table) assert.equal(parse(raw), valid ? raw : undefined, why);
-    for (const raw of NO_STRINGS) assert.equal(parse(raw), undefined, `${typeof raw} is no string`);
+    for (const [raw, valid, why] of table) equal(parse(raw), valid ? raw : undefined, why);
+    for (const raw of NO_STRINGS) equal(parse(raw), undefined, `${typeof raw} is no string`);
   });
 }
 
@@ -72,7 +72,7 @@ test("an id is exactly 1 to 253 characters from ! to ~ without a comma", () => {
   fc.assert(fc.property(fc.oneof(ascii, printable(), fc.string({ unit: "binary" })), (raw) => {
     const valid = raw.length >= 1 && raw.length <= MAX_ID_LENGTH &&
       [...raw].every((character) => character >= "!" && character <= "~" && character !== ",");
-    assert.equal(parseClientId(raw), valid ? raw : undefined);
+    equal(parseClientId(raw), valid ? raw : undefined);
   }));
 });
 
@@ -82,14 +82,14 @@ test("a group is exactly 1 to 63 letters, digits, dots and dashes", () => {
   fc.assert(fc.property(fc.oneof(likely, printable(), fc.string({ unit: "binary" })), (raw) => {
     const valid = raw.length >= 1 && raw.length <= MAX_GROUP_LENGTH &&
       [...raw].every((character) => allowed.includes(character));
-    assert.equal(parseGroup(raw), valid ? raw : undefined);
+    equal(parseGroup(raw), valid ? raw : undefined);
   }));
 });
 
 test("joined ids come apart again", () => {
   const id = printable().map(parseClientId).filter((parsed) => parsed !== undefined);
   fc.assert(fc.property(fc.array(id, { minLength: 1 }), (ids) => {
-    assert.deepEqual(ids.join(",").split(","), ids);
+    deepEqual(ids.join(",").split(","), ids);
   }));
 });
 

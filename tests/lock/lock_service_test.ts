@@ -1,4 +1,4 @@
-import assert from "node:assert/strict";
+import { deepEqual, equal, ok, rejects } from "node:assert/strict";
 import fc from "fast-check";
 import { type ClientId, type Group, parseClientId, parseGroup } from "../../src/lock/identity.ts";
 import { LockService, type LockServiceOptions } from "../../src/lock/lock_service.ts";
@@ -78,18 +78,18 @@ for (const watch of [false, true]) {
   Deno.test(`${how}, a client obtains, keeps and releases while another is refused`, async () => {
     await using all = setUp({ watch });
     const { locks, store } = all;
-    assert.equal((await locks.preReboot(alice, group)).kind, "granted");
-    assert.equal((await locks.preReboot(alice, group)).kind, "renewed");
+    equal((await locks.preReboot(alice, group)).kind, "granted");
+    equal((await locks.preReboot(alice, group)).kind, "renewed");
     const refused = await locks.preReboot(bob, group);
-    assert(refused.kind === "refused" && refused.refusal.kind === "lock_held");
-    assert.deepEqual(refused.refusal.holders.map((holder) => holder.id), [alice]);
-    assert.equal((await locks.steadyState(bob, group)).kind, "not_held");
-    assert.deepEqual(holders(store.backend), [alice]);
-    assert.equal((await locks.steadyState(alice, group)).kind, "released");
-    assert.deepEqual(holders(store.backend), []);
-    assert.equal((await locks.steadyState(alice, group)).kind, "not_held");
-    assert.equal((await locks.preReboot(bob, group)).kind, "granted");
-    assert.equal(store.backend.groups.get(group)?.state.transitions, 2);
+    ok(refused.kind === "refused" && refused.refusal.kind === "lock_held");
+    deepEqual(refused.refusal.holders.map((holder) => holder.id), [alice]);
+    equal((await locks.steadyState(bob, group)).kind, "not_held");
+    deepEqual(holders(store.backend), [alice]);
+    equal((await locks.steadyState(alice, group)).kind, "released");
+    deepEqual(holders(store.backend), []);
+    equal((await locks.steadyState(alice, group)).kind, "not_held");
+    equal((await locks.preReboot(bob, group)).kind, "granted");
+    equal(store.backend.groups.get(group)?.state.transitions, 2);
   });
 }
 
@@ -101,12 +101,12 @@ Deno.test("with a watch, the calls to the store are as few as can be", async () 
     await act();
     return [store.reads, store.writes, store.lists].map((count, i) => count - before[i]!);
   };
-  assert.deepEqual(await cost(() => locks.preReboot(alice, group)), [0, 1, 0], "first grant of a group");
-  assert.deepEqual(await cost(() => locks.preReboot(bob, group)), [0, 0, 0], "refusal");
-  assert.deepEqual(await cost(() => locks.preReboot(alice, group)), [0, 1, 0], "renewal");
-  assert.deepEqual(await cost(() => locks.steadyState(bob, group)), [1, 0, 0], "release by a non-holder");
-  assert.deepEqual(await cost(() => locks.steadyState(alice, group)), [0, 1, 0], "release");
-  assert.deepEqual(await cost(() => locks.preReboot(bob, group)), [0, 1, 0], "grant");
+  deepEqual(await cost(() => locks.preReboot(alice, group)), [0, 1, 0], "first grant of a group");
+  deepEqual(await cost(() => locks.preReboot(bob, group)), [0, 0, 0], "refusal");
+  deepEqual(await cost(() => locks.preReboot(alice, group)), [0, 1, 0], "renewal");
+  deepEqual(await cost(() => locks.steadyState(bob, group)), [1, 0, 0], "release by a non-holder");
+  deepEqual(await cost(() => locks.steadyState(alice, group)), [0, 1, 0], "release");
+  deepEqual(await cost(() => locks.preReboot(bob, group)), [0, 1, 0], "grant");
 });
 
 Deno.test("without a watch, a known free group costs one write, a refusal one read", async () => {
@@ -116,9 +116,9 @@ Deno.test("without a watch, a known free group costs one write, a refusal one re
   await locks.steadyState(alice, group);
   store.reads = store.writes = 0;
   await locks.preReboot(bob, group);
-  assert.deepEqual([store.reads, store.writes], [0, 1]);
+  deepEqual([store.reads, store.writes], [0, 1]);
   await locks.preReboot(alice, group);
-  assert.deepEqual([store.reads, store.writes], [1, 1]);
+  deepEqual([store.reads, store.writes], [1, 1]);
 });
 
 Deno.test("conflicts are decided afresh: another replica's grant is seen, not overwritten", async () => {
@@ -129,13 +129,13 @@ Deno.test("conflicts are decided afresh: another replica's grant is seen, not ov
   await mine.locks.steadyState(alice, group); // mine now knows the group as free
   await theirs.locks.preReboot(bob, group);
   const outcome = await mine.locks.preReboot(alice, group);
-  assert(outcome.kind === "refused" && outcome.refusal.kind === "lock_held");
-  assert.deepEqual(holders(backend), [bob]);
+  ok(outcome.kind === "refused" && outcome.refusal.kind === "lock_held");
+  deepEqual(holders(backend), [bob]);
 });
 
 Deno.test("a client that meets conflicts without end is sent away, and nothing is taken", async () => {
   const backend = new MemoryBackend();
-  await using all = setUp({ backend, slots: 100 });
+  await using all = setUp({ backend, slotsOf: () => 100 });
   const rival = new MemoryLockStore(backend);
   all.store.before = async (call) => {
     if (call !== "write") return;
@@ -143,8 +143,8 @@ Deno.test("a client that meets conflicts without end is sent away, and nothing i
     await rival.write(group, seen, { ...seen.state, transitions: seen.state.transitions + 1 });
   };
   const outcome = await all.locks.preReboot(alice, group);
-  assert.deepEqual(outcome, { kind: "refused", refusal: { kind: "contended" } });
-  assert.deepEqual(holders(backend), []);
+  deepEqual(outcome, { kind: "refused", refusal: { kind: "contended" } });
+  deepEqual(holders(backend), []);
 });
 
 Deno.test("of a crowd that asks at once, one write is tried and the others are answered from it", async () => {
@@ -152,8 +152,8 @@ Deno.test("of a crowd that asks at once, one write is tried and the others are a
   const outcomes = await Promise.all(
     Array.from({ length: 1_000 }, (_, n) => all.locks.preReboot(client(n), group)),
   );
-  assert.equal(outcomes.filter((outcome) => outcome.kind === "granted").length, 1);
-  assert.deepEqual([all.store.reads, all.store.writes], [0, 1]);
+  equal(outcomes.filter((outcome) => outcome.kind === "granted").length, 1);
+  deepEqual([all.store.reads, all.store.writes], [0, 1]);
 });
 
 Deno.test("a crowd of hosts that hold nothing shares one read, begun after they asked", async () => {
@@ -161,9 +161,9 @@ Deno.test("a crowd of hosts that hold nothing shares one read, begun after they 
   await all.locks.preReboot(alice, group);
   all.store.reads = 0;
   const outcomes = await Promise.all(Array.from({ length: 100 }, (_, n) => all.locks.steadyState(client(n), group)));
-  assert(outcomes.every((outcome) => outcome.kind === "not_held"));
+  ok(outcomes.every((outcome) => outcome.kind === "not_held"));
   // At most the first one's own, and one for all who came while that was under way.
-  assert(all.store.reads <= 2, `${all.store.reads} reads`);
+  ok(all.store.reads <= 2, `${all.store.reads} reads`);
 });
 
 Deno.test("a read begun before a client asked does not prove that it holds nothing", async () => {
@@ -187,9 +187,9 @@ Deno.test("a read begun before a client asked does not prove that it holds nothi
   await theirs.locks.preReboot(alice, group);
   const late = mine.locks.steadyState(alice, group);
   gate.resolve();
-  assert.equal((await early).kind, "not_held");
-  assert.equal((await late).kind, "released");
-  assert.deepEqual(holders(backend), []);
+  equal((await early).kind, "not_held");
+  equal((await late).kind, "released");
+  deepEqual(holders(backend), []);
 });
 
 Deno.test("a stale view may refuse, but never grants and never claims a release", async () => {
@@ -202,11 +202,11 @@ Deno.test("a stale view may refuse, but never grants and never claims a release"
   await rival.preReboot(bob, group);
   // The view still says that alice holds the only slot.
   const repeated = await all.locks.preReboot(alice, group);
-  assert(repeated.kind === "refused" && repeated.refusal.kind === "lock_held");
-  assert.deepEqual(repeated.refusal.holders.map((holder) => holder.id), [bob]);
+  ok(repeated.kind === "refused" && repeated.refusal.kind === "lock_held");
+  deepEqual(repeated.refusal.holders.map((holder) => holder.id), [bob]);
   await rival.steadyState(bob, group);
   await rival.preReboot(alice, group);
-  assert.equal((await all.locks.steadyState(alice, group)).kind, "released");
+  equal((await all.locks.steadyState(alice, group)).kind, "released");
 });
 
 Deno.test("a process that was paused after its write proves the hold again before it says yes", async () => {
@@ -228,8 +228,8 @@ Deno.test("a process that was paused after its write proves the hold again befor
     return written;
   };
   const outcome = await all.locks.preReboot(alice, group);
-  assert(outcome.kind === "refused" && outcome.refusal.kind === "lock_held");
-  assert.deepEqual(holders(backend), [bob]);
+  ok(outcome.kind === "refused" && outcome.refusal.kind === "lock_held");
+  deepEqual(holders(backend), [bob]);
 });
 
 Deno.test("a process that was paused before its release does not free the client's next hold", async () => {
@@ -248,8 +248,8 @@ Deno.test("a process that was paused before its release does not free the client
     await rival.preReboot(alice, group);
   };
   const outcome = await all.locks.steadyState(alice, group);
-  assert.deepEqual(outcome, { kind: "refused", refusal: { kind: "contended" } });
-  assert.deepEqual(holders(backend), [alice]);
+  deepEqual(outcome, { kind: "refused", refusal: { kind: "contended" } });
+  deepEqual(holders(backend), [alice]);
 });
 
 Deno.test("an unavailable store is thrown to everyone who waits, and the service recovers", async () => {
@@ -260,10 +260,10 @@ Deno.test("an unavailable store is thrown to everyone who waits, and the service
   const outcomes = await Promise.allSettled(
     Array.from({ length: 20 }, (_, n) => all.locks.preReboot(client(n), group)),
   );
-  assert(outcomes.every((outcome) => outcome.status === "rejected" && outcome.reason instanceof UnavailableError));
-  await assert.rejects(all.locks.steadyState(alice, group), UnavailableError);
+  ok(outcomes.every((outcome) => outcome.status === "rejected" && outcome.reason instanceof UnavailableError));
+  await rejects(all.locks.steadyState(alice, group), UnavailableError);
   all.store.before = () => {};
-  assert.equal((await all.locks.preReboot(alice, group)).kind, "granted");
+  equal((await all.locks.preReboot(alice, group)).kind, "granted");
 });
 
 Deno.test("a grant whose answer was lost is found again by the repeated request", async () => {
@@ -273,24 +273,24 @@ Deno.test("a grant whose answer was lost is found again by the repeated request"
     await write(...args);
     throw new UnavailableError("answer lost");
   };
-  await assert.rejects(all.locks.preReboot(alice, group), UnavailableError);
+  await rejects(all.locks.preReboot(alice, group), UnavailableError);
   all.store.write = write;
-  assert.equal((await all.locks.preReboot(alice, group)).kind, "renewed");
-  assert.deepEqual(holders(all.store.backend), [alice]);
+  equal((await all.locks.preReboot(alice, group)).kind, "renewed");
+  deepEqual(holders(all.store.backend), [alice]);
 });
 
 for (const watch of [false, true]) {
   Deno.test(`new groups beyond the limit are refused ${watch ? "with" : "without"} a watch, known ones and releases are not`, async () => {
     await using all = setUp({ watch, maxGroups: 1 });
-    assert.equal((await all.locks.preReboot(alice, group)).kind, "granted");
-    assert.deepEqual(await all.locks.preReboot(bob, other), {
+    equal((await all.locks.preReboot(alice, group)).kind, "granted");
+    deepEqual(await all.locks.preReboot(bob, other), {
       kind: "refused",
       refusal: { kind: "too_many_groups", limit: 1 },
     });
-    assert.equal((await all.locks.steadyState(bob, other)).kind, "not_held");
-    assert.equal((await all.locks.steadyState(alice, group)).kind, "released");
-    assert.equal((await all.locks.preReboot(bob, group)).kind, "granted");
-    assert.deepEqual([...all.store.backend.groups.keys()], [group]);
+    equal((await all.locks.steadyState(bob, other)).kind, "not_held");
+    equal((await all.locks.steadyState(alice, group)).kind, "released");
+    equal((await all.locks.preReboot(bob, group)).kind, "granted");
+    deepEqual([...all.store.backend.groups.keys()], [group]);
   });
 }
 
@@ -299,21 +299,21 @@ for (const watch of [false, true]) {
     await using all = setUp({ watch, maxGroups: 5 });
     const groups = Array.from({ length: 40 }, (_, n) => parseGroup(`burst-${n % 20}`)!);
     const outcomes = await Promise.all(groups.map((each, n) => all.locks.preReboot(client(n), each)));
-    assert.equal(outcomes.filter(({ kind }) => kind === "granted").length, 5);
-    assert.equal(all.store.backend.groups.size, 5);
+    equal(outcomes.filter(({ kind }) => kind === "granted").length, 5);
+    equal(all.store.backend.groups.size, 5);
     // Those that were refused keep no place.
     const [free] = all.store.backend.groups.keys();
     all.store.backend.groups.delete(free!);
     for (const watcher of all.store.backend.watchers) watcher.changed(free!, ABSENT, ++all.store.backend.version);
-    assert.equal((await all.locks.preReboot(alice, parseGroup("late")!)).kind, "granted");
+    equal((await all.locks.preReboot(alice, parseGroup("late")!)).kind, "granted");
   });
 }
 
 Deno.test("a store that lets nobody list still serves new groups", async () => {
   await using all = setUp();
   all.store.list = () => Promise.reject(new UnavailableError("may not list"));
-  assert.equal((await all.locks.preReboot(alice, group)).kind, "granted");
-  assert.deepEqual([...(await all.locks.groups()).keys()], [group]);
+  equal((await all.locks.preReboot(alice, group)).kind, "granted");
+  deepEqual([...(await all.locks.groups()).keys()], [group]);
 });
 
 Deno.test("several replicas never hold more than the slots, in any interleaving", async () => {
@@ -345,7 +345,7 @@ Deno.test("several replicas never hold more than the slots, in any interleaving"
         }
         const stop = new AbortController();
         const replicas = [0, 1, 2].map(() =>
-          new LockService(new Scheduled(backend), { slots, clock: new FakeHasty(), random: () => 0 })
+          new LockService(new Scheduled(backend), { slotsOf: () => slots, clock: new FakeHasty(), random: () => 0 })
         );
         const watches = watch ? replicas.map((replica) => replica.watch(stop.signal)) : [];
         const results = steps.map(({ replica, who, operation }) =>
@@ -356,9 +356,9 @@ Deno.test("several replicas never hold more than the slots, in any interleaving"
         await scheduler.waitFor(Promise.all(results));
         stop.abort();
         await Promise.all(watches);
-        assert(most <= slots, `${most} holders of ${slots}`);
+        ok(most <= slots, `${most} holders of ${slots}`);
         const grants = backend.groups.get(group)?.state.transitions ?? 0;
-        assert(grants <= steps.filter((each) => each.operation === "preReboot").length);
+        ok(grants <= steps.filter((each) => each.operation === "preReboot").length);
       },
     ),
     { numRuns: 200 },

@@ -1,6 +1,6 @@
 /** The semaphore, held against a model of it that is nothing but a map. @module */
 
-import assert from "node:assert/strict";
+import { deepEqual, equal, ok } from "node:assert/strict";
 import fc from "fast-check";
 import { type ClientId, parseClientId } from "../../src/lock/identity.ts";
 import { acquire, amend, FREE, type GroupState, type HeldNode, holderOf, release } from "../../src/lock/semaphore.ts";
@@ -25,29 +25,29 @@ for (const slots of [1, 2, 3, 10]) {
       for (const { wish, id, now } of steps) {
         const before = structuredClone(state);
         const next = take(state, wish, id, slots, now);
-        assert.deepEqual(state, before, "the state given was changed");
+        deepEqual(state, before, "the state given was changed");
         const held = model.has(id);
         if (wish === "release") {
-          assert.equal(next.kind, held ? "free" : "not_held");
+          equal(next.kind, held ? "free" : "not_held");
           model.delete(id);
         } else if (held) {
-          assert.equal(next.kind, "renew");
+          equal(next.kind, "renew");
         } else if (model.size < slots) {
-          assert.equal(next.kind, "grant");
+          equal(next.kind, "grant");
           model.set(id, now);
           grants++;
         } else {
-          assert.equal(next.kind, "full");
+          equal(next.kind, "full");
         }
         if (!("next" in next)) continue;
         state = freeze(next.next);
-        assert.deepEqual(state.holders, [...model].map(([id, since]) => ({ id, since })), "oldest grant first");
-        assert.ok(state.holders.length <= slots);
-        assert.equal(new Set(state.holders.map((holder) => holder.id)).size, state.holders.length);
-        assert.equal(state.transitions, grants);
-        assert.equal(state.renewed, now);
+        deepEqual(state.holders, [...model].map(([id, since]) => ({ id, since })), "oldest grant first");
+        ok(state.holders.length <= slots);
+        equal(new Set(state.holders.map((holder) => holder.id)).size, state.holders.length);
+        equal(state.transitions, grants);
+        equal(state.renewed, now);
       }
-      for (const id of CLIENTS) assert.equal(holderOf(state, id)?.since, model.get(id));
+      for (const id of CLIENTS) equal(holderOf(state, id)?.since, model.get(id));
     }));
   });
 
@@ -58,7 +58,7 @@ for (const slots of [1, 2, 3, 10]) {
       if (wish.kind !== "full") state = freeze(wish.next);
       return wish.kind;
     });
-    assert.deepEqual(kinds, CLIENTS.map((_, i) => i < slots ? "grant" : "full"));
+    deepEqual(kinds, CLIENTS.map((_, i) => i < slots ? "grant" : "full"));
   });
 }
 
@@ -69,12 +69,12 @@ test("slots may change at any time: none is torn from a holder, and none given o
     for (const [{ wish, id, now }, slots] of steps) {
       const holders = state.holders;
       const outcome = take(state, wish, id, slots, now);
-      if (outcome.kind === "grant") assert.ok(holders.length < slots);
-      if (outcome.kind === "full") assert.ok(holders.length >= slots && holderOf(state, id) === undefined);
+      if (outcome.kind === "grant") ok(holders.length < slots);
+      if (outcome.kind === "full") ok(holders.length >= slots && holderOf(state, id) === undefined);
       if (!("next" in outcome)) continue;
       state = freeze(outcome.next);
       const stayed = state.holders.filter((holder) => holder.id !== id);
-      assert.deepEqual(stayed, holders.filter((holder) => holder.id !== id), "another's slot was touched");
+      deepEqual(stayed, holders.filter((holder) => holder.id !== id), "another's slot was touched");
     }
   }));
 });
@@ -83,33 +83,33 @@ test("a holder renews although slots have become fewer than holders", () => {
   let state = freeze(FREE);
   for (const [i, id] of CLIENTS.slice(0, 3).entries()) {
     const wish = acquire(state, id, 3, 100 + i);
-    assert.equal(wish.kind, "grant");
+    equal(wish.kind, "grant");
     if (wish.kind === "grant") state = freeze(wish.next);
   }
   for (const id of CLIENTS.slice(0, 3)) {
     const wish = acquire(state, id, 1, 500);
-    assert.deepEqual(wish, { kind: "renew", next: { ...state, renewed: 500 } });
+    deepEqual(wish, { kind: "renew", next: { ...state, renewed: 500 } });
   }
-  assert.deepEqual(acquire(state, CLIENTS[3]!, 1, 500), { kind: "full" });
+  deepEqual(acquire(state, CLIENTS[3]!, 1, 500), { kind: "full" });
   const freed = release(state, CLIENTS[1]!, 600);
-  assert.equal(freed.kind, "free");
-  if (freed.kind === "free") assert.deepEqual(acquire(freed.next, CLIENTS[3]!, 1, 700), { kind: "full" });
+  equal(freed.kind, "free");
+  if (freed.kind === "free") deepEqual(acquire(freed.next, CLIENTS[3]!, 1, 700), { kind: "full" });
 });
 
 test("a grant notes the client's node, and a renewal keeps what was noted", () => {
   const [client, other] = CLIENTS as [ClientId, ClientId];
   const node: HeldNode = { name: "n1", bootId: "boot", phase: "drained" };
   const granted = acquire(freeze(FREE), client, 2, 5, node);
-  assert.equal(granted.kind, "grant");
+  equal(granted.kind, "grant");
   if (granted.kind !== "grant") return;
-  assert.deepEqual(granted.next.holders, [{ id: client, since: 5, node }]);
+  deepEqual(granted.next.holders, [{ id: client, since: 5, node }]);
   const state = freeze(granted.next);
-  assert.deepEqual(acquire(state, client, 2, 9, { name: "n2", phase: "draining" }), {
+  deepEqual(acquire(state, client, 2, 9, { name: "n2", phase: "draining" }), {
     kind: "renew",
     next: { ...state, renewed: 9 },
   });
   const second = acquire(state, other, 2, 9);
-  assert.deepEqual(second.kind === "grant" && second.next.holders, [...state.holders, { id: other, since: 9 }]);
+  deepEqual(second.kind === "grant" && second.next.holders, [...state.holders, { id: other, since: 9 }]);
 });
 
 test("amending changes the node of one holder and nothing else", () => {
@@ -117,23 +117,23 @@ test("amending changes the node of one holder and nothing else", () => {
   const holders = [{ id: first, since: 1 }, { id: second, since: 2 }];
   const state = freeze({ holders, transitions: 2, renewed: 2 });
   const node: HeldNode = { name: "n2", phase: "failed" };
-  assert.deepEqual(amend(state, { id: second, since: 2 }, 7, node), {
+  deepEqual(amend(state, { id: second, since: 2 }, 7, node), {
     holders: [{ id: first, since: 1 }, { id: second, since: 2, node }],
     transitions: 2,
     renewed: 7,
   });
-  assert.equal(amend(state, { id: none, since: 1 }, 7, node), undefined);
+  equal(amend(state, { id: none, since: 1 }, 7, node), undefined);
   // Another grant to the same client.
-  assert.equal(amend(state, { id: second, since: 1 }, 7, node), undefined);
+  equal(amend(state, { id: second, since: 1 }, 7, node), undefined);
 });
 
 test("ids are told apart by every character", () => {
   const [lower, upper, longer] = ["host-a", "host-A", "host-a1"].map((raw) => parseClientId(raw) as ClientId);
   const state = freeze({ holders: [{ id: lower!, since: 1 }], transitions: 1 });
   for (const other of [upper!, longer!]) {
-    assert.equal(holderOf(state, other), undefined);
-    assert.deepEqual(release(state, other, 2), { kind: "not_held" });
-    assert.deepEqual(acquire(state, other, 1, 2), { kind: "full" });
+    equal(holderOf(state, other), undefined);
+    deepEqual(release(state, other, 2), { kind: "not_held" });
+    deepEqual(acquire(state, other, 1, 2), { kind: "full" });
   }
 });
 

@@ -1,6 +1,6 @@
 /** Deno's own OpenTelemetry export of the whole program. @module */
 
-import assert from "node:assert/strict";
+import { equal, ok } from "node:assert/strict";
 import { PROGRAM, startProgram } from "../support/program.ts";
 import { preReboot } from "../support/zincati.ts";
 
@@ -22,13 +22,13 @@ Deno.test(
       OTEL_EXPORTER_OTLP_ENDPOINT: `http://127.0.0.1:${collector.addr.port}`,
       OTEL_EXPORTER_OTLP_PROTOCOL: "http/json",
     });
-    assert.equal((await preReboot(program.url, "otel-client")).status, 200);
+    equal((await preReboot(program.url, "otel-client")).status, 200);
     // What is left at the end is exported before the exit. Short intervals would not do here: Deno (2.9.6) waits for
     // ever where it exits while its metrics are being collected.
-    assert.equal((await program.stop()).code, 0);
+    equal((await program.stop()).code, 0);
     const text = (path: string) => received.get(path) ?? "";
-    assert.ok(text("/v1/traces").includes("/v1/pre-reboot"), "a span of the request");
-    assert.ok(text("/v1/logs").includes("reboot slot granted"), "the log line of the grant");
-    assert.ok(text("/v1/metrics").includes("http.server.request.duration"), "metrics of the server");
+    ok(text("/v1/traces").includes("/v1/pre-reboot"), "a span of the request");
+    ok(text("/v1/logs").includes("reboot slot granted"), "the log line of the grant");
+    ok(text("/v1/metrics").includes("http.server.request.duration"), "metrics of the server");
   },
 );

@@ -1,6 +1,6 @@
 /** What packaging says in several places, said the same everywhere. @module */
 
-import assert from "node:assert/strict";
+import { deepEqual, equal, match, notEqual, ok } from "node:assert/strict";
 import { load } from "js-yaml";
 import { fileURLToPath } from "node:url";
 import manifest from "../../deno.json" with { type: "json" };
@@ -22,56 +22,56 @@ Deno.test("README, Containerfile and workflow name the Deno that runs these test
     workflow: found(read(".github/workflows/ci.yaml"), /DENO_VERSION: (\S+)/g),
   };
   for (const [place, each] of Object.entries(versions)) {
-    assert.ok(each.length > 0, `${place} names no version`);
-    assert.deepEqual(each, each.map(() => Deno.version.deno), place);
+    ok(each.length > 0, `${place} names no version`);
+    deepEqual(each, each.map(() => Deno.version.deno), place);
   }
 });
 
 Deno.test("image, manifests and changelog name the program's version", () => {
-  assert.deepEqual(found(read("Containerfile"), /image\.version="(.*?)"/g), [manifest.version]);
-  assert.equal(yaml("examples/k8s/kustomization.yaml").images[0].newTag, manifest.version);
-  assert.deepEqual(found(read("examples/quadlet/fleetlock.container"), /^Image=.*:(\S+)$/gm), [manifest.version]);
-  assert.match(read("CHANGELOG.md"), new RegExp(`^## \\[?${manifest.version}\\b`, "m"));
+  deepEqual(found(read("Containerfile"), /image\.version="(.*?)"/g), [manifest.version]);
+  equal(yaml("examples/k8s/kustomization.yaml").images[0].newTag, manifest.version);
+  deepEqual(found(read("examples/quadlet/fleetlock.container"), /^Image=.*:(\S+)$/gm), [manifest.version]);
+  match(read("CHANGELOG.md"), new RegExp(`^## \\[?${manifest.version}\\b`, "m"));
 });
 
 Deno.test("every package and image has an exact version", () => {
   for (const [name, specifier] of Object.entries(manifest.imports)) {
-    assert.match(specifier, /^npm:\/?(@[a-z-]+\/)?[a-z-]+@\d+\.\d+\.\d+\/?$/, name);
+    match(specifier, /^npm:\/?(@[a-z-]+\/)?[a-z-]+@\d+\.\d+\.\d+\/?$/, name);
   }
   const images = found(read("Containerfile"), /^FROM (?:--\S+ )?(\S+)/gm);
-  assert.equal(images.length, 2);
-  for (const image of images) assert.match(image, /:(?!latest)[\w.-]+$/);
+  equal(images.length, 2);
+  for (const image of images) match(image, /:(?!latest)[\w.-]+$/);
   const actions = found(read(".github/workflows/ci.yaml"), /uses: (\S+)/g);
-  assert.ok(actions.length > 0);
-  for (const action of actions) assert.match(action, /@v\d+\.\d+\.\d+$/);
-  assert.equal(manifest.lock.frozen, true);
+  ok(actions.length > 0);
+  for (const action of actions) match(action, /@v\d+\.\d+\.\d+$/);
+  equal(manifest.lock.frozen, true);
 });
 
 Deno.test("the image and the pods run as the same user, which is not root", () => {
   const user = found(read("Containerfile"), /^USER (\d+):\d+$/gm);
   const pod = yaml("examples/k8s/deployment.yaml").spec.template.spec;
-  assert.deepEqual(user, [`${pod.securityContext.runAsUser}`]);
-  assert.notEqual(pod.securityContext.runAsUser, 0);
-  assert.equal(pod.securityContext.runAsNonRoot, true);
+  deepEqual(user, [`${pod.securityContext.runAsUser}`]);
+  notEqual(pod.securityContext.runAsUser, 0);
+  equal(pod.securityContext.runAsNonRoot, true);
 });
 
 Deno.test("every task has a description", () => {
-  for (const [name, task] of Object.entries(manifest.tasks)) assert.ok(task.description, name);
+  for (const [name, task] of Object.entries(manifest.tasks)) ok(task.description, name);
 });
 
 Deno.test("executables may not run other programs, and read only variables that are named", () => {
   const permissions: Record<string, unknown> = manifest.permissions.default;
-  assert.deepEqual(Object.keys(permissions).sort(), ["env", "import", "net", "read", "write"]);
-  assert.equal(permissions.import, false);
-  assert.equal(manifest.permissions.default.env.ignore, true);
+  deepEqual(Object.keys(permissions).sort(), ["env", "import", "net", "read", "write"]);
+  equal(permissions.import, false);
+  equal(manifest.permissions.default.env.ignore, true);
 });
 
 Deno.test("the examples' hosts ask the Service's address, and lock as the client of body.json", () => {
   const { clusterIP, ports } = yaml("examples/k8s/service.yaml").spec;
-  assert.equal(ports[0].port, 80);
+  equal(ports[0].port, 80);
   for (const path of ["zincati/55-update-strategy.toml", "butane/fleetlock-client.bu", "typhoon/fleetlock-client.bu"]) {
-    assert.deepEqual(found(read(`examples/${path}`), /base_url = "(.*)"/g), [`http://${clusterIP}/`], path);
+    deepEqual(found(read(`examples/${path}`), /base_url = "(.*)"/g), [`http://${clusterIP}/`], path);
   }
   const body = JSON.parse(read("examples/body.json"));
-  assert.deepEqual(body, { client_params: { id: "c988d2509fdf5cdcbed39037c56406fb", group: "default" } });
+  deepEqual(body, { client_params: { id: "c988d2509fdf5cdcbed39037c56406fb", group: "default" } });
 });

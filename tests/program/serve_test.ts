@@ -1,4 +1,4 @@
-import assert from "node:assert/strict";
+import { deepEqual, equal, match, ok, rejects } from "node:assert/strict";
 import { DatabaseSync } from "node:sqlite";
 import { until } from "../support/condition.ts";
 import { PROGRAM, type Program, programCommand, runProgram, startProgram } from "../support/program.ts";
@@ -22,24 +22,24 @@ test("obtains, keeps, refuses and releases, and keeps a lock over a kill -9", as
   const store = `--store=sqlite:${folder.path}/locks.db`;
   {
     await using program = await startProgram([store]);
-    assert.equal((await fetch(`${program.url}/-/healthy`).then((reply) => reply.text())).trim(), "ok");
-    assert.equal((await fetch(`${program.url}/-/ready`).then((reply) => reply.text())).trim(), "ok");
-    assert.deepEqual(await preReboot(program.url, ALICE), { status: 200, text: "obtained reboot lease" });
-    assert.deepEqual(await preReboot(program.url, ALICE), { status: 200, text: "retained reboot lease" });
+    equal((await fetch(`${program.url}/-/healthy`).then((reply) => reply.text())).trim(), "ok");
+    equal((await fetch(`${program.url}/-/ready`).then((reply) => reply.text())).trim(), "ok");
+    deepEqual(await preReboot(program.url, ALICE), { status: 200, text: "obtained reboot lease" });
+    deepEqual(await preReboot(program.url, ALICE), { status: 200, text: "retained reboot lease" });
     await program.stop("SIGKILL");
   }
   await using program = await startProgram([store]);
   const refused = await preReboot(program.url, BOB);
-  assert.equal(refused.status, 423);
-  assert.equal(refused.kind, "lock_held");
-  assert.match(refused.value!, new RegExp(ALICE));
-  assert.equal((await steadyState(program.url, BOB)).status, 200);
+  equal(refused.status, 423);
+  equal(refused.kind, "lock_held");
+  match(refused.value!, new RegExp(ALICE));
+  equal((await steadyState(program.url, BOB)).status, 200);
   const metrics = await fetch(`${program.url}/metrics`).then((reply) => reply.text());
-  assert.match(metrics, /^fleetlock_lock_state\{group="default"\} 1$/m);
-  assert.match(metrics, /^fleetlock_lock_transition_count\{group="default"\} 1$/m);
-  assert.deepEqual(await steadyState(program.url, ALICE), { status: 200, text: "steady-state confirmed" });
-  assert.equal((await preReboot(program.url, BOB)).status, 200);
-  assert.equal((await program.stop("SIGTERM")).code, 0);
+  match(metrics, /^fleetlock_lock_state\{group="default"\} 1$/m);
+  match(metrics, /^fleetlock_lock_transition_count\{group="default"\} 1$/m);
+  deepEqual(await steadyState(program.url, ALICE), { status: 200, text: "steady-state confirmed" });
+  equal((await preReboot(program.url, BOB)).status, 200);
+  equal((await program.stop("SIGTERM")).code, 0);
 });
 
 test("two processes on one file agree on the holder", async () => {
@@ -50,8 +50,8 @@ test("two processes on one file agree on the holder", async () => {
   const replies = await Promise.all(
     Array.from({ length: 40 }, (_, n) => preReboot((n % 2 ? first : second).url, `client-${n}`)),
   );
-  assert.equal(replies.filter((reply) => reply.status === 200).length, 1);
-  assert.equal(replies.filter((reply) => reply.kind === "lock_held").length, 39);
+  equal(replies.filter((reply) => reply.status === 200).length, 1);
+  equal(replies.filter((reply) => reply.kind === "lock_held").length, 39);
 });
 
 /** Makes a request that stays under way until the lock on its file is given up. */
@@ -77,8 +77,8 @@ for (const signal of ["SIGTERM", "SIGINT"] as const) {
     program.process.kill(signal);
     await until(() => fetch(`${program.url}/-/ready`).then((reply) => reply.body?.cancel(), () => true));
     finish();
-    assert.deepEqual(await reply, { status: 200, text: "obtained reboot lease" });
-    assert.equal((await program.process.status).code, 0);
+    deepEqual(await reply, { status: 200, text: "obtained reboot lease" });
+    equal((await program.process.status).code, 0);
   });
 }
 
@@ -87,11 +87,11 @@ test("a second signal ends it at once with 1", async () => {
   const path = `${folder.path}/locks.db`;
   await using program = await startProgram([`--store=sqlite:${path}`]);
   const { reply, finish } = await startRequest(program, path);
-  const cut = assert.rejects(reply);
+  const cut = rejects(reply);
   program.process.kill("SIGTERM");
   await until(() => program.log().includes('"stopping"'));
   program.process.kill("SIGTERM");
-  assert.equal((await program.process.status).code, 1);
+  equal((await program.process.status).code, 1);
   await cut;
   finish();
 });
@@ -104,9 +104,9 @@ test("logs are JSON lines with constant messages, at the level asked for", async
   await program.stop();
   const lines = program.log().trimEnd().split("\n");
   const records = lines.map((line) => JSON.parse(line));
-  for (const record of records) assert(record.time && record.level && record.message, JSON.stringify(record));
+  for (const record of records) ok(record.time && record.level && record.message, JSON.stringify(record));
   const mine = records.filter((record) => record.id === ALICE || record.id === BOB);
-  assert.deepEqual(mine.map((record) => [record.level, record.group, record.outcome]), [
+  deepEqual(mine.map((record) => [record.level, record.group, record.outcome]), [
     ["info", "default", "granted"],
     ["debug", "default", "lock_held"],
     ["info", "default", "released"],
@@ -116,10 +116,10 @@ test("logs are JSON lines with constant messages, at the level asked for", async
 test("settings come from variables of the environment, and a flag goes before its variable", async () => {
   const environment = { FLEETLOCK_STORE: "memory", FLEETLOCK_MAX_GROUPS: "1", FLEETLOCK_LOG_FORMAT: "json" };
   await using program = await startProgram(["--log-format=text"], environment);
-  assert.equal((await preReboot(program.url, ALICE, "one")).status, 200);
-  assert.equal((await preReboot(program.url, ALICE, "two")).kind, "too_many_groups");
+  equal((await preReboot(program.url, ALICE, "one")).status, 200);
+  equal((await preReboot(program.url, ALICE, "two")).kind, "too_many_groups");
   await program.stop();
-  assert.match(program.log(), /^\S+Z INFO {4}reboot slot granted .* id=c988d2509fdf5cdcbed39037c56406fb group=one /m);
+  match(program.log(), /^\S+Z INFO {4}reboot slot granted .* id=c988d2509fdf5cdcbed39037c56406fb group=one /m);
 });
 
 for (const signals of [1, 2]) {
@@ -134,20 +134,20 @@ for (const signals of [1, 2]) {
       "bash",
     ]);
     // More than a pipe holds: 64 kB.
-    for (let n = 0; n < 500; n++) assert.equal((await preReboot(program.url, ALICE)).status, 200);
+    for (let n = 0; n < 500; n++) equal((await preReboot(program.url, ALICE)).status, 200);
     if (signals === 2) {
       // Only time tells the program that nobody reads: half a second, which is a bound that nothing shows outside.
       const full = performance.now();
       await until(() => performance.now() - full > 1_000);
       const { reply, finish } = await startRequest(program, path);
-      const cut = assert.rejects(reply);
+      const cut = rejects(reply);
       program.process.kill("SIGTERM");
       await until(() => fetch(`${program.url}/-/ready`).then((reply) => reply.body?.cancel(), () => true));
       program.process.kill("SIGTERM");
       await cut;
       finish();
     } else program.process.kill("SIGTERM");
-    assert.equal((await program.process.status).code, signals - 1);
+    equal((await program.process.status).code, signals - 1);
   });
 }
 
@@ -160,9 +160,9 @@ const answered: [string[], RegExp][] = [
 for (const [args, expected] of answered) {
   test(`${args.join(" ")} is answered on stdout`, async () => {
     const ended = await runProgram(args);
-    assert.equal(ended.code, 0);
-    assert.match(ended.stdout, expected);
-    assert.equal(ended.stderr, "");
+    equal(ended.code, 0);
+    match(ended.stdout, expected);
+    equal(ended.stderr, "");
   });
 }
 
@@ -179,10 +179,10 @@ const refused: [string[], Record<string, string>, number, RegExp][] = [
 for (const [args, environment, code, sentence] of refused) {
   test(`${[...args, ...Object.keys(environment)].join(" ") || "no cluster"} is refused in one sentence`, async () => {
     const ended = await runProgram(args, environment);
-    assert.equal(ended.code, code, ended.stderr);
-    assert.match(ended.stderr, sentence);
-    assert.equal(ended.stderr.trimEnd().split("\n").length, 1, ended.stderr);
-    assert.equal(ended.stdout, "");
+    equal(ended.code, code, ended.stderr);
+    match(ended.stderr, sentence);
+    equal(ended.stderr.trimEnd().split("\n").length, 1, ended.stderr);
+    equal(ended.stdout, "");
   });
 }
 
@@ -190,8 +190,8 @@ test("an address in use is said in one sentence", async () => {
   using listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
   const { port } = listener.addr as Deno.NetAddr;
   const output = await programCommand(["--store=memory", `--address=127.0.0.1:${port}`]).output();
-  assert.equal(output.code, 1);
-  assert.match(
+  equal(output.code, 1);
+  match(
     new TextDecoder().decode(output.stderr),
     new RegExp(`^fleetlock: cannot listen on 127.0.0.1:${port}: the address is in use.*\n$`),
   );

@@ -36,7 +36,7 @@ export class ProtocolServer implements AsyncDisposable {
   readonly #faults: Faults;
 
   constructor(slots: number, faults: Faults = {}) {
-    this.#locks = new LockService(new MemoryLockStore(), { slots });
+    this.#locks = new LockService(new MemoryLockStore(), { slotsOf: () => slots });
     this.#faults = faults;
     this.#server = Deno.serve(
       { hostname: "127.0.0.1", port: 0, onListen: () => {} },

@@ -1,11 +1,11 @@
 /**
- * A process on a SQLite store, for the tests to kill or to race.
+ * A process on a SQLite store, which tests kill or let race with another.
  *
- * - `grant FILE ROUND`: grants locks for ever, and prints `GROUP ID TRANSITIONS` after each grant.
+ * - `grant FILE ROUND`: grants locks forever, and prints `GROUP ID TRANSITIONS` after each grant.
  * - `race FILE GROUP ID COUNT`: waits for its opponent, then takes and frees the one slot of a group COUNT
- *   times. While it has the slot it has a file of its own making next to the database, so that it fails
- *   where both have the slot at once. Prints how often the other was quicker.
- * - `open FOLDER ID OTHER COUNT`: opens COUNT new files, each at the moment at which its opponent does.
+ *   times. While it holds the slot, it keeps a file next to the database that only one process can create,
+ *   so that it fails if both hold the slot at once. Prints the number of conflicts.
+ * - `open FOLDER ID OTHER COUNT`: opens COUNT new files, each at the same moment as its opponent.
  *
  * @module
  */
@@ -34,7 +34,7 @@ switch (command) {
     throw new Error(`Unknown command: ${command}`);
 }
 
-/** Creates groups, and hands the one slot of the group "shared" on from client to client. */
+/** Creates groups, and passes the one slot of the group "shared" from client to client. */
 async function grantForEver(store: SqliteLockStore, round: string): Promise<void> {
   const shared = parseGroup("shared")!;
   for (let n = 0;; n++) {
@@ -77,7 +77,7 @@ async function race(store: SqliteLockStore, groupName: string, idText: string, c
   console.log(`${conflicts} conflicts`);
 }
 
-/** Waits until both processes are here, so that neither is done before the other begins. */
+/** Waits until both processes have started, so that neither is done before the other begins. */
 async function meet(store: SqliteLockStore): Promise<void> {
   const group = parseGroup("meeting")!;
   for (let isHere = false;;) {
@@ -99,6 +99,6 @@ async function openTogether(id: string, other: string, count: number): Promise<v
 
 async function must<T>(written: Promise<T | "conflict">): Promise<T> {
   const result = await written;
-  if (result === "conflict") throw new Error("Another wrote what is this client's alone");
+  if (result === "conflict") throw new Error("Another process wrote to a group that only this one may write to");
   return result;
 }

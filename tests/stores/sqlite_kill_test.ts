@@ -1,6 +1,6 @@
-/** The SQLite store over several processes: killed at any moment, and racing. @module */
+/** The SQLite store in several processes that are killed at any moment, or race. @module */
 
-import assert from "node:assert/strict";
+import { deepEqual, equal, ok } from "node:assert/strict";
 import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
 import { parseGroup } from "../../src/lock/identity.ts";
@@ -10,11 +10,11 @@ import { type SqliteChild, startSqliteChild, temporaryFolder } from "./sqlite_su
 
 const ROUNDS = 20;
 
-/** Set it to the seed that a failed run has printed. */
+/** The seed. Set the variable to the seed of a failed run to repeat it. */
 const SEED = Number(Deno.env.get("FLEETLOCK_TEST_SEED") ?? Date.now() % 1_000_000);
 
 Deno.test({
-  name: `a kill -9 at any moment loses no granted lock (FLEETLOCK_TEST_SEED=${SEED})`,
+  name: `a granted lock survives a kill -9 at any moment (FLEETLOCK_TEST_SEED=${SEED})`,
   sanitizeOps: true,
   sanitizeResources: true,
   async fn() {
@@ -34,25 +34,25 @@ Deno.test({
       }
 
       using database = new DatabaseSync(file);
-      assert.deepEqual(database.prepare("PRAGMA integrity_check").all().map((row) => row.integrity_check), ["ok"]);
+      deepEqual(database.prepare("PRAGMA integrity_check").all().map((row) => row.integrity_check), ["ok"]);
     }
 
     await using store = await SqliteLockStore.open(file);
     for (const { group, id } of printed.filter(({ group }) => group !== "shared")) {
       const { state } = await store.read(parseGroup(group)!);
-      assert.deepEqual(state.holders.map((holder) => holder.id), [id], `grant of ${group}`);
+      deepEqual(state.holders.map((holder) => holder.id), [id], `grant of ${group}`);
     }
-    // One grant a round at most may have been written and not printed.
+    // In each round, at most one grant may have been written and not printed.
     const shared = printed.filter(({ group }) => group === "shared").map(({ transitions }) => transitions);
-    assert.deepEqual(shared, [...new Set(shared)].sort((a, b) => a - b), "a grant was undone");
+    deepEqual(shared, [...new Set(shared)].sort((a, b) => a - b), "a grant was undone");
     const { state } = await store.read(parseGroup("shared")!);
-    assert.ok(state.transitions >= shared.at(-1)! && state.transitions <= shared.at(-1)! + 1);
-    assert.ok(printed.length >= ROUNDS);
+    ok(state.transitions >= shared.at(-1)! && state.transitions <= shared.at(-1)! + 1);
+    ok(printed.length >= ROUNDS);
   },
 });
 
 Deno.test({
-  name: "two processes that make one file at the same time both find it theirs",
+  name: "two processes that create one file at the same time can both use it",
   sanitizeOps: true,
   sanitizeResources: true,
   async fn() {
@@ -64,7 +64,7 @@ Deno.test({
 });
 
 Deno.test({
-  name: "two processes on one file never hold one slot both, and lose no write",
+  name: "two processes on one file never hold one slot at the same time, and every write counts",
   sanitizeOps: true,
   sanitizeResources: true,
   async fn() {
@@ -77,18 +77,18 @@ Deno.test({
 
     await using store = await SqliteLockStore.open(file);
     const { state, version } = await store.read(parseGroup("default")!);
-    assert.deepEqual(state.holders, []);
-    assert.equal(state.transitions, 2 * grants);
-    assert.equal(version, 2 + 4 * grants);
+    deepEqual(state.holders, []);
+    equal(state.transitions, 2 * grants);
+    equal(version, 2 + 4 * grants);
   },
 });
 
-/** Waits for a child's end; throws as soon as it has failed, so that nobody waits for its opponent. */
+/** Waits for a child's end. Throws as soon as it has failed, so that the test does not wait for its opponent. */
 async function succeeded(child: SqliteChild): Promise<void> {
-  assert.equal((await child.ended).code, 0);
+  equal((await child.ended).code, 0);
 }
 
-/** Mulberry32: numbers from 0 to 1, the same for the same seed. */
+/** Mulberry32: numbers from 0 to 1 that depend on the seed alone. */
 function seeded(seed: number): () => number {
   return () => {
     seed = (seed + 0x6d2b79f5) | 0;

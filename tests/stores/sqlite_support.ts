@@ -1,20 +1,20 @@
-/** Files and child processes for the SQLite store's tests. @module */
+/** Files and child processes for the tests of the SQLite store. @module */
 
 import { join } from "node:path";
 
-/** A folder of its own for one test, removed with what is in it at the end. */
+/** Creates a folder for one test. Disposing of it removes the folder. */
 export async function temporaryFolder(): Promise<AsyncDisposable & { readonly path: string }> {
   const path = await Deno.makeTempDir({ prefix: "fleetlock-sqlite-" });
   return { path, [Symbol.asyncDispose]: () => Deno.remove(path, { recursive: true }) };
 }
 
-/** A child process that runs `sqlite_child.ts`, and its lines. */
+/** A child process that runs `sqlite_child.ts`, and its output. */
 export interface SqliteChild extends AsyncDisposable {
-  /** What it has printed so far, in whole lines. */
+  /** The whole lines that it has printed so far. */
   readonly lines: readonly string[];
-  /** Kills it (-9), where it still runs, and waits until it is gone and its last line is read. */
+  /** Kills it (-9) if it still runs, and waits until it has ended and its last line is read. */
   kill(): Promise<void>;
-  /** Waits for its own end. */
+  /** Settles when it has ended by itself or was killed. */
   readonly ended: Promise<Deno.CommandStatus>;
 }
 
@@ -40,7 +40,7 @@ export function startSqliteChild(...args: string[]): SqliteChild {
     try {
       process.kill("SIGKILL");
     } catch {
-      // It has ended by itself.
+      // It has already ended.
     }
     await ended;
   };

@@ -7,14 +7,14 @@
 /** Flags that make an unencrypted key. */
 const KEY = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"];
 
-/** Makes an authority: `client-ca.crt` and `client-ca.key` in the folder. */
+/** Creates an authority: `client-ca.crt` and `client-ca.key` in the folder. */
 export async function createClientAuthority(folder: string): Promise<void> {
   const files = ["-keyout", `${folder}/client-ca.key`, "-out", `${folder}/client-ca.crt`];
   await openssl("req", "-x509", ...KEY, ...files, "-days", "2", "-subj", "/CN=client-ca");
 }
 
 /**
- * Makes a certificate signed by the folder's authority.
+ * Creates a certificate that the folder's authority signs.
  *
  * @param name The user's name.
  * @param group The user's group.
@@ -37,7 +37,7 @@ export async function signClientCertificate(
     "-out",
     `${base}.csr`,
   );
-  // An extension makes it an X.509 v3 certificate; rustls takes no other.
+  // An extension makes it an X.509 v3 certificate. rustls refuses older versions.
   await Deno.writeTextFile(`${base}.ext`, "extendedKeyUsage=clientAuth\n");
   const authority = ["-CA", `${folder}/client-ca.crt`, "-CAkey", `${folder}/client-ca.key`, "-CAcreateserial"];
   const files = ["-in", `${base}.csr`, "-extfile", `${base}.ext`, "-out", `${base}.crt`];

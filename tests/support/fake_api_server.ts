@@ -1,6 +1,6 @@
 /**
- * An HTTP server in the place of an API server, for answers that a real one
- * gives too seldom. It speaks plain HTTP.
+ * An HTTP server that stands in for an API server, for answers that a real one
+ * gives too seldom. It uses plain HTTP.
  *
  * @module
  */
@@ -9,13 +9,13 @@ import { connectKubernetes, type ConnectOptions, type KubernetesClient } from ".
 
 /** A running fake with a client connected to it. */
 export interface FakeApiServer extends AsyncDisposable {
-  /** A client of it, disposed of with it. */
+  /** A client that is connected to it and disposed of with it. */
   readonly client: KubernetesClient;
   /** Every request so far, such as "GET /api/v1/nodes?watch=1". */
   readonly requests: string[];
 }
 
-/** Starts a fake whose answers `handle` gives; its client calls `clientServer` instead, where given. */
+/** Starts a fake that answers with `handle`. If `clientServer` is given, the client calls that instead. */
 export async function fakeApiServer(
   handle: (request: Request, count: number) => Response | Promise<Response>,
   options: ConnectOptions = {},
@@ -49,12 +49,12 @@ export async function fakeApiServer(
   };
 }
 
-/** An answer in JSON. */
+/** Makes an answer in JSON. */
 export function json(body: unknown, status = 200, headers: Record<string, string> = {}): Response {
   return new Response(JSON.stringify(body), { status, headers: { "content-type": "application/json", ...headers } });
 }
 
-/** The API's Status object as an answer. */
+/** Makes an answer with the API's Status object. */
 export function status(code: number, fields: Record<string, unknown> = {}, headers?: Record<string, string>): Response {
   return json({ kind: "Status", status: "Failure", code, ...fields }, code, headers);
 }

@@ -1,11 +1,11 @@
 /**
- * A TCP proxy on loopback that makes connections fail in the ways networks do.
- * What it carries is encrypted, so it knows bytes and no requests.
+ * A TCP proxy on loopback that makes connections fail as networks do. Its
+ * traffic is encrypted, so it sees bytes and not requests.
  *
  * @module
  */
 
-/** What happens to bytes of one direction: carried on, or swallowed without a word to either side. */
+/** What happens to the bytes of one direction. Swallowed ones vanish, and neither side is told. */
 type Carriage = "carried" | "swallowed";
 
 /** One connection through the proxy. */
@@ -29,13 +29,13 @@ class Link {
   }
 }
 
-/** A proxy before one port. Faults may be made at any time; they add up. */
+/** A proxy in front of one port. Faults may be caused at any time; they add up. */
 export class FaultProxy implements AsyncDisposable {
-  /** How long each piece of bytes is held back, in milliseconds. */
+  /** How long each chunk is delayed, in milliseconds. */
   delayMs = 0;
-  /** Whether new connections, too, go silent at once. */
+  /** Whether new connections go silent at once. */
   isHole = false;
-  /** How many connections there have been. */
+  /** The number of connections so far. */
   accepted = 0;
   readonly #target: number;
   readonly #listener: Deno.TcpListener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
@@ -43,32 +43,32 @@ export class FaultProxy implements AsyncDisposable {
   readonly #tasks = new Set<Promise<void>>();
   readonly #accepting: Promise<void>;
 
-  /** Starts one before a port of 127.0.0.1. */
+  /** Starts a proxy in front of a port of 127.0.0.1. */
   constructor(target: number) {
     this.#target = target;
     this.#accepting = this.#accept();
   }
 
-  /** Its own port on 127.0.0.1. */
+  /** The proxy's own port on 127.0.0.1. */
   get port(): number {
     return this.#listener.addr.port;
   }
 
-  /** Ends every connection that is open now. */
+  /** Closes every connection that is open now. */
   reset(): void {
     for (const link of this.#links) link.close();
   }
 
-  /** Makes every connection that is open now silent for good: nothing comes through, not even its end. */
+  /** Makes every connection that is open now silent for good: nothing arrives, not even its end. */
   silence(): void {
     for (const link of this.#links) link.requests = link.answers = "swallowed";
   }
 
   /**
-   * Lets the requests of every connection that is open now through and not the
-   * answers, so that what they ask for happens and nobody is told.
+   * Lets the requests of every connection that is open now through, but not the
+   * answers. So the requests take effect, and their clients do not learn of it.
    *
-   * @returns Ends those connections.
+   * @returns A function that closes those connections.
    */
   dropAnswers(): () => void {
     const links = [...this.#links];
@@ -76,7 +76,7 @@ export class FaultProxy implements AsyncDisposable {
     return () => links.forEach((link) => link.close());
   }
 
-  /** Ends everything. */
+  /** Closes the proxy and its connections. */
   async [Symbol.asyncDispose](): Promise<void> {
     this.#listener.close();
     await this.#accepting;
@@ -117,7 +117,7 @@ export class FaultProxy implements AsyncDisposable {
         for (let sent = 0; sent < count;) sent += await to.write(buffer.subarray(sent, count));
       }
     } catch {
-      // Ended by one side, or by us.
+      // One side closed it, or we did.
     }
     if (link.isSilent) link.close(from);
     else link.close();

@@ -11,7 +11,8 @@ import { ClusterEvents, eventPermissions } from "../../src/kubernetes/events.ts"
 import { keeperPermissions, usefulKeeperPermissions } from "../../src/keeper/nodes/node_calls.ts";
 import { KubernetesNodeKeeper, type NodeKeeperOptions } from "../../src/keeper/node_keeper.ts";
 import { type ClientId, type Group, parseClientId, parseGroup } from "../../src/lock/identity.ts";
-import type { HeldNode, Hold } from "../../src/lock/node_keeper.ts";
+import type { Hold } from "../../src/lock/node_keeper.ts";
+import type { HeldNode } from "../../src/lock/semaphore.ts";
 import { until } from "./condition.ts";
 import type { ControlPlane } from "./control_plane.ts";
 

@@ -4,7 +4,8 @@
  * @module
  */
 
-import { parseConfig, type SettingName } from "../../src/config/config.ts";
+import { parseConfig } from "../../src/config/config.ts";
+import type { SettingName } from "../../src/config/settings.ts";
 import { type Service, type ServiceOptions, startService } from "../../src/service/service.ts";
 import { until } from "./condition.ts";
 import type { ControlPlane } from "./control_plane.ts";

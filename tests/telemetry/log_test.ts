@@ -1,4 +1,10 @@
-import { deepStrictEqual, doesNotThrow, match, ok, strictEqual } from "node:assert/strict";
+/**
+ * How records become lines, and how lines are written.
+ *
+ * @module
+ */
+
+import { deepEqual, doesNotThrow, equal, match, ok } from "node:assert/strict";
 import { getLogger } from "@logtape/logtape";
 import fc from "fast-check";
 import {
@@ -10,6 +16,7 @@ import {
   type LogRecord,
   parseLogLevel,
 } from "../../src/telemetry/log.ts";
+import { FakeClock } from "../support/fake_clock.ts";
 
 const test = (name: string, fn: () => void | Promise<void>) =>
   Deno.test({ name, fn, sanitizeOps: true, sanitizeResources: true });
@@ -53,13 +60,13 @@ const record = (properties: Record<string, unknown>, message = "it happened"): L
   properties,
 });
 
-test("levels are parsed in any case, the Go program's names included", () => {
+test("levels are parsed in any case, including the Go program's names", () => {
   const names = ["trace", "debug", "info", "warn", "warning", "error", "fatal", "panic"];
   const levels = ["trace", "debug", "info", "warning", "warning", "error", "fatal", "fatal"];
-  deepStrictEqual(names.map(parseLogLevel), levels);
-  deepStrictEqual(names.map((name) => parseLogLevel(name.toUpperCase())), levels);
+  deepEqual(names.map(parseLogLevel), levels);
+  deepEqual(names.map((name) => parseLogLevel(name.toUpperCase())), levels);
   for (const raw of ["", " info", "verbose", "7", "constructor", "__proto__"]) {
-    strictEqual(parseLogLevel(raw), undefined);
+    equal(parseLogLevel(raw), undefined);
   }
 });
 
@@ -67,10 +74,10 @@ test("a record is one line of JSON: time, level, constant message, fields", asyn
   const output = await logged({}, () => {
     getLogger(["fleetlock", "x"]).info("reboot slot granted", { id: "ä\n", group: "default", duration_ms: 1.5 });
   });
-  strictEqual(output.lines.length, 1);
+  equal(output.lines.length, 1);
   const { time, ...rest } = JSON.parse(output.lines[0]!);
   match(time, /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$/);
-  deepStrictEqual(rest, {
+  deepEqual(rest, {
     level: "info",
     message: "reboot slot granted",
     id: "ä\n",
@@ -79,7 +86,7 @@ test("a record is one line of JSON: time, level, constant message, fields", asyn
   });
 });
 
-test("records below the level are not written, the others all and in order", async () => {
+test("records below the level are not written; all others are, in order", async () => {
   const output = await logged({ level: "warning" }, () => {
     const logger = getLogger("fleetlock");
     logger.info("no");
@@ -87,13 +94,13 @@ test("records below the level are not written, the others all and in order", asy
     logger.error("also");
   });
   const lines = output.lines.map((line) => JSON.parse(line));
-  deepStrictEqual(lines.map((line) => line.n), [...Array(100).keys(), undefined]);
-  strictEqual(lines.at(-1).message, "also");
+  deepEqual(lines.map((line) => line.n), [...Array(100).keys(), undefined]);
+  equal(lines.at(-1).message, "also");
 });
 
-test("an error shows its name, message and causes, and its stack only when debugging", () => {
+test("an error shows its name, message and causes, and its stack only at debug level", () => {
   const error = new TypeError("outer", { cause: new Error("inner", { cause: "root" }) });
-  deepStrictEqual(JSON.parse(formatJson(record({ error }), false)).error, {
+  deepEqual(JSON.parse(formatJson(record({ error }), false)).error, {
     name: "TypeError",
     message: "outer",
     cause: { name: "Error", message: "inner", cause: "root" },
@@ -101,7 +108,7 @@ test("an error shows its name, message and causes, and its stack only when debug
   match(JSON.parse(formatJson(record({ error }), true)).error.stack, /log_test\.ts/);
 });
 
-test("fields that JSON has not, or that refer to themselves, do no harm", () => {
+test("fields that JSON cannot represent, or that contain themselves, are formatted without an error", () => {
   const cycle: Record<string, unknown> = { name: "cycle" };
   cycle.self = cycle;
   const error = new Error("cycle");
@@ -124,18 +131,18 @@ test("fields that JSON has not, or that refer to themselves, do no harm", () => 
     },
   };
   const line = JSON.parse(formatJson(record(fields), false));
-  strictEqual(line.bigint, "1");
-  strictEqual(line.nan, "NaN");
-  deepStrictEqual(line.map, { a: "1" });
-  strictEqual(line.bytes, "(3 bytes)");
-  strictEqual(line.hostile, "(unreadable)");
-  strictEqual(line.cycle.name, "cycle");
+  equal(line.bigint, "1");
+  equal(line.nan, "NaN");
+  deepEqual(line.map, { a: "1" });
+  equal(line.bytes, "(3 bytes)");
+  equal(line.hostile, "(unreadable)");
+  equal(line.cycle.name, "cycle");
   doesNotThrow(() => formatText(record(fields), true));
 });
 
-test("no field takes the place of time, level or message", () => {
+test("fields do not replace time, level or message", () => {
   const line = JSON.parse(formatJson(record({ time: 1, level: 2, message: 3 }), false));
-  deepStrictEqual(line, {
+  deepEqual(line, {
     time: "2026-11-22T22:00:00.123Z",
     level: "info",
     message: "it happened",
@@ -145,7 +152,7 @@ test("no field takes the place of time, level or message", () => {
   });
 });
 
-test("whatever the fields, a record is one line", () => {
+test("a record is one line, whatever its fields", () => {
   fc.assert(fc.property(fc.dictionary(fc.string(), fc.anything({ withBigInt: true, withDate: true })), (fields) => {
     const json = formatJson(record(fields), true);
     ok(!json.includes("\n") && !formatText(record(fields), true).includes("\n"));
@@ -153,15 +160,15 @@ test("whatever the fields, a record is one line", () => {
   }));
 });
 
-test("text is for people, and values with blanks or control characters are quoted", () => {
+test("the text format quotes values with spaces or control characters", () => {
   const fields = { id: "a1", group: "default", value: "two words", evil: "\u001b[31m\n", n: 1, none: undefined };
-  strictEqual(
+  equal(
     formatText(record(fields), false),
     '2026-11-22T22:00:00.123Z INFO    it happened id=a1 group=default value="two words" evil="\\u001b[31m\\n" n=1',
   );
 });
 
-test("lines that nobody reads are dropped beyond a bound, and that is said", async () => {
+test("if nobody reads the lines, those beyond a limit are dropped and counted", async () => {
   const gate = Promise.withResolvers<void>();
   const output = new Output();
   output.most = Infinity;
@@ -179,18 +186,29 @@ test("lines that nobody reads are dropped beyond a bound, and that is said", asy
   const lines = output.lines.map((line) => JSON.parse(line));
   const dropped = lines.find((line) => line.message.startsWith("log lines were dropped"));
   ok(dropped.lines > 1_000);
-  strictEqual(lines.length - 1 + dropped.lines, 3_000);
+  equal(lines.length - 1 + dropped.lines, 3_000);
 });
 
-test("a reader that has stopped reading does not keep the logging from its end", async () => {
+test("the end of the logging waits half a second for a reader that has stopped reading", async () => {
   const gate = Promise.withResolvers<number>();
-  await logged({ output: { write: () => gate.promise, writeSync: () => 1 } }, () => {
-    getLogger("fleetlock").info("unread");
-  });
+  const clock = new FakeClock();
+  const output = { write: () => gate.promise, writeSync: () => 1 };
+  const logging = await configureLogging({ level: "info", format: "json", output, clock });
+  getLogger("fleetlock").info("unread");
+  // Lets the write begin.
+  await clock.advance(0);
+  let isEnded = false;
+  const ending = logging[Symbol.asyncDispose]().then(() => isEnded = true);
+  await clock.advance(0);
+  for (let ms = 0; ms < 450; ms += 50) await clock.advance(50);
+  equal(isEnded, false);
+  await clock.advance(50);
+  equal(isEnded, true);
+  await ending;
   gate.resolve(1_000);
 });
 
-test("a process that stood still loses no line: its reader reads", async () => {
+test("a process that was paused loses no line if somebody reads them", async () => {
   const output = new Output();
   output.most = Infinity;
   const slow: LogOutput = {
@@ -206,10 +224,10 @@ test("a process that stood still loses no line: its reader reads", async () => {
     for (const start = performance.now(); performance.now() - start < 700;);
     getLogger("fleetlock").info("second");
   }
-  deepStrictEqual(output.lines.map((line) => JSON.parse(line).message), ["first", "second"]);
+  deepEqual(output.lines.map((line) => JSON.parse(line).message), ["first", "second"]);
 });
 
-test("an output that fails does not hurt whoever logs", async () => {
+test("an output that fails does not make logging fail", async () => {
   const broken: LogOutput = {
     write: () => Promise.reject(new Deno.errors.BrokenPipe()),
     writeSync: () => {

@@ -1,4 +1,10 @@
-import { deepStrictEqual, match, ok, strictEqual } from "node:assert/strict";
+/**
+ * The metrics page, and the store that counts its calls.
+ *
+ * @module
+ */
+
+import { deepEqual, equal, match, ok } from "node:assert/strict";
 import { type ClientId, parseGroup } from "../../src/lock/identity.ts";
 import { LockService } from "../../src/lock/lock_service.ts";
 import { UnavailableError } from "../../src/lock/errors.ts";
@@ -27,7 +33,7 @@ async function scrape(metrics: Metrics): Promise<Map<string, number>> {
       const [, what, name, text] = comment as unknown as [string, string, string, string];
       if (what === "HELP") helped = name;
       else {
-        strictEqual(name, helped, "TYPE follows HELP");
+        equal(name, helped, "TYPE follows HELP");
         match(text, /^(gauge|counter|histogram)$/);
         ok(!types.has(name), `${name} is described once`);
         types.set(name, text);
@@ -47,17 +53,17 @@ async function scrape(metrics: Metrics): Promise<Map<string, number>> {
 
 test("the page is well-formed from the start, with no value missing", async () => {
   const series = await scrape(new Metrics({ version: "1.2.3" }));
-  strictEqual(series.get("fleetlock_lock_request_count"), 0);
-  strictEqual(series.get("fleetlock_unlock_request_count"), 0);
-  strictEqual(series.get("fleetlock_watch_synced"), 0);
-  strictEqual(series.get(`fleetlock_build_info{version="1.2.3",deno="${Deno.version.deno}"}`), 1);
-  strictEqual(series.get('fleetlock_store_operations_total{operation="write",result="conflict"}'), 0);
+  equal(series.get("fleetlock_lock_request_count"), 0);
+  equal(series.get("fleetlock_unlock_request_count"), 0);
+  equal(series.get("fleetlock_watch_synced"), 0);
+  equal(series.get(`fleetlock_build_info{version="1.2.3",deno="${Deno.version.deno}"}`), 1);
+  equal(series.get('fleetlock_store_operations_total{operation="write",result="conflict"}'), 0);
   ok(series.get("process_resident_memory_bytes")! > 1e6);
   ok(series.get("process_cpu_seconds_total")! > 0);
   ok(Math.abs(series.get("process_start_time_seconds")! - (Date.now() - performance.now()) / 1000) < 60);
 });
 
-test("open files are counted where Deno has all permissions, and left out elsewhere", async () => {
+test("open files are counted if Deno has all permissions, and left out otherwise", async () => {
   ok(!(await scrape(new Metrics({ version: "1" }))).has("process_open_fds"));
   const program = `
     import { Metrics } from "${new URL("../../src/telemetry/metrics.ts", import.meta.url)}";
@@ -72,7 +78,7 @@ test("open files are counted where Deno has all permissions, and left out elsewh
   // An evaluated program has all permissions.
   const { stdout, stderr } = await new Deno.Command(Deno.execPath(), { args: ["eval", "--quiet", program] }).output();
   const text = new TextDecoder();
-  strictEqual(text.decode(stdout), "true 7\n0\n", text.decode(stderr));
+  equal(text.decode(stdout), "true 7\n0\n", text.decode(stderr));
 });
 
 test("the Go program's metrics keep their names, types and labels", async () => {
@@ -93,87 +99,90 @@ test("the Go program's metrics keep their names, types and labels", async () => 
   }
 });
 
-test("the lock gauges say what the store says, now", async () => {
+test("the lock gauges show the current state of the store", async () => {
   const clock = new FakeClock();
   const store = new MemoryLockStore();
-  const locks = new LockService(store, { clock, slots: 2 });
-  const metrics = new Metrics({ version: "1", now: () => clock.now() });
+  const locks = new LockService(store, { clock, slotsOf: () => 2 });
+  const metrics = new Metrics({ version: "1", clock });
   metrics.collectLocks(locks);
   const gauges = async () => {
     const series = await scrape(metrics);
     return ["lock_state", "lock_transition_count", "lock_holders", "lock_slots", "lock_held_seconds"]
       .map((name) => series.get(`fleetlock_${name}{group="default"}`));
   };
-  deepStrictEqual(await gauges(), [undefined, undefined, undefined, undefined, undefined]);
+  deepEqual(await gauges(), [undefined, undefined, undefined, undefined, undefined]);
   await locks.preReboot(id("a"), GROUP);
   await clock.advance(90_000);
   await locks.preReboot(id("b"), GROUP);
-  deepStrictEqual(await gauges(), [1, 2, 2, 2, 90]);
+  deepEqual(await gauges(), [1, 2, 2, 2, 90]);
   await locks.steadyState(id("a"), GROUP);
-  deepStrictEqual(await gauges(), [1, 2, 1, 2, 0]);
+  deepEqual(await gauges(), [1, 2, 1, 2, 0]);
   await locks.steadyState(id("b"), GROUP);
-  deepStrictEqual(await gauges(), [0, 2, 0, 2, 0]);
+  deepEqual(await gauges(), [0, 2, 0, 2, 0]);
 });
 
-test("a group that is gone from the store is gone from the page", async () => {
+test("a group that was deleted from the store disappears from the page", async () => {
   const metrics = new Metrics({ version: "1" });
   const groups = new Map([[GROUP, { state: { holders: [], transitions: 3 }, version: 1 }]]);
-  metrics.collectLocks({ slots: 1, groups: () => Promise.resolve(groups) });
-  strictEqual((await scrape(metrics)).get('fleetlock_lock_transition_count{group="default"}'), 3);
+  metrics.collectLocks({ slotsOf: () => 1, groups: () => Promise.resolve(groups) });
+  equal((await scrape(metrics)).get('fleetlock_lock_transition_count{group="default"}'), 3);
   groups.clear();
   ok(!(await metrics.render()).includes('group="default"'));
 });
 
-test("what was written by hand, or by a clock ahead of ours, makes no value that is not one", async () => {
-  const metrics = new Metrics({ version: "1", now: () => 1_000 });
+test("a value written by hand, or by a clock ahead of this one, does not make the page invalid", async () => {
+  const metrics = new Metrics({ version: "1", clock: new FakeClock(1_000) });
   const state = (since: number, transitions: number) => ({
     state: { holders: [{ id: id("a"), since }], transitions },
     version: 1,
   });
   metrics.collectLocks({
-    slots: 1,
+    slotsOf: () => 1,
     groups: () =>
       Promise.resolve(new Map([[parseGroup("nan")!, state(NaN, NaN)], [parseGroup("ahead")!, state(9e12, 1)]])),
   });
   const series = await scrape(metrics);
-  strictEqual(series.get('fleetlock_lock_held_seconds{group="nan"}'), 0);
-  strictEqual(series.get('fleetlock_lock_transition_count{group="nan"}'), 0);
-  strictEqual(series.get('fleetlock_lock_held_seconds{group="ahead"}'), 0);
+  equal(series.get('fleetlock_lock_held_seconds{group="nan"}'), 0);
+  equal(series.get('fleetlock_lock_transition_count{group="nan"}'), 0);
+  equal(series.get('fleetlock_lock_held_seconds{group="ahead"}'), 0);
 });
 
-test("a store that is slow to name its groups does not hold up the page", async () => {
-  const metrics = new Metrics({ version: "1", groupsTimeoutMs: 20 });
+test("a store that is slow to list its groups does not delay the page", async () => {
+  const clock = new FakeClock();
+  const metrics = new Metrics({ version: "1", clock, groupsTimeoutMs: 20 });
   const never = Promise.withResolvers<never>();
-  metrics.collectLocks({ slots: 1, groups: () => never.promise });
-  const page = await metrics.render();
+  metrics.collectLocks({ slotsOf: () => 1, groups: () => never.promise });
+  const rendered = metrics.render();
+  await clock.advance(20);
+  const page = await rendered;
   ok(page.includes("fleetlock_build_info") && !page.includes("fleetlock_lock_state{"));
 });
 
-test("requests add to their series and to no new ones", async () => {
+test("requests add to the existing series and create no new ones", async () => {
   const metrics = new Metrics({ version: "1" });
   metrics.expectRequests("pre-reboot", ["granted", "lock_held"]);
   const before = await scrape(metrics);
-  strictEqual(before.get('fleetlock_requests_total{endpoint="pre-reboot",kind="granted"}'), 0);
+  equal(before.get('fleetlock_requests_total{endpoint="pre-reboot",kind="granted"}'), 0);
   for (let n = 0; n < 100; n++) metrics.requestDone("pre-reboot", "lock_held", 0.002);
   metrics.requestDone("pre-reboot", "granted", 200);
   const after = await scrape(metrics);
-  deepStrictEqual([...after.keys()], [...before.keys()]);
+  deepEqual([...after.keys()], [...before.keys()]);
   const again = await scrape(metrics);
-  strictEqual(again.get('fleetlock_requests_total{endpoint="pre-reboot",kind="lock_held"}'), 100, "not counted twice");
-  strictEqual(after.get('fleetlock_requests_total{endpoint="pre-reboot",kind="lock_held"}'), 100);
-  strictEqual(after.get('fleetlock_request_duration_seconds_bucket{le="0.005",endpoint="pre-reboot"}'), 100);
-  strictEqual(after.get('fleetlock_request_duration_seconds_bucket{le="240",endpoint="pre-reboot"}'), 101);
+  equal(again.get('fleetlock_requests_total{endpoint="pre-reboot",kind="lock_held"}'), 100, "not counted twice");
+  equal(after.get('fleetlock_requests_total{endpoint="pre-reboot",kind="lock_held"}'), 100);
+  equal(after.get('fleetlock_request_duration_seconds_bucket{le="0.005",endpoint="pre-reboot"}'), 100);
+  equal(after.get('fleetlock_request_duration_seconds_bucket{le="240",endpoint="pre-reboot"}'), 101);
 });
 
-test("calls to a store are counted by how they end, and what they answer or throw is passed on", async () => {
+test("calls to a store are counted by result, and their results and errors are passed on", async () => {
   const metrics = new Metrics({ version: "1" });
   const count = async (operation: string, result: string) =>
     (await scrape(metrics)).get(`fleetlock_store_operations_total{operation="${operation}",result="${result}"}`);
   const conflicting = new MeteredLockStore(new ConflictingStore(1), metrics);
-  strictEqual(await conflicting.write(GROUP, ABSENT, FREE), "conflict");
+  equal(await conflicting.write(GROUP, ABSENT, FREE), "conflict");
   const read = await conflicting.read(GROUP);
   ok(await conflicting.write(GROUP, read, FREE) !== "conflict");
-  strictEqual((await conflicting.list()).groups.size, 1);
+  equal((await conflicting.list()).groups.size, 1);
   const inner = new UnavailableStore();
   await inner.setUnavailable(true);
   const unavailable = new MeteredLockStore(inner, metrics);
@@ -182,17 +191,17 @@ test("calls to a store are counted by how they end, and what they answer or thro
   await unavailable.list({ signal: AbortSignal.abort() }).catch(() => {});
   const aborted = new MeteredLockStore(new MemoryLockStore(), metrics);
   await aborted.read(GROUP, { signal: AbortSignal.abort("enough") }).catch(() => {});
-  strictEqual(await count("write", "conflict"), 1);
-  strictEqual(await count("write", "ok"), 1);
-  strictEqual(await count("read", "ok"), 1);
-  strictEqual(await count("list", "ok"), 1);
-  strictEqual(await count("read", "unavailable"), 1);
-  strictEqual(await count("list", "unavailable"), 1);
-  strictEqual(await count("read", "aborted"), 1);
-  strictEqual((await scrape(metrics)).get('fleetlock_store_operation_duration_seconds_count{operation="write"}'), 2);
+  equal(await count("write", "conflict"), 1);
+  equal(await count("write", "ok"), 1);
+  equal(await count("read", "ok"), 1);
+  equal(await count("list", "ok"), 1);
+  equal(await count("read", "unavailable"), 1);
+  equal(await count("list", "unavailable"), 1);
+  equal(await count("read", "aborted"), 1);
+  equal((await scrape(metrics)).get('fleetlock_store_operation_duration_seconds_count{operation="write"}'), 2);
 });
 
-test("a metered store watches and closes as the one underneath", async () => {
+test("a metered store watches and closes the wrapped store", async () => {
   const closed: string[] = [];
   class Closing extends MemoryLockStore {
     override [Symbol.asyncDispose](): Promise<void> {
@@ -213,6 +222,6 @@ test("a metered store watches and closes as the one underneath", async () => {
     stop.abort();
     await watch;
   }
-  deepStrictEqual(seen, ["synced", "default"]);
-  deepStrictEqual(closed, ["closed"]);
+  deepEqual(seen, ["synced", "default"]);
+  deepEqual(closed, ["closed"]);
 });

@@ -1,44 +1,46 @@
 /**
- * What a group's state looks like as a Kubernetes Lease, and back: pure, and
- * compatible both ways with the Go fleetlock. It makes no calls.
+ * Converts a group's state to a Kubernetes Lease and back. It makes no calls.
+ * The format is compatible both ways with the Go fleetlock.
  *
- * `spec.holderIdentity` has the last word over the annotation, so an
- * administrator who edits a Lease is obeyed, and a program that knows only
- * `holderIdentity` and `leaseTransitions` may share it.
+ * `spec.holderIdentity` takes precedence over the annotation. So an
+ * administrator may edit a Lease, and a program that knows only
+ * `holderIdentity` and `leaseTransitions` may use the same Lease.
  *
  * @module
  */
 
 import type { V1Lease } from "@kubernetes/client-node/dist/gen/models/V1Lease.js";
 import type { V1LeaseSpec } from "@kubernetes/client-node/dist/gen/models/V1LeaseSpec.js";
+import { microTime } from "../../kubernetes/micro_time.ts";
 import { type ClientId, type Group, parseGroup } from "../../lock/identity.ts";
 import type { DrainPhase, GroupState, HeldNode, Holder } from "../../lock/semaphore.ts";
 
 /**
- * The annotation with the holders: a JSON array of objects, each with `id` and
- * `since` (RFC 3339), and where its node is known with `node`, `bootId` and `phase`.
+ * The annotation with the holders: a JSON array of objects with `id` and `since`
+ * (RFC 3339), and with `node`, `bootId` and `phase` where the node is known.
  */
 export const HOLDERS_ANNOTATION = "fleetlock.internal/holders";
 
-/** The annotation with the group, where the Lease's name is not simply made of it. For people; nothing reads it. */
+/** The annotation with the group, where the Lease's name encodes it. It is for people; the program does not read it. */
 export const GROUP_ANNOTATION = "fleetlock.internal/group";
 
 const PLAIN_PREFIX = "fleetlock-";
 
-/** No plain name starts so: what follows "fleetlock" there is always "-". */
+/** The prefix of encoded names. Plain names never start with it, since "-" follows "fleetlock" in them. */
 const ENCODED_PREFIX = "fleetlock.x";
 
 /** Every {@link DrainPhase}. */
 const PHASES: ReadonlySet<unknown> = new Set<DrainPhase>(["draining", "drained", "failed"]);
 
-/** What the API server takes as a Lease's name: an RFC 1123 subdomain. */
+/** The names that the API server accepts for a Lease: RFC 1123 subdomains. */
 const VALID_NAME = /^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$/;
 
 /**
- * Names the Lease of a group: `fleetlock-GROUP` as the Go program does, where
- * that is a valid name. Otherwise (upper case, a dot or dash in the wrong place)
- * `fleetlock.x` and the group with everything but lower-case letters and digits
- * written as `-` and its two hexadecimal digits. So no two groups share a name.
+ * Names the Lease of a group. The name is `fleetlock-GROUP`, as in the Go
+ * program, where that is valid. Otherwise (upper case, or a dot or dash in the
+ * wrong place) it is `fleetlock.x` and the group, in which every character
+ * except lower-case letters and digits is written as `-` and two hexadecimal
+ * digits. Two groups never share a name.
  *
  * @returns At most 200 characters.
  */
@@ -49,9 +51,9 @@ export function leaseName(group: Group): string {
 }
 
 /**
- * The group of a Lease, by its name.
+ * Finds the group of a Lease by the Lease's name.
  *
- * @returns Undefined where the Lease is none of ours.
+ * @returns Undefined if the Lease belongs to another program.
  */
 export function groupOfLease(lease: V1Lease): Group | undefined {
   const name = lease.metadata?.name ?? "";
@@ -66,13 +68,13 @@ export function groupOfLease(lease: V1Lease): Group | undefined {
 }
 
 /**
- * Reads a Lease.
+ * Converts a Lease to a state.
  *
- * - Every id in `holderIdentity` is a holder, also one that no client could have
- *   ("maintenance window"): it occupies a slot until someone takes it out.
- * - Ids that only the annotation has are no holders. Where the annotation lacks
- *   one, it has held since `spec.acquireTime`, else since the Lease was last
- *   changed, else since it was made.
+ * - Every id in `holderIdentity` is a holder, even one that a client cannot have
+ *   ("maintenance window"). It occupies a slot until someone removes it.
+ * - Ids that stand only in the annotation are not holders. A holder that the
+ *   annotation lacks has held since `spec.acquireTime`, or else since the Lease
+ *   was last changed, or else since the Lease was created.
  */
 export function leaseToState(lease: V1Lease): GroupState {
   const { spec = {} } = lease;
@@ -88,10 +90,10 @@ export function leaseToState(lease: V1Lease): GroupState {
 }
 
 /**
- * Writes a state as a Lease.
+ * Converts a state to a Lease.
  *
- * @param base The Lease that it replaces, of which everything else is kept, the
- * resourceVersion included; undefined to make a new one.
+ * @param base The Lease to replace. Everything else in it is kept, including the
+ * resourceVersion. Undefined to create a Lease.
  */
 export function stateToLease(group: Group, namespace: string, state: GroupState, base?: V1Lease): V1Lease {
   const name = leaseName(group);
@@ -100,8 +102,8 @@ export function stateToLease(group: Group, namespace: string, state: GroupState,
     ...base?.spec,
     holderIdentity: state.holders.map((holder) => holder.id).join(","),
     leaseTransitions: state.transitions,
-    acquireTime: grants.length === 0 ? undefined : toMicroTime(Math.min(...grants)),
-    renewTime: state.renewed === undefined ? undefined : toMicroTime(state.renewed),
+    acquireTime: grants.length === 0 ? undefined : writeTime(Math.min(...grants)),
+    renewTime: state.renewed === undefined ? undefined : writeTime(state.renewed),
   };
   return {
     apiVersion: "coordination.k8s.io/v1",
@@ -110,7 +112,7 @@ export function stateToLease(group: Group, namespace: string, state: GroupState,
       ...base?.metadata,
       name,
       namespace,
-      // Left out, the server keeps them; they are longer than all the rest.
+      // Longer than all the rest, and the server keeps them where they are left out.
       managedFields: undefined,
       annotations: {
         ...base?.metadata?.annotations,
@@ -122,12 +124,12 @@ export function stateToLease(group: Group, namespace: string, state: GroupState,
   };
 }
 
-/** A holder as it stands in the annotation. */
+/** Converts a holder to its form in the annotation. */
 function writeHolder({ id, since, node }: Holder): unknown {
   return { id, since: new Date(since).toISOString(), node: node?.name, bootId: node?.bootId, phase: node?.phase };
 }
 
-/** Reads a holder of the annotation; undefined where it makes no sense. */
+/** Converts a holder from its form in the annotation; undefined if it is malformed. */
 function readHolder(raw: unknown): Holder | undefined {
   if (typeof raw !== "object" || raw === null) return undefined;
   const { id, since, node, bootId, phase } = raw as Record<string, unknown>;
@@ -147,7 +149,7 @@ function readHolders(annotation: string | undefined): Map<string, Holder> {
   try {
     parsed = JSON.parse(annotation ?? "[]");
   } catch {
-    // Edited by hand; holderIdentity is what counts.
+    // Someone edited it by hand. holderIdentity takes precedence.
   }
   const holders = Array.isArray(parsed) ? parsed.map(readHolder).filter((holder) => holder !== undefined) : [];
   return new Map(holders.map((holder) => [holder.id, holder]));
@@ -162,15 +164,14 @@ function guessSince(lease: V1Lease): number {
 /** The end of the year 9999. */
 const MAX_MS = Date.UTC(10_000, 0) - 1;
 
-/** Milliseconds since the epoch. The client library gives some times as strings although it types them as dates. */
+/** Reads a time, in milliseconds since the epoch. The client library types some strings as dates. */
 function toMs(time: unknown): number | undefined {
   const ms = time instanceof Date ? time.getTime() : typeof time === "string" ? Date.parse(time) : NaN;
-  // What cannot be written back (a year of five digits, by hand) is no time.
+  // Ignore a time that could not be written back, such as a year of five digits set by hand.
   return ms >= 0 && ms <= MAX_MS ? ms : undefined;
 }
 
-/** What the API calls MicroTime: RFC 3339 with six digits. The class of that name would bring nothing but this. */
-function toMicroTime(ms: number): NonNullable<V1LeaseSpec["acquireTime"]> {
-  const text = new Date(ms).toISOString().replace("Z", "000Z");
-  return text as unknown as NonNullable<V1LeaseSpec["acquireTime"]>;
+/** Writes a time. The client library types it as a date, and sends a string as it is. */
+function writeTime(ms: number): NonNullable<V1LeaseSpec["acquireTime"]> {
+  return microTime(ms) as unknown as NonNullable<V1LeaseSpec["acquireTime"]>;
 }

@@ -1,23 +1,23 @@
 /**
- * The Leases of one namespace, as a lock store needs them: every answer that is
- * no fault is a value. It knows nothing of what the Leases mean.
+ * The calls about the Leases of one namespace. Every expected answer is a value.
+ * It does not know what the Leases mean.
  *
  * @module
  */
 
 import type { V1Lease } from "@kubernetes/client-node/dist/gen/models/V1Lease.js";
 import type { V1LeaseList } from "@kubernetes/client-node/dist/gen/models/V1LeaseList.js";
-import { UnavailableError } from "../../lock/errors.ts";
-import { type KubernetesClient, withSignal } from "../../kubernetes/client.ts";
-import { KubernetesError, type Permission } from "../../kubernetes/errors.ts";
+import { callOptions, valueOfStatus } from "../../kubernetes/calls.ts";
+import type { KubernetesClient } from "../../kubernetes/client.ts";
+import type { Permission } from "../../kubernetes/errors.ts";
 import { type ResourceWatcher, type WatchOptions, watchResource } from "../../kubernetes/watch.ts";
 
-/** What reading and writing locks needs; without any of it the server cannot work. */
+/** Lists the permissions for reading and writing locks. Without them the server cannot work. */
 export function requiredPermissions(namespace: string): Permission[] {
   return permissions(namespace, ["get", "create", "update"]);
 }
 
-/** What makes it cheaper: with it a refusal costs no call. */
+/** Lists the permissions for watching locks. With them the server refuses a request without a call. */
 export function watchPermissions(namespace: string): Permission[] {
   return permissions(namespace, ["list", "watch"]);
 }
@@ -26,12 +26,19 @@ function permissions(namespace: string, verbs: string[]): Permission[] {
   return verbs.map((verb) => ({ verb, group: "coordination.k8s.io", resource: "leases", namespace }));
 }
 
-/** The Leases of the client's namespace. All methods but `watch` throw {@link UnavailableError} only. */
+/** How a refusal is worded. */
+const REFUSED = { subject: "the Lease", hints: { 404: "does the namespace exist?" } };
+
+/**
+ * The Leases of the client's namespace. All methods except `watch` throw
+ * {@link "../../lock/errors.ts".UnavailableError} for every fault, and the
+ * signal's reason once it aborts.
+ */
 export class Leases {
   readonly #client: KubernetesClient;
   readonly #watchOptions: Partial<WatchOptions>;
 
-  /** Makes it over `client`; `watchOptions` is the timing of {@link watch}. */
+  /** Makes calls over `client`, which its owner disposes of. `watchOptions` sets the timing of {@link watch}. */
   constructor(client: KubernetesClient, watchOptions: Partial<WatchOptions> = {}) {
     this.#client = client;
     this.#watchOptions = watchOptions;
@@ -42,55 +49,39 @@ export class Leases {
     return this.#client.namespace;
   }
 
-  /** Reads one (get leases): as fresh as can be, from a quorum of etcd. Undefined where there is none. */
+  /** Reads one afresh (get leases), from a quorum of etcd. Returns undefined if it does not exist. */
   async get(name: string, signal?: AbortSignal): Promise<V1Lease | undefined> {
-    const call = this.#client.apis.coordination.readNamespacedLease(
-      { name, namespace: this.namespace },
-      withSignal(signal),
-    );
-    return await settle(call, { 404: undefined });
+    const { coordination } = this.#client.apis;
+    const call = coordination.readNamespacedLease({ name, namespace: this.namespace }, callOptions(signal));
+    return await valueOfStatus(call, { 404: undefined }, REFUSED);
   }
 
-  /** Creates one (create leases); "conflict" where there is one of its name. */
+  /** Creates one (create leases). Returns "conflict" if one of its name exists. */
   async create(body: V1Lease, signal?: AbortSignal): Promise<V1Lease | "conflict"> {
-    const call = this.#client.apis.coordination.createNamespacedLease(
-      { namespace: this.namespace, body },
-      withSignal(signal),
-    );
-    return await settle(call, { 409: "conflict" });
+    const { coordination } = this.#client.apis;
+    const call = coordination.createNamespacedLease({ namespace: this.namespace, body }, callOptions(signal));
+    return await valueOfStatus(call, { 409: "conflict" }, REFUSED);
   }
 
-  /** Replaces one (update leases) that is still at the resourceVersion of `body`; else "conflict". */
+  /** Replaces one (update leases) if it is still at the resourceVersion of `body`. Otherwise returns "conflict". */
   async replace(body: V1Lease, signal?: AbortSignal): Promise<V1Lease | "conflict"> {
-    const call = this.#client.apis.coordination.replaceNamespacedLease(
-      { name: body.metadata!.name!, namespace: this.namespace, body },
-      withSignal(signal),
-    );
-    return await settle(call, { 409: "conflict", 404: "conflict" });
+    const { coordination } = this.#client.apis;
+    const parameters = { name: body.metadata!.name!, namespace: this.namespace, body };
+    const call = coordination.replaceNamespacedLease(parameters, callOptions(signal));
+    return await valueOfStatus(call, { 409: "conflict", 404: "conflict" }, REFUSED);
   }
 
   /** Reads all (list leases). */
   async list(signal?: AbortSignal): Promise<{ items: V1Lease[]; resourceVersion: string }> {
-    const call = this.#client.apis.coordination.listNamespacedLease({ namespace: this.namespace }, withSignal(signal));
-    const list = await settle<V1LeaseList>(call, {});
+    const { coordination } = this.#client.apis;
+    const call = coordination.listNamespacedLease({ namespace: this.namespace }, callOptions(signal));
+    const list = await valueOfStatus<V1LeaseList>(call, {}, REFUSED);
     return { items: list.items, resourceVersion: list.metadata?.resourceVersion ?? "" };
   }
 
-  /** Follows all (list and watch leases) until the signal aborts; does not throw. */
+  /** Follows all (list and watch leases) until the signal aborts. Starts again after failures; does not throw. */
   async watch(watcher: ResourceWatcher<V1Lease>, signal: AbortSignal): Promise<void> {
     const path = `/apis/coordination.k8s.io/v1/namespaces/${encodeURIComponent(this.namespace)}/leases`;
     await watchResource(this.#client, { ...this.#watchOptions, path, model: "V1Lease" }, watcher, signal);
-  }
-}
-
-/** Turns the statuses that the caller has a value for into it, and the others into faults. */
-async function settle<T, V = never>(call: Promise<T>, values: Record<number, V>): Promise<T | V> {
-  try {
-    return await call;
-  } catch (error) {
-    if (!(error instanceof KubernetesError)) throw error;
-    if (error.status in values) return values[error.status] as V;
-    const hint = error.status === 404 ? ": does the namespace exist?" : "";
-    throw new UnavailableError(`the API server refused the Lease: ${error.message}${hint}`, { cause: error });
   }
 }

@@ -1,7 +1,7 @@
 /**
- * Keeps the locks in Kubernetes Leases, one a group. The API server's own
- * conditional write, on the resourceVersion, is what exclusion rests on. What
- * a Lease looks like is lease_codec.ts's.
+ * Keeps the locks in Kubernetes Leases, one for each group. Exclusion rests on
+ * the API server's conditional write, on the resourceVersion. codec.ts owns the
+ * format of a Lease, and leases.ts the calls.
  *
  * @module
  */
@@ -18,54 +18,25 @@ import {
 } from "../../lock/lock_store.ts";
 import type { GroupState } from "../../lock/semaphore.ts";
 import { groupOfLease, leaseName, leaseToState, stateToLease } from "./codec.ts";
+import type { Leases } from "./leases.ts";
 
-/**
- * The Leases of one namespace. All methods but `watch` throw
- * {@link "../../lock/errors.ts".UnavailableError} for every fault, and the
- * signal's reason once it aborts.
- */
-export interface LeaseApi {
-  /** The namespace. */
-  readonly namespace: string;
-  /** Reads one afresh; undefined where there is none. Needs get. */
-  get(name: string, signal?: AbortSignal): Promise<V1Lease | undefined>;
-  /** Creates one; "conflict" where there is one of its name. Needs create. */
-  create(lease: V1Lease, signal?: AbortSignal): Promise<V1Lease | "conflict">;
-  /** Replaces one that is still at the resourceVersion of `lease`; else, or where it is gone, "conflict". Needs update. */
-  replace(lease: V1Lease, signal?: AbortSignal): Promise<V1Lease | "conflict">;
-  /** Reads all. Needs list. */
-  list(signal?: AbortSignal): Promise<{ items: V1Lease[]; resourceVersion: string }>;
-  /** Reports all, then every change, until the signal aborts; reconnects by itself; does not throw. Needs list and watch. */
-  watch(watcher: LeaseWatcher, signal: AbortSignal): Promise<void>;
-}
-
-/** Told what happens to the Leases. */
-export interface LeaseWatcher {
-  /** All there are, at the start and whenever changes may have been missed. */
-  synced(items: V1Lease[], resourceVersion: string): void;
-  /** One changed. */
-  changed(type: "ADDED" | "MODIFIED" | "DELETED", lease: V1Lease): void;
-  /** Changes may be missed from now on, until the next `synced`. */
-  lost(error: unknown): void;
-}
-
-/** A group's state with the Lease that it was read from, so that a write keeps what it does not know. */
+/** A group's state with the Lease that it was read from, so that a write keeps the rest of the Lease. */
 interface VersionedLease extends Versioned {
   readonly lease: V1Lease;
 }
 
-/** Keeps each group in a Lease named by {@link leaseName}. Disposing of it gives nothing back: the API is the caller's. */
+/** Keeps each group in a Lease that {@link leaseName} names. It owns nothing to dispose of: the client is the caller's. */
 export class LeaseLockStore implements LockStore {
-  readonly #api: LeaseApi;
+  readonly #leases: Leases;
 
-  /** Makes one on the Leases of `api`. */
-  constructor(api: LeaseApi) {
-    this.#api = api;
+  /** Keeps the locks in `leases`. */
+  constructor(leases: Leases) {
+    this.#leases = leases;
   }
 
   /** See {@link LockStore.read}. One call: get. */
   async read(group: Group, options: CallOptions = {}): Promise<Versioned> {
-    const lease = await this.#api.get(leaseName(group), options.signal);
+    const lease = await this.#leases.get(leaseName(group), options.signal);
     return lease === undefined ? ABSENT : fromLease(lease);
   }
 
@@ -77,22 +48,22 @@ export class LeaseLockStore implements LockStore {
     options: CallOptions = {},
   ): Promise<Versioned | "conflict"> {
     const base = (expected as Partial<VersionedLease>).lease;
-    const lease = stateToLease(group, this.#api.namespace, next, base);
+    const lease = stateToLease(group, this.#leases.namespace, next, base);
     const written = base === undefined
-      ? await this.#api.create(lease, options.signal)
-      : await this.#api.replace(lease, options.signal);
+      ? await this.#leases.create(lease, options.signal)
+      : await this.#leases.replace(lease, options.signal);
     return written === "conflict" ? "conflict" : fromLease(written);
   }
 
   /** See {@link LockStore.list}. One call: list. */
   async list(options: CallOptions = {}): Promise<Listing> {
-    const { items, resourceVersion } = await this.#api.list(options.signal);
+    const { items, resourceVersion } = await this.#leases.list(options.signal);
     return toListing(items, resourceVersion);
   }
 
-  /** See {@link LockStore.watch}. Where we may not list or watch, it reports `lost` and goes on trying. */
+  /** See {@link LockStore.watch}. Without the permission to list and watch, it reports `lost` and goes on trying. */
   async watch(watcher: LockWatcher, signal: AbortSignal): Promise<void> {
-    await this.#api.watch({
+    await this.#leases.watch({
       synced: (items, resourceVersion) => watcher.synced(toListing(items, resourceVersion)),
       changed(type, lease) {
         const group = groupOfLease(lease);
@@ -104,7 +75,7 @@ export class LeaseLockStore implements LockStore {
     }, signal);
   }
 
-  /** Nothing to give back. */
+  /** Does nothing. */
   [Symbol.asyncDispose](): Promise<void> {
     return Promise.resolve();
   }

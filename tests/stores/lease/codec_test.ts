@@ -1,8 +1,8 @@
-/** The Lease codec: examples and properties, without a cluster. @module */
+/** The Lease codec: examples and properties. @module */
 
 import type { V1Lease } from "@kubernetes/client-node/dist/gen/models/V1Lease.js";
 import fc from "fast-check";
-import assert from "node:assert/strict";
+import { deepEqual, equal, ok } from "node:assert/strict";
 import { type ClientId, type Group, parseClientId, parseGroup } from "../../../src/lock/identity.ts";
 import type { GroupState } from "../../../src/lock/semaphore.ts";
 import {
@@ -21,7 +21,7 @@ const T3 = T1 + 2;
 const group = (raw: string) => parseGroup(raw)!;
 const id = (raw: string) => raw as ClientId;
 
-/** A Lease as the API gives it: times as strings, but those of the metadata. */
+/** A Lease as the API returns it: times are strings, except in the metadata. */
 function lease(spec: Record<string, unknown>, metadata: V1Lease["metadata"] = {}): V1Lease {
   return { metadata: { name: "fleetlock-default", ...metadata }, spec } as V1Lease;
 }
@@ -41,7 +41,7 @@ const READS: { name: string; lease: V1Lease; state: GroupState }[] = [
     state: { holders: [], transitions: 7 },
   },
   {
-    name: "one held by the Go program, which notes no time: since the last change",
+    name: "one held by the Go program, which writes no time: held since the last change",
     lease: lease({ holderIdentity: "a", leaseTransitions: 7 }, {
       creationTimestamp: new Date(T1),
       managedFields: [{ time: new Date(T3) }, { time: new Date(T2) }, {}],
@@ -49,7 +49,7 @@ const READS: { name: string; lease: V1Lease; state: GroupState }[] = [
     state: { holders: [{ id: id("a"), since: T3 }], transitions: 7 },
   },
   {
-    name: "one without a trace of any change: since it was made",
+    name: "one without any recorded change: held since its creation",
     lease: lease({ holderIdentity: "a" }, { creationTimestamp: new Date(T1) }),
     state: { holders: [{ id: id("a"), since: T1 }], transitions: 0 },
   },
@@ -59,14 +59,14 @@ const READS: { name: string; lease: V1Lease; state: GroupState }[] = [
     state: { holders: [{ id: id("a"), since: 0 }], transitions: 0 },
   },
   {
-    name: "acquireTime before other guesses, microseconds included",
+    name: "acquireTime takes precedence over other guesses, including its microseconds",
     lease: lease({ holderIdentity: "a", acquireTime: "2026-01-02T03:04:05.678999Z" }, {
       managedFields: [{ time: new Date(T3) }],
     }),
     state: { holders: [{ id: id("a"), since: T1 }], transitions: 0 },
   },
   {
-    name: "the annotation's details of those that holderIdentity names",
+    name: "the annotation's details of the holders in holderIdentity",
     lease: annotated(
       [{ id: "b", since: iso(T2), node: "n", bootId: "x", phase: "drained" }, { id: "a", since: iso(T1) }, {
         id: "c",
@@ -85,7 +85,7 @@ const READS: { name: string; lease: V1Lease; state: GroupState }[] = [
     },
   },
   {
-    name: "an administrator's holder that no client can be",
+    name: "a holder that an administrator wrote and that cannot be a client",
     lease: annotated([{ id: "a", since: iso(T1) }], {
       holderIdentity: "maintenance window",
       acquireTime: iso(T2),
@@ -93,7 +93,7 @@ const READS: { name: string; lease: V1Lease; state: GroupState }[] = [
     state: { holders: [{ id: id("maintenance window"), since: T2 }], transitions: 0 },
   },
   {
-    name: "a list by hand, with blanks, doubles and gaps",
+    name: "a list written by hand, with spaces, duplicates and gaps",
     lease: lease({ holderIdentity: " b, a,,b ,", acquireTime: iso(T1) }),
     state: { holders: [{ id: id("b"), since: T1 }, { id: id("a"), since: T1 }], transitions: 0 },
   },
@@ -104,7 +104,7 @@ const READS: { name: string; lease: V1Lease; state: GroupState }[] = [
       state: { holders: [{ id: id("a"), since: T1 }], transitions: 0 },
     })),
   {
-    name: "a node with a phase that we do not know",
+    name: "a node with an unknown phase",
     lease: annotated([{ id: "a", since: iso(T1), node: "n", phase: "flying" }], { holderIdentity: "a" }),
     state: { holders: [{ id: id("a"), since: T1 }], transitions: 0 },
   },
@@ -117,20 +117,20 @@ const READS: { name: string; lease: V1Lease; state: GroupState }[] = [
 
 for (const example of READS) {
   Deno.test(`a Lease is read: ${example.name}`, () => {
-    assert.deepEqual(leaseToState(example.lease), example.state);
+    deepEqual(leaseToState(example.lease), example.state);
   });
 }
 
-Deno.test("a free group is written with an empty holderIdentity and no acquireTime", () => {
+Deno.test("a free group is written with an empty holderIdentity and without acquireTime", () => {
   const base = lease({ holderIdentity: "a", acquireTime: iso(T1), renewTime: iso(T1) });
   const written = stateToLease(group("default"), "ns", { holders: [], transitions: 3 }, base);
-  assert.deepEqual(JSON.parse(JSON.stringify(written.spec)), { holderIdentity: "", leaseTransitions: 3 });
+  deepEqual(JSON.parse(JSON.stringify(written.spec)), { holderIdentity: "", leaseTransitions: 3 });
 });
 
-Deno.test("times are written with six digits, acquireTime being the oldest grant", () => {
+Deno.test("times are written with six digits, and acquireTime is the oldest grant", () => {
   const state = { holders: [{ id: id("b"), since: T2 }, { id: id("a"), since: T1 }], transitions: 2, renewed: T3 };
   const { spec } = JSON.parse(JSON.stringify(stateToLease(group("default"), "ns", state)));
-  assert.deepEqual(spec, {
+  deepEqual(spec, {
     holderIdentity: "b,a",
     leaseTransitions: 2,
     acquireTime: "2026-01-02T03:04:05.678000Z",
@@ -138,7 +138,7 @@ Deno.test("times are written with six digits, acquireTime being the oldest grant
   });
 });
 
-Deno.test("what a Lease has beside the state is kept on a write", () => {
+Deno.test("a write keeps everything in a Lease except the state", () => {
   const base = lease({ holderIdentity: "x", strategy: "OldestEmulationVersion", leaseDurationSeconds: 5 }, {
     resourceVersion: "41",
     uid: "u",
@@ -149,7 +149,7 @@ Deno.test("what a Lease has beside the state is kept on a write", () => {
   });
   const written = stateToLease(group("default"), "ns", { holders: [], transitions: 1 }, base);
   const { metadata, spec } = JSON.parse(JSON.stringify(written));
-  assert.deepEqual(metadata, {
+  deepEqual(metadata, {
     name: "fleetlock-default",
     namespace: "ns",
     resourceVersion: "41",
@@ -158,8 +158,8 @@ Deno.test("what a Lease has beside the state is kept on a write", () => {
     finalizers: ["example.com/f"],
     annotations: { note: "by hand", [HOLDERS_ANNOTATION]: "[]" },
   });
-  assert.equal(spec.strategy, "OldestEmulationVersion");
-  assert.equal(spec.leaseDurationSeconds, 5);
+  equal(spec.strategy, "OldestEmulationVersion");
+  equal(spec.leaseDurationSeconds, 5);
 });
 
 const NAMES: [string, string][] = [
@@ -174,10 +174,10 @@ const NAMES: [string, string][] = [
 ];
 for (const [raw, name] of NAMES) {
   Deno.test(`the group ${raw} has the Lease ${name}`, () => {
-    assert.equal(leaseName(group(raw)), name);
+    equal(leaseName(group(raw)), name);
     const { metadata } = stateToLease(group(raw), "ns", { holders: [], transitions: 0 });
-    assert.equal(metadata?.name, name);
-    assert.equal(metadata?.annotations?.[GROUP_ANNOTATION], name.startsWith("fleetlock-") ? undefined : raw);
+    equal(metadata?.name, name);
+    equal(metadata?.annotations?.[GROUP_ANNOTATION], name.startsWith("fleetlock-") ? undefined : raw);
   });
 }
 
@@ -192,31 +192,31 @@ const FOREIGN = [
   "fleetlock-A",
 ];
 for (const name of FOREIGN) {
-  Deno.test(`a Lease named ${JSON.stringify(name)} is none of ours`, () => {
-    assert.equal(groupOfLease({ metadata: { name } }), undefined);
+  Deno.test(`a Lease named ${JSON.stringify(name)} belongs to another program`, () => {
+    equal(groupOfLease({ metadata: { name } }), undefined);
   });
 }
 
 const groups: fc.Arbitrary<Group> = fc.oneof(
-  // Few characters, so that names that could be mistaken for one another come up.
+  // Few characters, so that names that could be confused come up.
   fc.string({ unit: fc.constantFrom(..."aAxX27df.-"), minLength: 1, maxLength: 8 }),
   fc.stringMatching(/^[a-zA-Z0-9.-]{1,63}$/),
 ).map((raw) => group(raw));
 
-Deno.test("Lease names are valid, at most 253 characters, and lead back to their group alone", () => {
+Deno.test("Lease names are valid, have at most 253 characters, and identify exactly one group", () => {
   fc.assert(
     fc.property(groups, (each) => {
       const name = leaseName(each);
-      // The API server's own rule, written another way: labels of letters, digits and inner dashes between single dots.
-      assert.ok(name.length <= 253);
-      assert.ok(name.split(".").every((label) => /^[a-z0-9-]+$/.test(label) && !/^-|-$/.test(label)), name);
-      assert.equal(groupOfLease({ metadata: { name } }), each);
+      // The API server's rule, written in another way: labels of letters, digits and inner dashes between single dots.
+      ok(name.length <= 253);
+      ok(name.split(".").every((label) => /^[a-z0-9-]+$/.test(label) && !/^-|-$/.test(label)), name);
+      equal(groupOfLease({ metadata: { name } }), each);
     }),
     { numRuns: 2000 },
   );
   fc.assert(
     fc.property(groups, groups, (one, other) => {
-      assert.equal(leaseName(one) === leaseName(other), one === other);
+      equal(leaseName(one) === leaseName(other), one === other);
     }),
     { numRuns: 2000 },
   );
@@ -239,11 +239,11 @@ const states: fc.Arbitrary<GroupState> = fc.record({
   renewed: times,
 }, { requiredKeys: ["holders", "transitions"], noNullPrototype: true });
 
-Deno.test("every state is read back as it was written, whatever stood there before", () => {
+Deno.test("every state is read back as it was written, whatever the Lease held before", () => {
   fc.assert(fc.property(groups, states, states, (each, before, state) => {
     const base = JSON.parse(JSON.stringify(stateToLease(each, "ns", before)));
     const written = JSON.parse(JSON.stringify(stateToLease(each, "ns", state, base)));
-    assert.equal(JSON.stringify(leaseToState(written)), JSON.stringify(normalized(state)));
+    equal(JSON.stringify(leaseToState(written)), JSON.stringify(normalized(state)));
   }));
 });
 
@@ -251,13 +251,13 @@ Deno.test("the holders of a Lease are those of holderIdentity, whatever the anno
   fc.assert(fc.property(states, fc.uniqueArray(ids), fc.oneof(fc.json(), fc.string()), (state, byHand, junk) => {
     const written: V1Lease = JSON.parse(JSON.stringify(stateToLease(group("default"), "ns", state)));
     written.spec!.holderIdentity = byHand.join(",");
-    assert.deepEqual(leaseToState(written).holders.map((holder) => holder.id), byHand);
+    deepEqual(leaseToState(written).holders.map((holder) => holder.id), byHand);
     written.metadata!.annotations![HOLDERS_ANNOTATION] = junk;
-    assert.deepEqual(leaseToState(written).holders.map((holder) => holder.id), byHand);
+    deepEqual(leaseToState(written).holders.map((holder) => holder.id), byHand);
   }));
 });
 
-/** The state with its keys in the codec's order, as JSON compares them. */
+/** Puts the keys of a state in the codec's order, for a comparison as JSON. */
 function normalized({ holders, transitions, renewed }: GroupState): GroupState {
   return {
     holders: holders.map(({ id, since, node }) => ({

@@ -1,0 +1,52 @@
+/**
+ * What every command shares: where it writes, what it may read, and the exit
+ * codes it returns. No command ends the process.
+ *
+ * @module
+ */
+
+import manifest from "../../deno.json" with { type: "json" };
+import { type Environment, readEnvironment } from "../config/settings.ts";
+
+/** The program's version, such as `0.1.0`. */
+export const VERSION: string = manifest.version;
+
+/** The exit codes of the program. */
+export const EXIT = {
+  /** The command succeeded. */
+  OK: 0,
+  /** The command failed and said why. */
+  FAILED: 1,
+  /** The command line is not valid. */
+  USAGE: 2,
+} as const;
+
+/** The streams and the environment that a command uses. */
+export interface Io {
+  /** Writes to standard output. */
+  readonly stdout: (text: string) => void;
+  /** Writes to standard error. */
+  readonly stderr: (text: string) => void;
+  /** Whether standard error is a terminal. */
+  readonly isTerminal: () => boolean;
+  /** Reads the environment. */
+  readonly environment: () => Environment;
+}
+
+/** The streams and the environment of the process. */
+export const processIo: Io = {
+  stdout: (text) => writeAll(Deno.stdout, text),
+  stderr: (text) => writeAll(Deno.stderr, text),
+  isTerminal: () => Deno.stderr.isTerminal(),
+  environment: readEnvironment,
+};
+
+/** Writes an error message as the program's error messages look: one line that begins with the program's name. */
+export function printError(io: Io, message: string): void {
+  io.stderr(`fleetlock: ${message}\n`);
+}
+
+function writeAll(stream: typeof Deno.stdout, text: string): void {
+  let rest = new TextEncoder().encode(text);
+  while (rest.length > 0) rest = rest.subarray(stream.writeSync(rest));
+}

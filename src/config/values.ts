@@ -1,0 +1,105 @@
+/**
+ * Parsers of configuration values: one for each kind of value that a flag, a
+ * variable or a file can hold. They know no setting by name, and they read
+ * nothing but the text they are given.
+ *
+ * @module
+ */
+
+/** Parses one kind of value. */
+export interface ValueParser<T> {
+  /** What a valid value is, to complete "must be …" in an error message. */
+  readonly expected: string;
+  /** Parses a value; returns undefined if the text is not valid. */
+  readonly parse: (raw: string) => T | undefined;
+}
+
+/** Where the server listens. */
+export interface ListenAddress {
+  /** A host name, or an IPv4 or IPv6 address without brackets. */
+  readonly hostname: string;
+  /** The port, from 0 to 65535. Port 0 takes a free one. */
+  readonly port: number;
+}
+
+/** Where the locks are stored. */
+export type StoreChoice =
+  | { readonly kind: "kubernetes" }
+  | { readonly kind: "sqlite"; readonly path: string }
+  | { readonly kind: "memory" };
+
+/** Any text. */
+export function text(expected: string): ValueParser<string> {
+  return { expected, parse: (raw) => raw };
+}
+
+/** One of several words, exactly as written. */
+export function oneOf<const T extends string>(...words: readonly T[]): ValueParser<T> {
+  return {
+    expected: [words.slice(0, -1).join(", "), ...words.slice(-1)].filter((part) => part !== "").join(" or "),
+    parse: (raw) => words.find((word) => word === raw),
+  };
+}
+
+/** An integer from 1 to 999999999. */
+export const positiveInteger: ValueParser<number> = {
+  expected: "a positive integer",
+  parse(raw) {
+    const value = /^\d{1,9}$/.test(raw) ? Number(raw) : 0;
+    return value >= 1 ? value : undefined;
+  },
+};
+
+/** A boolean: `1`, `t`, `true`, `0`, `f` or `false`, in any case, as Go's flag package takes it. */
+export const boolean: ValueParser<boolean> = {
+  expected: "true or false",
+  parse(raw) {
+    if (/^(1|t|true)$/i.test(raw)) return true;
+    return /^(0|f|false)$/i.test(raw) ? false : undefined;
+  },
+};
+
+/** A duration in milliseconds. See {@link parseDuration}. */
+export const duration: ValueParser<number> = {
+  expected: "a duration, as in 90s, 15m or 1h30m",
+  parse: parseDuration,
+};
+
+const MS_PER_UNIT = { ms: 1, s: 1_000, m: 60_000, h: 3_600_000 } as const;
+
+/**
+ * Parses a duration as Go writes it, such as `1h30m` or `1.5s`. The units are
+ * `ms`, `s`, `m` and `h`.
+ *
+ * @returns Milliseconds, at least 1 and less than 2^31 (about 24 days); undefined if the text is not valid.
+ */
+export function parseDuration(raw: string): number | undefined {
+  if (!/^(\d{1,9}(\.\d+)?(ms|s|m|h))+$/.test(raw)) return undefined;
+  let total = 0;
+  for (const [, amount, unit] of raw.matchAll(/([\d.]+)(ms|s|m|h)/g)) {
+    total += Number(amount) * MS_PER_UNIT[unit as keyof typeof MS_PER_UNIT];
+  }
+  // A timer of 2^31 ms or more would fire immediately.
+  return total >= 1 && total < 2 ** 31 ? total : undefined;
+}
+
+/** `host:port`, `[v6]:port`, or `:port`, which listens on all IPv4 addresses as the Go program does. */
+export const listenAddress: ValueParser<ListenAddress> = {
+  expected: 'host:port, as in "0.0.0.0:8080" or "[::]:8080"',
+  parse(raw) {
+    const match = /^(?:\[(?<v6>[0-9a-fA-F:.%a-z]+)\]|(?<host>[^\s:[\]/]*)):(?<port>\d{1,5})$/.exec(raw);
+    const port = Number(match?.groups?.port);
+    if (match === null || port > 65_535) return undefined;
+    return { hostname: match.groups?.v6 ?? (match.groups?.host || "0.0.0.0"), port };
+  },
+};
+
+/** `kubernetes`, `sqlite:PATH` or `memory`. */
+export const storeChoice: ValueParser<StoreChoice> = {
+  expected: 'kubernetes, sqlite:PATH or memory, as in "sqlite:/var/lib/fleetlock/locks.db"',
+  parse(raw) {
+    if (raw === "kubernetes" || raw === "memory") return { kind: raw };
+    const path = /^sqlite:(.+)$/s.exec(raw)?.[1];
+    return path === undefined ? undefined : { kind: "sqlite", path };
+  },
+};

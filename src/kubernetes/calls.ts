@@ -1,0 +1,83 @@
+/**
+ * What every typed call to the API server needs beside its parameters: the request options, and the values that some
+ * statuses stand for. It makes no calls itself.
+ *
+ * @module
+ */
+
+import type { ConfigurationOptions } from "@kubernetes/client-node/dist/gen/configuration.js";
+import { of } from "@kubernetes/client-node/dist/gen/rxjsStub.js";
+import { UnavailableError } from "../lock/errors.ts";
+import { KubernetesError } from "./errors.ts";
+import type { ResourceWatcher } from "./watch.ts";
+
+/** The media type of a merge patch: it replaces the fields that it names and removes those that it sets to null. */
+export const MERGE_PATCH = "application/merge-patch+json";
+
+/**
+ * Makes the options of one call of a typed API.
+ *
+ * @param signal Ends the call early, with the signal's reason.
+ * @param contentType The media type of the request's body. @default the client library's choice
+ * @returns The call's second argument; undefined where there is nothing to set.
+ */
+export function callOptions(signal: AbortSignal | undefined, contentType?: string): ConfigurationOptions | undefined {
+  if (signal === undefined && contentType === undefined) return undefined;
+  return {
+    middleware: [{
+      pre(context) {
+        if (signal !== undefined) context.setSignal(signal);
+        if (contentType !== undefined) context.setHeaderParam("Content-Type", contentType);
+        return of(context);
+      },
+      post: (context) => of(context),
+    }],
+  };
+}
+
+/** How {@link valueOfStatus} words a refusal. */
+export interface RefusalWording {
+  /** What the API server refused, such as "the Lease". */
+  readonly subject: string;
+  /** What a person may check, by status, such as "does the namespace exist?". @default no hint */
+  readonly hints?: Readonly<Record<number, string>>;
+}
+
+/**
+ * Waits for a call and turns the statuses that its caller expects into values, so that an expected answer need not be
+ * caught. For example, `valueOfStatus(call, { 404: undefined }, { subject: "the Node" })` reads an object that may be
+ * absent.
+ *
+ * @param values The value of each expected status.
+ * @returns What the call returns, or the value of its status.
+ * @throws {UnavailableError} The API server refused the call with another status; the cause is the
+ * {@link KubernetesError}.
+ * @throws Whatever else the call throws, unchanged.
+ */
+export async function valueOfStatus<T, V = never>(
+  call: Promise<T>,
+  values: Readonly<Record<number, V>>,
+  { subject, hints = {} }: RefusalWording,
+): Promise<T | V> {
+  try {
+    return await call;
+  } catch (error) {
+    if (!(error instanceof KubernetesError)) throw error;
+    if (error.status in values) return values[error.status] as V;
+    const hint = hints[error.status] === undefined ? "" : `: ${hints[error.status]}`;
+    throw new UnavailableError(`the API server refused ${subject}: ${error.message}${hint}`, { cause: error });
+  }
+}
+
+/**
+ * Makes a watcher of whole objects out of a watcher of views, so that a caller need not keep the objects.
+ *
+ * @param view Takes from an object what the watcher needs.
+ */
+export function viewingWatcher<A, B>(watcher: ResourceWatcher<B>, view: (object: A) => B): ResourceWatcher<A> {
+  return {
+    synced: (items, version) => watcher.synced(items.map(view), version),
+    changed: (type, object) => watcher.changed(type, view(object)),
+    lost: (error) => watcher.lost(error),
+  };
+}

@@ -1,0 +1,189 @@
+/**
+ * The transactions on a client's hold: renew it, grant one, find it, note its
+ * node, release it. Each is one decision of the semaphore that the group writer
+ * proves or writes. It knows no nodes and no limits; the order of the steps
+ * belongs to the lock service.
+ *
+ * @module
+ */
+
+import type { Clock } from "./clock.ts";
+import type { Decision, GroupWriter, Proof, Ticket } from "./group_writer.ts";
+import type { ClientId, Group } from "./identity.ts";
+import { type Refused, refused, type SteadyStateOutcome, type Yes } from "./outcomes.ts";
+import { acquire, amend, type GroupState, type HeldNode, type Holder, holderOf, release } from "./semaphore.ts";
+
+/** Is told of the slots that change hands. Its methods must not throw. */
+export interface HoldsObserver {
+  /** A request of this process took a slot. The drain, if there is one, comes next. */
+  granted?(group: Group, holder: Holder): void;
+  /** A request of this process gave a slot back. */
+  released?(group: Group, holder: Holder): void;
+}
+
+/** What {@link Holds} works with. */
+export interface HoldsOptions {
+  /** How many clients of a group may hold a slot. */
+  readonly slotsOf: (group: Group) => number;
+  /** Gives the time of grants and writes. */
+  readonly clock: Clock;
+  /** Is told of grants and releases. */
+  readonly observer: HoldsObserver;
+}
+
+/** Whether a client holds a slot. */
+export type Held =
+  /** It does, as `holder` says. */
+  | { readonly kind: "held"; readonly holder: Holder }
+  /** It does not. */
+  | { readonly kind: "not_held" };
+
+/** The outcome of {@link Holds.renew}. */
+export type Renewal =
+  /** The client holds a slot, proven by a write. */
+  | Yes
+  /** The client holds no slot, and at least one seemed free. */
+  | { readonly kind: "free" }
+  | Refused;
+
+/** See the module. Its methods throw {@link "./errors.ts".UnavailableError} where the store fails. */
+export class Holds {
+  readonly #writer: GroupWriter;
+  readonly #options: HoldsOptions;
+
+  /** Works on the groups of a writer. */
+  constructor(writer: GroupWriter, options: HoldsOptions) {
+    this.#writer = writer;
+    this.#options = options;
+  }
+
+  /**
+   * Renews the client's hold, if it has one. Refused as "lock_held" where others hold every slot.
+   *
+   * @param arrival The request's ticket.
+   */
+  renew(id: ClientId, group: Group, arrival: Ticket): Promise<Renewal> {
+    return this.#writer.transact<Renewal>(group, arrival, (state) => {
+      const wish = acquire(state, id, this.#options.slotsOf(group), this.#options.clock.now());
+      switch (wish.kind) {
+        case "renew":
+          return renewal("renewed", wish.next, id);
+        case "grant":
+          return { kind: "answer", needs: "anything", answer: { kind: "free" } };
+        case "full":
+          return this.#refuse(state, group);
+      }
+    });
+  }
+
+  /**
+   * Grants the client a slot, or renews the hold that it got meanwhile. Refused
+   * as "lock_held" where others hold every slot.
+   *
+   * @param arrival The request's ticket.
+   * @param node The client's node, noted with a new grant.
+   */
+  grant(id: ClientId, group: Group, arrival: Ticket, node: HeldNode | undefined): Promise<Yes | Refused> {
+    const { slotsOf, clock, observer } = this.#options;
+    return this.#writer.transact<Yes | Refused>(group, arrival, (state, late) => {
+      const wish = acquire(state, id, slotsOf(group), clock.now(), node);
+      switch (wish.kind) {
+        case "grant":
+          return {
+            kind: "write",
+            next: wish.next,
+            answer: (written) => {
+              const holder = holderOf(written, id)!;
+              observer.granted?.(group, holder);
+              return { kind: "granted", holder };
+            },
+          };
+        case "renew":
+          // A grant of this very request that had to be proven again is still a grant.
+          return renewal(late?.kind === "granted" ? "granted" : "renewed", wish.next, id);
+        case "full":
+          return this.#refuse(state, group);
+      }
+    });
+  }
+
+  /**
+   * Finds the client's hold.
+   *
+   * @param arrival The request's ticket.
+   * @param needs What a hold that is found must rest on, and what "not_held" must.
+   */
+  find(
+    id: ClientId,
+    group: Group,
+    arrival: Ticket,
+    needs: Readonly<Record<Held["kind"], Proof>>,
+  ): Promise<Held | Refused> {
+    return this.#writer.transact<Held>(group, arrival, (state) => {
+      const holder = holderOf(state, id);
+      return holder === undefined
+        ? { kind: "answer", needs: needs.not_held, answer: { kind: "not_held" } }
+        : { kind: "answer", needs: needs.held, answer: { kind: "held", holder } };
+    });
+  }
+
+  /**
+   * Notes with a hold how far the drain of its node is.
+   *
+   * @returns The hold, proven by the write; "not_held" where it has ended.
+   */
+  note(hold: Holder, group: Group, node: HeldNode): Promise<Held | Refused> {
+    return this.#writer.transact<Held>(group, this.#writer.arrive(), (state) => {
+      const next = amend(state, hold, this.#options.clock.now(), node);
+      if (next === undefined) return NOT_HELD;
+      return { kind: "write", next, answer: (written) => ({ kind: "held", holder: holderOf(written, hold.id)! }) };
+    });
+  }
+
+  /**
+   * Frees the slot of a hold. Refused as "contended" where the client has another
+   * hold by now, or the drain of this one has gone on.
+   *
+   * @param arrival The request's ticket.
+   */
+  release(hold: Holder, group: Group, arrival: Ticket): Promise<SteadyStateOutcome> {
+    return this.#writer.transact<SteadyStateOutcome>(group, arrival, (state) => {
+      const holder = holderOf(state, hold.id);
+      const wish = release(state, hold.id, this.#options.clock.now());
+      if (holder === undefined || wish.kind === "not_held") return NOT_HELD;
+      if (!isSameStage(holder, hold)) {
+        return { kind: "answer", needs: "fresh", answer: refused({ kind: "contended" }) };
+      }
+      return {
+        kind: "write",
+        next: wish.next,
+        answer: () => {
+          this.#options.observer.released?.(group, holder);
+          return { kind: "released", holder };
+        },
+      };
+    });
+  }
+
+  #refuse(state: GroupState, group: Group): Decision<Refused> {
+    const slots = this.#options.slotsOf(group);
+    const answer = refused({ kind: "lock_held", holders: state.holders, slots });
+    return { kind: "answer", needs: "in_step", answer };
+  }
+}
+
+/** That a hold has ended is certain only by what was read or written during the request. */
+const NOT_HELD: Decision<{ readonly kind: "not_held" }> = {
+  kind: "answer",
+  needs: "fresh",
+  answer: { kind: "not_held" },
+};
+
+function renewal(kind: Yes["kind"], next: GroupState, id: ClientId): Decision<Yes> {
+  return { kind: "write", next, answer: (written) => ({ kind, holder: holderOf(written, id)! }) };
+}
+
+/** Whether two records of a client are of the same grant, with its drain at the same phase. */
+export function isSameStage(one: Holder, other: Holder): boolean {
+  return one.since === other.since && one.node?.phase === other.node?.phase;
+}

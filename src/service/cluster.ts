@@ -1,0 +1,129 @@
+/**
+ * The parts of a server that need a Kubernetes cluster: the connection to it, the
+ * node keeper that drains its nodes, and the Events that tell its users what the
+ * server does. It wires them together and decides nothing.
+ *
+ * @module
+ */
+
+import type { Logger } from "@logtape/logtape";
+import type { Config, DrainConfig } from "../config/config.ts";
+import { ConfigError } from "../config/config_error.ts";
+import { type LabelSelector, parseLabelSelector } from "../keeper/drain/label_selector.ts";
+import { KubernetesNodeKeeper } from "../keeper/node_keeper.ts";
+import { connectKubernetes, type ConnectOptions, type KubernetesClient } from "../kubernetes/client.ts";
+import { ClusterEvents } from "../kubernetes/events.ts";
+import type { Clock } from "../lock/clock.ts";
+import type { LockObserver } from "../lock/lock_service.ts";
+import { type LockStore, readHolder } from "../lock/lock_store.ts";
+import { leaseName } from "../stores/lease/codec.ts";
+import type { Metrics } from "../telemetry/metrics.ts";
+
+/**
+ * Connects to the cluster that a configuration names. An API server that does not
+ * answer is not an error: the client connects at its first call.
+ *
+ * @param connection Options of the connection that take precedence over the configuration.
+ * @throws {ConfigError} The access to the cluster is not configured correctly.
+ */
+export function connectCluster(config: Config, connection?: Partial<ConnectOptions>): Promise<KubernetesClient> {
+  return connectKubernetes({ ...config.kubernetes, concurrency: config.kubeConcurrency, ...connection });
+}
+
+/** What {@link startDraining} builds on. The caller owns all of it. */
+export interface DrainingParts {
+  /** The connection to the cluster. */
+  readonly client: KubernetesClient;
+  /** Where the locks are stored. */
+  readonly store: LockStore;
+  /** How to drain nodes. */
+  readonly drain: DrainConfig;
+  /** The name of the server's own pod, which is evicted last; undefined outside a pod. */
+  readonly podName?: string;
+  /** Counts drains and evictions. */
+  readonly metrics: Metrics;
+  /** Gets the node keeper's records. */
+  readonly logger: Logger;
+  /** Time for the node keeper and the Events. */
+  readonly clock: Clock;
+  /** Returns a number from 0 (inclusive) to 1 (exclusive), for jitter. */
+  readonly random: () => number;
+}
+
+/** The draining of a cluster's nodes. Dispose of it to stop its drains, which any replica can resume. */
+export interface Draining extends AsyncDisposable {
+  /** Drains nodes for the lock service. */
+  readonly keeper: KubernetesNodeKeeper;
+  /** Sends Events about what happens to the locks. */
+  readonly observer: LockObserver;
+}
+
+/**
+ * Builds the node keeper and starts it.
+ *
+ * @throws {ConfigError} `--drain-skip-selector` is not a label selector.
+ */
+export function startDraining(parts: DrainingParts): Draining {
+  const { client, store, drain, podName, metrics, logger, clock, random } = parts;
+  const skip = parseSkipSelector(drain.skipSelector);
+  const stack = new AsyncDisposableStack();
+  const events = stack.use(
+    new ClusterEvents(client, {
+      instance: podName ?? "fleetlock",
+      onFailure: (error) => logger.warning("cannot send events", { error }),
+      clock,
+    }),
+  );
+  const keeper = stack.use(
+    new KubernetesNodeKeeper(client, {
+      drainOptions: {
+        concurrency: drain.concurrency,
+        timeoutMs: drain.timeoutMs,
+        onTimeout: drain.onTimeout,
+        pods: {
+          unmanaged: drain.unmanaged,
+          emptyDir: drain.emptyDir,
+          skip,
+          self: podName ? { namespace: client.namespace, name: podName } : undefined,
+        },
+      },
+      waitReady: drain.releaseWaitReady,
+      readHolder: (id, group) => readHolder(store, id, group),
+      log: logger,
+      events,
+      observer: metrics.addDrains(),
+      clock,
+      random,
+    }),
+  );
+  // The keeper runs until it is disposed of, and its disposal waits for the end of the run.
+  keeper.run();
+  return {
+    keeper,
+    observer: eventObserver(events),
+    [Symbol.asyncDispose]: () => stack.disposeAsync(),
+  };
+}
+
+/** Sends an Event about the group's Lease for each grant and each release. */
+function eventObserver(events: ClusterEvents): LockObserver {
+  return {
+    granted(group, { id, node }) {
+      const note = `Reboot slot of group "${group}" granted to ${node?.name ?? id}`;
+      events.record({ kind: "Lease", name: leaseName(group) }, "LockGranted", note);
+    },
+    released(group, { id, node }) {
+      const note = `Reboot slot of group "${group}" released by ${node?.name ?? id}`;
+      events.record({ kind: "Lease", name: leaseName(group) }, "LockReleased", note);
+    },
+  };
+}
+
+function parseSkipSelector(text: string): LabelSelector | undefined {
+  if (text === "") return undefined;
+  try {
+    return parseLabelSelector(text);
+  } catch (error) {
+    throw new ConfigError(`--drain-skip-selector: ${error instanceof Error ? error.message : error}`, { cause: error });
+  }
+}

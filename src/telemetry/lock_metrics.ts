@@ -1,0 +1,58 @@
+/**
+ * Gauges of the locks. Their values come from the store at each scrape, so they
+ * are correct after a restart and after a manual change.
+ *
+ * @module
+ */
+
+import type { Gauge } from "prom-client";
+import type { Group } from "../lock/identity.ts";
+import type { GroupState } from "../lock/semaphore.ts";
+import type { MetricRegistry } from "./prometheus_metrics.ts";
+
+/** The gauges of the groups and their holders. */
+export class LockMetrics {
+  readonly #state: Gauge<"group">;
+  readonly #transitions: Gauge<"group">;
+  readonly #holders: Gauge<"group">;
+  readonly #slots: Gauge<"group">;
+  readonly #heldSeconds: Gauge<"group">;
+
+  /** Makes the gauges, without any group. */
+  constructor(registry: MetricRegistry) {
+    const gauge = (name: string, help: string) => registry.gauge(name, help, ["group"]);
+    this.#state = gauge("fleetlock_lock_state", "Whether a client holds a reboot slot of the group (0 or 1)");
+    this.#transitions = gauge("fleetlock_lock_transition_count", "Number of grants of the group's slots so far");
+    this.#holders = gauge("fleetlock_lock_holders", "Number of clients that hold a slot of the group");
+    this.#slots = gauge("fleetlock_lock_slots", "Number of clients of the group that may hold a slot at a time");
+    this.#heldSeconds = gauge(
+      "fleetlock_lock_held_seconds",
+      "Age of the oldest hold of the group; 0 if no client holds a slot",
+    );
+  }
+
+  /** Removes the series of all groups. */
+  reset(): void {
+    for (const gauge of [this.#state, this.#transitions, this.#holders, this.#slots, this.#heldSeconds]) gauge.reset();
+  }
+
+  /**
+   * Sets the series of one group.
+   *
+   * @param slots How many clients of the group may hold a slot at a time.
+   * @param now The current time, in milliseconds since the epoch.
+   */
+  show(group: Group, { holders, transitions }: GroupState, slots: number, now: number): void {
+    const since = holders.length > 0 ? Math.min(...holders.map((holder) => holder.since)) : now;
+    this.#state.set({ group }, holders.length > 0 ? 1 : 0);
+    this.#transitions.set({ group }, finite(transitions));
+    this.#holders.set({ group }, holders.length);
+    this.#slots.set({ group }, slots);
+    this.#heldSeconds.set({ group }, Math.max(0, finite((now - since) / 1000)));
+  }
+}
+
+/** An administrator can write a value into the store that is not a number. */
+function finite(value: number): number {
+  return Number.isFinite(value) ? value : 0;
+}

@@ -1,0 +1,66 @@
+import { equal, ok } from "node:assert/strict";
+import type { ClientId } from "../../src/lock/identity.ts";
+import { parseGroup } from "../../src/lock/identity.ts";
+import { describeRefusal, type Refusal, REFUSALS } from "../../src/lock/outcomes.ts";
+
+const NOW = Date.UTC(2026, 10, 22, 22, 12, 30);
+const GROUP = parseGroup("default")!;
+const ID = "978a225b3d7b40e9acd7ce9b62f68444" as ClientId;
+
+const holder = (id: string, minutes: number) => ({ id: id as ClientId, since: NOW - minutes * 60_000 });
+const pod = (n: number) => ({ namespace: "web", name: `p${n}`, reason: "it ends" });
+
+const SENTENCES: [refusal: Refusal, sentence: string][] = [
+  [
+    { kind: "lock_held", slots: 1, holders: [holder(ID, 12.5)] },
+    `reboot slot of group "default" is held by ${ID} since 2026-11-22T22:00:00Z (12 min)`,
+  ],
+  [
+    { kind: "lock_held", slots: 2, holders: [holder("a", 60), holder("b", 1)] },
+    'all 2 reboot slots of group "default" are held by a since 2026-11-22T21:12:30Z (1 h) ' +
+    "and b since 2026-11-22T22:11:30Z (1 min)",
+  ],
+  [
+    { kind: "lock_held", slots: 4, holders: ["a", "b", "c", "d"].map((id) => holder(id, 0)) },
+    'all 4 reboot slots of group "default" are held by a since 2026-11-22T22:12:30Z (0 s), ' +
+    "b since 2026-11-22T22:12:30Z (0 s), c since 2026-11-22T22:12:30Z (0 s) and 1 other",
+  ],
+  [
+    { kind: "lock_held", slots: 1, holders: [{ id: ID, since: NaN }] },
+    `reboot slot of group "default" is held by ${ID}`,
+  ],
+  [
+    { kind: "contended" },
+    'the reboot slots of group "default" kept changing during this request: try again',
+  ],
+  [
+    { kind: "too_many_groups", limit: 64 },
+    'group "default" is new, and the limit of 64 groups has been reached',
+  ],
+  [{ kind: "node_ambiguous", nodes: ["n1", "n2"] }, 'several nodes have this client\'s id: "n1" and "n2"'],
+  [
+    { kind: "draining", node: "n1", pods: [pod(1)] },
+    'node "n1" is being drained: 1 pod is left: web/p1 (it ends)',
+  ],
+  [{ kind: "draining", node: "n1", pods: [] }, 'node "n1" is being drained'],
+  [
+    { kind: "drain_failed", node: "n1", pods: [1, 2, 3, 4, 5, 6, 7].map(pod) },
+    'node "n1" could not be drained: 7 pods are left: web/p1 (it ends), web/p2 (it ends), web/p3 (it ends), ' +
+    "web/p4 (it ends), web/p5 (it ends) and 2 others",
+  ],
+  [
+    { kind: "node_not_ready", node: "n1", reason: "it has not rebooted" },
+    'node "n1" is not ready yet: it has not rebooted',
+  ],
+];
+
+for (const [refusal, sentence] of SENTENCES) {
+  Deno.test(`a refusal says: ${sentence.slice(0, 90)}`, () => {
+    equal(describeRefusal(refusal, GROUP, NOW), sentence);
+  });
+}
+
+Deno.test("every kind of refusal has a sentence in the table above", () => {
+  const kinds = new Set(SENTENCES.map(([refusal]) => refusal.kind));
+  for (const kind of Object.keys(REFUSALS) as Refusal["kind"][]) ok(kinds.has(kind), kind);
+});

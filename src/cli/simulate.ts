@@ -22,11 +22,14 @@ export async function simulate(
   io: Io,
 ): Promise<number> {
   try {
-    const switches = { "i-know-this-is-not-loopback": flags["i-know-this-is-not-loopback"] !== undefined };
+    const switches = {
+      clear: flags.clear !== undefined,
+      "i-know-this-is-not-loopback": flags["i-know-this-is-not-loopback"] !== undefined,
+    };
     const options = parseSimulationOptions({ ...flags, ...switches });
     const progress = { write: io.stderr, isTerminal: io.isTerminal() };
     const summary = await runSimulation(options, { write: io.stdout, progress }, signal);
-    return summary.violationCount === 0 ? EXIT.OK : EXIT.FAILED;
+    return summary.violationCount === 0 && summary.ended !== "unreachable" ? EXIT.OK : EXIT.FAILED;
   } catch (error) {
     if (!(error instanceof SimulationOptionsError)) throw error;
     printError(io, error.message);

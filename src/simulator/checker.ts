@@ -30,6 +30,8 @@ export interface CheckOptions {
   readonly refusalWindowMs?: number;
   /** In groups of at most this many operations, search for an order that explains every reply. @default {1_000} */
   readonly maxSearched?: number;
+  /** Called before each group is checked, with the number of groups checked so far and of all groups. */
+  readonly onProgress?: (done: number, total: number) => void;
 }
 
 /** A broken promise of the service, with the operations that prove it. */
@@ -87,6 +89,10 @@ export interface CheckResult {
 }
 
 const MAX_REPORTED = 100;
+
+/** How many states the searches of all groups may examine together, and at least each: a few seconds. */
+const MAX_STATES = 200_000;
+const MIN_STATES = 2_000;
 const NS_PER_MS = 1e6;
 
 /** Checks a history. A million operations take a few seconds. */
@@ -98,17 +104,21 @@ export function checkHistory(history: readonly Operation[], options: CheckOption
   const all: Violation[] = [];
   const lateOverlaps: Violation[] = [];
   const turns: ClientTurns[] = [];
+  let checked = 0;
   let searched = 0;
   let notSearched = 0;
 
-  for (const [group, operations] of Map.groupBy(history, (each) => each.group)) {
+  const groups = Map.groupBy(history, (each) => each.group);
+  const maxStates = Math.max(MIN_STATES, Math.floor(MAX_STATES / groups.size));
+  for (const [group, operations] of groups) {
+    options.onProgress?.(checked++, groups.size);
     operations.sort((a, b) => a.invoked - b.invoked);
     const clients = Map.groupBy(operations, (each) => each.client);
     const found = checkExclusion(group, clients, slots, lateNs, lateOverlaps);
     found.push(...checkRefusals(group, operations, clients, slots, lateNs, refusalWindowNs));
     if (operations.length > maxSearched) notSearched++;
     else {
-      const search = findLinearization(operations, { slots, lateNs, refusalWindowNs });
+      const search = findLinearization(operations, { slots, lateNs, refusalWindowNs, maxStates });
       if (search.kind === "undecided") notSearched++;
       else searched++;
       if (search.kind === "violation" && found.length === 0) {

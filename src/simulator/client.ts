@@ -58,6 +58,16 @@ export interface ClientObserver {
   completed(client: VirtualClient, operation: Operation, elapsedNs: number): void;
 }
 
+/** The reply to a request, or what took its place. */
+export interface Reply {
+  /** How the request ended. */
+  readonly outcome: Outcome;
+  /** As in {@link Operation}. */
+  readonly kind: string;
+  /** The sentence of an error reply; "" if there is none. */
+  readonly value: string;
+}
+
 /** Options of {@link VirtualClient}. */
 export interface ClientOptions {
   /** The host's id. */
@@ -119,16 +129,20 @@ export class VirtualClient {
    * Runs until the host has rebooted `rounds` times or the signal aborts.
    *
    * @param rounds How many reboots in total.
+   * @param signal Ends the pauses, and no further request is sent.
+   * @param cut Ends the request in progress, whose outcome is then unknown. @default {signal}
    */
-  async run(rounds: number, signal: AbortSignal): Promise<void> {
+  async run(rounds: number, signal: AbortSignal, cut: AbortSignal = signal): Promise<void> {
     try {
       for (;;) {
         this.phase = "starting";
-        while (await this.#request("steady-state", signal) !== "released") await this.#pause(this.#timing.poll, signal);
+        while (await this.#next("steady-state", signal, cut) !== "released") {
+          await this.#pause(this.#timing.poll, signal);
+        }
         if (this.turns >= rounds) break;
         this.phase = "idle";
         await this.#pause(this.#timing.update, signal);
-        await this.#awaitPermission(signal);
+        await this.#awaitPermission(signal, cut);
         this.phase = "rebooting";
         await this.#pause(this.#timing.reboot, signal);
         this.turns++;
@@ -140,13 +154,13 @@ export class VirtualClient {
   }
 
   /** Sends pre-reboot until a yes arrives while no user is logged in. */
-  async #awaitPermission(signal: AbortSignal): Promise<void> {
+  async #awaitPermission(signal: AbortSignal, cut: AbortSignal): Promise<void> {
     const { poll, postponeEvery, postponeChance, postponeUpTo } = this.#timing;
     const { random } = this.#options;
     let postponed = random.chance(postponeChance) ? Math.ceil(random.between(0, postponeUpTo / postponeEvery)) : 0;
     this.phase = "waiting";
     for (;;) {
-      if (await this.#request("pre-reboot", signal) !== "granted") {
+      if (await this.#next("pre-reboot", signal, cut) !== "granted") {
         this.phase = "waiting";
         await this.#pause(poll, signal);
       } else if (postponed-- > 0) {
@@ -156,8 +170,20 @@ export class VirtualClient {
     }
   }
 
-  async #request(operation: OperationName, signal: AbortSignal): Promise<Outcome> {
+  /** Sends the next request of a host's life, unless the run is over. */
+  async #next(operation: OperationName, signal: AbortSignal, cut: AbortSignal): Promise<Outcome> {
     signal.throwIfAborted();
+    const { outcome } = await this.ask(operation, cut);
+    signal.throwIfAborted();
+    return outcome;
+  }
+
+  /**
+   * Sends one request and tells the observer about it.
+   *
+   * @param cut Ends the request, whose outcome is then unknown.
+   */
+  async ask(operation: OperationName, cut: AbortSignal): Promise<Reply> {
     const { observer, random, targets, requestTimeoutMs = 1_800_000 } = this.#options;
     const timeout = new AbortController();
     const ended = new AbortController();
@@ -167,24 +193,17 @@ export class VirtualClient {
     );
     observer.invoked(this, operation);
     const invoked = this.#nowNs();
-    const { outcome, kind } = await this.#send(
-      random.pick(targets),
-      operation,
-      AbortSignal.any([signal, timeout.signal]),
-    );
+    const reply = await this.#send(random.pick(targets), operation, AbortSignal.any([cut, timeout.signal]));
     const now = this.#nowNs();
     ended.abort();
+    const { outcome, kind } = reply;
     const completed = outcome === "unknown" ? null : now;
     const { id: client, group } = this;
     observer.completed(this, { client, group, operation, invoked, completed, outcome, kind }, now - invoked);
-    return outcome;
+    return reply;
   }
 
-  async #send(
-    target: URL,
-    operation: OperationName,
-    signal: AbortSignal,
-  ): Promise<{ outcome: Outcome; kind: string }> {
+  async #send(target: URL, operation: OperationName, signal: AbortSignal): Promise<Reply> {
     const url = new URL(`${target.pathname.replace(/\/$/, "")}/v1/${operation}`, target);
     let response: Response;
     try {
@@ -199,18 +218,19 @@ export class VirtualClient {
     } catch (error) {
       if (signal.aborted) {
         const isTimeout = signal.reason instanceof DOMException && signal.reason.name === "TimeoutError";
-        return { outcome: "unknown", kind: isTimeout ? "timeout" : "ended" };
+        return { outcome: "unknown", kind: isTimeout ? "timeout" : "ended", value: "" };
       }
       if (!(error instanceof TypeError)) throw error;
       // Without a connection, no server can have received the request.
       return error.cause instanceof Error && error.cause.message.includes("client error (Connect)")
-        ? { outcome: "error", kind: "unreachable" }
-        : { outcome: "unknown", kind: "connection" };
+        ? { outcome: "error", kind: "unreachable", value: "" }
+        : { outcome: "unknown", kind: "connection", value: "" };
     }
     const text = await response.text().catch(() => "");
-    if (response.ok) return { outcome: operation === "pre-reboot" ? "granted" : "released", kind: "" };
+    if (response.ok) return { outcome: operation === "pre-reboot" ? "granted" : "released", kind: "", value: "" };
     const outcome = response.status >= 400 && response.status < 500 ? "refused" : "error";
-    return { outcome, kind: kindOf(text) ?? `http_${response.status}` };
+    const { kind = `http_${response.status}`, value = "" } = errorOf(text);
+    return { outcome, kind, value };
   }
 
   async #pause(span: readonly [number, number], signal: AbortSignal): Promise<void> {
@@ -224,12 +244,15 @@ export class VirtualClient {
   }
 }
 
-/** Reads the `kind` of an error reply of the protocol; undefined when the body is something else. */
-function kindOf(body: string): string | undefined {
+/** Reads an error reply of the protocol; empty when the body is something else. */
+function errorOf(body: string): { kind?: string; value?: string } {
   try {
-    const { kind } = JSON.parse(body);
-    return typeof kind === "string" && kind !== "" ? kind : undefined;
+    const { kind, value } = JSON.parse(body);
+    return {
+      kind: typeof kind === "string" && kind !== "" ? kind : undefined,
+      value: typeof value === "string" ? value : undefined,
+    };
   } catch {
-    return undefined;
+    return {};
   }
 }

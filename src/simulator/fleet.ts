@@ -6,7 +6,7 @@
  * @module
  */
 
-import type { Clock } from "../lock/clock.ts";
+import { type Clock, systemClock } from "../lock/clock.ts";
 import { type ClientObserver, type ClientTiming, VirtualClient } from "./client.ts";
 import type { Operation, OperationName } from "./history.ts";
 import { Random } from "./random.ts";
@@ -23,7 +23,7 @@ export interface FleetOptions {
   readonly slots: number;
   /** How many times faster than real hosts they run. */
   readonly speed: number;
-  /** Determines the ids, pauses and targets. */
+  /** Determines the pauses and targets. */
   readonly seed: number;
   /** The hosts' times. @default {those of Zincati} */
   readonly timing?: ClientTiming;
@@ -47,7 +47,17 @@ export interface GroupTally {
   readonly holders: Set<VirtualClient>;
   /** How many times a host joined the holders although all slots were taken. */
   overlaps: number;
+  /** How many requests were refused (4xx). */
+  refused: number;
+  /** How many requests got no reply, because there was no connection or it broke. */
+  unreachable: number;
 }
+
+/** How often to repeat a release that failed, in milliseconds. */
+const RELEASE_EVERY_MS = 200;
+
+/** How many requests {@link Fleet.release} sends at a time. */
+const RELEASES_AT_A_TIME = 64;
 
 /** A number of hosts. Disposing of it closes their connections. */
 export class Fleet implements ClientObserver, Disposable {
@@ -61,10 +71,16 @@ export class Fleet implements ClientObserver, Disposable {
   operations = 0;
   /** How long the operations with a known outcome took, in milliseconds. */
   readonly latenciesMs: number[] = [];
+  /** The clients that may hold a slot, because no reply has said since their last pre-reboot that they hold none. */
+  readonly mayHold: Set<VirtualClient> = new Set();
+  /** When the first request since the last reply got none, on the clock's monotonic time; undefined if all got one. */
+  unansweredSince: number | undefined;
   /** The number of operations by outcome and, if there is one, kind, such as `refused lock_held`. */
   readonly outcomes: Map<string, number> = new Map();
   readonly #options: FleetOptions;
   readonly #http: Deno.HttpClient;
+  readonly #clock: Clock;
+  readonly #random: Random;
 
   /** Creates the hosts, which send nothing before {@link run}. */
   constructor(options: FleetOptions) {
@@ -73,53 +89,96 @@ export class Fleet implements ClientObserver, Disposable {
     // fetch silently repeats a request when the service ends before it replies. The repetition fails with "unreachable",
     // which would hide that the service received the first one.
     this.#http = Deno.createHttpClient({ poolMaxIdlePerHost: 0 });
-    const random = new Random(options.seed);
+    this.#clock = options.clock ?? systemClock;
+    this.#random = new Random(options.seed);
     const names = Array.from({ length: options.groups }, (_, index) => `sim-${index + 1}`);
-    this.clients = Array.from({ length: options.clients }, (_, index) =>
-      new VirtualClient({
-        id: random.hex(32),
-        group: names[index % names.length]!,
-        targets: options.targets,
-        speed: options.speed,
-        random: random.fork(),
-        timing: options.timing,
-        requestTimeoutMs: options.requestTimeoutMs,
-        http: this.#http,
-        clock: options.clock,
-        observer: this,
-      }));
+    this.clients = Array.from(
+      { length: options.clients },
+      (_, index) => this.createClient(names[index % names.length]!, hostId(index + 1)),
+    );
+    const members = Map.groupBy(this.clients, (client) => client.group);
     this.groups = new Map(names.map((group) => {
-      const clients = this.clients.filter((client) => client.group === group);
-      return [group, { group, clients, holders: new Set(), overlaps: 0 }];
+      const clients = members.get(group) ?? [];
+      return [group, { group, clients, holders: new Set(), overlaps: 0, refused: 0, unreachable: 0 }];
     }));
+  }
+
+  /** Creates one more client of a group, which the fleet observes and does not run. */
+  createClient(group: string, id: string): VirtualClient {
+    const { targets, speed, timing, requestTimeoutMs } = this.#options;
+    return new VirtualClient({
+      id,
+      group,
+      targets,
+      speed,
+      random: this.#random.fork(),
+      timing,
+      requestTimeoutMs,
+      http: this.#http,
+      clock: this.#clock,
+      observer: this,
+    });
   }
 
   /**
    * Runs all hosts until each has rebooted `rounds` times or the signal aborts.
    *
    * @param rounds How many reboots of each host in total.
+   * @param graceMs How long requests in progress may go on after the signal, in milliseconds. @default {0}
    */
-  async run(rounds: number, signal: AbortSignal): Promise<void> {
-    await Promise.all(this.clients.map((client) => client.run(rounds, signal)));
+  async run(rounds: number, signal: AbortSignal, graceMs = 0): Promise<void> {
+    using cut = new LaterAbort(signal, graceMs, this.#clock);
+    await Promise.all(this.clients.map((client) => client.run(rounds, signal, cut.signal)));
+  }
+
+  /**
+   * Sends steady-state for every client that may hold a slot, and repeats it where it fails.
+   *
+   * @param timeoutMs How long to try, in milliseconds.
+   * @returns The clients that may still hold a slot.
+   */
+  async release(timeoutMs: number): Promise<readonly VirtualClient[]> {
+    const cut = new AbortController();
+    const ended = new AbortController();
+    this.#clock.sleep(timeoutMs, ended.signal).then(() => cut.abort(), () => {});
+    const waiting = [...this.mayHold];
+    const worker = async () => {
+      for (let client = waiting.pop(); client !== undefined; client = waiting.pop()) {
+        while (!cut.signal.aborted && (await client.ask("steady-state", cut.signal)).outcome !== "released") {
+          await this.#clock.sleep(RELEASE_EVERY_MS, cut.signal).catch(() => {});
+        }
+      }
+    };
+    await Promise.all(Array.from({ length: Math.min(RELEASES_AT_A_TIME, waiting.length) }, worker));
+    ended.abort();
+    return [...this.mayHold];
   }
 
   /** Implements {@link ClientObserver.invoked}. */
   invoked(client: VirtualClient, operation: OperationName): void {
     if (operation === "steady-state") this.groups.get(client.group)!.holders.delete(client);
+    else this.mayHold.add(client);
   }
 
   /** Implements {@link ClientObserver.completed}. */
   completed(client: VirtualClient, operation: Operation, elapsedNs: number): void {
     const { outcome, kind } = operation;
     const name = kind === "" ? outcome : `${outcome} ${kind}`;
+    const tally = this.groups.get(client.group)!;
     this.operations++;
     this.outcomes.set(name, (this.outcomes.get(name) ?? 0) + 1);
     if (outcome !== "unknown") this.latenciesMs.push(elapsedNs / 1e6);
     if (this.history.length < (this.#options.keep ?? 1_000_000)) this.history.push(operation);
     this.#options.record?.(operation);
-    if (outcome !== "granted") return;
-    const tally = this.groups.get(client.group)!;
-    if (tally.holders.has(client)) return;
+    if (kind === "unreachable" || kind === "connection") {
+      tally.unreachable++;
+      this.unansweredSince ??= this.#clock.monotonic();
+    } else if (outcome !== "unknown") this.unansweredSince = undefined;
+    if (outcome === "refused") tally.refused++;
+    if (outcome === "released" || (kind === "lock_held" && operation.operation === "pre-reboot")) {
+      this.mayHold.delete(client);
+    }
+    if (outcome !== "granted" || tally.holders.has(client)) return;
     tally.holders.add(client);
     if (tally.holders.size > this.#options.slots) tally.overlaps++;
   }
@@ -127,5 +186,35 @@ export class Fleet implements ClientObserver, Disposable {
   /** Closes the connections. */
   [Symbol.dispose](): void {
     this.#http.close();
+  }
+}
+
+/**
+ * The id of a simulated host. It is the same in every run, so that a run can release what an earlier one left, and
+ * short, because a reply may name only the first eight characters of an id.
+ */
+function hostId(number: number): string {
+  return `sim${number}`;
+}
+
+/** A signal that aborts some time after another one. Disposing of it ends the wait. */
+export class LaterAbort implements Disposable {
+  /** The later signal. */
+  readonly signal: AbortSignal;
+  readonly #ended = new AbortController();
+
+  /** Follows `signal` by `delayMs` milliseconds; with 0, at once. */
+  constructor(signal: AbortSignal, delayMs: number, clock: Clock) {
+    const later = new AbortController();
+    this.signal = delayMs === 0 ? signal : later.signal;
+    if (delayMs === 0) return;
+    const abortLater = () => void clock.sleep(delayMs, this.#ended.signal).then(() => later.abort(), () => {});
+    if (signal.aborted) abortLater();
+    else signal.addEventListener("abort", abortLater, { once: true, signal: this.#ended.signal });
+  }
+
+  /** Ends the wait. */
+  [Symbol.dispose](): void {
+    this.#ended.abort();
   }
 }

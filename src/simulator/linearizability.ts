@@ -44,6 +44,8 @@ interface Step {
   readonly kind: "acquire" | "release" | "full";
   /** Whether the order must contain it. */
   readonly required: boolean;
+  /** Whether no other step of the client that can change the lock is possible at the same time. */
+  readonly alone: boolean;
   readonly from: number;
   readonly to: number;
 }
@@ -65,7 +67,7 @@ interface Configuration {
  */
 export function findLinearization(history: readonly Operation[], options: LinearizationOptions): Linearization {
   const { slots, lateNs = Infinity, refusalWindowNs = 0, maxStates = 200_000 } = options;
-  const steps = history.flatMap((operation, id) => toStep(operation, id, lateNs, refusalWindowNs));
+  const steps = markAlone(history.flatMap((operation, id) => toStep(operation, id, lateNs, refusalWindowNs)));
   const events = steps.flatMap((step) => [{ at: step.from, begin: true, step }, { at: step.to, begin: false, step }])
     .sort((a, b) => a.at - b.at || Number(b.begin) - Number(a.begin));
 
@@ -76,8 +78,8 @@ export function findLinearization(history: readonly Operation[], options: Linear
   for (const { begin, step } of events) {
     if (begin) {
       pending.set(step.id, step);
-      // A refusal changes no state, so the order takes it as soon as the state allows it.
-      if (step.kind === "full") configurations = unique(configurations.map((each) => noteFull(each, pending, slots)));
+      // The other steps in progress have been settled in these states before.
+      configurations = unique(configurations.map((each) => settle(each, [step], slots)));
       continue;
     }
     const next = new Map<string, Configuration>();
@@ -110,12 +112,27 @@ export function findLinearization(history: readonly Operation[], options: Linear
 function toStep(operation: Operation, id: number, lateNs: number, refusalWindowNs: number): Step[] {
   if (operation.outcome === "refused" && operation.kind === "lock_held") {
     const from = operation.invoked - refusalWindowNs;
-    return [{ id, operation, kind: "full", required: true, from, to: operation.completed! }];
+    return [{ id, operation, kind: "full", required: true, alone: false, from, to: operation.completed! }];
   }
   const effect = effectOf(operation, lateNs);
   if (effect === undefined) return [];
   const kind = operation.operation === "pre-reboot" ? "acquire" : "release";
-  return [{ id, operation, kind, required: effect.certain, from: effect.from, to: effect.to }];
+  return [{ id, operation, kind, required: effect.certain, alone: false, from: effect.from, to: effect.to }];
+}
+
+/** Sets {@link Step.alone} of every step. */
+function markAlone(steps: readonly Step[]): Step[] {
+  const shared = new Set<number>();
+  const changing = steps.filter((step) => step.kind !== "full");
+  for (const own of Map.groupBy(changing, (step) => step.operation.client).values()) {
+    own.sort((a, b) => a.from - b.from);
+    let latest: Step | undefined;
+    for (const step of own) {
+      if (latest !== undefined && step.from <= latest.to) shared.add(step.id).add(latest.id);
+      if (latest === undefined || step.to > latest.to) latest = step;
+    }
+  }
+  return steps.map((step) => ({ ...step, alone: step.kind !== "full" && !shared.has(step.id) }));
 }
 
 /** Finds every state in which `target` is in the order, after any steps in progress that may come before it. */
@@ -131,10 +148,10 @@ function explore(
   const open = [start];
   for (let current = open.pop(); current !== undefined && seen.size < maxStates; current = open.pop()) {
     for (const step of pending.values()) {
-      if (current.done.includes(step.id) || step.kind === "full") continue;
+      if (step.kind === "full" || current.done.includes(step.id)) continue;
       const holders = apply(step, current.holders, slots);
       if (holders === undefined) continue;
-      const next = noteFull({ holders, done: insert(current.done, step.id) }, pending, slots);
+      const next = settle({ holders, done: insert(current.done, step.id) }, pending.values(), slots);
       const key = keyOf(next);
       if (seen.has(key)) continue;
       seen.add(key);
@@ -157,17 +174,24 @@ function apply(step: Step, holders: readonly string[], slots: number): readonly 
   return holders.length < slots ? insert(holders, client) : undefined;
 }
 
-/** Adds the refusals that the state explains to the order. */
-function noteFull(configuration: Configuration, pending: ReadonlyMap<number, Step>, slots: number): Configuration {
+/**
+ * Adds the steps in progress that change nothing in this state to the order: the refusals that the state explains, and
+ * releases without a hold and grants to a holder if no other step of the client can make them change something.
+ * Because they change nothing, no other order explains more, and the search need not try their orders.
+ */
+function settle(configuration: Configuration, steps: Iterable<Step>, slots: number): Configuration {
   const { holders } = configuration;
-  if (holders.length < slots) return configuration;
-  let done = configuration.done;
-  for (const step of pending.values()) {
-    if (step.kind === "full" && !done.includes(step.id) && !holders.includes(step.operation.client)) {
-      done = insert(done, step.id);
-    }
+  const isFull = holders.length >= slots;
+  const done = new Set(configuration.done);
+  const added: number[] = [];
+  for (const step of steps) {
+    if (step.kind === "full" ? !isFull : !step.alone) continue;
+    const holds = holders.includes(step.operation.client);
+    const changesNothing = step.kind === "acquire" ? holds : !holds;
+    if (changesNothing && !done.has(step.id)) added.push(step.id);
   }
-  return { holders, done };
+  if (added.length === 0) return configuration;
+  return { holders, done: [...configuration.done, ...added].sort((a, b) => a - b) };
 }
 
 function insert<T extends string | number>(sorted: readonly T[], item: T): readonly T[] {

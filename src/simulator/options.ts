@@ -23,12 +23,16 @@ export interface SimulationOptions {
   readonly rounds: number;
   /** When to stop, in milliseconds. If undefined, the simulation stops when each host has completed its rounds. */
   readonly durationMs?: number;
-  /** Determines ids, pauses and targets. */
+  /** Determines the pauses and targets. */
   readonly seed: number;
   /** The format of the summary. */
   readonly format: "text" | "json";
   /** The path of a file to write the history to. */
   readonly history?: string;
+  /** Whether to release the slots that simulated hosts of an earlier run hold. */
+  readonly clear: boolean;
+  /** How long the server may be unreachable before the run ends, in milliseconds. */
+  readonly giveUpMs: number;
 }
 
 /** One flag of the simulator. */
@@ -71,12 +75,19 @@ export const SIMULATION_FLAGS = [
     placeholder: "duration",
     description: "stop after this time, such as 90s, 10m or 1h; without --rounds, hosts reboot until then",
   },
-  { flag: "seed", placeholder: "number", description: "repeat the ids and pauses of a run (default: a random seed)" },
+  { flag: "seed", placeholder: "number", description: "repeat the pauses of a run (default: a random seed)" },
   { flag: "format", placeholder: "format", description: "format of the summary: text or json", default: "text" },
   {
     flag: "history",
     placeholder: "path",
     description: "write every operation to this file, one JSON object per line",
+  },
+  { flag: "clear", description: "first release the slots that simulated hosts of an earlier run still hold" },
+  {
+    flag: "give-up-after",
+    placeholder: "duration",
+    description: "end the run when the server has been unreachable for this time",
+    default: "30s",
   },
   {
     flag: "i-know-this-is-not-loopback",
@@ -95,7 +106,7 @@ export class SimulationOptionsError extends Error {
 
 /** An integer from 1 to 999999. */
 const count: ValueParser<number> = {
-  expected: "a positive integer",
+  expected: "an integer from 1 to 999999",
   parse: (raw) => /^[1-9]\d{0,5}$/.test(raw) ? Number(raw) : undefined,
 };
 
@@ -105,12 +116,12 @@ const targetUrls: ValueParser<URL[]> = {
 };
 
 const factor: ValueParser<number> = {
-  expected: "a number above 0",
+  expected: "a number above 0 and below 1000000",
   parse: (raw) => /^\d{1,6}(\.\d{1,6})?$/.test(raw) && Number(raw) > 0 ? Number(raw) : undefined,
 };
 
 const seedNumber: ValueParser<number> = {
-  expected: "an integer, 0 or more",
+  expected: "an integer from 0 to 9999999999",
   parse: (raw) => /^\d{1,10}$/.test(raw) ? Number(raw) : undefined,
 };
 
@@ -165,6 +176,8 @@ export function parseSimulationOptions(
     seed: text("seed") === undefined ? Math.floor(random() * 2 ** 32) : read("seed", seedNumber),
     format: read("format", oneOf("text", "json")),
     history: text("history"),
+    clear: flags.clear === true,
+    giveUpMs: read("give-up-after", duration),
   };
 }
 

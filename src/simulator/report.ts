@@ -12,7 +12,7 @@ import type { Fleet, GroupTally } from "./fleet.ts";
 
 /** The results of a simulation, to be written by {@link formatSummary} or as JSON. */
 export interface Summary {
-  /** The seed, which repeats the ids and pauses. */
+  /** The seed, which repeats the pauses. */
   readonly seed: number;
   /** The origins of the service's URLs. */
   readonly targets: readonly string[];
@@ -26,8 +26,8 @@ export interface Summary {
   readonly speed: number;
   /** How long the run took, in real milliseconds. */
   readonly elapsedMs: number;
-  /** Why it ended: each host had its turns, the duration was over, or a signal came. */
-  readonly ended: "done" | "duration" | "interrupted";
+  /** Why it ended: each host had its turns, the duration was over, a signal came, or the server was gone. */
+  readonly ended: "done" | "duration" | "interrupted" | "unreachable";
   /** How many requests ended. */
   readonly operations: number;
   /** How many replies to pre-reboot were 2xx, including those to a holder that asked again. */
@@ -54,6 +54,10 @@ export interface Summary {
   readonly lateOverlaps: number;
   /** How many operations the checker checked: fewer than all when the run was too long to keep them. */
   readonly checked: number;
+  /** How many slots of an earlier run were released at the start. */
+  readonly cleared: number;
+  /** The clients that may still hold a slot, because their release failed. */
+  readonly left: readonly { readonly client: string; readonly group: string }[];
 }
 
 /** The output for progress. */
@@ -115,7 +119,8 @@ export class Progress implements Disposable {
 /** One line on the state of a fleet, such as `   5 s  turns 7/20  waiting 11  rebooting 2  requests 93  refused 40`. */
 function progressLine(fleet: Fleet, rounds: number, elapsedSeconds: number): string {
   const phases = countPhases(fleet.clients);
-  const { turns, refused, overlaps } = totals(fleet);
+  const { turns, refused, unreachable, failed, overlaps } = totals(fleet);
+  const { unansweredSince } = fleet;
   return [
     `${elapsedSeconds.toFixed(0).padStart(4)} s`,
     `turns ${fraction(turns, fleet.clients.length * rounds)}`,
@@ -123,6 +128,9 @@ function progressLine(fleet: Fleet, rounds: number, elapsedSeconds: number): str
     `rebooting ${phases.rebooting + phases.postponing}`,
     `requests ${fleet.operations}`,
     `refused ${refused}`,
+    ...unreachable > 0 ? [`unreachable ${unreachable}`] : [],
+    ...failed > 0 ? [`failed ${failed}`] : [],
+    ...unansweredSince === undefined ? [] : ["SERVER UNREACHABLE"],
     ...overlaps > 0 ? [`OVERLAPS ${overlaps}`] : [],
   ].join("  ");
 }
@@ -134,21 +142,23 @@ function progressTable(fleet: Fleet, rounds: number, elapsedSeconds: number): st
   const rows = groups.slice(0, MAX_GROUPS_SHOWN).map((tally) => groupRow(tally, rounds));
   const more = groups.length - rows.length;
   return [
-    `${"group".padEnd(10)}${"turns".padStart(9)}${"waiting".padStart(9)}${"idle".padStart(6)}  rebooting`,
+    `${"group".padEnd(10)}${"turns".padStart(9)}${"waiting".padStart(9)}${"idle".padStart(6)}${"refused".padStart(9)}` +
+    `${"unreachable".padStart(13)}  rebooting`,
     ...rows,
     ...more > 0 ? [`and ${more} more`] : [],
     progressLine(fleet, rounds, elapsedSeconds),
   ];
 }
 
-function groupRow({ group, clients, holders, overlaps }: GroupTally, rounds: number): string {
+function groupRow({ group, clients, holders, overlaps, refused, unreachable }: GroupTally, rounds: number): string {
   const phases = countPhases(clients);
   const turns = fraction(sum(clients.map((client) => client.turns)), clients.length * rounds);
   const names = [...holders].slice(0, 4).map((client) => client.id.slice(0, 8)).join(" ") +
     (holders.size > 4 ? ` and ${holders.size - 4} more` : "");
   const idle = phases.idle + phases.done + phases.starting;
-  return `${group.padEnd(10)}${turns.padStart(9)}${String(phases.waiting).padStart(9)}${String(idle).padStart(6)}  ` +
-    names + (overlaps > 0 ? `  OVERLAPS ${overlaps}` : "");
+  return `${group.padEnd(10)}${turns.padStart(9)}${String(phases.waiting).padStart(9)}${String(idle).padStart(6)}` +
+    `${String(refused).padStart(9)}${String(unreachable).padStart(13)}  ${names}` +
+    (overlaps > 0 ? `  OVERLAPS ${overlaps}` : "");
 }
 
 function countPhases(clients: readonly VirtualClient[]): Record<ClientPhase, number> {
@@ -157,12 +167,24 @@ function countPhases(clients: readonly VirtualClient[]): Record<ClientPhase, num
   return phases;
 }
 
-function totals(fleet: Fleet): { turns: number; refused: number; overlaps: number } {
-  const refused = [...fleet.outcomes].filter(([name]) => name.startsWith("refused")).map(([, count]) => count);
+interface Totals {
+  readonly turns: number;
+  readonly refused: number;
+  readonly unreachable: number;
+  /** Replies with a 5xx. */
+  readonly failed: number;
+  readonly overlaps: number;
+}
+
+function totals(fleet: Fleet): Totals {
+  const groups = [...fleet.groups.values()];
+  const failed = [...fleet.outcomes].filter(([name]) => /^error (?!unreachable$)/.test(name)).map(([, count]) => count);
   return {
     turns: sum(fleet.clients.map((client) => client.turns)),
-    refused: sum(refused),
-    overlaps: sum([...fleet.groups.values()].map((tally) => tally.overlaps)),
+    refused: sum(groups.map((tally) => tally.refused)),
+    unreachable: sum(groups.map((tally) => tally.unreachable)),
+    failed: sum(failed),
+    overlaps: sum(groups.map((tally) => tally.overlaps)),
   };
 }
 
@@ -174,13 +196,46 @@ function sum(numbers: readonly number[]): number {
   return numbers.reduce((total, each) => total + each, 0);
 }
 
+/**
+ * The result of a run in one line, such as `No two hosts of a group rebooted at once: 20 turns, 0 violations`.
+ */
+export function verdict(summary: Summary): string {
+  const { slots, turns, violations, violationCount, lateOverlaps, ended } = summary;
+  const counts = `${counted(turns.total, "turn")}, ${counted(violationCount, "violation")}`;
+  const many = slots === 1 ? "two hosts" : `more than ${slots} hosts`;
+  const text = violations.some((each) => each.kind === "exclusion")
+    ? `${capitalized(many)} of a group rebooted at once: ${counts}`
+    : violationCount > 0
+    ? `The server broke a promise, although no ${many} of a group rebooted at once: ${counts}`
+    : lateOverlaps > 0
+    ? `${capitalized(many)} of a group rebooted at once after a lost release took effect late: ${counts}`
+    : turns.total === 0
+    ? `No host rebooted, so this run shows nothing: ${counts}`
+    : `No ${many} of a group rebooted at once: ${counts}`;
+  return ended === "unreachable" ? `The server became unreachable. ${text}` : text;
+}
+
+/** Formats a number with its noun, such as `1 slot` or `2 slots`. */
+export function counted(count: number, noun: string): string {
+  return `${count} ${noun}${count === 1 ? "" : "s"}`;
+}
+
+function capitalized(text: string): string {
+  return text.charAt(0).toUpperCase() + text.slice(1);
+}
+
 /** Formats a summary as lines of text. */
 export function formatSummary(summary: Summary): string {
   const { latencyMs, turns, violations, violationCount } = summary;
   const seconds = (ms: number) => `${(ms / 1_000).toFixed(1)} s`;
   const kinds = (counts: Readonly<Record<string, number>>) =>
     Object.entries(counts).map(([kind, count]) => `${count} ${kind}`).join(", ") || "none";
-  const ended = { done: "", duration: ", ended by --duration", interrupted: ", interrupted" }[summary.ended];
+  const ended = {
+    done: "",
+    duration: ", ended by --duration",
+    interrupted: ", interrupted",
+    unreachable: ", ended because the server was unreachable",
+  }[summary.ended];
   const lines: [string, string][] = [
     [
       "simulated",
@@ -202,12 +257,22 @@ export function formatSummary(summary: Summary): string {
     ["turns", `${turns.total}, between ${turns.least} and ${turns.most} for each host`],
     ["never granted", `${summary.withoutTurn.length} hosts`],
     ["checked", `${summary.checked} requests`],
+    ...summary.cleared > 0
+      ? [["cleared", `${counted(summary.cleared, "slot")} of an earlier run at the start`] as [string, string]]
+      : [],
+    ...summary.left.length > 0
+      ? [["left", `${counted(summary.left.length, "slot")} possibly; the next run releases them with --clear`] as [
+        string,
+        string,
+      ]]
+      : [],
     ...summary.lateOverlaps > 0
       ? [["late", `${summary.lateOverlaps} overlaps caused by a lost release`] as [string, string]]
       : [],
     ["violations", String(violationCount)],
   ];
   return [
+    verdict(summary),
     ...lines.map(([name, value]) => `${name.padEnd(14)}${value}`),
     ...violations.slice(0, 10).map((violation) => `  ${violation.kind} in ${violation.group}: ${violation.message}`),
     ...violationCount > 10 ? [`  and ${violationCount - Math.min(10, violations.length)} more`] : [],

@@ -1,16 +1,19 @@
 /**
- * Runs one simulation: waits for the service, runs the hosts, checks the
- * history, and writes the summary. It neither parses flags nor ends the process.
+ * Runs one simulation: waits for the service, looks at what it holds, runs the
+ * hosts, releases what they hold at the end, checks the history, and writes the
+ * summary. It neither parses flags nor ends the process.
  *
  * @module
  */
 
 import { type Clock, systemClock } from "../lock/clock.ts";
-import { checkHistory } from "./checker.ts";
+import { checkHistory, type CheckResult } from "./checker.ts";
+import type { VirtualClient } from "./client.ts";
 import { Fleet } from "./fleet.ts";
 import { formatOperation, type Operation } from "./history.ts";
 import { type SimulationOptions, SimulationOptionsError } from "./options.ts";
-import { formatSummary, Progress, type ProgressSink, type Summary } from "./report.ts";
+import { counted, formatSummary, Progress, type ProgressSink, type Summary } from "./report.ts";
+import { type Survey, surveyServer } from "./survey.ts";
 
 /** The outputs and the clock of a simulation. */
 export interface SimulationIo {
@@ -30,6 +33,18 @@ const LATE_MS = 60_000;
 /** A refusal is based on a state of at most this age, because a replica detects a silent watch earlier. */
 const REFUSAL_WINDOW_MS = 120_000;
 
+/** How long requests in progress may go on when the run is asked to end, in milliseconds. */
+const GRACE_MS = 2_000;
+
+/** How long to try to release the slots that hosts hold at the end, in milliseconds. */
+const RELEASE_MS = 5_000;
+
+/** How often to look whether the server is reachable, in milliseconds. */
+const WATCH_MS = 1_000;
+
+/** How often to show how far the check is, in milliseconds. */
+const CHECK_LINE_MS = 1_000;
+
 /** How often to try to connect to a server that starts, in milliseconds. */
 const START_POLL_MS = 200;
 
@@ -40,8 +55,8 @@ const DEFAULT_PORTS: Readonly<Record<string, number>> = { "http:": 80, "https:":
  *
  * @param signal Ends the run early. The run is checked nevertheless.
  * @returns The summary, as written. The service broke a promise if `violationCount` is not 0.
- * @throws {SimulationOptionsError} The file for the history cannot be opened, or no target accepts connections and no
- *   duration is set.
+ * @throws {SimulationOptionsError} The file for the history cannot be opened, no target accepts connections and no
+ *   duration is set, or the server cannot be what the options assume.
  */
 export async function runSimulation(
   options: SimulationOptions,
@@ -54,22 +69,104 @@ export async function runSimulation(
   using file = options.history === undefined ? undefined : new HistoryFile(options.history);
   const record = file && ((operation: Operation) => file.write(formatOperation(operation)));
   using fleet = new Fleet({ ...options, record, clock });
-  const timeout = new AbortController();
-  const done = new AbortController();
-  if (options.durationMs !== undefined) {
-    clock.sleep(options.durationMs, done.signal).then(() => timeout.abort(), () => {});
-  }
   const began = clock.monotonic();
+  let survey: Survey = { cleared: 0, earlier: [] };
+  let ended: Summary["ended"] = "done";
+  let left: readonly VirtualClient[] = [];
   try {
+    const { slots, clear, durationMs } = options;
+    const look = { slots, clear, startMs, optional: durationMs !== undefined, graceMs: GRACE_MS, clock };
+    survey = await surveyServer(fleet, look, signal);
+    for (const operation of survey.earlier) record?.(operation);
+    if (survey.cleared > 0) {
+      io.progress?.write(`Released ${counted(survey.cleared, "slot")} that an earlier run had left.\n`);
+    }
     using _progress = io.progress && new Progress(fleet, options.rounds, io.progress, clock);
-    await fleet.run(options.rounds, AbortSignal.any([signal, timeout.signal]));
+    ended = await runHosts(fleet, options, clock, signal);
   } finally {
-    done.abort();
+    left = await fleet.release(ended === "unreachable" ? 0 : RELEASE_MS);
   }
-  const ended = signal.aborted ? "interrupted" : timeout.signal.aborted ? "duration" : "done";
-  const summary = summarize(options, fleet, clock.monotonic() - began, ended);
+  const elapsedMs = clock.monotonic() - began;
+  const check = checkHistory([...survey.earlier, ...fleet.history], {
+    slots: options.slots,
+    lateMs: LATE_MS,
+    refusalWindowMs: REFUSAL_WINDOW_MS,
+    onProgress: io.progress && checkProgress(io.progress, clock),
+  });
+  const summary = summarize(options, { fleet, check, elapsedMs, ended, cleared: survey.cleared, left });
   io.write(options.format === "json" ? `${JSON.stringify(summary)}\n` : formatSummary(summary));
   return summary;
+}
+
+/** Runs the hosts to their end, to the end of the duration, to the signal, or until the server is given up. */
+async function runHosts(
+  fleet: Fleet,
+  { rounds, durationMs, giveUpMs, targets }: SimulationOptions,
+  clock: Clock,
+  signal: AbortSignal,
+): Promise<Summary["ended"]> {
+  const timeout = new AbortController();
+  const givenUp = new AbortController();
+  const done = new AbortController();
+  if (durationMs !== undefined) clock.sleep(durationMs, done.signal).then(() => timeout.abort(), () => {});
+  const watching = watchServer(fleet, targets, giveUpMs, clock, done.signal).then(
+    (isGone) => isGone && givenUp.abort(),
+    () => {},
+  );
+  try {
+    await fleet.run(rounds, AbortSignal.any([signal, timeout.signal, givenUp.signal]), GRACE_MS);
+  } finally {
+    done.abort();
+    await watching;
+  }
+  if (signal.aborted) return "interrupted";
+  if (givenUp.signal.aborted) return "unreachable";
+  return timeout.signal.aborted ? "duration" : "done";
+}
+
+/**
+ * Resolves to true once the server has been unreachable for too long. Hosts ask seldom, so after a request without a
+ * reply this asks for a connection itself.
+ *
+ * @throws The signal's reason, when the signal aborts.
+ */
+async function watchServer(
+  fleet: Fleet,
+  targets: SimulationOptions["targets"],
+  giveUpMs: number,
+  clock: Clock,
+  signal: AbortSignal,
+): Promise<boolean> {
+  for (;;) {
+    await clock.sleep(Math.min(WATCH_MS, giveUpMs / 4), signal);
+    if (fleet.unansweredSince === undefined) continue;
+    if (await accepts(targets)) fleet.unansweredSince = undefined;
+    else if (clock.monotonic() - (fleet.unansweredSince ?? Infinity) >= giveUpMs) return true;
+  }
+}
+
+/** Shows how far the check is, if it takes longer than a moment. */
+function checkProgress({ write }: ProgressSink, clock: Clock): (done: number, total: number) => void {
+  let next = clock.monotonic() + CHECK_LINE_MS;
+  return (done, total) => {
+    if (clock.monotonic() < next) return;
+    next = clock.monotonic() + CHECK_LINE_MS;
+    write(`Checking the history: ${done} of ${total} groups\n`);
+  };
+}
+
+/** Whether one of the targets accepts a connection. */
+async function accepts(targets: SimulationOptions["targets"]): Promise<boolean> {
+  for (const { hostname, port, protocol } of targets) {
+    try {
+      const address = { hostname: hostname.replace(/^\[|\]$/g, ""), port: Number(port) || DEFAULT_PORTS[protocol]! };
+      (await Deno.connect(address)).close();
+      return true;
+    } catch {
+      // Another target may listen, or this one later.
+    }
+  }
+  return false;
 }
 
 /** Waits until one of the targets accepts a connection. */
@@ -80,15 +177,7 @@ async function awaitServer(
   signal: AbortSignal,
 ): Promise<void> {
   for (const began = clock.monotonic(); !signal.aborted;) {
-    for (const { hostname, port, protocol } of targets) {
-      try {
-        const address = { hostname: hostname.replace(/^\[|\]$/g, ""), port: Number(port) || DEFAULT_PORTS[protocol]! };
-        (await Deno.connect(address)).close();
-        return;
-      } catch {
-        // Another target may listen, or this one later.
-      }
-    }
+    if (await accepts(targets)) return;
     if (clock.monotonic() - began >= startMs) {
       const where = targets.map((target) => target.origin).join(" and ");
       throw new SimulationOptionsError(
@@ -99,9 +188,19 @@ async function awaitServer(
   }
 }
 
-function summarize(options: SimulationOptions, fleet: Fleet, elapsedMs: number, ended: Summary["ended"]): Summary {
+/** What a run came to. */
+interface Results {
+  readonly fleet: Fleet;
+  readonly check: CheckResult;
+  readonly elapsedMs: number;
+  readonly ended: Summary["ended"];
+  readonly cleared: number;
+  readonly left: readonly VirtualClient[];
+}
+
+function summarize(options: SimulationOptions, results: Results): Summary {
   const { slots, speed } = options;
-  const check = checkHistory(fleet.history, { slots, lateMs: LATE_MS, refusalWindowMs: REFUSAL_WINDOW_MS });
+  const { fleet, check, elapsedMs, ended, cleared, left } = results;
   const count = (prefix: string): Record<string, number> =>
     Object.fromEntries(
       [...fleet.outcomes].filter(([name]) => name.startsWith(`${prefix} `))
@@ -134,7 +233,9 @@ function summarize(options: SimulationOptions, fleet: Fleet, elapsedMs: number, 
     violationCount: check.violationCount,
     violations: check.violations,
     lateOverlaps: check.lateOverlaps.length,
-    checked: check.operations,
+    checked: fleet.history.length,
+    cleared,
+    left: left.map(({ id: client, group }) => ({ client, group })),
   };
 }
 

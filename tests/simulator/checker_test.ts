@@ -307,6 +307,25 @@ Deno.test("checkHistory checks a history of 100,000 operations", () => {
   equal(broken.violations[0]!.kind, "exclusion");
 });
 
+Deno.test("findLinearization takes few states where many hosts start at the same time", () => {
+  const names = Array.from({ length: 100 }, (_, index) => `c${index}`);
+  const operations = [
+    ...names.map((name, index) => operation(`${name} steady-state ${index}-${1_000 + index} released`)),
+    operation("c1 pre-reboot 2000-2010 granted"),
+    ...names.slice(2).map((name, index) => operation(`${name} pre-reboot ${2_020 + index}-2500 refused lock_held`)),
+    operation("c1 pre-reboot 2100-2110 granted"),
+    operation("c1 steady-state 2600-2610 released"),
+  ];
+  equal(findLinearization(operations, { slots: 1, maxStates: 1_000 }).kind, "linearizable");
+});
+
+Deno.test("checkHistory says how far it is", () => {
+  const [first, second] = history("a pre-reboot 0-10 granted\nb pre-reboot 12-14 granted");
+  const shown: [number, number][] = [];
+  checkHistory([first!, { ...second!, group: "h" }], { slots: 1, onProgress: (...each) => shown.push(each) });
+  deepEqual(shown, [[0, 2], [1, 2]]);
+});
+
 /** The times after which all slots are certainly taken for at least 2 ns. */
 function fullMoments(operations: readonly Operation[], slots: number): number[] {
   const events = operations.flatMap((each) => {

@@ -26,6 +26,8 @@ Deno.test("the defaults suit the development server", () => {
     seed: 2 ** 31,
     format: "text",
     history: undefined,
+    clear: false,
+    giveUpMs: 30_000,
   });
 });
 
@@ -65,7 +67,9 @@ const WRONG: { flags: Flags; message: RegExp }[] = [
   { flags: { target: "127.0.0.1:8080" }, message: /^--target must be http or https URLs .*: it is "127.0.0.1:8080"$/ },
   { flags: { target: "file:///etc" }, message: /^--target must be/ },
   { flags: { target: "http://127.0.0.1," }, message: /^--target must be/ },
-  { flags: { clients: "0" }, message: /^--clients must be a positive integer: it is "0"$/ },
+  { flags: { clients: "0" }, message: /^--clients must be an integer from 1 to 999999: it is "0"$/ },
+  { flags: { clients: "1000001" }, message: /^--clients must be an integer from 1 to 999999: it is "1000001"$/ },
+  { flags: { "give-up-after": "0s" }, message: /^--give-up-after must be a duration/ },
   { flags: { clients: "1e3" }, message: /^--clients must be/ },
   { flags: { groups: "21" }, message: /^--groups must be an integer from 1 to 20, the number of hosts: it is "21"$/ },
   { flags: { slots: "-1" }, message: /^--slots must be/ },

@@ -31,7 +31,7 @@ const breaches: [file: string, source: string, message: RegExp][] = [
     'import { x } from "../keeper/nodes/node.ts";',
     /kubernetes must not import keeper\/nodes/,
   ],
-  ["src/kubernetes/watch.ts", 'import { x } from "../stores/lease/leases.ts";', /not import stores\/lease/],
+  ["src/kubernetes/watch.ts", 'import { x } from "../stores/lease/leases.ts";', /must not import stores\/lease/],
   ["src/keeper/drain/drain.ts", 'import { x } from "../node_keeper.ts";', /keeper\/drain must not import keeper:/],
   [
     "src/keeper/nodes/node_calls.ts",

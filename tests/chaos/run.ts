@@ -6,6 +6,7 @@
  * @module
  */
 
+import { existsSync } from "node:fs";
 import { checkHistory, type CheckResult } from "../../src/simulator/checker.ts";
 import type { ClientTiming } from "../../src/simulator/client.ts";
 import { Fleet } from "../../src/simulator/fleet.ts";
@@ -222,6 +223,14 @@ if (import.meta.main) {
   if (!(minutes > 0) || !Number.isInteger(seed)) {
     console.error("--minutes must be a number above 0, and --seed must be an integer");
     Deno.exit(2);
+  }
+  const assets = Deno.env.get("KUBEBUILDER_ASSETS");
+  if (!assets || !["etcd", "kube-apiserver"].every((program) => existsSync(`${assets}/${program}`))) {
+    console.error(
+      "The fault run needs a Kubernetes control plane: set KUBEBUILDER_ASSETS to the folder of etcd and kube-apiserver" +
+        (assets ? `, which are not in ${assets}` : ""),
+    );
+    Deno.exit(1);
   }
   console.log(`seed ${seed}`);
   const report = await runFaults({

@@ -72,8 +72,8 @@ export class NodeCalls {
       ...(patch.unschedulable !== undefined && { spec: { unschedulable: patch.unschedulable } }),
     };
     const call = this.#client.apis.core.patchNode({ name: node.name, body }, callOptions(signal, MERGE_PATCH));
-    // A new Node of the same name has another UID. That is a conflict too, which the API server may answer with 422.
-    const values = { 404: "gone" as const, 409: "conflict" as const, 422: "conflict" as const };
+    // A new Node of the same name has another UID. That is a conflict too.
+    const values = { 404: "gone" as const, 409: "conflict" as const };
     return await valueOfStatus(call.then(viewNode), values, REFUSED);
   }
 

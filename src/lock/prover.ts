@@ -130,7 +130,8 @@ export class Prover {
     answered: number,
   ): Promise<Evidence | Refused> {
     const evidence: Evidence = { kind: "evidence", hold, host, answered };
-    const answer = this.#judge(evidence);
+    // The write that would note it comes only now, so the age of the last one does not matter yet.
+    const answer = this.#judge({ ...evidence, hold: { ...hold, written: { ...hold.written, began: answered } } });
     if (node === undefined || (answer !== "too_old" && answer.kind === "refused")) return evidence;
     // A hold comes to be about another node only by a move, which the drain of that node follows.
     if (hold.holder.node?.uid !== node.uid) return refused({ kind: "contended" });

@@ -135,6 +135,16 @@ Deno.test("a pod that came after the drain is named in the refusal", async () =>
   });
 });
 
+Deno.test("a node is not noted as drained where the evidence is not enough, however long the drain lasted", async () => {
+  const { clock, keeper, locks, held } = setUp();
+  keeper.drains = async () => {
+    await clock.advance(60_000);
+    return drained(worker, { pods: [seenPod] });
+  };
+  equal(kindOf(await locks.preReboot(alice, group)), "draining");
+  equal(held()?.node?.phase, "draining");
+});
+
 for (const kind of ["failed", "draining"] as const) {
   Deno.test(`a drain that is ${kind} leaves a hold noted as drained, since a yes may have rested on it`, async () => {
     const { backend, keeper, locks, held } = setUp();
@@ -347,9 +357,19 @@ for (const when of ["before the drain's end is noted", "while it is noted"] as c
       return Promise.resolve(drained());
     };
     deepEqual(await locks.preReboot(alice, group), { kind: "refused", refusal: { kind: "lock_ending", ...ENDING } });
-    equal(held()?.id, alice);
+    equal(held()?.node?.phase, when.startsWith("before") ? "draining" : "drained", "nothing more is written to it");
   });
 }
+
+Deno.test("a lock that comes to be deleted during the look carries no grant", async () => {
+  const { backend, keeper, locks, held } = setUp();
+  keeper.looks = () => {
+    backend.groups.set(group, { state: FREE, version: ++backend.version, ending: ENDING });
+    return Promise.resolve({ kind: "clear", node: worker });
+  };
+  deepEqual(await locks.preReboot(alice, group), { kind: "refused", refusal: { kind: "lock_ending", ...ENDING } });
+  equal(held(), undefined);
+});
 
 /** What an admission webhook may make of a group. */
 const ALTERATIONS: [what: string, alter: Rival][] = [
@@ -427,6 +447,25 @@ for (const held of [true, false]) {
     deepEqual(told, held ? [[group, alice, other]] : []);
   });
 }
+
+Deno.test("a hold that a client gets right after the proof that it holds nothing is not taken for one elsewhere", async () => {
+  const told: Group[] = [];
+  const observer = { heldElsewhere: (_of: Group, _id: ClientId, where: Group) => told.push(where) };
+  const { backend, clock, store, locks } = setUp({ keeperless: true, observer });
+  const rival = new LockService(new MemoryLockStore(backend), { clock });
+  const stop = new AbortController();
+  const watching = locks.watch(stop.signal);
+  const read = store.read.bind(store);
+  store.read = async (...args) => {
+    const found = await read(...args);
+    await rival.preReboot(alice, group);
+    return found;
+  };
+  equal((await locks.steadyState(alice, group)).kind, "not_held");
+  deepEqual(told, []);
+  stop.abort();
+  await watching;
+});
 
 Deno.test("a release does not free a hold that has moved to another Node meanwhile", async () => {
   const { backend, keeper, store, locks, held } = setUp();

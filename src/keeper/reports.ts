@@ -9,6 +9,7 @@ import type { Clock } from "../lock/clock.ts";
 import type { DrainResult } from "../lock/drain_report.ts";
 import type { ClientId, Group } from "../lock/identity.ts";
 import type { PodLeft } from "../lock/node_keeper.ts";
+import type { StayingPod } from "../lock/yes.ts";
 import type { DrainEnd } from "./drain/drain.ts";
 import type { DrainListener, DrainTask } from "./drain/drain_task.ts";
 import type { ClusterEvents } from "../kubernetes/events.ts";
@@ -86,9 +87,8 @@ export class KeeperReports implements DrainListener {
     const about = { ...fields(task), seconds };
     const { log } = this.#targets;
     switch (end?.kind) {
-      case "drained":
-      case "node_gone":
-        log?.info(end.kind === "drained" ? "the node is drained" : "the node no longer exists", about);
+      case "emptied":
+        log?.info("the node is drained", about);
         if (!task.again) this.#event(task, "Drained", `Drained for the reboot of ${named(task)}`);
         break;
       case "proceed":
@@ -102,10 +102,13 @@ export class KeeperReports implements DrainListener {
           );
         }
         break;
-      case "failed":
-        log?.error("drain failed: the node stays cordoned and the client keeps its slot", { ...about, pods: end.pods });
-        this.#event(task, "DrainTimedOut", `Not drained; the reboot is refused: ${list(end.pods)}`, true);
+      case "failed": {
+        const { pods, reason } = end;
+        log?.error("drain failed: the client keeps its slot", { ...about, pods, ...(reason && { reason }) });
+        const why = [...(reason ? [reason] : []), ...(pods.length > 0 ? [list(pods)] : [])].join("; ");
+        this.#event(task, "DrainTimedOut", `Not drained; the reboot is refused: ${why}`, true);
         break;
+      }
       case "abandoned":
         log?.warning("drain stopped: its hold has ended", about);
         this.#event(task, "Uncordoned", `Stopped the drain for ${named(task)}, which no longer holds its slot`);
@@ -172,6 +175,19 @@ export class KeeperReports implements DrainListener {
   /** See {@link DrainListener.stillAttached}. */
   stillAttached(task: DrainTask, volumes: readonly string[]): void {
     this.#targets.log?.warning("volumes stay attached to the drained node", { ...fields(task), volumes });
+  }
+
+  /** See {@link DrainListener.staying}. */
+  staying(task: DrainTask, staying: readonly StayingPod[]): void {
+    const pods = staying.map(({ pod: { namespace, name }, why }) => ({ namespace, name, reason: STAYS[why] }));
+    this.#targets.log?.warning("pods are left on the drained node", { ...fields(task), pods });
+    this.#event(task, "Drained", `Drained for the reboot of ${named(task)} with pods left: ${list(pods)}`, true);
+  }
+
+  /** See {@link DrainListener.uncordonedByOthers}. */
+  uncordonedByOthers(task: DrainTask): void {
+    this.#targets.log?.warning("somebody uncordoned the node during its drain", fields(task));
+    this.#event(task, "DrainBlocked", `Somebody uncordoned it during the drain for ${named(task)}`, true);
   }
 
   /** See {@link DrainListener.retrying}. */
@@ -253,12 +269,18 @@ export class KeeperReports implements DrainListener {
 }
 
 const RESULTS: Readonly<Record<DrainEnd["kind"], DrainResult>> = {
-  drained: "drained",
-  node_gone: "drained",
+  emptied: "drained",
   proceed: "proceeded",
   failed: "failed",
   abandoned: "abandoned",
   draining: "interrupted",
+};
+
+/** Why a pod may be left, for a person. */
+const STAYS: Readonly<Record<StayingPod["why"], string>> = {
+  tolerates_cordon: "it tolerates the cordon and was created after the grant",
+  put_back: "its controller has put it back after each eviction",
+  kubelet_dead: "its grace period is over, and the node's kubelet does not answer",
 };
 
 function fields(task: DrainTask): Record<string, unknown> {

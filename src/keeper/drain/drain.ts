@@ -10,7 +10,7 @@
  * @module
  */
 
-import type { DrainOutcome, PodLeft } from "../../lock/node_keeper.ts";
+import type { PodLeft } from "../../lock/node_keeper.ts";
 import { CallRetry } from "./call_retry.ts";
 import type { DrainContext, DrainOptions, DrainTask } from "./drain_task.ts";
 import { Emptying, type EmptyingEnd } from "./emptying.ts";
@@ -19,10 +19,19 @@ import { awaitDetachment } from "./volumes.ts";
 
 /** How a drain ended. */
 export type DrainEnd =
-  /** All of a drain's outcomes that a single node can have; "draining" means that the process ends first. */
-  | Exclude<DrainOutcome, { readonly kind: "ambiguous" }>
-  /** The node no longer exists. The host may have joined again under another name. */
-  | { readonly kind: "node_gone" };
+  /**
+   * Nothing is left that it knows of: each pod that must go is gone, and the volumes are detached. It proves nothing: a
+   * request proves by reads of its own that the node is empty.
+   */
+  | { readonly kind: "emptied" }
+  /** The time-out passed with pods left, and the policy allows the reboot. */
+  | { readonly kind: "proceed"; readonly node: string; readonly pods: readonly PodLeft[] }
+  /** The drain cannot succeed. `reason` says why, where it is not for what holds the pods back. */
+  | { readonly kind: "failed"; readonly node: string; readonly pods: readonly PodLeft[]; readonly reason?: string }
+  /** The process ends first. */
+  | { readonly kind: "draining"; readonly node: string; readonly pods: readonly PodLeft[] }
+  /** The hold is gone; our cordon is lifted. */
+  | { readonly kind: "abandoned" };
 
 /** Why a drain is stopped: its hold is gone, or the process ends. */
 export type StopReason = "hold_gone" | "closing";

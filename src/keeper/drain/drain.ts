@@ -19,11 +19,18 @@ import { awaitDetachment } from "./volumes.ts";
 
 /** How a drain ended. */
 export type DrainEnd =
-  /** Nothing is left that the drain knows of. A proof for the request must confirm it. */
+  /**
+   * Nothing is left that it knows of: each pod that must go is gone, and the volumes are detached. It proves nothing: a
+   * request proves by reads of its own that the node is empty.
+   */
   | { readonly kind: "emptied" }
-  /** Pods are left; "draining" means that the process ends first. */
-  | { readonly kind: "proceed" | "failed" | "draining"; readonly node: string; readonly pods: readonly PodLeft[] }
-  /** The hold has ended. */
+  /** The time-out passed with pods left, and the policy allows the reboot. */
+  | { readonly kind: "proceed"; readonly node: string; readonly pods: readonly PodLeft[] }
+  /** The drain cannot succeed. `reason` says why, where it is not for what holds the pods back. */
+  | { readonly kind: "failed"; readonly node: string; readonly pods: readonly PodLeft[]; readonly reason?: string }
+  /** The process ends first. */
+  | { readonly kind: "draining"; readonly node: string; readonly pods: readonly PodLeft[] }
+  /** The hold is gone; our cordon is lifted. */
   | { readonly kind: "abandoned" };
 
 /** Why a drain is stopped: its hold is gone, or the process ends. */
@@ -131,7 +138,13 @@ export class Drain {
     const { cordon, listener, holdExists } = this.#context;
     const { node, owner } = this.task;
     const result = await this.#retry.persist(() => {
-      return cordon.set(node, owner, () => holdExists(owner), readFirst, this.#stop.signal);
+      return cordon.set(
+        { name: node, uid: this.task.uid },
+        owner,
+        () => holdExists(owner),
+        readFirst,
+        this.#stop.signal,
+      );
     });
     if (result === "cordoned") listener.cordoned(this.task);
     return result;

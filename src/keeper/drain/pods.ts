@@ -8,6 +8,7 @@
 import type { V1Pod } from "@kubernetes/client-node/dist/gen/models/V1Pod.js";
 import type { V1Toleration } from "@kubernetes/client-node/dist/gen/models/V1Toleration.js";
 import { UnavailableError } from "../../lock/errors.ts";
+import type { PodLeft } from "../../lock/node_keeper.ts";
 import { ForbiddenError, KubernetesError } from "../../kubernetes/errors.ts";
 import { timeOf } from "../../kubernetes/micro_time.ts";
 import type { Labels, LabelSelector } from "./label_selector.ts";
@@ -65,7 +66,7 @@ export interface PodPolicy {
   readonly emptyDir?: CarePolicy;
   /** Selects further pods that stay. @default none */
   readonly skip?: LabelSelector;
-  /** The pod that this process runs in. It is evicted last. */
+  /** The pod that this process runs in. It stays, so that somebody is there to say yes. */
   readonly self?: { readonly namespace: string; readonly name: string };
 }
 
@@ -73,12 +74,10 @@ export interface PodPolicy {
 export type Verdict =
   /** It is evicted. */
   | { readonly kind: "evict" }
-  /** It is evicted when all others are gone, because this process runs in it. */
-  | { readonly kind: "last" }
   /** It is being deleted already: the drain waits for it. */
   | { readonly kind: "wait" }
   /** It stays. */
-  | { readonly kind: "skip"; readonly why: "finished" | "mirror" | "daemon_set" | "selector" }
+  | { readonly kind: "skip"; readonly why: "finished" | "mirror" | "daemon_set" | "selector" | "self" }
   /** The operator does not want it evicted, so the drain fails while it is there. */
   | { readonly kind: "refuse"; readonly reason: string };
 
@@ -155,6 +154,8 @@ export function judge(pod: PodView, policy: PodPolicy = {}): Verdict {
   if (pod.mirror) return { kind: "skip", why: "mirror" };
   if (pod.controller === "DaemonSet") return { kind: "skip", why: "daemon_set" };
   if (policy.skip?.(pod.labels)) return { kind: "skip", why: "selector" };
+  const { self } = policy;
+  if (self?.name === pod.name && self.namespace === pod.namespace) return { kind: "skip", why: "self" };
   if (pod.terminating) return { kind: "wait" };
   if (pod.finished) return { kind: "skip", why: "finished" };
   if (pod.controller === undefined && policy.unmanaged === "refuse") {
@@ -163,8 +164,15 @@ export function judge(pod: PodView, policy: PodPolicy = {}): Verdict {
   if (pod.emptyDir && policy.emptyDir === "refuse") {
     return { kind: "refuse", reason: "its emptyDir volume's data would be lost (--drain-empty-dir is refuse)" };
   }
-  const { self } = policy;
-  return { kind: self?.name === pod.name && self.namespace === pod.namespace ? "last" : "evict" };
+  return { kind: "evict" };
+}
+
+/** Names the pods that the operator does not want evicted. While there is one, no drain can succeed. */
+export function refusedPods(pods: readonly PodView[], policy: PodPolicy = {}): PodLeft[] {
+  return pods.flatMap((pod) => {
+    const verdict = judge(pod, policy);
+    return verdict.kind === "refuse" ? [{ namespace: pod.namespace, name: pod.name, reason: verdict.reason }] : [];
+  });
 }
 
 /** Whether a pod stays and keeps using its volumes when the node is empty. */

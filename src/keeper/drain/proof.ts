@@ -4,7 +4,7 @@
  * @module
  */
 
-import type { Clock } from "../../lock/clock.ts";
+import type { ServerClock } from "../../kubernetes/server_clock.ts";
 import type { HeldNode } from "../../lock/semaphore.ts";
 import type { NodeEvidence, SeenPod } from "../../lock/yes.ts";
 import type { NodeView } from "../nodes/node.ts";
@@ -19,7 +19,7 @@ export interface ProofOptions {
   /** Lists the pods. */
   readonly pods: Pick<PodCalls, "listPods">;
   /** Shows the API server's time. */
-  readonly clock: Pick<Clock, "now"> & { isFresh(ms: number): boolean };
+  readonly clock: Pick<ServerClock, "now" | "isFresh">;
   /** Which pods stay. */
   readonly policy: PodPolicy;
   /** See {@link NodeEvidence.exhausted}. */

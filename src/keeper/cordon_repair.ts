@@ -8,8 +8,8 @@
 
 import type { Clock } from "../lock/clock.ts";
 import { WakeableSleep } from "../lock/wakeable_sleep.ts";
-import { type CordonOwner, cordonOwners } from "./nodes/cordon.ts";
-import type { KeeperReports } from "./reports.ts";
+import { type CordonOwner, cordonOwners, isUnreadable } from "./nodes/cordon.ts";
+import type { NodeReports } from "./node_reports.ts";
 import type { NodeCordon } from "./nodes/node_cordon.ts";
 import type { NodeWatch } from "./nodes/node_watch.ts";
 import type { NodeView } from "./nodes/node.ts";
@@ -24,7 +24,7 @@ export interface RepairContext {
   /** Lifts them. */
   readonly cordon: NodeCordon;
   /** Told what was done. */
-  readonly reports: KeeperReports;
+  readonly reports: NodeReports;
   /** Time. */
   readonly clock: Clock;
   /**
@@ -32,7 +32,7 @@ export interface RepairContext {
    * after the call. May throw.
    */
   clientHolds(owner: CordonOwner): Promise<boolean>;
-  /** Whether this process drains the node. The drain then takes care of the cordon. */
+  /** Whether this process drains the node. The drain then takes care of the cordon, as long as it is ours. */
   isBusy(node: string): boolean;
 }
 
@@ -65,6 +65,7 @@ export class CordonRepair {
   /** Asks for a check of a node whatever was found before, because its lock may have changed. */
   suspect(node: NodeView): void {
     if (node.cordon === undefined) return;
+    this.#tellOthers(node);
     this.#checked.delete(node.name);
     this.#suspects.add(node.name);
     this.#sleep.wake();
@@ -97,20 +98,31 @@ export class CordonRepair {
     }
   }
 
+  /** Tells of what nobody here cleans up. */
+  #tellOthers({ name, cordon }: NodeView): void {
+    const { namespace, reports } = this.#context;
+    if (cordon !== undefined && isUnreadable(cordon)) reports.unreadableCordon(name, cordon);
+    for (const owner of cordonOwners(cordon)) {
+      if (owner.namespace !== namespace) reports.cordonOfOtherNamespace(name, owner.namespace, namespace);
+    }
+  }
+
   async #check(name: string, signal: AbortSignal): Promise<void> {
     const { namespace, nodes, cordon, reports, isBusy, clientHolds } = this.#context;
     // The node is read before its locks, because a hold that begins in between changes the node before relying on it.
     const node = nodes.peek(name);
-    if (node?.cordon === undefined || isBusy(name)) return;
-    const ours = cordonOwners(node.cordon).filter((owner) => owner.namespace === namespace);
+    if (node?.cordon === undefined) return;
+    // Our annotation does not outlive our cordon, so that a cordon that somebody sets next is not taken for ours.
+    const isOurs = node.unschedulable && !node.isCordonForeign;
+    if (isOurs && isBusy(name)) return;
+    const ours = isOurs ? cordonOwners(node.cordon).filter((owner) => owner.namespace === namespace) : [];
     const gone = new Set<Group>();
     for (const owner of ours) if (!(await clientHolds(owner))) gone.add(owner.group);
     const isGone = (owner: CordonOwner) => owner.namespace === namespace && gone.has(owner.group);
     switch (await cordon.repair(node, (owner) => !isGone(owner), signal)) {
       case "repaired": {
-        const lifted = ours.filter(isGone);
-        for (const owner of lifted) reports.staleCordonLifted(name, owner);
-        if (lifted.length === 0) reports.annotationRemoved(name);
+        if (!isOurs) reports.annotationRemoved(name, node.unschedulable);
+        else for (const owner of ours.filter(isGone)) reports.staleCordonLifted(name, owner);
         break;
       }
       case "right":
@@ -127,5 +139,5 @@ export class CordonRepair {
 }
 
 function stateOf(node: NodeView): string {
-  return `${node.uid} ${node.unschedulable} ${node.cordon}`;
+  return `${node.uid} ${node.unschedulable} ${node.isCordonForeign} ${node.cordon}`;
 }

@@ -6,22 +6,28 @@
  * @module
  */
 
-import { type Clock, systemClock } from "../lock/clock.ts";
+import type { Clock } from "../lock/clock.ts";
 import type { ClientId, Group } from "../lock/identity.ts";
-import type { DrainOutcome, Hold, NodeKeeper, NodeMatch, ReturnOutcome } from "../lock/node_keeper.ts";
+import type { DrainOutcome, Hold, LookOutcome, NodeKeeper, ReturnOutcome } from "../lock/node_keeper.ts";
+import type { HeldNode } from "../lock/semaphore.ts";
+import { within } from "../lock/within.ts";
 import type { KubernetesClient } from "../kubernetes/client.ts";
 import { CordonRepair } from "./cordon_repair.ts";
-import { Drain } from "./drain/drain.ts";
-import type { DrainContext, DrainOptions, DrainTask } from "./drain/drain_task.ts";
+import type { DrainEnd } from "./drain/drain.ts";
+import type { DrainContext, DrainOptions } from "./drain/drain_task.ts";
 import { PodCalls } from "./drain/pod_calls.ts";
+import { Drains, isSameHold } from "./drains.ts";
+import { findNode, type HoldVerdict, proveHold } from "./hold_proof.ts";
+import { Look, type MissingPermissions } from "./look.ts";
 import { type CordonOwner, cordonOwners } from "./nodes/cordon.ts";
-import type { NodeView } from "./nodes/node.ts";
+import { identityOf, type NodeView } from "./nodes/node.ts";
 import { NodeCalls } from "./nodes/node_calls.ts";
 import { NodeCordon } from "./nodes/node_cordon.ts";
 import { NodeWatch } from "./nodes/node_watch.ts";
 import { ReturnWait } from "./nodes/return_wait.ts";
 import { isSameClient } from "./nodes/zincati_id.ts";
-import { KeeperReports, type ReportTargets } from "./reports.ts";
+import { NodeReports } from "./node_reports.ts";
+import { DrainReports, type ReportTargets } from "./reports.ts";
 
 /** Options of {@link KubernetesNodeKeeper}. */
 export interface NodeKeeperOptions extends ReportTargets {
@@ -34,16 +40,21 @@ export interface NodeKeeperOptions extends ReportTargets {
    * throws, the answer is unknown.
    */
   readHolder(id: ClientId, group: Group): Promise<{ readonly since: number } | undefined>;
+  /** Knows which permissions the server lacks, so that no slot is granted without them. */
+  readonly permissions?: MissingPermissions;
+  /** How long a node must have been seen not ready until another ready one of its id counts alone, in milliseconds. @default {120_000} */
+  readonly ghostMs?: number;
   /** How often to check all cordons and running drains without a cause, in milliseconds. @default {60_000} */
   readonly sweepMs?: number;
-  /** Time. @default {systemClock} */
+  /** Measures time that passes. @default {the client's clock} */
   readonly clock?: Clock;
   /** A number from 0 (inclusive) to 1 (exclusive), for jitter. @default {Math.random} */
   readonly random?: () => number;
 }
 
-/** Two times of a grant to one client that differ by less than this, in milliseconds, mean the same grant. */
-const SAME_HOLD_MS = 1_000;
+/** The first and the longest pause between two proofs of one request, in milliseconds; it doubles with each. */
+const PAUSE_MS = 500;
+const MAX_PAUSE_MS = 5_000;
 
 /** See the module. Call {@link run} once. Dispose of it to stop its drains, which any replica can resume. */
 export class KubernetesNodeKeeper implements NodeKeeper {
@@ -51,56 +62,67 @@ export class KubernetesNodeKeeper implements NodeKeeper {
   /** The namespace of the locks. */
   readonly #namespace: string;
   readonly #clock: Clock;
+  readonly #client: KubernetesClient;
   readonly #calls: NodeCalls;
+  readonly #pods: PodCalls;
   readonly #nodes: NodeWatch;
   readonly #cordon: NodeCordon;
   readonly #return: ReturnWait;
-  readonly #reports: KeeperReports;
+  readonly #reports: NodeReports;
+  readonly #drainReports: DrainReports;
   readonly #repair: CordonRepair;
-  readonly #drainContext: DrainContext;
-  readonly #drains = new Map<string, Drain>();
+  readonly #look: Look;
+  readonly #drains: Drains;
   readonly #closing = new AbortController();
   #running: Promise<unknown> = Promise.resolve();
 
   /** Makes it over `client`. The caller disposes of the client, after the keeper. */
   constructor(client: KubernetesClient, options: NodeKeeperOptions) {
-    const { clock = systemClock, random = Math.random } = options;
+    const { clock = client.clock, permissions, drainOptions = {} } = options;
     this.#options = options;
+    this.#client = client;
     this.#namespace = client.namespace;
     this.#clock = clock;
-    this.#reports = new KeeperReports(options, clock);
+    this.#reports = new NodeReports(options);
+    this.#drainReports = new DrainReports(options, clock);
+    const [reports, drainReports] = [this.#reports, this.#drainReports];
     this.#calls = new NodeCalls(client);
+    this.#pods = new PodCalls(client);
     this.#nodes = new NodeWatch(this.#calls, {
       changed: (node) => this.#repair.nodeChanged(node),
-      synced: () => this.#reports.nodesSynced(this.#nodes.malformed),
-      lost: (error) => this.#reports.nodesLost(this.#nodes.malformed, error),
-      malformed: (name) => this.#reports.malformed(name, this.#nodes.malformed),
-    }, clock);
-    this.#cordon = new NodeCordon(this.#calls, this.#nodes);
-    this.#return = new ReturnWait({
-      calls: this.#calls,
-      nodes: this.#nodes,
+      synced: () => reports.nodesSynced(this.#nodes.malformed),
+      lost: (error) => reports.nodesLost(this.#nodes.malformed, error),
+      malformed: (name) => reports.malformed(name, this.#nodes.malformed),
+      shared: (id, names) => reports.shared(id, names),
+    }, { clock, ghostMs: options.ghostMs });
+    const [calls, pods, nodes] = [this.#calls, this.#pods, this.#nodes];
+    this.#cordon = new NodeCordon(calls, nodes);
+    this.#return = new ReturnWait({ calls, nodes, clock, forbidden: (error) => reports.forbidden(error) });
+    this.#look = new Look({
+      nodes,
+      pods,
+      policy: drainOptions.pods ?? {},
+      permissions,
       clock,
-      forbidden: (error) => this.#reports.forbidden(error),
+      ambiguous: (id, names) => reports.ambiguous(id, names),
+    });
+    this.#drains = new Drains(drainOptions, this.#drainContext(), {
+      drainBegan: (task) => drainReports.drainBegan(task),
+      drainEnded: (task, end, error) => {
+        const node = nodes.peek(task.node);
+        drainReports.drainEnded(task, end, error);
+        if (node !== undefined) this.#repair.nodeChanged(node);
+      },
     });
     this.#repair = new CordonRepair({
       namespace: client.namespace,
-      nodes: this.#nodes,
+      nodes,
       cordon: this.#cordon,
-      reports: this.#reports,
+      reports,
       clock,
       clientHolds: (owner) => this.#clientHolds(owner),
-      isBusy: (node) => [...this.#drains.values()].some(({ task }) => task.node === node),
+      isBusy: (node) => this.#drains.isBusy(node),
     });
-    this.#drainContext = {
-      pods: new PodCalls(client),
-      nodes: this.#calls,
-      cordon: this.#cordon,
-      clock,
-      listener: this.#reports,
-      holdExists: (owner) => this.#holdExists(owner),
-      random,
-    };
   }
 
   /** Whether the watch of the nodes is in step with the cluster. */
@@ -116,42 +138,22 @@ export class KubernetesNodeKeeper implements NodeKeeper {
     return running.then(() => {});
   }
 
-  /** See {@link NodeKeeper.match}. */
-  async match(id: ClientId): Promise<NodeMatch> {
-    const nodes = await this.#nodes.byId(id);
-    if (nodes.length > 1) {
-      const names = nodes.map((node) => node.name).sort();
-      this.#reports.ambiguous(id, names);
-      return { kind: "ambiguous", nodes: names };
-    }
-    const [node] = nodes;
-    return node === undefined ? { kind: "none" } : { kind: "node", name: node.name, bootId: node.bootId };
+  /** See {@link NodeKeeper.look}. */
+  async look(id: ClientId): Promise<LookOutcome> {
+    return await this.#look.forClient(id);
   }
 
   /** See {@link NodeKeeper.drain}. */
   async drain(hold: Hold, waitMs: number, signal: AbortSignal): Promise<DrainOutcome> {
-    const owner = { namespace: this.#namespace, group: hold.group, id: hold.id, since: hold.since };
+    const { node: noted } = hold;
+    if (noted === undefined || hold.isNodeUnreadable) {
+      const found = await findNode(hold, { nodes: this.#nodes });
+      return this.#answer(hold, found) ?? { kind: "unreadable" };
+    }
     const answered = new AbortController();
     const wait = this.#clock.sleep(waitMs, AbortSignal.any([signal, answered.signal])).catch(() => {});
     try {
-      while (true) {
-        let drain = this.#drains.get(keyOf(owner));
-        if (drain === undefined) {
-          const target = await this.#targetOf(hold);
-          switch (target.kind) {
-            case "none":
-              return { kind: "drained" };
-            case "ambiguous":
-              return target;
-            case "node":
-              drain = this.#begin({ node: target.name, owner, again: hold.node?.phase === "drained" });
-          }
-        }
-        const end = await Promise.race([drain.end, wait]);
-        if (end === undefined) return { kind: "draining", node: drain.task.node, pods: drain.left };
-        // The host may have joined again under another name, so look for its node again.
-        if (end.kind !== "node_gone") return end;
-      }
+      return await this.#drainNoted(hold, noted, wait, signal);
     } finally {
       answered.abort();
     }
@@ -160,15 +162,7 @@ export class KubernetesNodeKeeper implements NodeKeeper {
   /** See {@link NodeKeeper.awaitReturn}. */
   async awaitReturn(hold: Hold, waitMs: number, signal: AbortSignal): Promise<ReturnOutcome> {
     if (this.#options.waitReady === false) return { kind: "ready" };
-    const deadline = this.#clock.monotonic() + waitMs;
-    const names = hold.node === undefined
-      ? (await this.#nodes.byId(hold.id)).map((node) => node.name)
-      : [hold.node.name];
-    for (const name of names) {
-      const outcome = await this.#return.forNode(name, hold, deadline, signal);
-      if (outcome.kind === "not_ready") return outcome;
-    }
-    return { kind: "ready" };
+    return await this.#return.forHold(hold, this.#clock.monotonic() + waitMs, signal);
   }
 
   /** See {@link NodeKeeper.uncordon}. */
@@ -176,13 +170,11 @@ export class KubernetesNodeKeeper implements NodeKeeper {
     // Each lock is read after its cordon or drain was seen, so a hold that is over then is over for good.
     const isOver = async (owner: CordonOwner) =>
       since === undefined ? !(await this.#holdExists(owner)) : isSameHold(owner.since, since);
-    const ending: Drain[] = [];
-    for (const drain of this.#drainsOf(group, id)) {
-      if (!(await isOver(drain.task.owner))) continue;
-      drain.stop("hold_gone");
-      ending.push(drain);
+    const ending: Promise<unknown>[] = [];
+    for (const owner of this.#drains.owners(group, id)) {
+      if (await isOver(owner)) ending.push(...this.#drains.end(owner).map((drain) => drain.end));
     }
-    await Promise.allSettled(ending.map((drain) => drain.end));
+    await Promise.allSettled(ending);
     const synced = this.#nodes.isSynced;
     for (const node of synced ? [...this.#nodes.nodes] : await this.#calls.listNodes()) {
       for (const owner of this.#ownedBy(node, group, id)) {
@@ -201,52 +193,102 @@ export class KubernetesNodeKeeper implements NodeKeeper {
     for (const node of this.#nodes.nodes) {
       if (this.#ownedBy(node, group, id).length > 0) this.#repair.suspect(node);
     }
-    this.#checkDrains(this.#drainsOf(group, id)).catch(() => {});
+    this.#checkHolds(this.#drains.owners(group, id)).catch(() => {});
   }
 
   /** Stops the drains where they are, and answers their requests. */
   async [Symbol.asyncDispose](): Promise<void> {
     this.#closing.abort();
-    for (const drain of this.#drains.values()) drain.stop("closing");
-    await Promise.allSettled([...this.#drains.values()].map((drain) => drain.end));
+    await this.#drains[Symbol.asyncDispose]();
     await this.#running;
   }
 
-  /** The node to drain: the one on which the client runs now, preferably the one that was noted at the grant. */
-  async #targetOf(hold: Hold): Promise<Target> {
-    const names = (await this.#nodes.byId(hold.id)).map((node) => node.name).sort();
-    const noted = hold.node?.name;
-    if (noted !== undefined && names.includes(noted)) return { kind: "node", name: noted };
-    const [name, ...others] = names;
-    if (name === undefined) return { kind: "none" };
-    return others.length === 0 ? { kind: "node", name } : { kind: "ambiguous", nodes: names };
+  #drainContext(): DrainContext {
+    return {
+      pods: this.#pods,
+      nodes: this.#calls,
+      view: this.#nodes,
+      cordon: this.#cordon,
+      clock: this.#client.clock,
+      listener: this.#drainReports,
+      holdExists: (owner) => this.#holdExists(owner),
+      random: this.#options.random ?? Math.random,
+    };
   }
 
-  #begin(task: DrainTask): Drain {
-    const key = keyOf(task.owner);
-    const running = this.#drains.get(key);
-    if (running !== undefined) return running;
-    // A drain for an earlier hold of the client has nothing left to do.
-    for (const other of this.#drainsOf(task.owner.group, task.owner.id)) other.stop("hold_gone");
-    this.#reports.drainBegan(task);
-    const drain = new Drain(task, this.#options.drainOptions ?? {}, this.#drainContext);
-    this.#drains.set(key, drain);
-    if (this.#closing.signal.aborted) drain.stop("closing");
-    drain.end.then(
-      (end) => this.#reports.drainEnded(task, end),
-      (error) => this.#reports.drainEnded(task, undefined, error),
-    ).finally(() => {
-      this.#drains.delete(key);
-      const node = this.#nodes.peek(task.node);
-      if (node !== undefined) this.#repair.nodeChanged(node);
-    });
-    return drain;
+  /** Drains the Node that a hold notes until a proof for this request succeeds, or until the wait ends. */
+  async #drainNoted(hold: Hold, noted: HeldNode, wait: Promise<void>, signal: AbortSignal): Promise<DrainOutcome> {
+    const owner = this.#ownerOf(hold);
+    // A node that was drained before is most likely empty still.
+    let isToDrain = noted.phase !== "drained" || this.#drains.isRunning(owner, noted);
+    for (let pauseMs = PAUSE_MS;; pauseMs = Math.min(pauseMs * 2, MAX_PAUSE_MS)) {
+      if (isToDrain) {
+        const drain = this.#drains.join(owner, noted);
+        const end = await Promise.race([drain.end, wait]);
+        if (end === undefined) return { kind: "draining", node: noted.name, pods: drain.left };
+        if (end.kind !== "emptied") return await this.#outcomeOf(end, noted);
+      }
+      const verdict = await this.#prove(hold, noted, signal);
+      if (verdict === undefined) return { kind: "draining", node: noted.name, pods: [] };
+      const answer = this.#answer(hold, verdict);
+      if (answer !== undefined) return answer;
+      // What the drain found was not true for long, so another one at once would find the same.
+      if (isToDrain && await within(pauseMs, wait, this.#clock) !== "late") {
+        return { kind: "draining", node: noted.name, pods: verdict.kind === "not_empty" ? verdict.pods : [] };
+      }
+      isToDrain = true;
+    }
   }
 
-  #drainsOf(group: Group, id: ClientId): Drain[] {
-    return [...this.#drains.values()].filter(({ task: { owner } }) => {
-      return owner.group === group && isSameClient(owner.id, id);
-    });
+  /** @returns Undefined where the client has gone meanwhile. */
+  async #prove(hold: Hold, noted: HeldNode, signal: AbortSignal): Promise<HoldVerdict | undefined> {
+    const { exhausted } = this.#drains.memoryOf(this.#ownerOf(hold));
+    const proof = {
+      nodes: this.#calls,
+      pods: this.#pods,
+      clock: this.#client.clock,
+      policy: this.#options.drainOptions?.pods ?? {},
+      exhausted,
+    };
+    try {
+      return await proveHold(hold, noted, { nodes: this.#nodes, proof }, signal);
+    } catch (error) {
+      if (signal.aborted) return undefined;
+      throw error;
+    }
+  }
+
+  /** @returns Undefined where the node has to be drained (again). */
+  #answer(hold: Hold, verdict: HoldVerdict): DrainOutcome | undefined {
+    switch (verdict.kind) {
+      case "not_empty":
+        return undefined;
+      case "ambiguous":
+        this.#reports.ambiguous(hold.id, verdict.nodes);
+        return verdict;
+      case "drained": {
+        const { staying, ...outcome } = verdict;
+        if (hold.node !== undefined) this.#drainReports.proven(hold, hold.node, staying);
+        return outcome;
+      }
+      case "moved":
+        if (hold.node !== undefined) this.#drainReports.moved(hold, hold.node, verdict.node);
+        return verdict;
+      case "unreadable":
+        return verdict;
+    }
+  }
+
+  async #outcomeOf(end: Exclude<DrainEnd, { kind: "emptied" }>, noted: HeldNode): Promise<DrainOutcome> {
+    if (end.kind === "abandoned") return end;
+    const { kind, node, pods } = end;
+    if (kind !== "proceed") return { kind, node, pods };
+    const read = await this.#calls.getNode(noted.name);
+    return { kind, node: read?.uid === noted.uid ? identityOf(read) : identityOf(noted), pods };
+  }
+
+  #ownerOf({ group, id, since }: Hold): CordonOwner {
+    return { namespace: this.#namespace, group, id, since };
   }
 
   /** The holds of a client that a node is cordoned for. */
@@ -267,11 +309,9 @@ export class KubernetesNodeKeeper implements NodeKeeper {
     return await this.#options.readHolder(id, group) !== undefined;
   }
 
-  /** Stops those drains whose hold no longer exists. */
-  async #checkDrains(drains: readonly Drain[]): Promise<void> {
-    for (const drain of drains) {
-      if (!(await this.#holdExists(drain.task.owner))) drain.stop("hold_gone");
-    }
+  /** Ends what is done for those holds that no longer exist. */
+  async #checkHolds(owners: readonly CordonOwner[]): Promise<void> {
+    for (const owner of owners) if (!(await this.#holdExists(owner))) this.#drains.end(owner);
   }
 
   /** Checks everything from time to time, in case a watch missed something. */
@@ -281,28 +321,7 @@ export class KubernetesNodeKeeper implements NodeKeeper {
       await this.#clock.sleep(this.#options.sweepMs ?? 60_000, signal).catch(() => {});
       if (signal.aborted) return;
       this.#repair.suspectAll();
-      await this.#checkDrains([...this.#drains.values()]).catch(() => {});
+      await this.#checkHolds(this.#drains.owners()).catch(() => {});
     }
   }
-}
-
-/** What to drain for a hold. */
-type Target =
-  | { readonly kind: "node"; readonly name: string }
-  /** The client runs on no node. */
-  | { readonly kind: "none" }
-  /** The client may run on any of several nodes. */
-  | { readonly kind: "ambiguous"; readonly nodes: readonly string[] };
-
-function keyOf({ group, id, since }: CordonOwner): string {
-  return JSON.stringify([group, id, since]);
-}
-
-/**
- * Whether two times of a grant to one client mean the same grant. The times of one grant may differ by less than a
- * second: a Lease that has lost its annotation, or that another program wrote, may keep only whole seconds. Two grants
- * to one client are further apart, since the host releases its slot in between.
- */
-function isSameHold(since: number, other: number): boolean {
-  return Math.abs(since - other) < SAME_HOLD_MS;
 }

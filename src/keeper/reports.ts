@@ -1,20 +1,20 @@
 /**
- * What the node keeper reports about its work: log lines, Kubernetes Events and numbers for metrics. It decides nothing
- * and never throws.
+ * What the node keeper reports about its drains: log lines, Kubernetes Events and numbers for metrics. It decides nothing
+ * and never throws. What it reports about nodes and cordons is in `node_reports.ts`.
  *
  * @module
  */
 
 import type { Clock } from "../lock/clock.ts";
 import type { DrainResult } from "../lock/drain_report.ts";
-import type { ClientId, Group } from "../lock/identity.ts";
-import type { PodLeft } from "../lock/node_keeper.ts";
+import type { Group } from "../lock/identity.ts";
+import type { Hold, NodeIdentity, PodLeft } from "../lock/node_keeper.ts";
+import type { HeldNode } from "../lock/semaphore.ts";
 import type { StayingPod } from "../lock/yes.ts";
 import type { DrainEnd } from "./drain/drain.ts";
 import type { DrainListener, DrainTask } from "./drain/drain_task.ts";
 import type { ClusterEvents } from "../kubernetes/events.ts";
 import type { EvictionAnswer, PodView } from "./drain/pods.ts";
-import type { CordonOwner } from "./nodes/cordon.ts";
 
 /** A logger that takes a constant message and fields, such as LogTape's. */
 export interface KeeperLog {
@@ -53,14 +53,13 @@ export interface ReportTargets {
 }
 
 /** See the module. */
-export class KeeperReports implements DrainListener {
+export class DrainReports implements DrainListener {
   readonly #targets: ReportTargets;
   readonly #clock: Clock;
   readonly #began = new Map<DrainTask, number>();
   readonly #left = new Map<DrainTask, { left: number; blocked: number }>();
   /** The last reason logged for each pod that could not be evicted, by UID. A budget is asked every few seconds. */
   readonly #said = new Map<DrainTask, Map<string, string>>();
-  readonly #forbidden = new Set<string>();
 
   /** Makes reports to `targets`. `clock` measures how long drains take. */
   constructor(targets: ReportTargets, clock: Clock) {
@@ -88,8 +87,7 @@ export class KeeperReports implements DrainListener {
     const { log } = this.#targets;
     switch (end?.kind) {
       case "emptied":
-        log?.info("the node is drained", about);
-        if (!task.again) this.#event(task, "Drained", `Drained for the reboot of ${named(task)}`);
+        log?.info("the node is empty", about);
         break;
       case "proceed":
         log?.warning("drain timed out: the reboot goes on with pods left", { ...about, pods: end.pods });
@@ -120,6 +118,28 @@ export class KeeperReports implements DrainListener {
         log?.error("drain stopped by a fault", { ...about, error });
         break;
     }
+  }
+
+  /** A host was found ready to reboot on its node, for one request. `staying` are pods that a person should know of. */
+  proven({ group, id }: Hold, { name, phase }: HeldNode, staying: readonly StayingPod[]): void {
+    if (phase === "drained" && staying.length === 0) return;
+    const pods = staying.map(podLeft);
+    const about = { node: name, group, id };
+    if (pods.length === 0) this.#targets.log?.info("the node is drained", about);
+    else this.#targets.log?.warning("the node is drained, and some pods stay", { ...about, pods });
+    const rest = pods.length === 0 ? "" : `; these pods stay: ${list(pods)}`;
+    const note = `Drained for the reboot of ${id} in group ${group}${rest}`;
+    this.#targets.events?.record({ kind: "Node", name }, "Drained", note);
+  }
+
+  /** A hold is about another node from now on. */
+  moved({ group, id }: Hold, { name }: HeldNode, node: NodeIdentity): void {
+    this.#targets.log?.warning("the client runs on another node than the one that its hold notes: draining that too", {
+      node: node.name,
+      noted: name,
+      group,
+      id,
+    });
   }
 
   /** See {@link DrainListener.cordoned}. */
@@ -177,11 +197,9 @@ export class KeeperReports implements DrainListener {
     this.#targets.log?.warning("volumes stay attached to the drained node", { ...fields(task), volumes });
   }
 
-  /** See {@link DrainListener.staying}. */
+  /** See {@link DrainListener.staying}. The yes names them to everybody: {@link proven}. */
   staying(task: DrainTask, staying: readonly StayingPod[]): void {
-    const pods = staying.map(({ pod: { namespace, name }, why }) => ({ namespace, name, reason: STAYS[why] }));
-    this.#targets.log?.warning("pods are left on the drained node", { ...fields(task), pods });
-    this.#event(task, "Drained", `Drained for the reboot of ${named(task)} with pods left: ${list(pods)}`, true);
+    this.#targets.log?.info("pods are left on the emptied node", { ...fields(task), pods: staying.map(podLeft) });
   }
 
   /** See {@link DrainListener.uncordonedByOthers}. */
@@ -195,60 +213,6 @@ export class KeeperReports implements DrainListener {
     this.#targets.log?.warning("a call of the drain failed and will be repeated", { ...fields(task), error });
   }
 
-  /** We lifted our cordon because its client is back. */
-  uncordoned(node: string, { group, id }: CordonOwner): void {
-    this.#targets.log?.info("uncordoned the node", { node, group, id });
-    this.#uncordonedEvent(node, `${id} in group ${group} is back`);
-  }
-
-  /** We lifted a stale cordon of ours, because its client no longer holds a slot. */
-  staleCordonLifted(node: string, { group, id }: CordonOwner): void {
-    this.#targets.observer?.repaired?.();
-    this.#targets.log?.warning("lifted a stale cordon: its client holds no slot", { node, group, id });
-    this.#uncordonedEvent(node, `${id} in group ${group} no longer holds its slot`);
-  }
-
-  /** We removed our stale annotation from a node that was already uncordoned. */
-  annotationRemoved(node: string): void {
-    this.#targets.log?.info("removed our stale annotation from a node that was already uncordoned", { node });
-  }
-
-  /** A node's cordon could not be checked. It will be checked again. */
-  repairFailed(node: string, error: unknown): void {
-    this.#targets.log?.warning("cannot check the cordon of a node", { node, error });
-  }
-
-  /** Several nodes have a client's id. */
-  ambiguous(id: ClientId, nodes: readonly string[]): void {
-    this.#targets.log?.error("several nodes have the same id: none of them may reboot", { id, nodes });
-  }
-
-  /** A node's machine-id is malformed. `count` is the number of such nodes. */
-  malformed(node: string, count: number): void {
-    this.#targets.observer?.malformedNodes?.(count);
-    this.#targets.log?.warning("the machine-id of a node is malformed: it matches no client", { node });
-  }
-
-  /** The watch of the nodes is in step with the cluster. `malformed` is how many nodes have a malformed machine-id. */
-  nodesSynced(malformed: number): void {
-    this.#targets.observer?.nodesSynced?.(true);
-    this.#targets.observer?.malformedNodes?.(malformed);
-  }
-
-  /** The watch of the nodes fell behind. */
-  nodesLost(malformed: number, error: unknown): void {
-    this.#targets.observer?.nodesSynced?.(false);
-    this.#targets.observer?.malformedNodes?.(malformed);
-    this.#targets.log?.warning("the watch of the nodes is behind", { error });
-  }
-
-  /** An optional permission is missing. Logged once for each. */
-  forbidden(error: Error): void {
-    if (this.#forbidden.has(error.message)) return;
-    this.#forbidden.add(error.message);
-    this.#targets.log?.warning("an optional permission is missing", { error });
-  }
-
   #tellLeft(group: Group): void {
     let [left, blocked] = [0, 0];
     for (const [task, one] of this.#left) {
@@ -259,14 +223,17 @@ export class KeeperReports implements DrainListener {
     this.#targets.observer?.podsLeft?.(group, left, blocked);
   }
 
-  #uncordonedEvent(node: string, why: string): void {
-    this.#targets.events?.record({ kind: "Node", name: node }, "Uncordoned", `Uncordoned: ${why}`);
-  }
-
   #event(task: DrainTask, reason: Parameters<ClusterEvents["record"]>[1], note: string, warning = false): void {
     this.#targets.events?.record({ kind: "Node", name: task.node }, reason, note, warning);
   }
 }
+
+/** Why a pod stays, for a person. */
+const STAYS: Readonly<Record<StayingPod["why"], string>> = {
+  tolerates_cordon: "it tolerates the cordon and was created after the grant",
+  put_back: "its controller puts it back after each eviction",
+  kubelet_dead: "its grace period is over, and the kubelet that would confirm its end does not answer",
+};
 
 const RESULTS: Readonly<Record<DrainEnd["kind"], DrainResult>> = {
   emptied: "drained",
@@ -276,12 +243,9 @@ const RESULTS: Readonly<Record<DrainEnd["kind"], DrainResult>> = {
   draining: "interrupted",
 };
 
-/** Why a pod may be left, for a person. */
-const STAYS: Readonly<Record<StayingPod["why"], string>> = {
-  tolerates_cordon: "it tolerates the cordon and was created after the grant",
-  put_back: "its controller has put it back after each eviction",
-  kubelet_dead: "its grace period is over, and the node's kubelet does not answer",
-};
+function podLeft({ pod: { namespace, name }, why }: StayingPod): PodLeft {
+  return { namespace, name, reason: STAYS[why] };
+}
 
 function fields(task: DrainTask): Record<string, unknown> {
   return { node: task.node, group: task.owner.group, id: task.owner.id };

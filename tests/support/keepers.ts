@@ -137,6 +137,7 @@ function recording(client: KubernetesClient, calls: string[]): KubernetesClient 
   return {
     server: client.server,
     namespace: client.namespace,
+    clock: client.clock,
     apis,
     get: (path, signal) => {
       note(`get ${path.split("?")[0]}`);

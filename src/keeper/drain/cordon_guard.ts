@@ -8,6 +8,7 @@
 import type { SeenNode } from "../../lock/yes.ts";
 import { isNewer, type NodeView } from "../nodes/node.ts";
 import type { CallRetry } from "./call_retry.ts";
+import type { NodeMemory } from "./drain_memory.ts";
 import type { DrainContext, DrainTask } from "./drain_task.ts";
 
 /** The state of a drain's node. */
@@ -68,7 +69,8 @@ export class CordonGuard {
 
   /** Cordons the node (get and patch nodes), unless an earlier drain of the hold has done so. */
   async begin(): Promise<GuardedState> {
-    const { memory, uid } = this.#options.task;
+    const { uid } = this.#options.task;
+    const memory = this.#memory;
     // If what the watch shows were enough, a node that an earlier drain found empty would not be drained again.
     if (memory.wasCordoned) return await this.#look(memory.wasEmptied);
     const state = await this.#set(this.#seen?.uid !== uid);
@@ -92,6 +94,11 @@ export class CordonGuard {
     if (node?.uid === task.uid) this.#read = node;
   }
 
+  get #memory(): NodeMemory {
+    const { memory, uid } = this.#options.task;
+    return memory.node(uid);
+  }
+
   get #seen(): NodeView | undefined {
     return this.#options.context.view.peek(this.#options.task.node);
   }
@@ -112,10 +119,9 @@ export class CordonGuard {
 
   async #restore(): Promise<GuardedState> {
     const { task, context: { clock, listener }, signal } = this.#options;
-    const { memory } = task;
-    const pauseMs = PAUSES_MS[memory.cordonedAgain];
+    const pauseMs = PAUSES_MS[this.#memory.cordonedAgain];
     if (pauseMs === undefined) return this.#is("insisted", this.#seen);
-    memory.cordonedAgain++;
+    this.#memory.cordonedAgain++;
     listener.uncordonedByOthers(task);
     await clock.sleep(pauseMs, signal);
     return await this.#set(true);

@@ -111,7 +111,7 @@ export class Drain {
 
   /** @returns Undefined where the hold is gone. */
   async #drain(): Promise<DrainEnd | undefined> {
-    const { node, again, memory } = this.task;
+    const { node, uid, again, memory } = this.task;
     const state = await this.#guard.begin();
     if (state === "not_held") return undefined;
     const emptied: EmptyingEnd = state === "insisted" ? { kind: state, pods: [] } : await this.#empty();
@@ -125,7 +125,7 @@ export class Drain {
         return { ...emptied, node };
       case "empty":
         if (!again && !this.#guard.isGone) await this.#awaitDetachment(emptied.claims);
-        memory.wasEmptied = true;
+        memory.node(uid).wasEmptied = true;
         return { kind: "emptied" };
     }
   }

@@ -39,23 +39,18 @@ export interface AcceptedEviction {
   readonly time?: number;
 }
 
-/** The memory of one hold. */
-export class DrainMemory {
-  /** See {@link "../../lock/yes.ts".NodeEvidence.exhausted}. */
-  readonly exhausted: Map<string, number> = new Map();
-  /** Whether the node was cordoned for the hold. */
+/** The memory of one Node of a hold. */
+export class NodeMemory {
+  /** Whether it was cordoned for the hold. */
   wasCordoned = false;
-  /** How often the cordon was set again after others had lifted it. */
+  /** How often its cordon was set again after others had lifted it. */
   cordonedAgain = 0;
-  /** Whether a drain found the node empty. If there is another one, what it saw has changed. */
+  /** Whether a drain found it empty. If there is another drain, what that one saw has changed. */
   wasEmptied = false;
-  readonly #paces = new Map<string, Pace>();
-  /** The UIDs of the pods whose eviction was counted. */
-  readonly #counted = new Set<string>();
-  /** The UIDs of the pods that the hold's first list showed. */
+  /** The UIDs of the pods that the first list showed. */
   #first: ReadonlySet<string> | undefined;
 
-  /** Notes a list of the pods on the node. The hold's first one tells what was there. */
+  /** Notes a list of the pods on the Node. The first one tells what was there. */
   listed(pods: readonly PodView[]): void {
     this.#first ??= new Set(pods.map(({ uid }) => uid));
   }
@@ -67,6 +62,23 @@ export class DrainMemory {
    */
   isLate({ uid, createdAt }: PodView, grantedAt: number): boolean {
     return isAfter(createdAt, grantedAt) || (this.#first !== undefined && !this.#first.has(uid));
+  }
+}
+
+/** The memory of one hold. */
+export class DrainMemory {
+  /** See {@link "../../lock/yes.ts".NodeEvidence.exhausted}. */
+  readonly exhausted: Map<string, number> = new Map();
+  readonly #paces = new Map<string, Pace>();
+  /** The UIDs of the pods whose eviction was counted. */
+  readonly #counted = new Set<string>();
+  readonly #nodes = new Map<string, NodeMemory>();
+
+  /** What is remembered of a Node, named by its UID. The host of a hold may move from one to another. */
+  node(uid: string): NodeMemory {
+    const known = this.#nodes.get(uid) ?? new NodeMemory();
+    this.#nodes.set(uid, known);
+    return known;
   }
 
   /** The earliest time of the next eviction of a controller's pod that came late. */

@@ -18,7 +18,8 @@
 
 import type { PodLeft } from "../../lock/node_keeper.ts";
 import { judgeNode, type NodeEvidence, type SeenPod, type StayingPod } from "../../lock/yes.ts";
-import type { DrainMemory } from "./drain_memory.ts";
+import { Budget } from "./budget.ts";
+import type { DrainMemory, NodeMemory } from "./drain_memory.ts";
 import {
   type Claim,
   controllerOf,
@@ -30,13 +31,10 @@ import {
 } from "./pods.ts";
 import { seenPod } from "./proof.ts";
 
-/** The first pause after a refusal, in milliseconds. It doubles with each further one up to {@link MAX_PAUSE_MS}. */
+/** The first pause after a refusal that no budget made, in milliseconds. It doubles with each further one, */
 const PAUSE_MS = 1_000;
 
-/** The longest pause before a budget is asked again, in milliseconds. */
-const MAX_PAUSE_MS = 5_000;
-
-/** The longest pause after a refusal that is not likely to pass, in milliseconds. */
+/** up to this. */
 const MAX_FAILURE_PAUSE_MS = 30_000;
 
 /** How long a pod may stay unchanged after its eviction was accepted, in milliseconds, before it is evicted again. */
@@ -80,13 +78,6 @@ interface Entry {
   budget?: string;
 }
 
-interface Budget {
-  notBefore: number;
-  pauseMs: number;
-  /** Whether one of its pods is being tried. */
-  trying: boolean;
-}
-
 /** The pods of one drain. Times are milliseconds on any one scale that does not jump. */
 export class EvictionQueue {
   readonly #options: EvictionQueueOptions;
@@ -103,7 +94,7 @@ export class EvictionQueue {
 
   /** Notes all pods that are on the node now. */
   listed(pods: readonly PodView[]): void {
-    this.#options.memory.listed(pods);
+    this.#memory.listed(pods);
     const uids = new Set(pods.map((pod) => pod.uid));
     for (const uid of this.#entries.keys()) if (!uids.has(uid)) this.#entries.delete(uid);
     for (const pod of pods) this.seen(pod);
@@ -111,7 +102,7 @@ export class EvictionQueue {
 
   /** Notes a pod that is new or has changed. */
   seen(pod: PodView): void {
-    const { policy, memory, facts } = this.#options;
+    const { policy, facts } = this.#options;
     const verdict = judge(pod, policy);
     if (verdict.kind === "skip") {
       this.#entries.delete(pod.uid);
@@ -122,7 +113,7 @@ export class EvictionQueue {
     if (entry !== undefined) {
       Object.assign(entry, now);
     } else {
-      const isLate = memory.isLate(pod, facts().grantedAt);
+      const isLate = this.#memory.isLate(pod, facts().grantedAt);
       const reason = "its eviction has not begun";
       this.#entries.set(pod.uid, { ...now, isLate, tries: 0, accepted: false, notBefore: -Infinity, reason });
     }
@@ -223,16 +214,19 @@ export class EvictionQueue {
         const { memory, facts } = this.#options;
         memory.evicted(pod, { isLate, beganAt, answeredAt: now, time: facts().now });
         // The budget may allow another one.
-        if (asked !== undefined) Object.assign(asked, { notBefore: now, pauseMs: 0 });
+        asked?.allowed(now);
         entry.notBefore = now + ACCEPTED_MS;
         entry.budget = undefined;
         break;
       }
-      case "blocked":
+      case "blocked": {
         entry.reason = answer.reason;
         entry.budget = `${pod.namespace}/${answer.budget ?? `of ${uid}`}`;
-        this.#blocked(entry.budget, answer.retryAfterMs ?? 0, now);
+        const budget = this.#budgets.get(entry.budget) ?? new Budget();
+        this.#budgets.set(entry.budget, budget);
+        budget.refused(now, answer.retryAfterMs ?? 0, this.#jitter());
         break;
+      }
       case "gone":
       case "replaced":
       case "several_budgets":
@@ -258,13 +252,9 @@ export class EvictionQueue {
     }
   }
 
-  #blocked(key: string, retryAfterMs: number, now: number): void {
-    const budget = this.#budgets.get(key) ?? { notBefore: 0, pauseMs: 0, trying: false };
-    this.#budgets.set(key, budget);
-    // Refusals of simultaneous calls count once.
-    if (budget.notBefore > now) return;
-    budget.pauseMs = Math.min(Math.max(budget.pauseMs * 2, PAUSE_MS), MAX_PAUSE_MS);
-    budget.notBefore = now + Math.max(retryAfterMs, budget.pauseMs * this.#jitter());
+  get #memory(): NodeMemory {
+    const { memory, facts } = this.#options;
+    return memory.node(facts().noted.uid);
   }
 
   #jitter(): number {
@@ -299,7 +289,7 @@ export class EvictionQueue {
 
   #due(entry: Entry): number {
     const budget = this.#budgetOf(entry);
-    const at = budget === undefined ? entry.notBefore : budget.trying ? Infinity : budget.notBefore;
+    const at = budget === undefined ? entry.notBefore : budget.notBefore;
     return entry.isLate ? Math.max(at, this.#turnOf(controllerOf(entry.pod))) : at;
   }
 

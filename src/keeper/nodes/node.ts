@@ -4,9 +4,11 @@
  * @module
  */
 
+import type { V1ManagedFieldsEntry } from "@kubernetes/client-node/dist/gen/models/V1ManagedFieldsEntry.js";
 import type { V1Node } from "@kubernetes/client-node/dist/gen/models/V1Node.js";
 import { CORDON_ANNOTATION, type CordonState } from "./cordon.ts";
 import { timeOf } from "../../kubernetes/micro_time.ts";
+import type { NodeIdentity } from "../../lock/node_keeper.ts";
 import { comparableId, zincatiId } from "./zincati_id.ts";
 
 /**
@@ -14,6 +16,9 @@ import { comparableId, zincatiId } from "./zincati_id.ts";
  * (Zincati's `node_uuid`).
  */
 export const ID_ANNOTATION = "fleetlock.internal/id";
+
+/** The name under which the API server notes which fields of a Node this server has set. */
+export const FIELD_MANAGER = "fleetlock";
 
 /** A Node, as the keeper sees it. */
 export interface NodeView extends CordonState {
@@ -45,8 +50,11 @@ export function viewNode(node: V1Node): NodeView {
   const { machineID, bootID } = node.status?.nodeInfo ?? {};
   const derived = zincatiId(machineID ?? "");
   const named = metadata.annotations?.[ID_ANNOTATION]?.trim();
+  // Some agents send the machine-id itself. Whatever it looks like, its host must not count as one without a node.
+  const raw = machineID?.trim();
   const ids = new Set<string>();
   if (derived !== undefined) ids.add(derived);
+  if (raw) ids.add(comparableId(raw));
   if (named) ids.add(comparableId(named));
   const condition = node.status?.conditions?.find((one) => one.type === "Ready");
   return {
@@ -60,9 +68,40 @@ export function viewNode(node: V1Node): NodeView {
     bootId: bootID || undefined,
     unschedulable: node.spec?.unschedulable === true,
     cordon: metadata.annotations?.[CORDON_ANNOTATION],
+    isCordonForeign: isSetByOthers(metadata.managedFields),
     ready: condition?.status,
     readyMessage: condition?.message || condition?.reason || undefined,
   };
+}
+
+/** Says which Node it is, without what else is known of it. */
+export function identityOf({ name, uid, bootId }: NodeIdentity): NodeIdentity {
+  return { name, uid, ...(bootId !== undefined && { bootId }) };
+}
+
+/**
+ * Whether somebody else set `spec.unschedulable`, as the API server noted it. Uncordoning ends our ownership of the
+ * field, and whoever cordons then owns it, while our annotation stays ours. An earlier version of this server may have
+ * set both under another name.
+ *
+ * @returns False where the API server noted nobody.
+ *
+ * @see https://kubernetes.io/docs/reference/using-api/server-side-apply/#field-management
+ */
+function isSetByOthers(managed: readonly V1ManagedFieldsEntry[] = []): boolean {
+  const owners = managed.filter(({ fieldsV1 }) => {
+    return (fieldsV1 as ManagedFields | undefined)?.["f:spec"]?.["f:unschedulable"] !== undefined;
+  });
+  return owners.length > 0 && !owners.some(({ manager, fieldsV1 }) => {
+    const annotations = (fieldsV1 as ManagedFields)["f:metadata"]?.["f:annotations"];
+    return manager === FIELD_MANAGER || annotations?.[`f:${CORDON_ANNOTATION}`] !== undefined;
+  });
+}
+
+/** The part of an entry of `metadata.managedFields` that is about cordons. */
+interface ManagedFields {
+  readonly "f:metadata"?: { readonly "f:annotations"?: Readonly<Record<string, unknown>> };
+  readonly "f:spec"?: { readonly "f:unschedulable"?: unknown };
 }
 
 /**

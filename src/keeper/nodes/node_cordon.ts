@@ -49,7 +49,9 @@ export class NodeCordon {
       return patch !== undefined && read && !(await holdExists()) ? "not_held" : patch;
     };
     const outcome = await this.#change(name, decide, readFirst, signal);
-    return outcome === "changed" ? "cordoned" : outcome === "nothing" ? "already" : outcome;
+    if (typeof outcome === "string") return outcome === "nothing" ? "already" : outcome;
+    // Without a cordon that is ours, the patch removed a stale annotation from an administrator's.
+    return outcome.cordon === null ? "already" : "cordoned";
   }
 
   /**
@@ -57,11 +59,13 @@ export class NodeCordon {
    * cordon, unless it is read first.
    *
    * @param readFirst Whether to read the node first instead of deciding on what the watch has seen.
-   * @returns Whether there was a cordon to lift.
+   * @returns Whether there was a cordon to lift. False also where the cordon is an administrator's by now, and only our
+   * annotation was removed.
    */
   async lift(name: string, owner: CordonOwner, readFirst: boolean, signal?: AbortSignal): Promise<boolean> {
     const decide = (node: NodeView) => Promise.resolve(planUncordon(node, owner));
-    return (await this.#change(name, decide, readFirst, signal)) === "changed";
+    const outcome = await this.#change(name, decide, readFirst, signal);
+    return typeof outcome !== "string" && !(outcome.cordon === null && outcome.unschedulable === undefined);
   }
 
   /**
@@ -88,7 +92,7 @@ export class NodeCordon {
     decide: (node: NodeView, read: boolean) => Promise<NodePatch | T | undefined>,
     readFirst: boolean,
     signal?: AbortSignal,
-  ): Promise<"changed" | "nothing" | "gone" | T> {
+  ): Promise<NodePatch | "nothing" | "gone" | T> {
     let seen = readFirst ? undefined : this.#watch.peek(name);
     for (let conflicts = 0; conflicts <= MAX_CONFLICTS; conflicts++) {
       const node = seen ?? await this.#calls.getNode(name, signal);
@@ -100,7 +104,7 @@ export class NodeCordon {
       if (result === "gone") return this.#gone(name);
       if (result !== "conflict") {
         this.#watch.learn(result);
-        return "changed";
+        return patch;
       }
       seen = undefined;
     }

@@ -14,34 +14,45 @@
  */
 
 import type { Clock } from "../../lock/clock.ts";
+import type { Hold } from "../../lock/node_keeper.ts";
 import type { NodeView } from "./node.ts";
 
-/** What a Node shows of its host's return. */
+/** What the Nodes of a host show of its return. */
 export type ReturnState =
-  /** It is ready after its reboot, or there is no node to wait for. */
+  /** One is ready after the reboot, or there is no Node to wait for. */
   | { readonly kind: "ready" }
-  /** It is ready and has not rebooted since the grant, or it has rebooted and its kubelet has not reported yet. */
-  | { readonly kind: "same_boot" }
-  /** It is not ready. `reason` is for a person. */
-  | { readonly kind: "not_ready"; readonly reason: string };
+  /** `node` is ready; it has not rebooted since the grant, or it has and its kubelet has not reported yet. */
+  | { readonly kind: "same_boot"; readonly node: NodeView }
+  /** None is ready. `reason` is for a person. */
+  | { readonly kind: "not_ready"; readonly node: string; readonly reason: string };
 
 /**
- * Judges a Node.
+ * Judges whether the host of a hold is back.
  *
- * @param node The Node; undefined where it does not exist.
- * @param bootId The bootID at the grant; undefined where none was noted, and then any bootID counts as new.
+ * @param hold Tells what was noted at the yes. Where no bootID was noted, any bootID counts as new.
+ * @param nodes The Nodes that the host may run on: the noted one, where it exists, and then others with the client's id.
  */
-export function judgeReturn(node: NodeView | undefined, bootId: string | undefined): ReturnState {
-  if (node === undefined) return { kind: "ready" };
-  if (node.ready !== "True") {
-    const message = node.readyMessage === undefined ? "" : ` (${node.readyMessage})`;
-    return { kind: "not_ready", reason: `its condition Ready is ${node.ready ?? "missing"}${message}` };
-  }
-  return { kind: bootId !== undefined && node.bootId === bootId ? "same_boot" : "ready" };
+export function judgeReturn(
+  { node: noted, isNodeUnreadable }: Pick<Hold, "node" | "isNodeUnreadable">,
+  nodes: readonly NodeView[],
+): ReturnState {
+  const [first] = nodes;
+  if (first === undefined) return { kind: "ready" };
+  const ready = nodes.filter((node) => node.ready === "True");
+  // Where nobody can tell which bootID was noted, the kubelet has to show that it runs.
+  const mayBeSameBoot = (node: NodeView) => {
+    if (isNodeUnreadable) return true;
+    return noted?.bootId !== undefined && (node.bootId === undefined || node.bootId === noted.bootId);
+  };
+  if (ready.some((node) => !mayBeSameBoot(node))) return { kind: "ready" };
+  if (ready[0] !== undefined) return { kind: "same_boot", node: ready[0] };
+  const message = first.readyMessage === undefined ? "" : ` (${first.readyMessage})`;
+  return {
+    kind: "not_ready",
+    node: first.name,
+    reason: `its condition Ready is ${first.ready ?? "missing"}${message}`,
+  };
 }
-
-/** If a kubelet's Lease is younger than this, in milliseconds, the host has not rebooted since the renewal. */
-const FRESH_MS = 12_000;
 
 /** How often the Lease is read, in milliseconds. */
 const POLL_MS = 1_000;
@@ -50,7 +61,8 @@ const POLL_MS = 1_000;
 const SETTLE_MS = 3_000;
 
 /**
- * Waits until a node's kubelet shows that it runs.
+ * Waits until a node's kubelet shows that it runs: it renews its Lease after the call. The times of renewals are the
+ * node's and are compared only with each other.
  *
  * @param renewal Reads when the kubelet last renewed its Lease, in milliseconds since the epoch; undefined without a Lease.
  * @param ms How long to wait at most, in milliseconds.
@@ -65,7 +77,7 @@ export async function kubeletIsAlive(
 ): Promise<boolean> {
   const deadline = clock.monotonic() + ms;
   const first = await renewal();
-  if (first === undefined || Math.abs(clock.now() - first) <= FRESH_MS) return true;
+  if (first === undefined) return true;
   while (clock.monotonic() < deadline && !signal.aborted) {
     await clock.sleep(Math.min(POLL_MS, Math.max(deadline - clock.monotonic(), 1)), signal).catch(() => {});
     if (signal.aborted || (await renewal()) === first) continue;

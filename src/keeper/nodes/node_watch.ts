@@ -1,6 +1,7 @@
 /**
  * The Nodes of the cluster, kept up to date by a watch: finds them by a client's id or by name, and waits for their
- * changes. While the watch is behind, lookups ask the API server. It changes nothing in the cluster.
+ * changes. What it has seen may be behind, so it never proves that there is no Node: that is asked of the API server.
+ * It changes nothing in the cluster.
  *
  * @module
  */
@@ -19,29 +20,50 @@ export interface NodeListener {
   synced?(): void;
   /** The watch falls behind. */
   lost?(error: unknown): void;
-  /** A node's machine-id is malformed, so it matches no client. Called once for each node. */
+  /** A node's machine-id is malformed, so no Zincati id can be derived from it. Called once for each node. */
   malformed?(name: string): void;
+  /** Several nodes have the same id. Called once for each set of nodes, as soon as it is seen. */
+  shared?(id: string, names: readonly string[]): void;
 }
+
+/** Options of {@link NodeWatch}. */
+export interface NodeWatchOptions {
+  /** Time. @default {systemClock} */
+  readonly clock?: Clock;
+  /** How long a node must have been seen not ready until it counts as a ghost, in milliseconds. @default {120_000} */
+  readonly ghostMs?: number;
+}
+
+/** How many sets of nodes that share an id are remembered. Beyond that, a set may be told again. */
+const MAX_SHARED = 1_000;
 
 /** See the module. */
 export class NodeWatch {
   readonly #calls: NodeCalls;
   readonly #clock: Clock;
+  readonly #ghostMs: number;
   readonly #listener: NodeListener;
   readonly #nodes = new Map<string, NodeView>();
   readonly #byId = new Map<string, Set<string>>();
   readonly #malformed = new Set<string>();
-  readonly #waiters = new Set<(name: string) => void>();
+  /** The sets of nodes that were told to share an id. */
+  readonly #shared = new Set<string>();
+  /** Since when each node has been seen not ready without interruption, by UID and the clock's monotonic time. */
+  readonly #notReady = new Map<string, number>();
+  readonly #waiters = new Set<() => void>();
   #synced = false;
   /** The version up to which the watch has told everything. */
   #moment = 0n;
-  #listing: Promise<NodeView[]> | undefined;
+  /** The listing that runs, and the one that begins when it ends. */
+  #listing: Promise<unknown> | undefined;
+  #nextListing: Promise<NodeView[]> | undefined;
 
   /** Makes one that has seen nothing yet. */
-  constructor(calls: NodeCalls, listener: NodeListener = {}, clock: Clock = systemClock) {
+  constructor(calls: NodeCalls, listener: NodeListener = {}, options: NodeWatchOptions = {}) {
     this.#calls = calls;
     this.#listener = listener;
-    this.#clock = clock;
+    this.#clock = options.clock ?? systemClock;
+    this.#ghostMs = options.ghostMs ?? 120_000;
   }
 
   /** Whether what it has seen is in step with the cluster. */
@@ -71,6 +93,8 @@ export class NodeWatch {
       },
       lost: (error) => {
         this.#synced = false;
+        // A node may be ready in between.
+        this.#notReady.clear();
         this.#listener.lost?.(error);
       },
     }, signal);
@@ -82,30 +106,43 @@ export class NodeWatch {
     return this.#nodes.get(name);
   }
 
-  /**
-   * Finds the nodes on which a client may run. Where it has seen none, it always lists the nodes (list nodes): a host
-   * without a node gets its yes without a drain, and the watch's connection may have gone silent before the node
-   * joined.
-   *
-   * @throws {UnavailableError} The nodes could not be listed.
-   */
-  async byId(id: ClientId): Promise<NodeView[]> {
-    const wanted = comparableId(id);
-    const names = this.#synced ? this.#byId.get(wanted) : undefined;
-    if (names !== undefined) return [...names].map((name) => this.#nodes.get(name)!);
-    // Simultaneous requests share one listing.
-    this.#listing ??= this.#calls.listNodes().finally(() => this.#listing = undefined);
-    return (await this.#listing).filter((node) => node.ids.includes(wanted));
+  /** The nodes with a client's id, as last seen. It may be behind. */
+  peekById(id: ClientId): NodeView[] {
+    return [...this.#byId.get(comparableId(id)) ?? []].map((name) => this.#nodes.get(name)!);
   }
 
   /**
-   * Finds a node by its name, by a read (get nodes) while the watch is behind.
+   * Finds the nodes on which a client may run. Where it has seen some, they are candidates, which a read must confirm.
+   * Where it has seen none, see {@link listById}: a host without a node gets its yes without a drain, and the watch's
+   * connection may have gone silent before the node joined.
    *
-   * @returns Undefined where there is none.
-   * @throws {UnavailableError} The node could not be read.
+   * @param except The UID of a node that does not count.
+   * @throws {UnavailableError} The nodes could not be listed.
    */
-  async byName(name: string, signal?: AbortSignal): Promise<NodeView | undefined> {
-    return this.#synced ? this.#nodes.get(name) : await this.#calls.getNode(name, signal);
+  async byId(id: ClientId, except?: string): Promise<NodeView[]> {
+    const isOther = ({ uid }: NodeView) => uid !== except;
+    const seen = this.#synced ? this.peekById(id).filter(isOther) : [];
+    return seen.length > 0 ? seen : (await this.listById(id)).filter(isOther);
+  }
+
+  /**
+   * Finds the nodes on which a client may run, by a list (list nodes) that begins after the call.
+   *
+   * @throws {UnavailableError} The nodes could not be listed.
+   */
+  async listById(id: ClientId): Promise<NodeView[]> {
+    const wanted = comparableId(id);
+    return (await this.#list()).filter((node) => node.ids.includes(wanted));
+  }
+
+  /**
+   * Whether a node counts as a ghost: it is not ready now, and the watch has seen it so for a while.
+   *
+   * @param node As read last.
+   */
+  isGhost(node: NodeView): boolean {
+    const since = this.#notReady.get(node.uid);
+    return node.ready !== "True" && since !== undefined && this.#clock.monotonic() - since >= this.#ghostMs;
   }
 
   /** Notes a node as one of our own calls returned it. */
@@ -117,46 +154,56 @@ export class NodeWatch {
 
   /** Notes that one of our own calls found no node of a name. If one comes later, the watch shows it. */
   forget(name: string): void {
-    if (!this.#nodes.has(name)) return;
+    const known = this.#nodes.get(name);
+    if (known === undefined) return;
+    this.#notReady.delete(known.uid);
     this.#unlink(name);
     this.#nodes.delete(name);
     this.#malformed.delete(name);
-    this.#wake(name);
+    this.#wake();
   }
 
   /**
-   * Waits until a node meets a condition.
+   * Waits until what is seen meets a condition. While the watch is behind, nothing does.
    *
-   * @param name The node's name.
-   * @param condition Asked at once and after each change. Its argument is undefined where there is no node.
+   * @param condition Asked at once and after each change.
    * @param ms How long to wait at most, in milliseconds.
    * @param signal Ends the wait at once.
-   * @returns Whether the node met the condition in time.
+   * @returns Whether the condition was met in time.
    */
-  async until(
-    name: string,
-    condition: (node: NodeView | undefined) => boolean,
-    ms: number,
-    signal: AbortSignal,
-  ): Promise<boolean> {
+  async until(condition: () => boolean, ms: number, signal: AbortSignal): Promise<boolean> {
     const done = new AbortController();
     let reached = false;
     const look = () => {
-      if (reached || !this.#synced || !condition(this.#nodes.get(name))) return;
+      if (reached || !this.#synced || !condition()) return;
       reached = true;
       done.abort();
     };
-    const onChange = (changed: string) => {
-      if (changed === name || changed === "") look();
-    };
-    this.#waiters.add(onChange);
+    this.#waiters.add(look);
     try {
       look();
       await this.#clock.sleep(ms, AbortSignal.any([signal, done.signal])).catch(() => {});
       return reached;
     } finally {
-      this.#waiters.delete(onChange);
+      this.#waiters.delete(look);
     }
+  }
+
+  /**
+   * Lists the nodes. A listing that runs already may have been answered before the call, so it is not shared: all
+   * requests that come while it runs share the next one.
+   */
+  #list(): Promise<NodeView[]> {
+    const before = this.#listing ?? Promise.resolve();
+    return this.#nextListing ??= before.then(() => {
+      this.#nextListing = undefined;
+      const listing = this.#calls.listNodes();
+      const ended = listing.then(() => {}, () => {}).then(() => {
+        if (this.#listing === ended) this.#listing = undefined;
+      });
+      this.#listing = ended;
+      return listing;
+    });
   }
 
   #listed(nodes: readonly NodeView[], moment: bigint): void {
@@ -168,29 +215,50 @@ export class NodeWatch {
     for (const node of nodes) this.#take(node);
     this.#synced = true;
     this.#listener.synced?.();
-    this.#wake("");
+    this.#wake();
   }
 
   #take(node: NodeView): void {
     const known = this.#nodes.get(node.name);
-    if (known !== undefined && !isNewer(node, known)) return;
+    if (known !== undefined && !isNewer(node, known)) {
+      this.#noteReady(known);
+      return;
+    }
     this.#set(node);
     if (node.malformed && !this.#malformed.has(node.name)) {
       this.#malformed.add(node.name);
       this.#listener.malformed?.(node.name);
     }
     this.#listener.changed?.(node);
-    this.#wake(node.name);
+    this.#wake();
   }
 
   #set(node: NodeView): void {
+    const known = this.#nodes.get(node.name);
+    if (known !== undefined && known.uid !== node.uid) this.#notReady.delete(known.uid);
     this.#unlink(node.name);
     this.#nodes.set(node.name, node);
     for (const id of node.ids) {
       const names = this.#byId.get(id);
       if (names === undefined) this.#byId.set(id, new Set([node.name]));
       else names.add(node.name);
+      if (names !== undefined) this.#tellShared(id, [...names].sort());
     }
+    this.#noteReady(node);
+  }
+
+  /** A node with several ids may share all of them with others, which is one thing to tell. */
+  #tellShared(id: string, names: readonly string[]): void {
+    const key = names.join(" ");
+    if (names.length < 2 || this.#shared.has(key)) return;
+    if (this.#shared.size >= MAX_SHARED) this.#shared.clear();
+    this.#shared.add(key);
+    this.#listener.shared?.(id, names);
+  }
+
+  #noteReady({ uid, ready }: NodeView): void {
+    if (ready === "True") this.#notReady.delete(uid);
+    else if (!this.#notReady.has(uid)) this.#notReady.set(uid, this.#clock.monotonic());
   }
 
   #remove(node: NodeView): void {
@@ -208,7 +276,7 @@ export class NodeWatch {
     }
   }
 
-  #wake(name: string): void {
-    for (const waiter of [...this.#waiters]) waiter(name);
+  #wake(): void {
+    for (const waiter of [...this.#waiters]) waiter();
   }
 }

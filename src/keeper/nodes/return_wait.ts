@@ -1,5 +1,6 @@
 /**
- * Waits until the node of a hold is back from its reboot. What "back" means is decided in `node_return.ts`.
+ * Waits until the host of a hold is back from its reboot. What "back" means is decided in `node_return.ts`. What the
+ * watch has seen only tells when it is worth to read; reads that begin after the request decide.
  *
  * @module
  */
@@ -7,12 +8,17 @@
 import type { Clock } from "../../lock/clock.ts";
 import type { Hold, ReturnOutcome } from "../../lock/node_keeper.ts";
 import { ForbiddenError } from "../../kubernetes/errors.ts";
+import type { NodeView } from "./node.ts";
 import type { NodeCalls } from "./node_calls.ts";
-import { judgeReturn, kubeletIsAlive } from "./node_return.ts";
+import { judgeReturn, kubeletIsAlive, type ReturnState } from "./node_return.ts";
 import type { NodeWatch } from "./node_watch.ts";
+import { comparableId } from "./zincati_id.ts";
 
 /** How long to wait for a watch that is behind a read, in milliseconds. */
 const LAG_MS = 500;
+
+/** How often to read while the watch is behind, in milliseconds. */
+const BLIND_MS = 5_000;
 
 /** What a {@link ReturnWait} works with. */
 export interface ReturnWaitOptions {
@@ -36,44 +42,75 @@ export class ReturnWait {
   }
 
   /**
-   * Waits until a node is ready after its reboot.
+   * Waits until the host of a hold is back.
    *
-   * @param name The node's name.
-   * @param hold The hold that ends when the node is back.
+   * @param hold The hold that ends then.
    * @param deadline Until when to wait, by {@link Clock.monotonic}.
    * @param signal Ends the wait at once.
-   * @throws {UnavailableError} The node or its kubelet's Lease could not be read.
+   * @throws {UnavailableError} A node or its kubelet's Lease could not be read.
    */
-  async forNode(name: string, hold: Hold, deadline: number, signal: AbortSignal): Promise<ReturnOutcome> {
-    const { calls, nodes, clock } = this.#options;
-    const bootId = hold.node?.bootId;
+  async forHold(hold: Hold, deadline: number, signal: AbortSignal): Promise<ReturnOutcome> {
+    const { nodes, clock } = this.#options;
     const leftMs = () => Math.max(deadline - clock.monotonic(), 0);
-    let node = await nodes.byName(name, signal);
+    const mayBeBack = () => judgeReturn(hold, this.#seen(hold)).kind !== "not_ready";
+    if (nodes.isSynced) await nodes.until(mayBeBack, leftMs(), signal);
     while (true) {
-      if (judgeReturn(node, bootId).kind === "not_ready") {
-        await nodes.until(name, (one) => judgeReturn(one, bootId).kind !== "not_ready", leftMs(), signal);
-      }
-      // The watch may be behind, so a read decides whether the slot is freed.
-      node = await calls.getNode(name);
-      if (node !== undefined) nodes.learn(node);
-      const state = judgeReturn(node, bootId);
-      if (state.kind === "ready") return state;
+      let state = await this.#read(hold);
       if (state.kind === "same_boot") {
         // Only a client that was told yes can have rebooted.
-        const mayHaveRebooted = hold.node?.phase === "drained";
+        const mayHaveRebooted = hold.isNodeUnreadable || hold.node?.phase === "drained";
+        const { name } = state.node;
         if (mayHaveRebooted && !(await this.#kubeletIsAlive(name, leftMs(), signal))) {
           return { kind: "not_ready", node: name, reason: "its kubelet has not reported since the reboot" };
         }
-        node = await calls.getNode(name);
-        if (judgeReturn(node, bootId).kind !== "not_ready") return { kind: "ready" };
+        if (mayHaveRebooted) state = await this.#read(hold);
       }
+      if (state.kind !== "not_ready") return { kind: "ready" };
       // If the watch shows the node ready and a read does not, the watch is behind: give it a moment.
       await clock.sleep(Math.min(LAG_MS, leftMs()), signal).catch(() => {});
-      if (signal.aborted || leftMs() === 0) {
-        const reason = state.kind === "not_ready" ? state.reason : "it became unready again";
-        return { kind: "not_ready", node: name, reason };
-      }
+      if (signal.aborted || leftMs() === 0) return state;
+      await nodes.until(mayBeBack, nodes.isSynced ? leftMs() : Math.min(leftMs(), BLIND_MS), signal);
     }
+  }
+
+  /** The nodes of the host as the watch has seen them, the noted one first. */
+  #seen(hold: Hold): NodeView[] {
+    const { nodes } = this.#options;
+    const noted = hold.node && nodes.peek(hold.node.name);
+    const others = nodes.peekById(hold.id).filter(({ uid }) => uid !== hold.node?.uid);
+    return noted?.uid === hold.node?.uid && noted !== undefined ? [noted, ...others] : others;
+  }
+
+  /** Reads what the nodes of the host show now. */
+  async #read(hold: Hold): Promise<ReturnState> {
+    const { calls, nodes } = this.#options;
+    const read = hold.node && await calls.getNode(hold.node.name);
+    if (read !== undefined) nodes.learn(read);
+    const noted = read?.uid === hold.node?.uid ? read : undefined;
+    if (noted !== undefined) {
+      const state = judgeReturn(hold, [noted]);
+      if (state.kind === "ready") return state;
+    }
+    const others = await this.#readOthers(hold, noted === undefined);
+    return judgeReturn(hold, noted === undefined ? others : [noted, ...others]);
+  }
+
+  /**
+   * Reads the nodes with the client's id, except the noted one.
+   *
+   * @param isComplete Whether a list must show that there are none.
+   */
+  async #readOthers({ id, node }: Hold, isComplete: boolean): Promise<NodeView[]> {
+    const { calls, nodes } = this.#options;
+    const isOther = (one: NodeView | undefined): one is NodeView => {
+      return one !== undefined && one.uid !== node?.uid && one.ids.includes(comparableId(id));
+    };
+    if (nodes.isSynced) {
+      const seen = nodes.peekById(id).filter(isOther);
+      const found = (await Promise.all(seen.map(({ name }) => calls.getNode(name)))).filter(isOther);
+      if (found.length > 0 || !isComplete) return found;
+    }
+    return (await nodes.listById(id)).filter(isOther);
   }
 
   async #kubeletIsAlive(name: string, ms: number, signal: AbortSignal): Promise<boolean> {

@@ -183,7 +183,7 @@ for (const concurrency of [1, 3, 100]) {
 Deno.test("a denied call is repeated for a while, because an API server that has just started denies everything", async () => {
   const cluster = new Cluster(0);
   cluster.peek = () => undefined;
-  cluster.memory.wasCordoned = true;
+  cluster.memory.node("n1").wasCordoned = true;
   let denials = 3;
   cluster.getNode = () => denials-- > 0 ? Promise.reject(denied("get", "nodes")) : Promise.resolve();
   deepEqual(await cluster.drain().end, { kind: "emptied" });
@@ -192,7 +192,7 @@ Deno.test("a denied call is repeated for a while, because an API server that has
 Deno.test("a call that stays denied ends the drain with the missing permission, long before its time-out", async () => {
   const cluster = new Cluster(0);
   cluster.peek = () => undefined;
-  cluster.memory.wasCordoned = true;
+  cluster.memory.node("n1").wasCordoned = true;
   cluster.getNode = () => Promise.reject(denied("get", "nodes"));
   await rejects(cluster.drain({ timeoutMs: 3_600_000 }).end, ForbiddenError);
   ok(cluster.clock.monotonic() < 60_000);
@@ -201,7 +201,7 @@ Deno.test("a call that stays denied ends the drain with the missing permission, 
 Deno.test("a drain repeats its calls until the time-out while the cluster does not answer", async () => {
   const cluster = new Cluster(0);
   cluster.peek = () => undefined;
-  cluster.memory.wasCordoned = true;
+  cluster.memory.node("n1").wasCordoned = true;
   cluster.getNode = () => Promise.reject(new UnavailableError("away"));
   await rejects(cluster.drain({ timeoutMs: 600_000 }).end, /away/);
   ok(cluster.clock.monotonic() >= 600_000);
@@ -324,7 +324,7 @@ Deno.test("a watch of the nodes that is behind costs one read, and does not stop
   const cluster = new Cluster(5);
   const stale = nodeView({ unschedulable: false });
   cluster.peek = () => stale;
-  cluster.memory.wasCordoned = true;
+  cluster.memory.node("n1").wasCordoned = true;
   cluster.node = nodeView();
   deepEqual(await cluster.drain().end, { kind: "emptied" });
   deepEqual([cluster.calls.read, cluster.calls.cordoned, cluster.evicted.length], [1, 0, 5]);

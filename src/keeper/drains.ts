@@ -1,0 +1,134 @@
+/**
+ * The drains that run in this process, and what it remembers of each hold's drains. It decides neither what to drain
+ * nor when a hold is over.
+ *
+ * @module
+ */
+
+import type { ClientId, Group } from "../lock/identity.ts";
+import type { HeldNode } from "../lock/semaphore.ts";
+import { Drain, type DrainEnd } from "./drain/drain.ts";
+import { DrainMemory } from "./drain/drain_memory.ts";
+import type { DrainContext, DrainOptions, DrainTask } from "./drain/drain_task.ts";
+import type { CordonOwner } from "./nodes/cordon.ts";
+import { isSameClient } from "./nodes/zincati_id.ts";
+
+/** Told when drains begin and end. The methods must not throw. */
+export interface DrainsListener {
+  /** A drain begins. */
+  drainBegan(task: DrainTask): void;
+  /** A drain ended, by itself or (with `end` undefined) by a fault. */
+  drainEnded(task: DrainTask, end: DrainEnd | undefined, error?: unknown): void;
+}
+
+/** Two times of a grant to one client that differ by less than this, in milliseconds, mean the same grant. */
+const SAME_HOLD_MS = 1_000;
+
+/** See the module. Dispose of it to stop the drains where they are. */
+export class Drains implements AsyncDisposable {
+  readonly #options: DrainOptions;
+  readonly #context: DrainContext;
+  readonly #listener: DrainsListener;
+  /** By hold and node. A hold has several while its host moves from one Node to another. */
+  readonly #running = new Map<string, Drain>();
+  readonly #memories = new Map<string, { readonly owner: CordonOwner; readonly memory: DrainMemory }>();
+  #isClosing = false;
+
+  /** Makes one without drains. */
+  constructor(options: DrainOptions, context: DrainContext, listener: DrainsListener) {
+    this.#options = options;
+    this.#context = context;
+    this.#listener = listener;
+  }
+
+  /** Begins the drain of a node for a hold, or joins the one that runs. */
+  join(owner: CordonOwner, { name, uid, phase }: HeldNode): Drain {
+    const key = JSON.stringify([keyOf(owner), uid]);
+    const running = this.#running.get(key);
+    if (running !== undefined) return running;
+    // A drain for an earlier hold of the client has nothing left to do.
+    for (const other of this.of(owner.group, owner.id)) {
+      if (!isSameHold(other.task.owner.since, owner.since)) other.stop("hold_gone");
+    }
+    const task = { node: name, uid, owner, memory: this.memoryOf(owner), again: phase === "drained" };
+    this.#listener.drainBegan(task);
+    const drain = new Drain(task, this.#options, this.#context);
+    this.#running.set(key, drain);
+    if (this.#isClosing) drain.stop("closing");
+    drain.end.then(
+      (end) => this.#ended(key, task, end),
+      (error) => this.#ended(key, task, undefined, error),
+    );
+    return drain;
+  }
+
+  /** Whether a drain of a hold runs on the very Node that is noted. */
+  isRunning(owner: CordonOwner, { uid }: HeldNode): boolean {
+    return this.#running.has(JSON.stringify([keyOf(owner), uid]));
+  }
+
+  /** What is remembered of a hold. */
+  memoryOf(owner: CordonOwner): DrainMemory {
+    const key = keyOf(owner);
+    const known = this.#memories.get(key);
+    if (known !== undefined) return known.memory;
+    const memory = new DrainMemory();
+    this.#memories.set(key, { owner, memory });
+    return memory;
+  }
+
+  /** The drains that run for a client in a group. */
+  of(group: Group, id: ClientId): Drain[] {
+    return [...this.#running.values()].filter(({ task: { owner } }) => {
+      return owner.group === group && isSameClient(owner.id, id);
+    });
+  }
+
+  /** The holds that have a drain or a memory here: all of them, or those of a client in a group. */
+  owners(group?: Group, id?: ClientId): CordonOwner[] {
+    const all = [...this.#memories.values()].map(({ owner }) => owner);
+    return group === undefined || id === undefined
+      ? all
+      : all.filter((owner) => owner.group === group && isSameClient(owner.id, id));
+  }
+
+  /** Whether a node is being drained. */
+  isBusy(node: string): boolean {
+    return [...this.#running.values()].some(({ task }) => task.node === node);
+  }
+
+  /** Stops the drains of a hold that is over, and forgets the hold. Returns the drains, which end soon. */
+  end(over: CordonOwner): Drain[] {
+    this.#memories.delete(keyOf(over));
+    const ending = this.of(over.group, over.id).filter(({ task: { owner } }) => keyOf(owner) === keyOf(over));
+    for (const drain of ending) drain.stop("hold_gone");
+    return ending;
+  }
+
+  /** Stops the drains where they are, and waits until they have ended. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#isClosing = true;
+    const running = [...this.#running.values()];
+    for (const drain of running) drain.stop("closing");
+    await Promise.allSettled(running.map((drain) => drain.end));
+  }
+
+  #ended(key: string, task: DrainTask, end: DrainEnd | undefined, error?: unknown): void {
+    this.#running.delete(key);
+    if (end?.kind === "abandoned") this.#memories.delete(keyOf(task.owner));
+    this.#listener.drainEnded(task, end, error);
+  }
+}
+
+/**
+ * Whether two times of a grant to one client mean the same grant. The times of one grant may differ by less than a
+ * second: a Lease that has lost its annotation, or that another program wrote, may keep only whole seconds. Two grants
+ * to one client are further apart, since the host releases its slot in between.
+ */
+export function isSameHold(since: number, other: number): boolean {
+  return Math.abs(since - other) < SAME_HOLD_MS;
+}
+
+function keyOf({ group, id, since }: CordonOwner): string {
+  return JSON.stringify([group, id, since]);
+}

@@ -233,7 +233,7 @@ Deno.test("an id that somebody wrote into the store by hand reaches neither repl
   await server.store.write(GROUP, ABSENT, { holders: [holder], transitions: 1 });
   const reply = await preReboot(server.url, "b");
   const shown = `\ufffd[31m\ufffd${"x".repeat(58)}…`;
-  ok(reply.value?.startsWith(`reboot slot of group "default" is held by ${shown} since `), reply.value);
+  ok(reply.value?.startsWith(`reboot slot of group "default" is held by ${shown} since `), `${reply.value}`);
   equal(server.logged.at(-1)?.fields.holder, shown);
 });
 

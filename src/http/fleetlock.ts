@@ -29,6 +29,7 @@ export type FaultKind =
   | "method_not_allowed"
   | "request_timeout"
   | "body_too_large"
+  | "api_refused"
   | "internal_error"
   | "store_unavailable";
 
@@ -51,6 +52,8 @@ const FAULTS: { readonly [K in FaultKind]: { readonly status: number; readonly e
   method_not_allowed: { status: 405, endpoints: ALL },
   request_timeout: { status: 408, endpoints: PROTOCOL },
   body_too_large: { status: 413, endpoints: PROTOCOL },
+  // What the API server refuses is told like the server's own refusals: asking again helps once somebody changed something.
+  api_refused: { status: 423, endpoints: PROTOCOL },
   internal_error: { status: 500, endpoints: ALL },
   store_unavailable: { status: 503, endpoints: ALL },
 };

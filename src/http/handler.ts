@@ -13,7 +13,8 @@ import { type Clock, systemClock } from "../lock/clock.ts";
 import type { ClientId, Group } from "../lock/identity.ts";
 import type { LockService } from "../lock/lock_service.ts";
 import type { PreRebootOutcome, SteadyStateOutcome } from "../lock/outcomes.ts";
-import { UnavailableError } from "../lock/errors.ts";
+import { CallRefusedError, UnavailableError } from "../lock/errors.ts";
+import { printableId, printableReason } from "../lock/wording.ts";
 import type { Endpoint, Metrics } from "../telemetry/metrics.ts";
 import { answerKinds, decodeRequest, type ErrorKind, EXPECTED_BODY, type SuccessKind } from "./fleetlock.ts";
 import { errorReply, refusalReply, successReply, textReply } from "./reply.ts";
@@ -197,7 +198,7 @@ class Exchange {
           "debug",
           "request refused",
           refusal.kind === "lock_held"
-            ? () => ({ holder: refusal.holders.map((holder) => holder.id).join(",") })
+            ? () => ({ holder: refusal.holders.map((holder) => printableId(holder.id)).join(",") })
             : undefined,
         );
         return refusalReply(refusal, group, this.#clock.now());
@@ -243,8 +244,12 @@ class Exchange {
 
   /** Answers a fault. Its details go to the log, not to the client. */
   fault(error: unknown): Response {
+    if (error instanceof CallRefusedError && this.endpoint !== "other") {
+      this.done("api_refused", "warning", "the API server refuses a call", () => ({ error }));
+      return errorReply("api_refused", printableReason(error.publicMessage ?? error.message));
+    }
     if (error instanceof UnavailableError) {
-      const value = error.publicMessage ?? "the store of the locks does not answer: try again";
+      const value = printableReason(error.publicMessage ?? "the store of the locks does not answer: try again");
       return this.unavailable(value, error.retryAfterMs ?? RETRY_AFTER_MS, "warning", error);
     }
     this.done("internal_error", "error", "internal error", () => ({ error }));

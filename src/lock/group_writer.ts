@@ -12,20 +12,13 @@ import type { GroupView } from "./group_view.ts";
 import type { Group } from "./identity.ts";
 import type { LockStore, Versioned } from "./lock_store.ts";
 import { type Refused, refused } from "./outcomes.ts";
-import type { GroupState } from "./semaphore.ts";
+import { type GroupState, type Holder, holderOf } from "./semaphore.ts";
 
-/** How many writes of one transaction may conflict or come too late before the client is sent away. */
+/** How many writes of one transaction may conflict before the client is sent away. */
 const MAX_CONFLICTS = 10;
 
 /** The longest pause after the first conflict, in milliseconds. It doubles with each further one. */
 const CONFLICT_PAUSE_MS = 10;
-
-/**
- * How old a proof may be when the yes that rests on it is given, in
- * milliseconds. A process that was paused for longer proves the hold again,
- * since the group may have changed meanwhile.
- */
-export const PROOF_TTL_MS = 15_000;
 
 /**
  * What an answer rests on, weakest first: "anything" is whatever was seen last;
@@ -41,24 +34,28 @@ const PROOFS: readonly Proof[] = ["anything", "in_step", "fresh"];
 /** A request's place in the order in which requests arrived and operations began. */
 export type Ticket = number & { readonly __brand: "Ticket" };
 
+/** What the store returned for a conditional write that took effect. */
+export interface Written extends Pick<Versioned, "state" | "ending"> {
+  /** {@link Clock.monotonic} when the write began. */
+  readonly began: number;
+}
+
 /** What to do about the state that was seen. */
 export type Decision<T> =
-  /** Write `next`. The answer is made from the state as written, and rests on that write. */
-  | { readonly kind: "write"; readonly next: GroupState; readonly answer: (written: GroupState) => T }
+  /** Write `next`. The answer is made from what the store returned, and rests on that write. */
+  | { readonly kind: "write"; readonly next: GroupState; readonly answer: (written: Written) => T }
   /** Write nothing. The answer is good if what was seen is worth at least `needs`. */
   | { readonly kind: "answer"; readonly needs: Proof; readonly answer: T };
 
 /**
- * Decides on a state. It may be called several times in one transaction, each
+ * Decides on a group. It may be called several times in one transaction, each
  * time on a newer state.
- *
- * @param late The answer of this transaction's last write whose proof was too old when it came back, if there is one.
  */
-export type Decide<T> = (state: GroupState, late: T | undefined) => Decision<T>;
+export type Decide<T> = (found: Versioned) => Decision<T>;
 
 /** Options of {@link GroupWriter}. */
 export interface GroupWriterOptions {
-  /** Measures the age of proofs, and the pauses between tries. @default {systemClock} */
+  /** Tells when writes begin, and measures the pauses between tries. @default {systemClock} */
   readonly clock?: Clock;
   /** A number from 0 (inclusive) to 1, for jitter. @default {Math.random} */
   readonly random?: () => number;
@@ -66,13 +63,12 @@ export interface GroupWriterOptions {
 
 /** What a store operation saw, and when it began. */
 interface Observation {
-  readonly found: Versioned;
+  /** The group as it was read or written; "conflict" where a write saw nothing but that another writer was faster. */
+  readonly found: Versioned | "conflict";
   /** The operation's place in the order of requests and operations. */
   readonly ticket: Ticket;
   /** {@link Clock.monotonic} when it began. */
   readonly began: number;
-  /** Whether it was a conditional write that took effect. */
-  readonly wrote: boolean;
 }
 
 /**
@@ -133,61 +129,54 @@ export class GroupWriter {
    * rests on enough proof.
    *
    * @param arrival The request's ticket, which says what counts as fresh.
-   * @returns The answer, or a refusal as "contended" where other writers were faster too often.
+   * @returns The answer; or a refusal as "contended" where other writers were faster too often, or as "write_altered"
+   * where the store kept something else than was written.
    * @throws {UnavailableError} The store failed; whether a write took effect is unknown.
    */
   async transact<T>(group: Group, arrival: Ticket, decide: Decide<T>): Promise<T | Refused> {
     let seen = this.#view.get(group);
     let proof: Proof = this.#view.isSynced ? "in_step" : "anything";
-    let late: T | undefined;
     for (let conflicts = 0; conflicts <= MAX_CONFLICTS;) {
-      const decision = seen && decide(seen.state, late);
+      const decision = seen && decide(seen);
       if (decision?.kind === "answer" && isEnough(proof, decision.needs)) return decision.answer;
       const running = this.#running.get(group);
       if (running !== undefined || seen === undefined || decision?.kind !== "write") {
         const observation = await (running ?? this.#read(group));
-        seen = observation.found;
+        seen = observation.found === "conflict" ? undefined : observation.found;
         proof = observation.ticket > arrival ? "fresh" : "in_step";
         continue;
       }
-      const observation = await this.#write(group, seen, decision.next);
-      seen = observation.found;
-      proof = "fresh";
-      if (observation.wrote) {
-        late = decision.answer(seen.state);
-        if (this.#clock.monotonic() - observation.began <= PROOF_TTL_MS) return late;
-      } else {
-        await this.#clock.sleep(this.#random() * CONFLICT_PAUSE_MS * 2 ** conflicts);
+      const { found, began } = await this.#write(group, seen, decision.next);
+      if (found !== "conflict") {
+        if (!isAsSent(decision.next, found.state)) return refused({ kind: "write_altered" });
+        return decision.answer({ state: found.state, ending: found.ending, began });
       }
+      // The read comes after the pause: what was read before it would be out of date again where the group changes often.
+      seen = undefined;
+      if (conflicts < MAX_CONFLICTS) await this.#clock.sleep(this.#random() * CONFLICT_PAUSE_MS * 2 ** conflicts);
       conflicts++;
     }
     return refused({ kind: "contended" });
   }
 
   #read(group: Group): Promise<Observation> {
-    return this.#run(group, async () => ({ found: await this.#store.read(group), wrote: false }));
+    return this.#run(group, () => this.#store.read(group));
   }
 
-  /** Writes. After a conflict, it reads the group in the same turn. */
   #write(group: Group, expected: Versioned, next: GroupState): Promise<Observation> {
-    return this.#run(group, async () => {
-      const written = await this.#store.write(group, expected, next);
-      return written === "conflict"
-        ? { found: await this.#store.read(group), wrote: false }
-        : { found: written, wrote: true };
-    });
+    return this.#run(group, () => this.#store.write(group, expected, next));
   }
 
   /** Runs an operation on a group. The caller makes sure that no other one runs. */
-  #run(group: Group, operate: () => Promise<{ found: Versioned; wrote: boolean }>): Promise<Observation> {
+  #run(group: Group, operate: () => Promise<Versioned | "conflict">): Promise<Observation> {
     const ticket = this.arrive();
     const began = this.#clock.monotonic();
     const operation = (async () => {
       try {
-        const result = await operate();
+        const found = await operate();
         this.#lastFailed = false;
-        this.#view.learn(group, result.found);
-        return { ...result, ticket, began };
+        if (found !== "conflict") this.#view.learn(group, found);
+        return { found, ticket, began };
       } catch (error) {
         this.#lastFailed = !(error instanceof MalformedGroupError);
         throw error;
@@ -198,6 +187,22 @@ export class GroupWriter {
     this.#running.set(group, operation);
     return operation;
   }
+}
+
+/** Whether the store kept the holders that were written. Whoever changes requests on their way may have changed them. */
+function isAsSent(sent: GroupState, kept: GroupState): boolean {
+  return kept.holders.length === sent.holders.length &&
+    sent.holders.every((holder) => isSameHold(holder, holderOf(kept, holder.id)));
+}
+
+/** Whether two records agree in all that a decision may rest on. A time that is not a number equals itself. */
+function isSameHold(one: Holder, other: Holder | undefined): boolean {
+  return Object.is(one.since, other?.since) &&
+    one.node?.name === other?.node?.name &&
+    one.node?.uid === other?.node?.uid &&
+    one.node?.bootId === other?.node?.bootId &&
+    one.node?.phase === other?.node?.phase &&
+    one.isNodeUnreadable === other?.isNodeUnreadable;
 }
 
 function isEnough(proof: Proof, needed: Proof): boolean {

@@ -1,16 +1,17 @@
 /**
  * The transactions on a client's hold: renew it, grant one, find it, note its
  * node, release it. Each is one decision of the semaphore that the group writer
- * proves or writes. It knows no nodes and no limits; the order of the steps
- * belongs to the lock service.
+ * proves or writes. It asks no node keeper and knows no limits; the order of the
+ * steps belongs to the lock service and the prover.
  *
  * @module
  */
 
 import type { Clock } from "./clock.ts";
-import type { Decision, GroupWriter, Proof, Ticket } from "./group_writer.ts";
+import type { Decision, GroupWriter, Proof, Ticket, Written } from "./group_writer.ts";
 import type { ClientId, Group } from "./identity.ts";
-import { type Refused, refused, type SteadyStateOutcome, type Yes } from "./outcomes.ts";
+import type { Versioned } from "./lock_store.ts";
+import { type Refused, refused, type SteadyStateOutcome } from "./outcomes.ts";
 import { acquire, amend, type GroupState, type HeldNode, type Holder, holderOf, release } from "./semaphore.ts";
 
 /** Is told of the slots that change hands. Its methods must not throw. */
@@ -38,10 +39,20 @@ export type Held =
   /** It does not. */
   | { readonly kind: "not_held" };
 
+/** A hold that this request has written, and what the store returned for the write. */
+export interface Proven {
+  /** Whether this request took the slot, or the client held it before. */
+  readonly kind: "granted" | "renewed";
+  /** The hold as it was written. */
+  readonly holder: Holder;
+  /** What the store returned. */
+  readonly written: Written;
+}
+
 /** The outcome of {@link Holds.renew}. */
 export type Renewal =
   /** The client holds a slot, proven by a write. */
-  | Yes
+  | Proven
   /** The client holds no slot, and at least one seemed free. */
   | { readonly kind: "free" }
   | Refused;
@@ -58,16 +69,18 @@ export class Holds {
   }
 
   /**
-   * Renews the client's hold, if it has one. Refused as "lock_held" where others hold every slot.
+   * Renews the client's hold, if it has one. Refused as "lock_held" where others hold every slot, and as
+   * "lock_ending" where the group's object is being deleted.
    *
    * @param arrival The request's ticket.
    */
   renew(id: ClientId, group: Group, arrival: Ticket): Promise<Renewal> {
-    return this.#writer.transact<Renewal>(group, arrival, (state) => {
+    return this.#writer.transact<Renewal>(group, arrival, ({ state, ending }) => {
+      if (ending !== undefined) return refuseEnding(ending);
       const wish = acquire(state, id, this.#options.slotsOf(group), this.#options.clock.now());
       switch (wish.kind) {
         case "renew":
-          return renewal("renewed", wish.next, id);
+          return { kind: "write", next: wish.next, answer: (written) => proven("renewed", id, written) };
         case "grant":
           return { kind: "answer", needs: "anything", answer: { kind: "free" } };
         case "full":
@@ -78,14 +91,15 @@ export class Holds {
 
   /**
    * Grants the client a slot, or renews the hold that it got meanwhile. Refused
-   * as "lock_held" where others hold every slot.
+   * as {@link renew} is.
    *
    * @param arrival The request's ticket.
    * @param node The client's node, noted with a new grant.
    */
-  grant(id: ClientId, group: Group, arrival: Ticket, node: HeldNode | undefined): Promise<Yes | Refused> {
+  grant(id: ClientId, group: Group, arrival: Ticket, node: HeldNode | undefined): Promise<Proven | Refused> {
     const { slotsOf, clock, observer } = this.#options;
-    return this.#writer.transact<Yes | Refused>(group, arrival, (state, late) => {
+    return this.#writer.transact<Proven | Refused>(group, arrival, ({ state, ending }) => {
+      if (ending !== undefined) return refuseEnding(ending);
       const wish = acquire(state, id, slotsOf(group), clock.now(), node);
       switch (wish.kind) {
         case "grant":
@@ -93,14 +107,13 @@ export class Holds {
             kind: "write",
             next: wish.next,
             answer: (written) => {
-              const holder = holderOf(written, id)!;
-              observer.granted?.(group, holder);
-              return { kind: "granted", holder };
+              const granted = proven("granted", id, written);
+              observer.granted?.(group, granted.holder);
+              return granted;
             },
           };
         case "renew":
-          // A grant of this very request that had to be proven again is still a grant.
-          return renewal(late?.kind === "granted" ? "granted" : "renewed", wish.next, id);
+          return { kind: "write", next: wish.next, answer: (written) => proven("renewed", id, written) };
         case "full":
           return this.#refuse(state, group);
       }
@@ -119,7 +132,7 @@ export class Holds {
     arrival: Ticket,
     needs: Readonly<Record<Held["kind"], Proof>>,
   ): Promise<Held | Refused> {
-    return this.#writer.transact<Held>(group, arrival, (state) => {
+    return this.#writer.transact<Held>(group, arrival, ({ state }) => {
       const holder = holderOf(state, id);
       return holder === undefined
         ? { kind: "answer", needs: needs.not_held, answer: { kind: "not_held" } }
@@ -128,15 +141,22 @@ export class Holds {
   }
 
   /**
-   * Notes with a hold how far the drain of its node is.
+   * Notes with a hold which node it is about and how far the drain is. That a node is drained stays noted, since a yes
+   * may have rested on it. Refused as "contended" where the hold has ended or another request has noted another node,
+   * and as "lock_ending" where the group's object is being deleted.
    *
-   * @returns The hold, proven by the write; "not_held" where it has ended.
+   * @param hold The hold as this request has proven it.
    */
-  note(hold: Holder, group: Group, node: HeldNode): Promise<Held | Refused> {
-    return this.#writer.transact<Held>(group, this.#writer.arrive(), (state) => {
-      const next = amend(state, hold, this.#options.clock.now(), node);
-      if (next === undefined) return NOT_HELD;
-      return { kind: "write", next, answer: (written) => ({ kind: "held", holder: holderOf(written, hold.id)! }) };
+  note({ kind, holder }: Proven, group: Group, node: HeldNode): Promise<Proven | Refused> {
+    const { id, since } = holder;
+    return this.#writer.transact<Proven | Refused>(group, this.#writer.arrive(), ({ state, ending }) => {
+      if (ending !== undefined) return refuseEnding(ending);
+      const noted = holderOf(state, id)?.node;
+      const isSameNode = noted?.uid === holder.node?.uid || noted?.uid === node.uid;
+      const stays = noted?.uid === node.uid && noted.phase === "drained" && node.phase !== "drained";
+      const next = amend(state, { id, since }, this.#options.clock.now(), stays ? noted : node);
+      if (next === undefined || !isSameNode) return CONTENDED;
+      return { kind: "write", next, answer: (written) => proven(kind, id, written) };
     });
   }
 
@@ -147,13 +167,11 @@ export class Holds {
    * @param arrival The request's ticket.
    */
   release(hold: Holder, group: Group, arrival: Ticket): Promise<SteadyStateOutcome> {
-    return this.#writer.transact<SteadyStateOutcome>(group, arrival, (state) => {
+    return this.#writer.transact<SteadyStateOutcome>(group, arrival, ({ state }) => {
       const holder = holderOf(state, hold.id);
       const wish = release(state, hold.id, this.#options.clock.now());
       if (holder === undefined || wish.kind === "not_held") return NOT_HELD;
-      if (!isSameStage(holder, hold)) {
-        return { kind: "answer", needs: "fresh", answer: refused({ kind: "contended" }) };
-      }
+      if (!isSameStage(holder, hold)) return CONTENDED;
       return {
         kind: "write",
         next: wish.next,
@@ -179,11 +197,20 @@ const NOT_HELD: Decision<{ readonly kind: "not_held" }> = {
   answer: { kind: "not_held" },
 };
 
-function renewal(kind: Yes["kind"], next: GroupState, id: ClientId): Decision<Yes> {
-  return { kind: "write", next, answer: (written) => ({ kind, holder: holderOf(written, id)! }) };
+/** That a hold has changed is certain only by the same. */
+const CONTENDED: Decision<Refused> = { kind: "answer", needs: "fresh", answer: refused({ kind: "contended" }) };
+
+/** That the group's object is being deleted is a refusal, which may rest on the view. */
+function refuseEnding(ending: NonNullable<Versioned["ending"]>): Decision<Refused> {
+  return { kind: "answer", needs: "in_step", answer: refused({ kind: "lock_ending", ...ending }) };
 }
 
-/** Whether two records of a client are of the same grant, with its drain at the same phase. */
+/** The writer has compared what was written with what was sent, so the holder is there. */
+function proven(kind: Proven["kind"], id: ClientId, written: Written): Proven {
+  return { kind, holder: holderOf(written.state, id)!, written };
+}
+
+/** Whether two records of a client are of the same grant and the same node, with its drain at the same phase. */
 export function isSameStage(one: Holder, other: Holder): boolean {
-  return one.since === other.since && one.node?.phase === other.node?.phase;
+  return one.since === other.since && one.node?.uid === other.node?.uid && one.node?.phase === other.node?.phase;
 }

@@ -1,22 +1,23 @@
 /**
  * The two operations of the protocol, step by step: who gets a slot, and when a
  * slot is free again. Each step is a transaction on the client's hold
- * ({@link "./holds.ts"}) or a question to the node keeper, which knows what makes
- * a host safe to reboot.
+ * ({@link "./holds.ts"}), a question to the node keeper, which knows what makes
+ * a host safe to reboot, or the proof of a yes ({@link "./prover.ts"}).
  *
  * @module
  */
 
 import { type Clock, systemClock } from "./clock.ts";
-import { GroupWriter, PROOF_TTL_MS, type Ticket } from "./group_writer.ts";
+import { GroupWriter, type Ticket } from "./group_writer.ts";
 import { GroupView } from "./group_view.ts";
-import { Holds, type HoldsObserver, isSameStage } from "./holds.ts";
+import { Holds, type HoldsObserver, isSameStage, type Proven } from "./holds.ts";
 import type { ClientId, Group } from "./identity.ts";
 import { UnavailableError } from "./errors.ts";
 import { ABSENT, type LockStore, type Versioned } from "./lock_store.ts";
-import type { DrainOutcome, NodeKeeper, NodeMatch } from "./node_keeper.ts";
-import { type PreRebootOutcome, type Refused, refused, type SteadyStateOutcome, type Yes } from "./outcomes.ts";
-import type { HeldNode, Holder } from "./semaphore.ts";
+import type { NodeKeeper } from "./node_keeper.ts";
+import { type PreRebootOutcome, type Refused, refused, type SteadyStateOutcome } from "./outcomes.ts";
+import { heldNode, Prover } from "./prover.ts";
+import { type HeldNode, type Holder, holderOf } from "./semaphore.ts";
 
 /** Options of {@link LockService}. */
 export interface LockServiceOptions {
@@ -44,6 +45,13 @@ export interface LockObserver extends HoldsObserver {
   synced?(): void;
   /** The watch of the store fell behind. */
   lost?(reason: unknown): void;
+  /** A slot was granted, as {@link granted} told, to a client whose id no Node has, although hosts are drained. */
+  grantedWithoutNode?(group: Group, holder: Holder): void;
+  /**
+   * A client reported for a group in which it holds nothing, and seems to hold a slot of another one: its group may
+   * have been changed on the host during a reboot.
+   */
+  heldElsewhere?(group: Group, id: ClientId, other: Group): void;
 }
 
 /** What a grant notes about the client's node. */
@@ -69,7 +77,8 @@ export class LockService {
   readonly #keeper?: NodeKeeper;
   readonly #replyWaitMs: number;
   readonly #stopping: AbortSignal;
-  readonly #clock: Clock;
+  readonly #prover: Prover;
+  readonly #observer: LockObserver;
   /** How many requests are about to create a group that the store does not have yet. */
   readonly #coming = new Map<Group, number>();
 
@@ -79,14 +88,14 @@ export class LockService {
    * @param store Where the locks are. The caller owns it and closes it after the service's last request.
    */
   constructor(store: LockStore, options: LockServiceOptions = {}) {
-    const { observer = {}, keeper } = options;
+    const { observer = {}, keeper, clock = systemClock } = options;
     this.#store = store;
     this.#slotsOf = options.slotsOf ?? (() => 1);
     this.#maxGroups = options.maxGroups ?? 64;
     this.#keeper = keeper;
     this.#replyWaitMs = options.replyWaitMs ?? 240_000;
     this.#stopping = options.stopping ?? new AbortController().signal;
-    const clock = this.#clock = options.clock ?? systemClock;
+    this.#observer = observer;
     this.#view = new GroupView({
       synced: () => observer.synced?.(),
       lost: (reason) => observer.lost?.(reason),
@@ -94,6 +103,12 @@ export class LockService {
     });
     this.#writer = new GroupWriter(store, this.#view, { clock, random: options.random });
     this.#holds = new Holds(this.#writer, { slotsOf: this.#slotsOf, clock, observer });
+    this.#prover = new Prover(this.#holds, {
+      keeper,
+      replyWaitMs: this.#replyWaitMs,
+      stopping: this.#stopping,
+      clock,
+    });
   }
 
   /** Says how many clients of a group may hold a slot. */
@@ -132,24 +147,9 @@ export class LockService {
    * @throws {UnavailableError} The store or the cluster failed; whether a slot was taken is unknown.
    */
   async preReboot(id: ClientId, group: Group): Promise<PreRebootOutcome> {
-    const acquired = await this.#acquire(id, group);
-    if (acquired.kind === "refused" || this.#keeper === undefined) return acquired;
-    const provenAt = this.#clock.monotonic();
-    // A grant has just noted the node that was found for it.
-    const match = acquired.kind === "granted" ? matchOf(acquired.holder) : await this.#keeper.match(id);
-    switch (match.kind) {
-      case "none":
-        // The search may have taken so long that the hold needs another proof.
-        if (this.#clock.monotonic() - provenAt > PROOF_TTL_MS) return await this.preReboot(id, group);
-        return acquired;
-      case "ambiguous":
-        return refused({ kind: "node_ambiguous", nodes: match.nodes });
-      case "node": {
-        const { since, node } = acquired.holder;
-        const outcome = await this.#keeper.drain({ group, id, since, node }, this.#replyWaitMs, this.#stopping);
-        return await this.#concludeDrain(outcome, acquired, group, node ?? heldNode(match));
-      }
-    }
+    const arrival = this.#writer.arrive();
+    const acquired = await this.#acquire(id, group, arrival);
+    return acquired.kind === "refused" ? acquired : await this.#prover.prove(acquired, group, arrival);
   }
 
   /**
@@ -167,6 +167,7 @@ export class LockService {
     const first = await this.#holds.find(id, group, arrival, { held, not_held: "fresh" });
     if (first.kind === "refused") return first;
     if (first.kind === "not_held") {
+      this.#reportHeldElsewhere(id, group);
       await this.#keeper?.uncordon(group, id);
       return { kind: "not_held" };
     }
@@ -177,15 +178,25 @@ export class LockService {
   }
 
   /** Takes or renews a slot: renew the hold if there is one, else ask whether a grant is allowed, then grant. */
-  async #acquire(id: ClientId, group: Group): Promise<PreRebootOutcome> {
-    const arrival = this.#writer.arrive();
+  async #acquire(id: ClientId, group: Group, arrival: Ticket): Promise<Proven | Refused> {
     const renewed = await this.#holds.renew(id, group, arrival);
     if (renewed.kind !== "free") return renewed;
     using place = await this.#reservePlace(group);
     if (place === undefined) return refused({ kind: "too_many_groups", limit: this.#maxGroups });
     const permission = await this.#mayGrant(id);
     if (permission.kind === "refused") return permission;
-    return await this.#holds.grant(id, group, arrival, permission.node);
+    const acquired = await this.#holds.grant(id, group, arrival, permission.node);
+    if (this.#keeper !== undefined && acquired.kind === "granted" && acquired.holder.node === undefined) {
+      this.#observer.grantedWithoutNode?.(group, acquired.holder);
+    }
+    return acquired;
+  }
+
+  /** Tells the observer of another group in which a client seems to hold a slot. */
+  #reportHeldElsewhere(id: ClientId, group: Group): void {
+    for (const [other, { state }] of this.#view.groups) {
+      if (other !== group && holderOf(state, id) !== undefined) this.#observer.heldElsewhere?.(group, id, other);
+    }
   }
 
   /**
@@ -211,53 +222,29 @@ export class LockService {
 
   /** Asks whether anything but the slots speaks against a grant now. */
   async #mayGrant(id: ClientId): Promise<Refused | GrantNote> {
-    const match: NodeMatch = await this.#keeper?.match(id) ?? { kind: "none" };
-    switch (match.kind) {
-      case "none":
-        return { kind: "may_grant" };
-      case "node":
-        return { kind: "may_grant", node: heldNode(match) };
+    if (this.#keeper === undefined) return { kind: "may_grant" };
+    const seen = await this.#keeper.look(id);
+    switch (seen.kind) {
+      case "clear":
+        return { kind: "may_grant", node: seen.node && heldNode(seen.node, "draining") };
       case "ambiguous":
-        return refused({ kind: "node_ambiguous", nodes: match.nodes });
-    }
-  }
-
-  /** Answers a request whose drain has ended or has used up its wait. The write that notes the end proves a yes. */
-  async #concludeDrain(outcome: DrainOutcome, acquired: Yes, group: Group, node: HeldNode): Promise<PreRebootOutcome> {
-    switch (outcome.kind) {
-      case "drained":
-      case "proceed": {
-        const noted = await this.#holds.note(acquired.holder, group, { ...node, phase: "drained" });
-        return noted.kind === "held" ? { kind: acquired.kind, holder: noted.holder } : refused({ kind: "contended" });
-      }
-      case "failed":
-        if (node.phase !== "failed") await this.#holds.note(acquired.holder, group, { ...node, phase: "failed" });
-        return refused({ kind: "drain_failed", node: outcome.node, pods: outcome.pods });
-      case "draining":
-        return refused({ kind: "draining", node: outcome.node, pods: outcome.pods });
-      case "abandoned":
-        return refused({ kind: "contended" });
-      case "ambiguous":
-        return refused({ kind: "node_ambiguous", nodes: outcome.nodes });
+        return refused({ kind: "node_ambiguous", nodes: seen.nodes });
+      case "drain_refused":
+        return refused({ kind: "drain_refused", node: seen.node, pods: seen.pods });
+      case "permission_missing":
+        return refused({ kind: "permission_missing", permission: seen.permission });
     }
   }
 
   /** Waits until the host of a hold is back. Returns a refusal where it is not, or where the hold changed meanwhile. */
   async #awaitReturn(hold: Holder, group: Group, arrival: Ticket): Promise<Refused | undefined> {
     if (this.#keeper === undefined) return undefined;
-    const { id, since, node } = hold;
-    const back = await this.#keeper.awaitReturn({ group, id, since, node }, this.#replyWaitMs, this.#stopping);
+    const { id, since, node, isNodeUnreadable } = hold;
+    const asked = { group, id, since, node, isNodeUnreadable };
+    const back = await this.#keeper.awaitReturn(asked, this.#replyWaitMs, this.#stopping);
     if (back.kind === "not_ready") return refused({ kind: "node_not_ready", node: back.node, reason: back.reason });
     const now = await this.#holds.find(id, group, arrival, { held: "in_step", not_held: "in_step" });
     if (now.kind === "held" && !isSameStage(now.holder, hold)) return refused({ kind: "contended" });
     return now.kind === "refused" ? now : undefined;
   }
-}
-
-function heldNode(match: Extract<NodeMatch, { kind: "node" }>): HeldNode {
-  return { name: match.name, bootId: match.bootId, phase: "draining" };
-}
-
-function matchOf({ node }: Holder): NodeMatch {
-  return node === undefined ? { kind: "none" } : { kind: "node", name: node.name, bootId: node.bootId };
 }

@@ -24,8 +24,19 @@ export interface Versioned {
    * does not exist.
    */
   readonly version: number;
-  /** Set where the object that keeps the group is being deleted: it carries no new grant and proves no renewal. */
-  readonly ending?: { readonly object: string; readonly finalizers: readonly string[] };
+  /**
+   * Set where the object that keeps the group is being deleted. It is there until its finalizers are gone, and its
+   * holds end with it. So it carries no new grant and proves no hold; a release on it works.
+   */
+  readonly ending?: Ending;
+}
+
+/** An object of the store that is being deleted. */
+export interface Ending {
+  /** What a person calls it, such as `Lease default/fleetlock-workers`. */
+  readonly object: string;
+  /** The finalizers that it waits for; empty where it only has not gone yet. */
+  readonly finalizers: readonly string[];
 }
 
 /** The state and version of a group that the store does not have. */
@@ -140,8 +151,9 @@ export class MemoryLockStore implements LockStore {
   ): Promise<Versioned | "conflict"> {
     return answer(options, () => {
       const { groups, watchers } = this.#backend;
-      if ((groups.get(group) ?? ABSENT).version !== expected.version) return "conflict";
-      const written: Versioned = { state: next, version: ++this.#backend.version };
+      const found = groups.get(group) ?? ABSENT;
+      if (found.version !== expected.version) return "conflict";
+      const written: Versioned = { ...found, state: next, version: ++this.#backend.version };
       groups.set(group, written);
       for (const watcher of watchers) watcher.changed(group, written, written.version);
       return written;

@@ -28,7 +28,10 @@ export interface HeldNode {
 export interface Holder {
   /** The client's id. An administrator may have written it to the store. */
   readonly id: ClientId;
-  /** When the slot was granted, in milliseconds since the epoch, by the granting replica's clock. */
+  /**
+   * When the slot was granted, in milliseconds since the epoch. Within a group it grows strictly from grant to grant,
+   * whatever the clocks show, so that it tells a client's holds apart.
+   */
   readonly since: number;
   /** The node that the client runs on; undefined if none matched. */
   readonly node?: HeldNode;
@@ -45,11 +48,22 @@ export interface Holder {
 export interface GroupState {
   /** The holders, oldest grant first; ids are unique. */
   readonly holders: readonly Holder[];
-  /** How many grants the group has seen. Renewals do not count. */
+  /** How many grants the group has seen, {@link MAX_TRANSITIONS} at most. Renewals do not count. */
   readonly transitions: number;
-  /** When the state was last written, in milliseconds since the epoch; undefined if that is unknown. */
+  /**
+   * When the state was last written, in milliseconds since the epoch; undefined if that is unknown. It never goes back,
+   * and no grant is later.
+   */
   readonly renewed?: number;
+  /** Fields of the group's record that this version does not know. Every write keeps them. */
+  readonly extra?: Readonly<Record<string, unknown>>;
 }
+
+/** Where {@link GroupState.transitions} stops to count: the largest value that a Lease can store. */
+export const MAX_TRANSITIONS: number = 2 ** 31 - 1;
+
+/** Times from here on are not counted with, since a later one could not be written: a date has four digits of year. */
+const END_OF_TIME = Date.UTC(9999, 0);
 
 /** The state of a group that does not exist yet. */
 export const FREE: GroupState = Object.freeze({ holders: Object.freeze([]), transitions: 0 });
@@ -86,20 +100,23 @@ export function holderOf(state: GroupState, id: ClientId): Holder | undefined {
  * The slots that were taken away are not granted again.
  *
  * @param slots How many holders the group may have, a positive integer.
- * @param now Milliseconds since the epoch, noted as the time of a grant.
+ * @param now Milliseconds since the epoch. A grant notes it as its time, or a later one where it would not be later
+ * than every earlier time of the group.
  * @param node The client's node, noted with a grant. A renewal keeps what the grant noted.
  */
 export function acquire(state: GroupState, id: ClientId, slots: number, now: number, node?: HeldNode): Acquisition {
   if (holderOf(state, id) !== undefined) {
-    return { kind: "renew", next: { ...state, renewed: now } };
+    return { kind: "renew", next: { ...state, renewed: timeOfWrite(state, now) } };
   }
   if (state.holders.length >= slots) return { kind: "full" };
+  const since = Math.max(Math.floor(now), (latest(state) ?? -1) + 1);
   return {
     kind: "grant",
     next: {
-      holders: [...state.holders, node === undefined ? { id, since: now } : { id, since: now, node }],
-      transitions: state.transitions + 1,
-      renewed: now,
+      ...state,
+      holders: [...state.holders, node === undefined ? { id, since } : { id, since, node }],
+      transitions: Math.min(state.transitions + 1, MAX_TRANSITIONS),
+      renewed: since,
     },
   };
 }
@@ -117,13 +134,14 @@ export function release(state: GroupState, id: ClientId, now: number): Release {
     next: {
       ...state,
       holders: state.holders.filter((holder) => holder.id !== id),
-      renewed: now,
+      renewed: timeOfWrite(state, now),
     },
   };
 }
 
 /**
- * Notes with a hold how far the drain of its node is.
+ * Notes with a hold which node it is about and how far the drain is. What the
+ * record said about a node before, readable or not, is replaced.
  *
  * @param hold The client and the time of its grant. A later grant to the same client is another hold.
  * @param now Milliseconds since the epoch.
@@ -138,7 +156,24 @@ export function amend(
   if (holderOf(state, hold.id)?.since !== hold.since) return undefined;
   return {
     ...state,
-    holders: state.holders.map((holder) => holder.id === hold.id ? { ...holder, node } : holder),
-    renewed: now,
+    holders: state.holders.map((holder) => holder.id === hold.id ? withNode(holder, node) : holder),
+    renewed: timeOfWrite(state, now),
   };
+}
+
+function withNode({ isNodeUnreadable: _, ...holder }: Holder, node: HeldNode): Holder {
+  return { ...holder, node };
+}
+
+/** The time to note with a write. */
+function timeOfWrite(state: GroupState, now: number): number {
+  return Math.max(Math.floor(now), latest(state) ?? 0);
+}
+
+/** The latest time in a group's record, in whole milliseconds; undefined where it has none that can be counted with. */
+function latest({ holders, renewed }: GroupState): number | undefined {
+  const times = [renewed, ...holders.map((holder) => holder.since)].filter((time) =>
+    time !== undefined && time >= 0 && time < END_OF_TIME
+  ) as number[];
+  return times.length === 0 ? undefined : Math.ceil(Math.max(...times));
 }

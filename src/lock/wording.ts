@@ -16,6 +16,45 @@ const HOLDERS_NAMED = 3;
 /** How many pods or nodes a sentence names. */
 const OBJECTS_NAMED = 5;
 
+/** How much of a client's id is shown, in characters: twice as much as Zincati sends. */
+const ID_SHOWN = 64;
+
+/** How much of an object's name is shown, in characters: all of a valid one. */
+const NAME_SHOWN = 253;
+
+/** How much of a reason in words is shown, in characters. */
+const REASON_SHOWN = 500;
+
+/**
+ * The characters that a terminal or a page would not show as themselves: control
+ * characters, line separators, and the marks that change the direction of text.
+ */
+export const UNPRINTABLE: RegExp =
+  // deno-lint-ignore no-control-regex
+  /[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069]/g;
+
+/**
+ * Makes text that came from elsewhere, such as a record that was edited by hand,
+ * safe to show to a person.
+ *
+ * @param max How many characters to show at most.
+ * @returns The text with U+FFFD for each {@link UNPRINTABLE} character, cut off with an ellipsis where it is longer.
+ */
+export function printable(text: string, max: number): string {
+  const shown = text.slice(0, max).toWellFormed().replace(UNPRINTABLE, "\ufffd");
+  return text.length > max ? `${shown}…` : shown;
+}
+
+/** {@link printable} for the id of a client or of whoever holds a slot. */
+export function printableId(id: string): string {
+  return printable(id, ID_SHOWN);
+}
+
+/** {@link printable} for a reason in somebody else's words. */
+export function printableReason(reason: string): string {
+  return printable(reason, REASON_SHOWN);
+}
+
 /**
  * Says who holds the slots of a group, and since when.
  *
@@ -40,25 +79,25 @@ export function describeGroupLimit(limit: number, group: Group): string {
 
 /** Says that an id does not tell which node the client runs on. */
 export function describeAmbiguity(nodes: readonly string[]): string {
-  return `several nodes have this client's id: ${list(nodes, OBJECTS_NAMED, (name) => `"${name}"`)}`;
+  return `several nodes have this client's id: ${list(nodes, OBJECTS_NAMED, quoted)}`;
 }
 
 /** Says that a drain is under way, and which pods it waits for. */
 export function describeDrain(node: string, pods: readonly PodLeft[]): string {
-  return `node "${node}" is being drained${describePods(pods)}`;
+  return `node ${quoted(node)} is being drained${describePods(pods)}`;
 }
 
 /** Says that a drain failed, and which pods are left. */
 export function describeFailedDrain(node: string, pods: readonly PodLeft[]): string {
-  return `node "${node}" could not be drained${describePods(pods)}`;
+  return `node ${quoted(node)} could not be drained${describePods(pods)}`;
 }
 
 /** Says that the object that keeps a lock is being deleted, so that nobody can take it. */
 export function describeEndingLock(object: string, finalizers: readonly string[]): string {
   const waits = finalizers.length === 0
     ? ""
-    : ` and waits for its finalizers: ${list(finalizers, OBJECTS_NAMED, String)}`;
-  return `${object} is being deleted${waits}`;
+    : ` and waits for its finalizers: ${list(finalizers, OBJECTS_NAMED, printableName)}`;
+  return `${printableReason(object)} is being deleted${waits}`;
 }
 
 /** Says that the store kept something else than was written. */
@@ -68,12 +107,12 @@ export function describeAlteredWrite(group: Group): string {
 
 /** Says which pods keep a node from being drained, before anything was done. */
 export function describeRefusedDrain(node: string, pods: readonly PodLeft[]): string {
-  return `node "${node}" may not be drained${describePods(pods)}`;
+  return `node ${quoted(node)} may not be drained${describePods(pods)}`;
 }
 
 /** Says which permission keeps nodes from being drained. */
 export function describeMissingPermission(permission: string): string {
-  return `the server may not ${permission}, which a drain needs: grant it`;
+  return `the server may not ${printableReason(permission)}, which a drain needs: grant it`;
 }
 
 /** Says that the record of a hold cannot be understood. */
@@ -83,7 +122,7 @@ export function describeUnreadableHold(group: Group): string {
 
 /** Says why a node does not count as back. */
 export function describeUnreadyNode(node: string, reason: string): string {
-  return `node "${node}" is not ready yet: ${reason}`;
+  return `node ${quoted(node)} is not ready yet: ${printableReason(reason)}`;
 }
 
 /**
@@ -102,15 +141,28 @@ export function describeDuration(ms: number): string {
 
 function describeHolder(holder: Holder, now: number): string {
   // A time that somebody wrote by hand, or that a broken clock gave, may be outside the range of dates.
-  if (!(Math.abs(holder.since) <= 8.64e15)) return holder.id;
+  const id = printableId(holder.id);
+  if (!(Math.abs(holder.since) <= 8.64e15)) return id;
   const since = new Date(holder.since).toISOString().slice(0, -5);
-  return `${holder.id} since ${since}Z (${describeDuration(now - holder.since)})`;
+  return `${id} since ${since}Z (${describeDuration(now - holder.since)})`;
 }
 
 function describePods(pods: readonly PodLeft[]): string {
   if (pods.length === 0) return "";
-  const named = list(pods, OBJECTS_NAMED, (pod) => `${pod.namespace}/${pod.name} (${pod.reason})`);
+  const named = list(pods, OBJECTS_NAMED, describePod);
   return `: ${pods.length === 1 ? "1 pod is" : `${pods.length} pods are`} left: ${named}`;
+}
+
+function describePod({ namespace, name, reason }: PodLeft): string {
+  return `${printableName(namespace)}/${printableName(name)} (${printableReason(reason)})`;
+}
+
+function printableName(name: string): string {
+  return printable(name, NAME_SHOWN);
+}
+
+function quoted(name: string): string {
+  return `"${printableName(name)}"`;
 }
 
 /** Names the first few items and counts the others. */

@@ -16,6 +16,7 @@ import { ClusterEvents } from "../kubernetes/events.ts";
 import type { Clock } from "../lock/clock.ts";
 import type { LockObserver } from "../lock/lock_service.ts";
 import { type LockStore, readHolder } from "../lock/lock_store.ts";
+import { printableId } from "../lock/wording.ts";
 import { leaseName } from "../stores/lease/codec.ts";
 import type { Metrics } from "../telemetry/metrics.ts";
 
@@ -109,11 +110,11 @@ export function startDraining(parts: DrainingParts): Draining {
 function eventObserver(events: ClusterEvents): LockObserver {
   return {
     granted(group, { id, node }) {
-      const note = `Reboot slot of group "${group}" granted to ${node?.name ?? id}`;
+      const note = `Reboot slot of group "${group}" granted to ${printableId(node?.name ?? id)}`;
       events.record({ kind: "Lease", name: leaseName(group) }, "LockGranted", note);
     },
     released(group, { id, node }) {
-      const note = `Reboot slot of group "${group}" released by ${node?.name ?? id}`;
+      const note = `Reboot slot of group "${group}" released by ${printableId(node?.name ?? id)}`;
       events.record({ kind: "Lease", name: leaseName(group) }, "LockReleased", note);
     },
   };

@@ -63,7 +63,6 @@ const PROBED_GROUP: Group = parseGroup("default")!;
 export async function startService(config: Config, options: ServiceOptions): Promise<Service> {
   const { clock = systemClock, random = Math.random } = options;
   const logger = getLogger("fleetlock");
-  const metrics = new Metrics({ version: options.version, clock });
   const stopping = new AbortController();
   await using cleanup = new AsyncDisposableStack();
 
@@ -71,6 +70,9 @@ export async function startService(config: Config, options: ServiceOptions): Pro
   const client = config.store.kind === "kubernetes"
     ? cleanup.use(await connectCluster(config, { clock, ...options.connection }))
     : undefined;
+  // Replicas' own clocks may differ by hours. What they tell of the locks goes by the one clock that they share.
+  const shared = client?.clock ?? clock;
+  const metrics = new Metrics({ version: options.version, clock: shared });
   const engine = cleanup.use(await openStore(config.store, client, { clock, random }));
   const store = new MeteredLockStore(options.wrapStore?.(engine) ?? engine, metrics, clock);
   const { podName } = config.kubernetes;
@@ -82,8 +84,8 @@ export async function startService(config: Config, options: ServiceOptions): Pro
     keeper: draining?.keeper,
     replyWaitMs: config.replyWaitMs,
     stopping: stopping.signal,
-    observer: { ...watchObserver(metrics, logger), ...draining?.observer },
-    clock,
+    observer: { ...lockObserver(metrics, logger), ...draining?.observer },
+    clock: shared,
     random,
   });
   metrics.collectLocks(locks);
@@ -99,7 +101,7 @@ export async function startService(config: Config, options: ServiceOptions): Pro
     await Promise.all(tasks);
   });
 
-  const server = serveLocks(config, locks, { metrics, logger, clock, stopping: stopping.signal, cleanup });
+  const server = serveLocks(config, locks, { metrics, logger, clock: shared, stopping: stopping.signal, cleanup });
   const resources = cleanup.move();
   const stop = async () => {
     stopping.abort();
@@ -110,8 +112,8 @@ export async function startService(config: Config, options: ServiceOptions): Pro
   return runningService(server, stop);
 }
 
-/** Reports the state of the store's watch in metrics and log. */
-function watchObserver(metrics: Metrics, logger: Logger): LockObserver {
+/** Reports the state of the store's watch, and what an operator should know of the locks, in metrics and log. */
+function lockObserver(metrics: Metrics, logger: Logger): LockObserver {
   return {
     synced() {
       metrics.setWatchSynced(true);
@@ -120,6 +122,14 @@ function watchObserver(metrics: Metrics, logger: Logger): LockObserver {
     lost(error) {
       metrics.setWatchSynced(false);
       logger.warning("the watch of the store is interrupted", { error });
+    },
+    grantedWithoutNode(group, { id }) {
+      metrics.grantedWithoutNode();
+      logger.info("a slot is granted to a client whose id no Node has: nothing is drained", { id, group });
+    },
+    heldElsewhere(group, id, other) {
+      const message = "a client reports for a group in which it holds nothing, and holds a slot of another one";
+      logger.warning(`${message}: release that by hand if the client has moved`, { id, group, held_group: other });
     },
   };
 }

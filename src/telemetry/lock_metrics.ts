@@ -1,24 +1,25 @@
 /**
- * Gauges of the locks. Their values come from the store at each scrape, so they
- * are correct after a restart and after a manual change.
+ * Metrics of the locks. The gauges' values come from the store at each scrape, so
+ * they are correct after a restart and after a manual change.
  *
  * @module
  */
 
-import type { Gauge } from "prom-client";
+import type { Counter, Gauge } from "prom-client";
 import type { Group } from "../lock/identity.ts";
 import type { GroupState } from "../lock/semaphore.ts";
 import type { MetricRegistry } from "./prometheus_metrics.ts";
 
-/** The gauges of the groups and their holders. */
+/** The metrics of the groups and their holders. */
 export class LockMetrics {
   readonly #state: Gauge<"group">;
   readonly #transitions: Gauge<"group">;
   readonly #holders: Gauge<"group">;
   readonly #slots: Gauge<"group">;
   readonly #heldSeconds: Gauge<"group">;
+  readonly #withoutNode: Counter<never>;
 
-  /** Makes the gauges, without any group. */
+  /** Makes the metrics, without any group. */
   constructor(registry: MetricRegistry) {
     const gauge = (name: string, help: string) => registry.gauge(name, help, ["group"]);
     this.#state = gauge("fleetlock_lock_state", "Whether a client holds a reboot slot of the group (0 or 1)");
@@ -29,6 +30,16 @@ export class LockMetrics {
       "fleetlock_lock_held_seconds",
       "Age of the oldest hold of the group; 0 if no client holds a slot",
     );
+    this.#withoutNode = registry.counter(
+      "fleetlock_grants_without_node_total",
+      "Number of slots that were granted, although draining is on, to a client whose id no Node has",
+    );
+    this.#withoutNode.inc(0);
+  }
+
+  /** Counts a grant to a client whose id no Node has. */
+  grantedWithoutNode(): void {
+    this.#withoutNode.inc();
   }
 
   /** Removes the series of all groups. */

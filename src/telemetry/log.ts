@@ -16,6 +16,7 @@
 import { configure, reset, type Sink } from "@logtape/logtape";
 import { type Clock, systemClock } from "../lock/clock.ts";
 import { within } from "../lock/within.ts";
+import { UNPRINTABLE } from "../lock/wording.ts";
 
 /** The severity of a record, lowest first. */
 export type LogLevel = "trace" | "debug" | "info" | "warning" | "error" | "fatal";
@@ -231,7 +232,8 @@ const RESERVED: ReadonlySet<string> = new Set(["time", "level", "message"]);
 /**
  * Formats a record as a line of JSON: `time` (RFC 3339), `level`, `message` and
  * the record's fields. A field that has one of those names gets a trailing `_`.
- * Never throws, whatever the fields are.
+ * Characters that a terminal would not show as themselves are escaped. Never
+ * throws, whatever the fields are.
  *
  * @param stacks Whether to include the stacks of errors.
  */
@@ -240,7 +242,7 @@ export function formatJson(record: LogRecord, stacks: boolean): string {
   for (const name of Object.keys(record.properties)) {
     line[RESERVED.has(name) ? `${name}_` : name] = field(record, name, stacks);
   }
-  return JSON.stringify(line);
+  return jsonOf(line);
 }
 
 /** Formats a record as a line of text for people: time, level, message, and the fields as `name=value`. */
@@ -249,7 +251,7 @@ export function formatText(record: LogRecord, stacks: boolean): string {
   for (const name of Object.keys(record.properties)) {
     const value = field(record, name, stacks);
     if (value === undefined) continue;
-    const text = typeof value === "string" && /^[\w.,:;/@+-]+$/.test(value) ? value : JSON.stringify(value);
+    const text = typeof value === "string" && /^[\w.,:;/@+-]+$/.test(value) ? value : jsonOf(value);
     line += ` ${oneLine(name)}=${text}`;
   }
   return line;
@@ -265,8 +267,15 @@ function messageOf(record: LogRecord): string {
 }
 
 function oneLine(text: string): string {
-  // deno-lint-ignore no-control-regex
-  return text.replace(/[\x00-\x1f\x7f]/g, " ");
+  return text.replace(UNPRINTABLE, " ");
+}
+
+/** JSON needs no escape for some characters that mislead whoever reads the line; they get one all the same. */
+function jsonOf(value: unknown): string {
+  return JSON.stringify(value).replace(
+    UNPRINTABLE,
+    (char) => `\\u${char.charCodeAt(0).toString(16).padStart(4, "0")}`,
+  );
 }
 
 function field(record: LogRecord, name: string, stacks: boolean): unknown {

@@ -72,6 +72,11 @@ export class Metrics {
     return this.#drains = new DrainMetrics(this.#registry);
   }
 
+  /** See {@link LockMetrics.grantedWithoutNode}. */
+  grantedWithoutNode(): void {
+    this.#locks.grantedWithoutNode();
+  }
+
   /** See {@link RequestMetrics.expectRequests}. */
   expectRequests(endpoint: Endpoint, kinds: readonly string[]): void {
     this.#requests.expectRequests(endpoint, kinds);

@@ -107,6 +107,7 @@ Deno.test("no error has a status that Zincati takes for a yes or a redirect", ()
 });
 
 const PROTOCOL_KINDS = [
+  "api_refused",
   "body_too_large",
   "contended",
   "decode_error",
@@ -117,6 +118,7 @@ const PROTOCOL_KINDS = [
   "missing_header",
   "request_timeout",
   "store_unavailable",
+  "write_altered",
 ];
 const KINDS: [endpoint: Parameters<typeof answerKinds>[0], kinds: string[]][] = [
   [
@@ -124,10 +126,14 @@ const KINDS: [endpoint: Parameters<typeof answerKinds>[0], kinds: string[]][] = 
     [
       ...PROTOCOL_KINDS,
       "drain_failed",
+      "drain_refused",
       "draining",
       "granted",
+      "hold_unreadable",
+      "lock_ending",
       "lock_held",
       "node_ambiguous",
+      "permission_missing",
       "renewed",
       "too_many_groups",
     ],

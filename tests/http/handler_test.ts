@@ -1,7 +1,9 @@
 import { deepEqual, equal, match, ok } from "node:assert/strict";
 import type { ClientId } from "../../src/lock/identity.ts";
 import { parseGroup } from "../../src/lock/identity.ts";
-import { UnavailableError } from "../../src/lock/errors.ts";
+import { CallRefusedError, UnavailableError } from "../../src/lock/errors.ts";
+import { ABSENT } from "../../src/lock/lock_store.ts";
+import { Metrics } from "../../src/telemetry/metrics.ts";
 import { FakeClock } from "../support/fake_clock.ts";
 import { UnavailableStore } from "../support/faulty_stores.ts";
 import { preReboot, steadyState } from "../support/zincati.ts";
@@ -197,6 +199,52 @@ Deno.test("a fault's public message reaches the client, and its pause is rounded
   const reply = await ask(`${server.url}/v1/pre-reboot`, { method: "POST", headers: PROTOCOL, body: BODY });
   equal(reply.headers.get("retry-after"), "2");
   deepEqual(JSON.parse(reply.text), { kind: "store_unavailable", value: "the role lacks patch" });
+});
+
+Deno.test("a call that the API server refuses for good is a 423 with its own sentence, made safe to show", async () => {
+  const sentence = `admission webhook "x" denied the request: \x1b[31m\u202eno${"!".repeat(10_000)}`;
+  const fail = () => Promise.reject(new CallRefusedError("secret", sentence, { cause: new Error("403") }));
+  await using server = startTestServer({ locks: { preReboot: fail, steadyState: fail } });
+  for (const path of ["/v1/pre-reboot", "/v1/steady-state"]) {
+    const reply = await ask(server.url + path, { method: "POST", headers: PROTOCOL, body: BODY });
+    equal(reply.status, 423);
+    equal(reply.headers.get("retry-after"), null);
+    const { kind, value } = JSON.parse(reply.text);
+    equal(kind, "api_refused");
+    match(value, /^admission webhook "x" denied the request: \ufffd\[31m\ufffdno!+…$/);
+    ok(value.length < 1_000);
+    const { level, fields } = server.logged.at(-1)!;
+    deepEqual([level, fields.outcome, (fields.error as Error).message], ["warning", "api_refused", "secret"]);
+  }
+});
+
+Deno.test("a page that needs a refused call is unavailable, since only requests of the protocol can be refused", async () => {
+  const fail = () => Promise.reject(new CallRefusedError("secret", "no"));
+  const metrics = new Metrics({ version: "0" });
+  metrics.render = fail;
+  await using server = startTestServer({ metrics });
+  const reply = await ask(`${server.url}/metrics`);
+  deepEqual([reply.status, JSON.parse(reply.text).kind], [503, "store_unavailable"]);
+});
+
+Deno.test("an id that somebody wrote into the store by hand reaches neither reply nor log as it is", async () => {
+  await using server = startTestServer();
+  const holder = { id: `\x1b[31m\u202e${"x".repeat(10_000)}` as ClientId, since: 1 };
+  await server.store.write(GROUP, ABSENT, { holders: [holder], transitions: 1 });
+  const reply = await preReboot(server.url, "b");
+  const shown = `\ufffd[31m\ufffd${"x".repeat(58)}…`;
+  ok(reply.value?.startsWith(`reboot slot of group "default" is held by ${shown} since `), `${reply.value}`);
+  equal(server.logged.at(-1)?.fields.holder, shown);
+});
+
+Deno.test("a hold that began in the future by the server's clock has lasted 0 s", async () => {
+  const clock = new FakeClock(Date.UTC(2026, 10, 22, 22));
+  await using server = startTestServer({ clock });
+  const since = clock.now() + 3_600_000;
+  await server.store.write(GROUP, ABSENT, { holders: [{ id: "a" as ClientId, since }], transitions: 1 });
+  match((await preReboot(server.url, "b")).value!, /since 2026-11-22T23:00:00Z \(0 s\)$/);
+  await steadyState(server.url, "a");
+  equal(server.logged.at(-1)?.fields.held_seconds, 0);
 });
 
 Deno.test("the answer says what is wrong with a body", async () => {

@@ -1,12 +1,12 @@
 import { deepEqual, equal, ok, rejects } from "node:assert/strict";
 import { UnavailableError } from "../../src/lock/errors.ts";
 import { GroupView } from "../../src/lock/group_view.ts";
-import { type Decide, GroupWriter, type Proof, PROOF_TTL_MS } from "../../src/lock/group_writer.ts";
-import { parseGroup } from "../../src/lock/identity.ts";
+import { type Decide, GroupWriter, type Proof } from "../../src/lock/group_writer.ts";
+import { parseClientId, parseGroup } from "../../src/lock/identity.ts";
 import { MemoryBackend, MemoryLockStore } from "../../src/lock/lock_store.ts";
-import { FREE, type GroupState } from "../../src/lock/semaphore.ts";
+import { FREE, type GroupState, type HeldNode, type Holder } from "../../src/lock/semaphore.ts";
 import { HastyClock } from "../support/fake_clock.ts";
-import { ConflictingStore, CountingStore, UnavailableStore } from "../support/faulty_stores.ts";
+import { AlteringStore, ConflictingStore, CountingStore, UnavailableStore } from "../support/faulty_stores.ts";
 
 const GROUP = parseGroup("default")!;
 const OTHER = parseGroup("other")!;
@@ -36,13 +36,13 @@ async function put(backend: MemoryBackend, transitions: number) {
 }
 
 /** Answers with how many grants the state has seen. */
-const answerWith = (needs: Proof): Decide<number> => (state) => {
+const answerWith = (needs: Proof): Decide<number> => ({ state }) => {
   return { kind: "answer", needs, answer: state.transitions };
 };
 
 /** Counts one grant more, and answers with their number. */
-const countOne: Decide<number> = (state) => {
-  return { kind: "write", next: next(state), answer: (written) => written.transitions };
+const countOne: Decide<number> = ({ state }) => {
+  return { kind: "write", next: next(state), answer: (written) => written.state.transitions };
 };
 
 const next = (state: GroupState): GroupState => ({ ...state, transitions: state.transitions + 1 });
@@ -88,9 +88,9 @@ Deno.test("a write on an old state conflicts, and the decision is made again on 
   view.learn(GROUP, await put(backend, 3));
   await put(backend, 7);
   const seen: number[] = [];
-  const answer = await writer.transact(GROUP, writer.arrive(), (state, late: number | undefined) => {
-    seen.push(state.transitions);
-    return countOne(state, late);
+  const answer = await writer.transact(GROUP, writer.arrive(), (found) => {
+    seen.push(found.state.transitions);
+    return countOne(found);
   });
   deepEqual([answer, seen], [8, [3, 7]]);
   deepEqual(store.calls, { reads: 1, writes: 2, lists: 0 });
@@ -102,8 +102,8 @@ Deno.test("the answer after a conflict is fresh, without another read", async ()
   const { store, view, writer } = setUp(new CountingStore(backend));
   view.learn(GROUP, await put(backend, 3));
   await put(backend, 7);
-  const answer = await writer.transact<number>(GROUP, writer.arrive(), (state, late) => {
-    return state.transitions === 3 ? countOne(state, late) : answerWith("fresh")(state, late);
+  const answer = await writer.transact<number>(GROUP, writer.arrive(), (found) => {
+    return found.state.transitions === 3 ? countOne(found) : answerWith("fresh")(found);
   });
   equal(answer, 7);
   deepEqual(store.calls, { reads: 1, writes: 1, lists: 0 });
@@ -115,7 +115,7 @@ Deno.test("a transaction gives up after 11 conflicts, with pauses that double", 
     kind: "refused",
     refusal: { kind: "contended" },
   });
-  deepEqual(clock.sleeps, [10, 20, 40, 80, 160, 320, 640, 1_280, 2_560, 5_120, 10_240]);
+  deepEqual(clock.sleeps, [10, 20, 40, 80, 160, 320, 640, 1_280, 2_560, 5_120]);
   equal((await store.read(GROUP)).state.transitions, 0);
 });
 
@@ -125,45 +125,86 @@ Deno.test("the pause after a conflict is a random part of its longest", async ()
   deepEqual(clock.sleeps, [2.5, 5]);
 });
 
-for (const lateMs of [PROOF_TTL_MS, PROOF_TTL_MS + 1]) {
-  const isLate = lateMs > PROOF_TTL_MS;
-  Deno.test(`a write that comes back after ${lateMs} ms ${isLate ? "is proven again" : "is proof enough"}`, async () => {
-    let delayMs = lateMs;
-    class Slow extends CountingStore {
-      override async write(...args: Parameters<CountingStore["write"]>) {
-        const written = await super.write(...args);
-        await clock.advance(delayMs);
-        delayMs = 0;
-        return written;
-      }
-    }
-    const { store, clock, writer } = setUp(new Slow());
-    const lates: (number | undefined)[] = [];
-    const answer = await writer.transact<number>(GROUP, writer.arrive(), (state, late) => {
-      lates.push(late);
-      return countOne(state, late);
-    });
-    equal(answer, isLate ? 2 : 1);
-    equal(store.calls.writes, isLate ? 2 : 1);
-    deepEqual(lates, isLate ? [undefined, 1] : [undefined], "the decision knows the answer that came late");
-  });
-}
+Deno.test("after a conflict the pause comes before the read, so that a group that changes all the time is written", async () => {
+  const backend = new MemoryBackend();
+  const { view, clock, writer } = setUp(new MemoryLockStore(backend));
+  view.learn(GROUP, await put(backend, 3));
+  await put(backend, 7);
+  const sleep = clock.sleep.bind(clock);
+  clock.sleep = async (ms) => {
+    await sleep(ms);
+    await put(backend, 11);
+  };
+  equal(await writer.transact(GROUP, writer.arrive(), countOne), 12);
+  deepEqual(clock.sleeps, [10]);
+});
 
-Deno.test("a transaction whose every proof comes late gives up", async () => {
-  class Slow extends CountingStore {
-    override async write(...args: Parameters<CountingStore["write"]>) {
-      const written = await super.write(...args);
-      await clock.advance(PROOF_TTL_MS + 1);
-      return written;
+Deno.test("those who wait for a write that conflicts share one read", async () => {
+  const backend = new MemoryBackend();
+  const { store, view, writer } = setUp(new CountingStore(backend));
+  view.learn(GROUP, await put(backend, 3));
+  await put(backend, 7);
+  const first = writer.transact(GROUP, writer.arrive(), countOne);
+  const others = [1, 2, 3].map(() => writer.transact(GROUP, writer.arrive(), answerWith("fresh")));
+  deepEqual([await Promise.all(others), await first], [[7, 7, 7], 8]);
+  deepEqual(store.calls, { reads: 2, writes: 2, lists: 0 });
+});
+
+Deno.test("an answer is made from what the store returned, and says when the write began", async () => {
+  class Slow extends MemoryLockStore {
+    override async write(...args: Parameters<MemoryLockStore["write"]>) {
+      await clock.advance(500);
+      return await super.write(...args);
     }
   }
-  const { store, clock, writer } = setUp(new Slow());
-  deepEqual(await writer.transact(GROUP, writer.arrive(), countOne), {
-    kind: "refused",
-    refusal: { kind: "contended" },
+  const { clock, writer } = setUp(new Slow());
+  await clock.advance(100);
+  const written = await writer.transact(GROUP, writer.arrive(), ({ state }) => {
+    return { kind: "write", next: next(state), answer: (written) => written };
   });
-  equal(store.calls.writes, 11);
+  deepEqual(written, { state: { ...FREE, transitions: 1 }, ending: undefined, began: 100 });
 });
+
+const ID = parseClientId("a")!;
+const NODE: HeldNode = { name: "n", uid: "u", bootId: "b", phase: "drained" };
+const HOLDER: Holder = { id: ID, since: 5, node: NODE };
+
+Deno.test("a store that forgets that a node cannot be read gives no answer", async () => {
+  const { writer } = setUp(new AlteringStore((state) => ({ ...state, holders: [{ id: ID, since: 5 }] })));
+  const answer = await writer.transact(GROUP, writer.arrive(), ({ state }) => {
+    const holders: Holder[] = [{ id: ID, since: 5, isNodeUnreadable: true }];
+    return { kind: "write", next: { ...state, holders }, answer: () => "written" };
+  });
+  deepEqual(answer, { kind: "refused", refusal: { kind: "write_altered" } });
+});
+
+/** What a store may keep instead of {@link HOLDER}, and whether that is noticed. */
+const ALTERED: [what: string, kept: readonly Holder[], isNoticed: boolean][] = [
+  ["what was sent", [HOLDER], false],
+  ["another order of the fields and unknown fields", [{ extra: { x: 1 }, node: NODE, since: 5, id: ID }], false],
+  ["no holder", [], true],
+  ["another holder", [{ ...HOLDER, id: parseClientId("b")! }], true],
+  ["one holder more", [HOLDER, { id: parseClientId("b")!, since: 6 }], true],
+  ["another time of the grant", [{ ...HOLDER, since: 6 }], true],
+  ["no node", [{ id: ID, since: 5 }], true],
+  ["another node", [{ ...HOLDER, node: { ...NODE, name: "m" } }], true],
+  ["another UID", [{ ...HOLDER, node: { ...NODE, uid: "v" } }], true],
+  ["another boot", [{ ...HOLDER, node: { ...NODE, bootId: "c" } }], true],
+  ["another phase", [{ ...HOLDER, node: { ...NODE, phase: "draining" } }], true],
+  ["a node that cannot be read", [{ id: ID, since: 5, isNodeUnreadable: true }], true],
+];
+
+for (const [what, holders, isNoticed] of ALTERED) {
+  Deno.test(`a store that keeps ${what} ${isNoticed ? "gives no answer" : "gives an answer"}`, async () => {
+    const backend = new MemoryBackend();
+    const { view, writer } = setUp(new AlteringStore((state) => ({ ...state, holders }), backend));
+    const answer = await writer.transact(GROUP, writer.arrive(), ({ state }) => {
+      return { kind: "write", next: { ...state, holders: [HOLDER] }, answer: () => "written" };
+    });
+    deepEqual(answer, isNoticed ? { kind: "refused", refusal: { kind: "write_altered" } } : "written");
+    deepEqual(view.get(GROUP)?.state.holders, holders, "the view learns what is there");
+  });
+}
 
 /** A store whose reads look at once, and whose results arrive when the test says. */
 class GatedStore extends CountingStore {

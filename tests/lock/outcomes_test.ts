@@ -1,7 +1,8 @@
-import { equal, ok } from "node:assert/strict";
+import { deepEqual, equal, match, ok } from "node:assert/strict";
 import type { ClientId } from "../../src/lock/identity.ts";
 import { parseGroup } from "../../src/lock/identity.ts";
 import { describeRefusal, type Refusal, REFUSALS } from "../../src/lock/outcomes.ts";
+import { UNPRINTABLE } from "../../src/lock/wording.ts";
 
 const NOW = Date.UTC(2026, 10, 22, 22, 12, 30);
 const GROUP = parseGroup("default")!;
@@ -49,6 +50,30 @@ const SENTENCES: [refusal: Refusal, sentence: string][] = [
     "web/p4 (it ends), web/p5 (it ends) and 2 others",
   ],
   [
+    { kind: "lock_ending", object: "Lease default/fleetlock-x", finalizers: ["a.example/one", "b.example/two"] },
+    "Lease default/fleetlock-x is being deleted and waits for its finalizers: a.example/one and b.example/two",
+  ],
+  [
+    { kind: "lock_ending", object: "Lease default/fleetlock-x", finalizers: [] },
+    "Lease default/fleetlock-x is being deleted",
+  ],
+  [
+    { kind: "write_altered" },
+    'the store changed the record of group "default" while it was written: look for an admission webhook',
+  ],
+  [
+    { kind: "drain_refused", node: "n1", pods: [pod(1)] },
+    'node "n1" may not be drained: 1 pod is left: web/p1 (it ends)',
+  ],
+  [
+    { kind: "permission_missing", permission: "create pods/eviction" },
+    "the server may not create pods/eviction, which a drain needs: grant it",
+  ],
+  [
+    { kind: "hold_unreadable" },
+    'the record of this client\'s hold in group "default" names a node in an unknown form: free the slot by hand',
+  ],
+  [
     { kind: "node_not_ready", node: "n1", reason: "it has not rebooted" },
     'node "n1" is not ready yet: it has not rebooted',
   ],
@@ -59,6 +84,37 @@ for (const [refusal, sentence] of SENTENCES) {
     equal(describeRefusal(refusal, GROUP, NOW), sentence);
   });
 }
+
+/** Text as somebody could write it into an object by hand: it colours a terminal, turns its text around, and is long. */
+const HOSTILE = `\x1b[31m\u202e\u009b\n${"x".repeat(10_000)}`;
+
+const ECHOES: Refusal[] = [
+  { kind: "lock_held", slots: 2, holders: [holder(HOSTILE, 1), { ...holder(HOSTILE, 1), since: NaN }] },
+  { kind: "node_ambiguous", nodes: [HOSTILE, HOSTILE] },
+  { kind: "lock_ending", object: HOSTILE, finalizers: [HOSTILE] },
+  { kind: "drain_refused", node: HOSTILE, pods: [{ namespace: HOSTILE, name: HOSTILE, reason: HOSTILE }] },
+  { kind: "draining", node: HOSTILE, pods: [{ namespace: HOSTILE, name: HOSTILE, reason: HOSTILE }] },
+  { kind: "drain_failed", node: HOSTILE, pods: [{ namespace: HOSTILE, name: HOSTILE, reason: HOSTILE }] },
+  { kind: "permission_missing", permission: HOSTILE },
+  { kind: "node_not_ready", node: HOSTILE, reason: HOSTILE },
+];
+
+/** The kinds whose sentences contain nothing but what this program has checked. */
+const CHECKED: Refusal["kind"][] = ["contended", "too_many_groups", "write_altered", "hold_unreadable"];
+
+for (const refusal of ECHOES) {
+  Deno.test(`a refusal as ${refusal.kind} shows nothing that a terminal would obey, and not all of a long text`, () => {
+    const sentence = describeRefusal(refusal, GROUP, NOW);
+    match(sentence, /\ufffd\[31m/);
+    equal(sentence.search(UNPRINTABLE), -1);
+    ok(sentence.length < 2_000, `${sentence.length} characters`);
+  });
+}
+
+Deno.test("every kind of refusal is in one of the two tables above", () => {
+  const kinds = [...ECHOES.map(({ kind }) => kind), ...CHECKED];
+  deepEqual(kinds.toSorted(), Object.keys(REFUSALS).toSorted());
+});
 
 Deno.test("every kind of refusal has a sentence in the table above", () => {
   const kinds = new Set(SENTENCES.map(([refusal]) => refusal.kind));

@@ -3,17 +3,30 @@
 import { deepEqual, equal, ok } from "node:assert/strict";
 import fc from "fast-check";
 import { type ClientId, parseClientId } from "../../src/lock/identity.ts";
-import { acquire, amend, FREE, type GroupState, type HeldNode, holderOf, release } from "../../src/lock/semaphore.ts";
+import {
+  acquire,
+  amend,
+  FREE,
+  type GroupState,
+  type HeldNode,
+  type Holder,
+  holderOf,
+  MAX_TRANSITIONS,
+  release,
+} from "../../src/lock/semaphore.ts";
 
 const CLIENTS = Array.from({ length: 12 }, (_, i) => parseClientId(`host-${i}`) as ClientId);
 
+const NODE: HeldNode = { name: "n", uid: "u", phase: "draining" };
+
 type Step = { readonly wish: "acquire" | "release"; readonly id: ClientId; readonly now: number };
 
-/** Replicas' clocks disagree, so time may go backwards. */
+/** Replicas' clocks disagree, so time may go backwards or stand still. A clock that is derived from another has fractions. */
+const time = fc.oneof(fc.nat(20), fc.nat(), fc.nat(200).map((tenths) => tenths / 10));
 const step: fc.Arbitrary<Step> = fc.record({
   wish: fc.constantFrom("acquire", "acquire", "release"),
   id: fc.constantFrom(...CLIENTS),
-  now: fc.nat(),
+  now: time,
 });
 
 for (const slots of [1, 2, 3, 10]) {
@@ -22,6 +35,7 @@ for (const slots of [1, 2, 3, 10]) {
       const model = new Map<ClientId, number>();
       let state = freeze(FREE);
       let grants = 0;
+      let last = -1;
       for (const { wish, id, now } of steps) {
         const before = structuredClone(state);
         const next = take(state, wish, id, slots, now);
@@ -34,18 +48,20 @@ for (const slots of [1, 2, 3, 10]) {
           equal(next.kind, "renew");
         } else if (model.size < slots) {
           equal(next.kind, "grant");
-          model.set(id, now);
           grants++;
+          last = Math.max(Math.floor(now), last + 1);
+          model.set(id, last);
         } else {
           equal(next.kind, "full");
         }
         if (!("next" in next)) continue;
+        last = Math.max(Math.floor(now), last);
         state = freeze(next.next);
         deepEqual(state.holders, [...model].map(([id, since]) => ({ id, since })), "oldest grant first");
         ok(state.holders.length <= slots);
         equal(new Set(state.holders.map((holder) => holder.id)).size, state.holders.length);
         equal(state.transitions, grants);
-        equal(state.renewed, now);
+        equal(state.renewed, last);
       }
       for (const id of CLIENTS) equal(holderOf(state, id)?.since, model.get(id));
     }));
@@ -98,13 +114,13 @@ test("a holder renews even when there are fewer slots than holders", () => {
 
 test("a grant notes the client's node, and a renewal keeps what was noted", () => {
   const [client, other] = CLIENTS as [ClientId, ClientId];
-  const node: HeldNode = { name: "n1", bootId: "boot", phase: "drained" };
+  const node: HeldNode = { name: "n1", uid: "u1", bootId: "boot", phase: "drained" };
   const granted = acquire(freeze(FREE), client, 2, 5, node);
   equal(granted.kind, "grant");
   if (granted.kind !== "grant") return;
   deepEqual(granted.next.holders, [{ id: client, since: 5, node }]);
   const state = freeze(granted.next);
-  deepEqual(acquire(state, client, 2, 9, { name: "n2", phase: "draining" }), {
+  deepEqual(acquire(state, client, 2, 9, { name: "n2", uid: "u2", phase: "draining" }), {
     kind: "renew",
     next: { ...state, renewed: 9 },
   });
@@ -116,7 +132,7 @@ test("amending changes the node of one holder and nothing else", () => {
   const [first, second, none] = CLIENTS as [ClientId, ClientId, ClientId];
   const holders = [{ id: first, since: 1 }, { id: second, since: 2 }];
   const state = freeze({ holders, transitions: 2, renewed: 2 });
-  const node: HeldNode = { name: "n2", phase: "failed" };
+  const node: HeldNode = { name: "n2", uid: "u2", phase: "failed" };
   deepEqual(amend(state, { id: second, since: 2 }, 7, node), {
     holders: [{ id: first, since: 1 }, { id: second, since: 2, node }],
     transitions: 2,
@@ -125,6 +141,91 @@ test("amending changes the node of one holder and nothing else", () => {
   equal(amend(state, { id: none, since: 1 }, 7, node), undefined);
   // Another grant to the same client.
   equal(amend(state, { id: second, since: 1 }, 7, node), undefined);
+});
+
+test("since grows strictly and the time of the last write never goes back, whatever the record held", () => {
+  const anyTime = fc.oneof(time, fc.double(), fc.constantFrom(NaN, Infinity, -1, 8.64e15, Date.UTC(9999, 0)));
+  const found = fc.record({
+    holders: fc.uniqueArray(fc.record({ id: fc.constantFrom(...CLIENTS), since: anyTime }), {
+      selector: ({ id }) => id,
+      maxLength: 4,
+    }),
+    transitions: fc.nat(9),
+    renewed: fc.option(anyTime, { nil: undefined }),
+  });
+  const countable = (ms: number | undefined) => ms !== undefined && ms >= 0 && ms < Date.UTC(9999, 0);
+  fc.assert(fc.property(found, fc.array(step, { minLength: 1, maxLength: 20 }), (found, steps) => {
+    let state: GroupState = found;
+    const times = [found.renewed, ...found.holders.map(({ since }) => since)].filter(countable) as number[];
+    for (const { wish, id, now } of steps) {
+      const before = state;
+      const outcome = take(state, wish, id, 6, now);
+      const amended = amend(state, { id, since: holderOf(state, id)?.since ?? 0 }, now, NODE);
+      for (const next of ["next" in outcome ? outcome.next : undefined, amended]) {
+        if (next === undefined) continue;
+        ok(Number.isSafeInteger(next.renewed) && new Date(next.renewed!).getUTCFullYear() <= 9999, "it can be written");
+        for (const earlier of times) ok(next.renewed! >= earlier, `${next.renewed} after ${earlier}`);
+      }
+      if (!("next" in outcome)) continue;
+      state = outcome.next;
+      if (outcome.kind === "grant") {
+        const { since } = holderOf(state, id)!;
+        ok(Number.isSafeInteger(since));
+        for (const earlier of times) ok(since > earlier, `${since} after ${earlier}`);
+        ok(holderOf(before, id) === undefined);
+        times.push(since);
+      }
+      times.push(state.renewed!);
+    }
+  }));
+});
+
+test("two holds of a client have different times though the clock stands still, also after a release", () => {
+  const [client] = CLIENTS as [ClientId];
+  let state: GroupState = FREE;
+  const times = [];
+  for (let n = 0; n < 3; n++) {
+    const granted = acquire(state, client, 1, 100);
+    if (granted.kind !== "grant") throw new Error(granted.kind);
+    times.push(holderOf(granted.next, client)?.since);
+    const freed = release(granted.next, client, 100);
+    if (freed.kind !== "free") throw new Error(freed.kind);
+    state = freed.next;
+  }
+  deepEqual(times, [100, 101, 102]);
+});
+
+test("the number of grants stops at the largest value that a Lease can store", () => {
+  for (const [transitions, next] of [[MAX_TRANSITIONS - 1, MAX_TRANSITIONS], [MAX_TRANSITIONS, MAX_TRANSITIONS]]) {
+    const granted = acquire({ holders: [], transitions: transitions! }, CLIENTS[0]!, 1, 5);
+    equal(granted.kind === "grant" && granted.next.transitions, next);
+  }
+  equal(MAX_TRANSITIONS, 2_147_483_647);
+});
+
+test("every write keeps the fields that it does not know", () => {
+  const [first, second, third] = CLIENTS as [ClientId, ClientId, ClientId];
+  const known: Holder = { id: first, since: 1, isNodeUnreadable: true, extra: { node: 7 } };
+  const state: GroupState = {
+    holders: [known, { id: second, since: 2, extra: { x: [1] } }],
+    transitions: 2,
+    extra: { y: 1 },
+  };
+  const granted = acquire(state, third, 3, 9);
+  const renewed = acquire(state, second, 3, 9);
+  const freed = release(state, second, 9);
+  const amended = amend(state, { id: second, since: 2 }, 9, NODE);
+  for (const next of [granted, renewed, freed].map((one) => "next" in one ? one.next : undefined).concat(amended)) {
+    deepEqual(next?.extra, { y: 1 });
+    deepEqual(next?.holders[0], known);
+  }
+  deepEqual(amended?.holders[1], { id: second, since: 2, node: NODE, extra: { x: [1] } });
+  deepEqual(amend(state, { id: first, since: 1 }, 9, NODE)?.holders[0], {
+    id: first,
+    since: 1,
+    node: NODE,
+    extra: { node: 7 },
+  }, "a node that is noted replaces one that cannot be read");
 });
 
 test("ids that differ in one character are different", () => {

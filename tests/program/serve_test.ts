@@ -48,6 +48,17 @@ test("grants, renews, refuses and releases slots, and a hold survives a kill -9"
   equal((await program.stop("SIGTERM")).code, 0);
 });
 
+test("a client that reports for another group than it holds is served, and the log names both groups", async () => {
+  await using folder = await temporary();
+  await using program = await startProgram([`--store=sqlite:${folder.path}/locks.db`]);
+  await preReboot(program.url, ALICE, "workers");
+  equal((await steadyState(program.url, ALICE, "default")).status, 200);
+  const warning = () => program.records().find((record) => record.held_group !== undefined);
+  await until(() => warning() !== undefined);
+  const { level, id, group, held_group } = warning()!;
+  deepEqual([level, id, group, held_group], ["warning", ALICE, "default", "workers"]);
+});
+
 test("two processes on one file agree on the holder", async () => {
   await using folder = await temporary();
   const store = `--store=sqlite:${folder.path}/locks.db`;

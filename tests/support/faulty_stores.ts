@@ -53,6 +53,28 @@ export class ConflictingStore extends MemoryLockStore {
   }
 }
 
+/** A store that keeps something else than it is given, as an admission webhook can make a cluster do. */
+export class AlteringStore extends MemoryLockStore {
+  /** What is kept of a write; `undefined` for what was written. */
+  alter: Rival | undefined;
+
+  /** @param alter Makes what is kept. */
+  constructor(alter: Rival | undefined, backend: MemoryBackend = new MemoryBackend()) {
+    super(backend);
+    this.alter = alter;
+  }
+
+  /** See {@link MemoryLockStore.write}. */
+  override write(
+    group: Group,
+    expected: Versioned,
+    next: GroupState,
+    options?: CallOptions,
+  ): Promise<Versioned | "conflict"> {
+    return super.write(group, expected, this.alter?.(next) ?? next, options);
+  }
+}
+
 /** A store that can become unavailable, to its watchers too, and whose answers can get lost. */
 export class UnavailableStore extends MemoryLockStore {
   /** How many of the next writes take effect and throw nevertheless. */

@@ -16,6 +16,7 @@ import {
   type LogRecord,
   parseLogLevel,
 } from "../../src/telemetry/log.ts";
+import { UNPRINTABLE } from "../../src/lock/wording.ts";
 import { FakeClock } from "../support/fake_clock.ts";
 
 /** Keeps what is written to it, some bytes at a time. */
@@ -163,6 +164,22 @@ Deno.test("the text format quotes values with spaces or control characters", () 
     formatText(record(fields), false),
     '2026-11-22T22:00:00.123Z INFO    it happened id=a1 group=default value="two words" evil="\\u001b[31m\\n" n=1',
   );
+});
+
+Deno.test("characters that mislead whoever reads a line are escaped in both formats, and JSON keeps their meaning", () => {
+  const evil = "a\x1b\x7f\x9b\u202e\u2067\u200f\u061c\u2028b";
+  const properties = { [`name${evil}`]: evil, nested: [{ evil }], error: new Error(evil) };
+  for (const format of [formatJson, formatText]) {
+    const line = format(record(properties, `message${evil}`), true);
+    equal(line.search(UNPRINTABLE), -1, JSON.stringify(line));
+  }
+  const line = JSON.parse(formatJson(record(properties, `message${evil}`), false));
+  deepEqual([line[`name${evil}`], line.nested, line.error.message, line.message], [
+    evil,
+    [{ evil }],
+    evil,
+    `message${evil}`,
+  ]);
 });
 
 Deno.test("if nobody reads the lines, those beyond a limit are dropped and counted", async () => {

@@ -53,6 +53,7 @@ Deno.test("the page is well-formed from the start, with no value missing", async
   equal(series.get("fleetlock_lock_request_count"), 0);
   equal(series.get("fleetlock_unlock_request_count"), 0);
   equal(series.get("fleetlock_watch_synced"), 0);
+  equal(series.get("fleetlock_grants_without_node_total"), 0);
   equal(series.get(`fleetlock_build_info{version="1.2.3",deno="${Deno.version.deno}"}`), 1);
   equal(series.get('fleetlock_store_operations_total{operation="write",result="conflict"}'), 0);
   ok(series.get("process_resident_memory_bytes")! > 1e6);
@@ -94,6 +95,12 @@ Deno.test("the Go program's metrics keep their names, types and labels", async (
   ) {
     ok(page.includes(`\n# TYPE ${name} ${type}\n${name}${labels} `), name);
   }
+});
+
+Deno.test("a grant to a client without a Node is counted", async () => {
+  const metrics = new Metrics({ version: "1" });
+  metrics.grantedWithoutNode();
+  equal((await scrape(metrics)).get("fleetlock_grants_without_node_total"), 1);
 });
 
 Deno.test("the lock gauges show the current state of the store", async () => {

@@ -1,0 +1,183 @@
+/**
+ * The way from a hold to a yes: the drain of the host, what is noted of it with
+ * the hold, and the evidence for {@link judgeYes}, whose verdict it turns into
+ * the answer. It takes no slot, and whether the evidence is enough is not its
+ * decision.
+ *
+ * @module
+ */
+
+import type { Clock } from "./clock.ts";
+import type { Ticket } from "./group_writer.ts";
+import type { Holds, Proven } from "./holds.ts";
+import type { Group } from "./identity.ts";
+import type { NodeIdentity, NodeKeeper } from "./node_keeper.ts";
+import { type PreRebootOutcome, type Refused, refused } from "./outcomes.ts";
+import { type DrainPhase, type HeldNode, holderOf } from "./semaphore.ts";
+import { type HostEvidence, judgeYes } from "./yes.ts";
+
+/** How often a hold may move to another node within one request. */
+const MAX_MOVES = 3;
+
+/** How often one request collects its evidence again because it has become too old. */
+const MAX_TRIES = 10;
+
+/** What {@link Prover} works with. */
+export interface ProverOptions {
+  /** Drains the hosts. Without one, the hold alone is enough for a yes. */
+  readonly keeper?: NodeKeeper;
+  /** How long an answer may wait for the node keeper, in milliseconds. */
+  readonly replyWaitMs: number;
+  /** Ends such waits at once. */
+  readonly stopping: AbortSignal;
+  /** Measures the age of the evidence. */
+  readonly clock: Pick<Clock, "monotonic">;
+}
+
+/** Everything that a yes rests on, as far as it was seen. */
+interface Evidence {
+  readonly kind: "evidence";
+  readonly hold: Proven;
+  readonly host: HostEvidence;
+  /** {@link Clock.monotonic} when the keeper answered about the host. */
+  readonly answered: number;
+}
+
+/** See the module. Its methods throw {@link "./errors.ts".UnavailableError} where the store or the cluster fails. */
+export class Prover {
+  readonly #holds: Holds;
+  readonly #options: ProverOptions;
+
+  /** Works on the holds of a store. */
+  constructor(holds: Holds, options: ProverOptions) {
+    this.#holds = holds;
+    this.#options = options;
+  }
+
+  /**
+   * Answers a client that holds a slot, as a write of this request has shown.
+   *
+   * @param arrival The request's ticket.
+   */
+  async prove(acquired: Proven, group: Group, arrival: Ticket): Promise<PreRebootOutcome> {
+    const deadline = this.#options.clock.monotonic() + this.#options.replyWaitMs;
+    let hold = acquired;
+    for (let tries = 0; tries < MAX_TRIES; tries++) {
+      const evidence = await this.#drain(hold, group, deadline);
+      if (evidence.kind === "refused") return evidence;
+      hold = evidence.hold;
+      let answer = this.#judge(evidence);
+      if (answer === "too_old") {
+        // What is too old may be the write alone, if the search for the host's node took long.
+        const renewed = await this.#renew(hold, group, arrival);
+        if (renewed.kind === "refused") return renewed;
+        hold = renewed;
+        answer = this.#judge({ ...evidence, hold });
+      }
+      if (answer !== "too_old") return answer;
+    }
+    return refused({ kind: "contended" });
+  }
+
+  /** Drains the host, and notes with the hold which node that is and that it is drained. */
+  async #drain(acquired: Proven, group: Group, deadline: number): Promise<Evidence | Refused> {
+    const { keeper, clock, stopping } = this.#options;
+    let hold: Proven | Refused = acquired;
+    if (keeper === undefined) {
+      return { kind: "evidence", hold, host: { kind: "not_drained" }, answered: clock.monotonic() };
+    }
+    for (let moves = 0; hold.kind !== "refused"; moves++) {
+      const { id, since, node, isNodeUnreadable } = hold.holder;
+      const waitMs = Math.max(0, deadline - clock.monotonic());
+      const outcome = await keeper.drain({ group, id, since, node, isNodeUnreadable }, waitMs, stopping);
+      const answered = clock.monotonic();
+      switch (outcome.kind) {
+        case "moved":
+          if (moves === MAX_MOVES) return refused({ kind: "contended" });
+          hold = await this.#holds.note(hold, group, heldNode(outcome.node, "draining"));
+          break;
+        case "drained":
+          return await this.#noteDrained(hold, group, outcome.node ?? node, outcome.host, answered);
+        case "proceed":
+          return await this.#noteDrained(hold, group, outcome.node, { kind: "proceed" }, answered);
+        case "failed":
+          if (node?.phase === "draining") await this.#holds.note(hold, group, { ...node, phase: "failed" });
+          return refused({ kind: "drain_failed", node: outcome.node, pods: outcome.pods });
+        case "draining":
+          return refused({ kind: "draining", node: outcome.node, pods: outcome.pods });
+        case "abandoned":
+          return refused({ kind: "contended" });
+        case "ambiguous":
+          return refused({ kind: "node_ambiguous", nodes: outcome.nodes });
+        case "unreadable":
+          return refused({ kind: "hold_unreadable" });
+        default:
+          return outcome satisfies never;
+      }
+    }
+    return hold;
+  }
+
+  /**
+   * Notes the end of a drain. The write that notes it is the proof of the hold. Nothing is noted where there is no
+   * node, or where the evidence is not enough already.
+   */
+  async #noteDrained(
+    hold: Proven,
+    group: Group,
+    node: NodeIdentity | undefined,
+    host: HostEvidence,
+    answered: number,
+  ): Promise<Evidence | Refused> {
+    const evidence: Evidence = { kind: "evidence", hold, host, answered };
+    // The write that would note it comes only now, so the age of the last one does not matter yet.
+    const answer = this.#judge({ ...evidence, hold: { ...hold, written: { ...hold.written, began: answered } } });
+    if (node === undefined || (answer !== "too_old" && answer.kind === "refused")) return evidence;
+    // A hold comes to be about another node only by a move, which the drain of that node follows.
+    if (hold.holder.node?.uid !== node.uid) return refused({ kind: "contended" });
+    const noted = await this.#holds.note(hold, group, heldNode(node, "drained"));
+    return noted.kind === "refused" ? noted : { ...evidence, hold: noted };
+  }
+
+  /** Proves a hold by another write. It stays a grant where this request took the slot. */
+  async #renew({ kind, holder }: Proven, group: Group, arrival: Ticket): Promise<Proven | Refused> {
+    const renewed = await this.#holds.renew(holder.id, group, arrival);
+    if (renewed.kind === "refused") return renewed;
+    if (renewed.kind === "free" || renewed.holder.since !== holder.since) return refused({ kind: "contended" });
+    return { ...renewed, kind };
+  }
+
+  /** Turns the verdict on the evidence into an answer. */
+  #judge({ hold: { kind, holder, written }, host, answered }: Evidence): PreRebootOutcome | "too_old" {
+    const { id, since } = holder;
+    const { state, ending, began } = written;
+    const ageMs = this.#options.clock.monotonic() - Math.min(began, answered);
+    const yes = judgeYes({ id, since, written: state, isEnding: ending !== undefined, ageMs }, host);
+    const node = holder.node?.name ?? "";
+    switch (yes.kind) {
+      case "yes":
+        return { kind, holder };
+      case "too_old":
+        return "too_old";
+      case "not_written":
+        // Where the hold is there, the evidence is about another node than the hold: another request has changed it.
+        return refused({ kind: holderOf(state, id)?.since === since ? "contended" : "write_altered" });
+      case "lock_ending":
+        return ending === undefined ? refused({ kind: "contended" }) : refused({ kind: "lock_ending", ...ending });
+      case "pods_left": {
+        const pods = yes.pods.map(({ namespace, name }) => ({ namespace, name, reason: "it is still there" }));
+        return refused({ kind: "draining", node, pods });
+      }
+      case "uncordoned":
+      case "node_ending":
+        return refused({ kind: "draining", node, pods: [] });
+      default:
+        return yes satisfies never;
+    }
+  }
+}
+
+/** What is noted of a node. */
+export function heldNode({ name, uid, bootId }: NodeIdentity, phase: DrainPhase): HeldNode {
+  return { name, uid, ...(bootId !== undefined && { bootId }), phase };
+}

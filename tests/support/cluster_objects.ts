@@ -21,9 +21,11 @@ export interface PodSpec {
   /** The PersistentVolumeClaim of its volume. */
   readonly claim?: string;
   readonly graceSeconds?: number;
+  /** Whether it tolerates every taint, that of a cordon included. @default {false} */
+  readonly toleratesAll?: boolean;
 }
 
-/** Builds a pod that tolerates every taint and requests no resources. */
+/** Builds a pod that no taint drives away and that requests no resources. */
 // deno-lint-ignore no-explicit-any
 export function pod(spec: PodSpec): any {
   return {
@@ -41,7 +43,7 @@ export function pod(spec: PodSpec): any {
       ...(spec.node && { nodeName: spec.node }),
       containers: [{ name: "main", image: "none" }],
       terminationGracePeriodSeconds: spec.graceSeconds ?? 1,
-      tolerations: [{ operator: "Exists" }],
+      tolerations: [{ operator: "Exists", ...(!spec.toleratesAll && { effect: "NoExecute" }) }],
       volumes: [
         ...(spec.emptyDir ? [{ name: "scratch", emptyDir: {} }] : []),
         ...(spec.claim ? [{ name: "data", persistentVolumeClaim: { claimName: spec.claim } }] : []),

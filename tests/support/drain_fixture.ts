@@ -23,7 +23,7 @@ const PATIENCE_MS = 30_000;
 export const never: AbortSignal = new AbortController().signal;
 
 /** Options of a fixture's keepers. */
-export interface DrainFixtureOptions extends Partial<NodeKeeperOptions> {
+export interface DrainFixtureOptions extends Omit<Partial<NodeKeeperOptions>, "permissions"> {
   /** What the keeper is allowed. @default what it says that it needs */
   readonly permissions?: Permission[];
   /** The locks. @default locks of the fixture's own */

@@ -7,7 +7,7 @@
 
 import type { V1Pod } from "@kubernetes/client-node/dist/gen/models/V1Pod.js";
 import type { V1Toleration } from "@kubernetes/client-node/dist/gen/models/V1Toleration.js";
-import { UnavailableError } from "../../lock/errors.ts";
+import { CallRefusedError, UnavailableError } from "../../lock/errors.ts";
 import type { PodLeft } from "../../lock/node_keeper.ts";
 import { ForbiddenError, KubernetesError } from "../../kubernetes/errors.ts";
 import { timeOf } from "../../kubernetes/micro_time.ts";
@@ -175,6 +175,11 @@ export function refusedPods(pods: readonly PodView[], policy: PodPolicy = {}): P
   });
 }
 
+/** Whose evictions a pod's evictions count together with: its controller's, or those of its namespace's bare pods. */
+export function controllerOf(pod: Pick<PodView, "controllerUid" | "namespace">): string {
+  return pod.controllerUid ?? `namespace ${pod.namespace}`;
+}
+
 /** Whether a pod stays and keeps using its volumes when the node is empty. */
 export function staysInUse(pod: PodView, policy: PodPolicy): boolean {
   const verdict = judge(pod, policy);
@@ -191,11 +196,11 @@ export function staysInUse(pod: PodView, policy: PodPolicy): boolean {
  */
 export function answerOf(error: unknown): EvictionAnswer {
   if (error instanceof ForbiddenError) throw error;
-  const said = error instanceof KubernetesError
-    ? error
-    : error instanceof UnavailableError && error.cause instanceof KubernetesError
-    ? error.cause
-    : undefined;
+  if (error instanceof CallRefusedError) return refusedFor(error.publicMessage ?? error.message);
+  // What a page that is not the API server's says about the pod proves nothing. Only faults come with a cause.
+  const cause = error instanceof UnavailableError ? error.cause : undefined;
+  const isFault = cause instanceof KubernetesError && (cause.status === 429 || cause.status >= 500);
+  const said = error instanceof KubernetesError ? error : isFault ? cause : undefined;
   if (said === undefined) {
     if (!(error instanceof UnavailableError)) throw error;
     return { kind: "failed", reason: "the API server does not answer", retryAfterMs: error.retryAfterMs };
@@ -224,7 +229,12 @@ export function answerOf(error: unknown): EvictionAnswer {
       }
       break;
   }
-  return { kind: "failed", reason: `the API server refuses to evict it: ${message.slice(0, 200)}`, retryAfterMs };
+  return refusedFor(message, retryAfterMs);
+}
+
+/** The API server's own sentence says what is wrong, such as which admission policy forbids it. */
+function refusedFor(sentence: string, retryAfterMs?: number): EvictionAnswer {
+  return { kind: "failed", reason: `the API server refuses to evict it: ${sentence.slice(0, 200)}`, retryAfterMs };
 }
 
 /** The API server names the budget only in the message of the cause. */

@@ -7,9 +7,9 @@
 
 import type { Clock } from "../lock/clock.ts";
 import type { ClientId } from "../lock/identity.ts";
-import type { LookOutcome, PodLeft } from "../lock/node_keeper.ts";
+import type { LookOutcome } from "../lock/node_keeper.ts";
 import { describePermission, ForbiddenError, type Permission } from "../kubernetes/errors.ts";
-import { judge, type PodPolicy, type PodView } from "./drain/pods.ts";
+import { type PodPolicy, refusedPods } from "./drain/pods.ts";
 import type { PodCalls } from "./drain/pod_calls.ts";
 import { identityOf, type NodeView } from "./nodes/node.ts";
 import { chooseNode } from "./nodes/node_choice.ts";
@@ -105,12 +105,4 @@ export class Look {
     this.#kept.set(key, { until: now + KEPT_MS, refusal });
     return refusal;
   }
-}
-
-/** The pods that the operator's policy forbids to evict, and why. */
-function refusedPods(pods: readonly PodView[], policy: PodPolicy): PodLeft[] {
-  return pods.flatMap((pod) => {
-    const verdict = judge(pod, policy);
-    return verdict.kind === "refuse" ? [{ namespace: pod.namespace, name: pod.name, reason: verdict.reason }] : [];
-  });
 }

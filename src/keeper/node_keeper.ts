@@ -110,7 +110,7 @@ export class KubernetesNodeKeeper implements NodeKeeper {
       drainBegan: (task) => drainReports.drainBegan(task),
       drainEnded: (task, end, error) => {
         const node = nodes.peek(task.node);
-        drainReports.drainEnded(task, end, error, node);
+        drainReports.drainEnded(task, end, error);
         if (node !== undefined) this.#repair.nodeChanged(node);
       },
     });

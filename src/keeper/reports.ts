@@ -15,7 +15,6 @@ import type { DrainEnd } from "./drain/drain.ts";
 import type { DrainListener, DrainTask } from "./drain/drain_task.ts";
 import type { ClusterEvents } from "../kubernetes/events.ts";
 import type { EvictionAnswer, PodView } from "./drain/pods.ts";
-import type { CordonState } from "./nodes/cordon.ts";
 
 /** A logger that takes a constant message and fields, such as LogTape's. */
 export interface KeeperLog {
@@ -75,12 +74,8 @@ export class DrainReports implements DrainListener {
     this.#targets.log?.info("draining the node", fields(task));
   }
 
-  /**
-   * A drain ended, by itself or (with `end` undefined) by a fault.
-   *
-   * @param node The node as last seen; undefined where it is not known.
-   */
-  drainEnded(task: DrainTask, end: DrainEnd | undefined, error?: unknown, node?: CordonState): void {
+  /** A drain ended, by itself or (with `end` undefined) by a fault. */
+  drainEnded(task: DrainTask, end: DrainEnd | undefined, error?: unknown): void {
     const seconds = (this.#clock.monotonic() - (this.#began.get(task) ?? this.#clock.monotonic())) / 1000;
     this.#began.delete(task);
     this.#said.delete(task);
@@ -105,9 +100,13 @@ export class DrainReports implements DrainListener {
           );
         }
         break;
-      case "failed":
-        this.#failed(task, { ...about, pods: end.pods }, end.pods, node?.unschedulable !== false);
+      case "failed": {
+        const { pods, reason } = end;
+        log?.error("drain failed: the client keeps its slot", { ...about, pods, ...(reason && { reason }) });
+        const why = [...(reason ? [reason] : []), ...(pods.length > 0 ? [list(pods)] : [])].join("; ");
+        this.#event(task, "DrainTimedOut", `Not drained; the reboot is refused: ${why}`, true);
         break;
+      }
       case "abandoned":
         log?.warning("drain stopped: its hold has ended", about);
         this.#event(task, "Uncordoned", `Stopped the drain for ${named(task)}, which no longer holds its slot`);
@@ -124,7 +123,7 @@ export class DrainReports implements DrainListener {
   /** A host was found ready to reboot on its node, for one request. `staying` are pods that a person should know of. */
   proven({ group, id }: Hold, { name, phase }: HeldNode, staying: readonly StayingPod[]): void {
     if (phase === "drained" && staying.length === 0) return;
-    const pods = staying.map(({ pod, why }) => ({ namespace: pod.namespace, name: pod.name, reason: STAYS[why] }));
+    const pods = staying.map(podLeft);
     const about = { node: name, group, id };
     if (pods.length === 0) this.#targets.log?.info("the node is drained", about);
     else this.#targets.log?.warning("the node is drained, and some pods stay", { ...about, pods });
@@ -198,20 +197,20 @@ export class DrainReports implements DrainListener {
     this.#targets.log?.warning("volumes stay attached to the drained node", { ...fields(task), volumes });
   }
 
+  /** See {@link DrainListener.staying}. The yes names them to everybody: {@link proven}. */
+  staying(task: DrainTask, staying: readonly StayingPod[]): void {
+    this.#targets.log?.info("pods are left on the emptied node", { ...fields(task), pods: staying.map(podLeft) });
+  }
+
+  /** See {@link DrainListener.uncordonedByOthers}. */
+  uncordonedByOthers(task: DrainTask): void {
+    this.#targets.log?.warning("somebody uncordoned the node during its drain", fields(task));
+    this.#event(task, "DrainBlocked", `Somebody uncordoned it during the drain for ${named(task)}`, true);
+  }
+
   /** See {@link DrainListener.retrying}. */
   retrying(task: DrainTask, error: unknown): void {
     this.#targets.log?.warning("a call of the drain failed and will be repeated", { ...fields(task), error });
-  }
-
-  #failed(task: DrainTask, about: Record<string, unknown>, pods: readonly PodLeft[], isCordoned: boolean): void {
-    this.#targets.log?.error(
-      isCordoned
-        ? "drain failed: the node stays cordoned and the client keeps its slot"
-        : "drain failed: others uncordon the node, and the client keeps its slot",
-      about,
-    );
-    const why = pods.length > 0 ? list(pods) : isCordoned ? "not empty in time" : "others uncordon the node";
-    this.#event(task, "DrainTimedOut", `Not drained; the reboot is refused: ${why}`, true);
   }
 
   #tellLeft(group: Group): void {
@@ -243,6 +242,10 @@ const RESULTS: Readonly<Record<DrainEnd["kind"], DrainResult>> = {
   abandoned: "abandoned",
   draining: "interrupted",
 };
+
+function podLeft({ pod: { namespace, name }, why }: StayingPod): PodLeft {
+  return { namespace, name, reason: STAYS[why] };
+}
 
 function fields(task: DrainTask): Record<string, unknown> {
   return { node: task.node, group: task.owner.group, id: task.owner.id };

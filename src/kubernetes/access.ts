@@ -7,6 +7,7 @@
 
 import { ConfigError } from "../config/config_error.ts";
 import { type Clock, systemClock } from "../lock/clock.ts";
+import { checkHeaderValue, type ProxyCredentials } from "./credential_check.ts";
 
 /** How to reach a cluster. */
 export interface Access {
@@ -39,8 +40,10 @@ export interface ConnectionOptions {
   readonly cert?: string;
   /** The key of `cert`, PEM. */
   readonly key?: string;
-  /** The URL of a proxy: http, https or socks5. */
+  /** The URL of a proxy, http, https or socks5, without a user name and password. */
   readonly proxy?: string;
+  /** The user name and password for the proxy, if it needs them. */
+  readonly proxyCredentials?: ProxyCredentials;
   /** Whether to skip the check of the server's certificate. */
   readonly insecure?: boolean;
   /** The name that the server's certificate must have, where it is not the host. */
@@ -61,14 +64,20 @@ export class RotatingFile {
   readonly #path: string;
   readonly #what: string;
   readonly #clock: Clock;
+  readonly #check: (content: string) => void;
   #content = "";
   #readAt = -Infinity;
 
-  /** Names the file at `path`, which is read later. Errors say `what` it holds. */
-  constructor(path: string, what: string, clock: Clock = systemClock) {
+  /**
+   * Names the file at `path`, which is read later. Errors say `what` it holds.
+   *
+   * @param check Throws where the content cannot be used.
+   */
+  constructor(path: string, what: string, clock: Clock = systemClock, check: (content: string) => void = () => {}) {
     this.#path = path;
     this.#what = what;
     this.#clock = clock;
+    this.#check = check;
   }
 
   /**
@@ -76,7 +85,7 @@ export class RotatingFile {
    * the content is at least a minute old.
    *
    * @param refused Whether to read the file again in any case.
-   * @throws {ConfigError} The file cannot be read or is empty.
+   * @throws {ConfigError} The file cannot be read or is empty, or its content cannot be used.
    */
   async read(refused: boolean): Promise<string> {
     if (!refused && this.#clock.monotonic() - this.#readAt < AGE_MS) return this.#content;
@@ -84,10 +93,16 @@ export class RotatingFile {
     if (content === "") {
       throw new ConfigError(`The ${this.#what} at ${this.#path} is empty: write it again`);
     }
+    this.#check(content);
     this.#content = content;
     this.#readAt = this.#clock.monotonic();
     return content;
   }
+}
+
+/** Names a file that holds a token, which is read later. */
+export function tokenFile(path: string, clock: Clock): RotatingFile {
+  return new RotatingFile(path, "token", clock, (token) => checkHeaderValue(token, `token at ${path}`));
 }
 
 /**
@@ -96,7 +111,7 @@ export class RotatingFile {
  * @param host The API server's host: a name, or an IPv4 or IPv6 address.
  * @param folder The folder with `token`, `ca.crt` and `namespace`.
  * @param clock Tells when to read the files again.
- * @throws {ConfigError} A file is missing.
+ * @throws {ConfigError} A file is missing, or the token cannot be used.
  */
 export async function podAccess(
   host: string,
@@ -104,7 +119,7 @@ export async function podAccess(
   folder: string = SERVICE_ACCOUNT_FOLDER,
   clock: Clock = systemClock,
 ): Promise<Access> {
-  const token = new RotatingFile(`${folder}/token`, "token", clock);
+  const token = tokenFile(`${folder}/token`, clock);
   const ca = new RotatingFile(`${folder}/ca.crt`, "cluster's certificate", clock);
   const namespace = await Deno.readTextFile(`${folder}/namespace`).catch(() => "");
   let tls: ConnectionOptions = { ca: await ca.read(true) };

@@ -7,7 +7,7 @@
 
 import type { ConfigurationOptions } from "@kubernetes/client-node/dist/gen/configuration.js";
 import { of } from "@kubernetes/client-node/dist/gen/rxjsStub.js";
-import { UnavailableError } from "../lock/errors.ts";
+import { CallRefusedError } from "../lock/errors.ts";
 import { KubernetesError } from "./errors.ts";
 import type { ResourceWatcher } from "./watch.ts";
 
@@ -50,8 +50,8 @@ export interface RefusalWording {
  *
  * @param values The value of each expected status.
  * @returns What the call returns, or the value of its status.
- * @throws {UnavailableError} The API server refused the call with another status; the cause is the
- * {@link KubernetesError}.
+ * @throws {CallRefusedError} The API server refused the call with another status, such as an admission policy's; the
+ * cause is the {@link KubernetesError}.
  * @throws Whatever else the call throws, unchanged.
  */
 export async function valueOfStatus<T, V = never>(
@@ -64,8 +64,8 @@ export async function valueOfStatus<T, V = never>(
   } catch (error) {
     if (!(error instanceof KubernetesError)) throw error;
     if (error.status in values) return values[error.status] as V;
-    const hint = hints[error.status] === undefined ? "" : `: ${hints[error.status]}`;
-    throw new UnavailableError(`the API server refused ${subject}: ${error.message}${hint}`, { cause: error });
+    const sentence = hints[error.status] === undefined ? error.message : `${error.message}: ${hints[error.status]}`;
+    throw new CallRefusedError(`the API server refused ${subject}: ${sentence}`, sentence, { cause: error });
   }
 }
 

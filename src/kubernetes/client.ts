@@ -17,8 +17,8 @@ import {
   ObjectStorageV1Api,
 } from "@kubernetes/client-node/dist/gen/types/ObjectParamAPI.js";
 import { ConfigError } from "../config/config_error.ts";
-import { UnavailableError } from "../lock/errors.ts";
 import { type Access, podAccess } from "./access.ts";
+import { checkAnswer } from "./answer_check.ts";
 import { callOptions } from "./calls.ts";
 import type { Permission } from "./errors.ts";
 import { ServerClock } from "./server_clock.ts";
@@ -44,9 +44,12 @@ export interface KubernetesClient extends AsyncDisposable {
   readonly server: string;
   /** The namespace to work in. */
   readonly namespace: string;
-  /** The API server's time. */
+  /** The API server's time, as its answers tell it. */
   readonly clock: ServerClock;
-  /** The typed APIs. Their calls throw what {@link Transport.send} throws, never an ApiException. */
+  /**
+   * The typed APIs. Their calls throw what {@link Transport.send} throws, never an ApiException. What they return is of
+   * the kind, the name and the namespace that were asked for, and has a resourceVersion.
+   */
   readonly apis: Apis;
   /** Gets a path of the API, such as `/api/v1/nodes`, and reads the answer. See {@link Transport.send}. */
   get(path: string, signal?: AbortSignal): Promise<Answer>;
@@ -76,13 +79,14 @@ export interface Apis {
  */
 export async function connectKubernetes(options: ConnectOptions = {}): Promise<KubernetesClient> {
   const access = await findAccess(options);
-  const transport = new Transport(access, options);
+  const clock = new ServerClock(options.clock);
+  const transport = new Transport(access, options, clock);
   await transport.connect();
   const { server } = access;
   return {
     server,
     namespace: options.namespace || access.namespace || "default",
-    clock: new ServerClock(options.clock),
+    clock,
     apis: makeApis(server, transport),
     get: (path, signal) => transport.send({ method: "GET", url: server + path, signal }),
     stream: (path, signal) => transport.stream({ method: "GET", url: server + path, signal }),
@@ -138,9 +142,7 @@ function makeApis(server: string, transport: Transport): Apis {
           signal: request.getSignal(),
         };
         const answer = await transport.send(call);
-        if (!answer.headers["content-type"]?.includes("json")) {
-          throw new UnavailableError(`the answer from ${server} is not JSON: is that the address of the API server?`);
-        }
+        checkAnswer(call.method, call.url, call.body, answer.text);
         return new ResponseContext(answer.status, answer.headers, {
           text: () => Promise.resolve(answer.text),
           binary: () => Promise.reject(new Error("none of the APIs that we use answers in binary")),

@@ -109,7 +109,7 @@ function openDeno(tls: ConnectionOptions): Connections {
     client = Deno.createHttpClient({
       caCerts: tls.ca === undefined ? [] : [tls.ca],
       ...(tls.cert !== undefined && tls.key !== undefined ? { cert: tls.cert, key: tls.key } : {}),
-      ...(tls.proxy === undefined ? {} : { proxy: { url: tls.proxy } }),
+      ...(tls.proxy === undefined ? {} : { proxy: { url: tls.proxy, basicAuth: tls.proxyCredentials } }),
     });
   } catch (error) {
     throw new ConfigError(

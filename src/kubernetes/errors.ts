@@ -1,6 +1,7 @@
 /**
  * The faults of the Kubernetes API: turns an error response into one of the
- * project's errors. It makes no calls.
+ * project's errors. It believes only the API's own Status objects: a page of a
+ * proxy says nothing about the cluster, whatever its status is. It makes no calls.
  *
  * @module
  */
@@ -44,8 +45,9 @@ export class ForbiddenError extends UnavailableError {
    */
   constructor(message: string, readonly permission: Permission) {
     const sentence = `the server may not ${describePermission(permission)}`;
-    const role = permission.namespace === undefined ? "ClusterRole" : "Role";
-    super(`${sentence}: grant it in the ${role} (the API server said: ${message})`, { publicMessage: sentence });
+    super(`${sentence}: grant it in ${roleFor(permission)} (the API server said: ${message})`, {
+      publicMessage: sentence,
+    });
   }
 }
 
@@ -74,8 +76,23 @@ export function describePermission(permission: Permission): string {
   return `${permission.verb} ${resource}${scope}`;
 }
 
+/** The resources that the server uses in single namespaces. It uses all others in the whole cluster. */
+const NAMESPACED = new Set(["leases", "events"]);
+
+/**
+ * Names the object in which to grant a permission. A refused call about a pod names the pod's namespace, but the server
+ * needs the permission in every namespace.
+ *
+ * @returns `the ClusterRole`, or for example `the Role of namespace "ops"`.
+ */
+export function roleFor({ resource, namespace }: Permission): string {
+  return namespace !== undefined && NAMESPACED.has(resource)
+    ? `the Role of namespace "${namespace}"`
+    : "the ClusterRole";
+}
+
 /** The parts of the API's Status object that we use. Each may be missing. */
-export interface Status {
+interface Status {
   /** A sentence for people. */
   message?: string;
   /** A word for programs. */
@@ -83,7 +100,7 @@ export interface Status {
   /** The HTTP status. */
   code?: number;
   /** Details that some reasons have. */
-  details?: { retryAfterSeconds?: number; causes?: { reason?: string; message?: string }[] };
+  details?: { retryAfterSeconds?: number; causes?: { reason?: string; message?: string; field?: string }[] };
 }
 
 /** The wording of every refusal by the API server's authorizer. */
@@ -92,35 +109,61 @@ const CANNOT = /cannot (\S+) resource "([^"/]+)(?:\/([^"]+))?" in API group "([^
 /**
  * Makes the error of an error response.
  *
- * - 401, 429 (unless a disruption budget caused it), 5xx and 3xx:
+ * - A body that is not a Status object: {@link UnavailableError} without a cause;
+ * - 401, 404 with another reason than NotFound, 429 (unless a disruption budget caused it), 5xx and 3xx:
  *   {@link UnavailableError}, whose cause is a {@link KubernetesError};
  * - 403 of the authorizer: {@link ForbiddenError};
- * - any other status, such as 404, 409, 410 and 422: {@link KubernetesError}.
+ * - any other status, such as 404, 409, 410 and 422: {@link KubernetesError}. A 422 because the object has another UID
+ *   or resourceVersion than the call requires is made a 409.
  *
  * @param status The HTTP status.
  * @param retryAfter The Retry-After header.
- * @param body The body, usually a Status object in JSON.
+ * @param body The body. Text that is not the API server's is not repeated in errors: it may quote our credentials.
  */
 export function errorOf(
   status: number,
   retryAfter: string | null,
   body: string,
 ): UnavailableError | KubernetesError {
-  return errorOfStatus(parseStatus(body), status, retryAfter);
+  let said: unknown;
+  try {
+    said = JSON.parse(body);
+  } catch {
+    // The page of a proxy, for example.
+  }
+  return errorOfStatus(said, status, retryAfter);
 }
 
-/** Makes the error of a Status object, such as that of a watch's ERROR event. See {@link errorOf}. */
+/**
+ * Makes the error of a Status object, such as that of a watch's ERROR event. See {@link errorOf}.
+ *
+ * @param said The object. What is not a Status object is not believed.
+ * @param status The HTTP status. @default the one in the object
+ */
 export function errorOfStatus(
-  said: Status,
-  status: number = said.code ?? 500,
+  said: unknown,
+  status?: number,
   retryAfter: string | null = null,
 ): UnavailableError | KubernetesError {
-  const message = said.message || `HTTP status ${status}`;
-  const seconds = Number(retryAfter || said.details?.retryAfterSeconds || NaN);
-  const retryAfterMs = seconds >= 0 ? seconds * 1000 : undefined;
-  const causes = (said.details?.causes ?? []).map((cause) => cause.reason ?? "");
-  const causeMessages = (said.details?.causes ?? []).map((cause) => cause.message ?? "");
-  const error = new KubernetesError(message, status, said.reason ?? "", causes, retryAfterMs, causeMessages);
+  if (!isStatus(said)) return notTheApiServers(status, retryAfterMs(retryAfter));
+  const code = status ?? said.code ?? 500;
+  const text = said.message ? String(said.message) : `HTTP status ${code}`;
+  const message = oneLine(text);
+  const causes = Array.isArray(said.details?.causes) ? said.details.causes : [];
+  const error = new KubernetesError(
+    message,
+    code === 422 && isPrecondition(causes) ? 409 : code,
+    said.reason ?? "",
+    causes.map((cause) => cause.reason ?? ""),
+    retryAfterMs(retryAfter, said.details?.retryAfterSeconds),
+    causes.map((cause) => cause.message ?? ""),
+  );
+  return code === 403 ? forbidden(text, message) ?? error : faultOf(error) ?? error;
+}
+
+/** Makes the fault of a status that no caller can handle; undefined for the other statuses. */
+function faultOf(error: KubernetesError): UnavailableError | undefined {
+  const { status, message, causes, retryAfterMs } = error;
   if (status === 401) {
     return new UnavailableError(
       "the API server does not accept our credentials: check the service account's token or the kubeconfig's user " +
@@ -128,12 +171,8 @@ export function errorOfStatus(
       { cause: error, publicMessage: "the Kubernetes API server does not accept the server's credentials" },
     );
   }
-  if (status === 403) {
-    const found = CANNOT.exec(message);
-    if (found !== null) {
-      const [, verb = "", resource = "", subresource, group = "", namespace] = found;
-      return new ForbiddenError(message, { verb, resource, subresource, group, namespace });
-    }
+  if (status === 404 && error.reason !== "NotFound") {
+    return new UnavailableError(`the API server does not know the path of the call: ${message}`, { cause: error });
   }
   if (status === 429 && !causes.includes("DisruptionBudget")) {
     return new UnavailableError(`the API server is overloaded: ${message}`, { cause: error, retryAfterMs });
@@ -146,17 +185,62 @@ export function errorOfStatus(
       cause: error,
     });
   }
-  return error;
+  return undefined;
 }
 
-function parseStatus(body: string): Status {
-  try {
-    const parsed = JSON.parse(body);
-    if (typeof parsed === "object" && parsed !== null) return parsed;
-  } catch {
-    // Not JSON, but a proxy's page, for example.
+function forbidden(text: string, message: string): ForbiddenError | undefined {
+  const found = CANNOT.exec(text);
+  if (found === null) return undefined;
+  const [, verb = "", resource = "", subresource, group = "", namespace] = found;
+  return new ForbiddenError(message, { verb, resource, subresource, group, namespace });
+}
+
+/**
+ * Makes the error of an answer that did not come from the API server. The API server itself answers 429 in plain text
+ * while it is overloaded, and what stands before it answers 5xx while it is down.
+ */
+function notTheApiServers(status: number | undefined, retryAfterMs?: number): UnavailableError {
+  if (status === 429) {
+    return new UnavailableError("the API server is overloaded, or a proxy before it", { retryAfterMs });
   }
-  return { message: body.slice(0, 200) };
+  if (status !== undefined && status >= 500) {
+    return new UnavailableError(
+      `the API server does not answer: something before it answered with status ${status}`,
+      { retryAfterMs },
+    );
+  }
+  const which = status === undefined ? "" : ` with status ${status}`;
+  return new UnavailableError(`the answer${which} is not the API server's: is the address right?`);
+}
+
+/** Whether a parsed body is the API's Status object. */
+function isStatus(said: unknown): said is Status {
+  if (typeof said !== "object" || said === null) return false;
+  const { kind, apiVersion } = said as { kind?: unknown; apiVersion?: unknown };
+  return kind === "Status" && apiVersion === "v1";
+}
+
+/** Whether an object was found invalid only because it is another one, or another version, than the call requires. */
+function isPrecondition(causes: readonly { field?: string }[]): boolean {
+  return causes.length > 0 &&
+    causes.every(({ field }) => field === "metadata.uid" || field === "metadata.resourceVersion");
+}
+
+function retryAfterMs(header: string | null, seconds?: number): number | undefined {
+  const asked = Number(header || seconds || NaN);
+  return asked >= 0 ? asked * 1000 : undefined;
+}
+
+/** The longest text of others that an error repeats, in characters. */
+const MAX_TEXT = 500;
+
+/**
+ * Makes a line out of the text of others, for errors and replies: without control characters and marks that change the
+ * direction of text, and at most 500 characters long.
+ */
+export function oneLine(text: string): string {
+  const line = text.slice(0, 4 * MAX_TEXT).replace(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}\s]+/gu, " ").trim();
+  return line.length <= MAX_TEXT ? line : `${line.slice(0, MAX_TEXT - 1).trimEnd()}…`;
 }
 
 /**

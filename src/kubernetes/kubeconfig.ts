@@ -13,7 +13,22 @@ import type { RequestOptions } from "node:https";
 import { dirname, resolve } from "node:path";
 import { ConfigError } from "../config/config_error.ts";
 import { type Clock, systemClock } from "../lock/clock.ts";
-import { type Access, type ConnectionOptions, type Credentials, readFile, RotatingFile } from "./access.ts";
+import {
+  type Access,
+  type ConnectionOptions,
+  type Credentials,
+  readFile,
+  type RotatingFile,
+  tokenFile as openTokenFile,
+} from "./access.ts";
+import {
+  basicAuthorization,
+  checkHeaderValue,
+  checkPassword,
+  checkServerUrl,
+  splitProxyUrl,
+} from "./credential_check.ts";
+import { oneLine } from "./errors.ts";
 import { abortable } from "./linked_abort.ts";
 
 /** The part of a kubeconfig that the loader ignores. */
@@ -121,7 +136,7 @@ async function load(path: string, clock: Clock): Promise<User> {
   // The loader would make its own agent for a proxy, and refuse plain http (kubectl proxy).
   config.clusters = [{ ...cluster, proxyUrl: undefined, skipTLSVerify: true }];
   const tokenPath = tokenFiles.get(user.name);
-  const tokenFile = tokenPath === undefined ? undefined : new RotatingFile(tokenPath, "token", clock);
+  const tokenFile = tokenPath === undefined ? undefined : openTokenFile(tokenPath, clock);
   return makeUser(config, path, { cluster, user, tokenFile });
 }
 
@@ -147,15 +162,8 @@ function currentContext(config: KubeConfig, path: string): { cluster: Cluster; u
         `choose another with "kubectl config use-context NAME"`,
     );
   }
-  if (!URL.canParse(cluster.server)) {
-    throw new ConfigError(`The kubeconfig ${path} has an invalid server URL: "${cluster.server}"`);
-  }
+  checkServerUrl(cluster.server, clusterIn(path, cluster));
   const { proxyUrl: proxy, skipTLSVerify: insecure = false, tlsServerName: serverName } = cluster;
-  if (proxy && !/^(https?|socks5h?):\/\//.test(proxy)) {
-    throw new ConfigError(
-      `The kubeconfig ${path} names the proxy "${proxy}": only http, https and socks5 proxies are supported`,
-    );
-  }
   if (proxy && (insecure || serverName)) {
     throw new ConfigError(
       `The kubeconfig ${path} has a proxy-url together with insecure-skip-tls-verify or tls-server-name, ` +
@@ -165,12 +173,19 @@ function currentContext(config: KubeConfig, path: string): { cluster: Cluster; u
   return { cluster, user };
 }
 
+/** Names a cluster in errors. */
+function clusterIn(path: string, cluster: Cluster): string {
+  return `the cluster "${cluster.name}" of the kubeconfig ${path}`;
+}
+
 function makeUser(
   config: KubeConfig,
   path: string,
   { cluster, user, tokenFile }: { cluster: Cluster; user: KubeconfigUser; tokenFile?: RotatingFile },
 ): User {
-  const { proxyUrl: proxy, skipTLSVerify: insecure = false, tlsServerName: serverName } = cluster;
+  const { proxyUrl, skipTLSVerify: insecure = false, tlsServerName: serverName } = cluster;
+  const proxy = proxyUrl ? splitProxyUrl(proxyUrl, clusterIn(path, cluster)) : undefined;
+  const of = `of the user "${user.name}" of the kubeconfig ${path}`;
   return {
     server: cluster.server,
     plugin: user.exec?.command,
@@ -179,11 +194,18 @@ function makeUser(
       try {
         await config.applyToHTTPSOptions(options);
       } catch (error) {
-        throw authenticationError(path, user.exec?.command, error);
+        throw authenticationError(path, user, error);
       }
       const headers: Record<string, string> = {};
-      for (const [header, value] of Object.entries(options.headers ?? {})) headers[header.toLowerCase()] = `${value}`;
-      if (options.auth) headers.authorization = `Basic ${btoa(options.auth)}`;
+      for (const [header, value] of Object.entries(options.headers ?? {})) {
+        const name = header.toLowerCase();
+        checkHeaderValue(`${value}`, `${name === "authorization" ? "token" : `header ${name}`} ${of}`);
+        headers[name] = `${value}`;
+      }
+      if (user.username) {
+        for (const text of [user.username, user.password ?? ""]) checkPassword(text, `user name or password ${of}`);
+        headers.authorization = basicAuthorization(user.username, user.password ?? "");
+      }
       if (tokenFile !== undefined) headers.authorization = `Bearer ${await tokenFile.read(refused)}`;
       return {
         headers,
@@ -191,7 +213,8 @@ function makeUser(
           ca: pem(options.ca),
           cert: pem(options.cert),
           key: pem(options.key),
-          proxy: proxy || undefined,
+          proxy: proxy?.url,
+          proxyCredentials: proxy?.credentials,
           insecure,
           serverName,
         },
@@ -200,22 +223,27 @@ function makeUser(
   };
 }
 
-function authenticationError(path: string, command: string | undefined, error: unknown): ConfigError {
+function authenticationError(path: string, user: KubeconfigUser, error: unknown): ConfigError {
+  const command = user.exec?.command;
+  const isOfSystem = typeof (error as { code?: unknown } | null)?.code === "string";
   if (command === undefined) {
-    return new ConfigError(`The kubeconfig ${path} cannot be used: ${messageOf(error)}`, { cause: error });
+    // The message of another error may quote the credentials.
+    const why = isOfSystem ? messageOf(error) : `no credentials can be made for its user "${user.name}"`;
+    return new ConfigError(`The kubeconfig ${path} cannot be used: ${why}`);
   }
   // Its message would quote what the command printed, which may be the credentials.
   if (error instanceof SyntaxError) return pluginError(path, command, "did not print JSON: run it by hand to see");
+  if (error instanceof TypeError) {
+    return pluginError(path, command, "did not print an ExecCredential with a status: run it by hand to see");
+  }
   const why = error instanceof Deno.errors.NotCapable || (error as { code?: string }).code === "EPERM"
     ? `Deno was started without the permission to run it (--allow-run=${command})`
-    : messageOf(error).trim() || "it did not say why";
-  return pluginError(path, command, `failed: ${why}`, error);
+    : oneLine(messageOf(error)) || "it did not say why";
+  return pluginError(path, command, `failed: ${why}`);
 }
 
-function pluginError(path: string, command: string, what: string, cause?: unknown): ConfigError {
-  return new ConfigError(`The kubeconfig ${path} gets its credentials from the command "${command}", which ${what}`, {
-    cause,
-  });
+function pluginError(path: string, command: string, what: string): ConfigError {
+  return new ConfigError(`The kubeconfig ${path} gets its credentials from the command "${command}", which ${what}`);
 }
 
 function pem(value: unknown): string | undefined {

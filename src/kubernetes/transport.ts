@@ -16,6 +16,7 @@ import { CallLimit } from "./call_limit.ts";
 import { ConnectionPools, type Pool } from "./connection_pool.ts";
 import { errorOf, innermostMessage, KubernetesError } from "./errors.ts";
 import { abortable, LinkedAbort } from "./linked_abort.ts";
+import type { ServerClock } from "./server_clock.ts";
 
 /** Options of {@link Transport}. */
 export interface TransportOptions {
@@ -73,11 +74,17 @@ export class Transport implements AsyncDisposable {
   readonly #pools = new ConnectionPools();
   readonly #closing = new AbortController();
   readonly #running = new Set<Promise<unknown>>();
+  readonly #serverClock: Pick<ServerClock, "observe">;
   #heldUntil = 0;
 
-  /** Makes calls to the server that `access` names, with its credentials. Connects at the first call. */
-  constructor(access: Access, options: TransportOptions = {}) {
+  /**
+   * Makes calls to the server that `access` names, with its credentials. Connects at the first call.
+   *
+   * @param serverClock Is told the time of each answer that may be the API server's.
+   */
+  constructor(access: Access, options: TransportOptions, serverClock: Pick<ServerClock, "observe">) {
     this.#access = access;
+    this.#serverClock = serverClock;
     this.#clock = options.clock ?? systemClock;
     this.#timeoutMs = options.timeoutMs ?? 10_000;
     this.#callLimit = new CallLimit(options.concurrency ?? 32, options.maxWaiting ?? 1_000);
@@ -178,16 +185,19 @@ export class Transport implements AsyncDisposable {
       const { headers, pool } = await abortable(this.connect(refused), signal).catch(throwUnavailable);
       // Another call may have retired it in the meantime.
       if (pool.isRetired) continue;
+      const init: RequestInit = {
+        method: call.method,
+        headers: makeHeaders({ accept: "application/json", "user-agent": "fleetlock", ...call.headers, ...headers }),
+        body: call.body,
+        redirect: "manual",
+        signal,
+      };
       deadline.blame(pool);
       pool.enter();
       try {
-        const response = await pool.fetch(call.url, {
-          method: call.method,
-          headers: { accept: "application/json", "user-agent": "fleetlock", ...call.headers, ...headers },
-          body: call.body,
-          redirect: "manual",
-          signal,
-        });
+        const sentAt = this.#clock.monotonic();
+        const response = await pool.fetch(call.url, init);
+        this.#observe(response, sentAt);
         if (response.ok) return await take(response, pool);
         const text = await response.text();
         if (response.status === 401 && !refused) {
@@ -216,6 +226,12 @@ export class Transport implements AsyncDisposable {
     }
   }
 
+  /** Notes the API server's time. A page that is not JSON is not the API server's. */
+  #observe({ headers }: Response, sentAt: number): void {
+    if (!/^application\/json\b/i.test(headers.get("content-type") ?? "")) return;
+    this.#serverClock.observe(headers.get("date"), sentAt, this.#clock.monotonic());
+  }
+
   #hold(retryAfterMs: number | undefined): void {
     if (retryAfterMs === undefined) return;
     this.#heldUntil = Math.max(this.#heldUntil, this.#clock.monotonic() + Math.min(retryAfterMs, MAX_HOLD_MS));
@@ -237,6 +253,19 @@ export class Transport implements AsyncDisposable {
     this.#running.add(operation);
     operation.catch(() => {}).finally(() => this.#running.delete(operation));
     return operation;
+  }
+}
+
+/**
+ * Makes the headers of a call.
+ *
+ * @throws {UnavailableError} One cannot be sent. The runtime's own error would quote it, and it may be a secret.
+ */
+function makeHeaders(headers: Readonly<Record<string, string>>): Headers {
+  try {
+    return new Headers(headers);
+  } catch {
+    throw new UnavailableError("a header of the calls to the API server is not valid: check the credentials");
   }
 }
 

@@ -9,6 +9,7 @@
 import { ObjectSerializer } from "@kubernetes/client-node/dist/gen/models/ObjectSerializer.js";
 import { type Clock, systemClock } from "../lock/clock.ts";
 import { UnavailableError } from "../lock/errors.ts";
+import { checkList, checkObject, parseResourcePath, type ResourcePath } from "./answer_check.ts";
 import type { KubernetesClient } from "./client.ts";
 import { errorOfStatus, ForbiddenError, KubernetesError } from "./errors.ts";
 import { readJsonLines } from "./json_lines.ts";
@@ -63,13 +64,13 @@ export interface WatchOptions {
 
 /** The part of every Kubernetes object that a watch needs. */
 interface KubernetesObject {
-  metadata?: { resourceVersion?: string };
+  metadata: { resourceVersion: string };
 }
 
 /** A line of a watch's stream. */
 interface WatchLine {
-  type?: string;
-  object?: KubernetesObject & { code?: number };
+  type: "ADDED" | "MODIFIED" | "DELETED" | "BOOKMARK";
+  object: KubernetesObject;
 }
 
 /** The message of a watch whose connection carried nothing for too long. */
@@ -135,12 +136,13 @@ async function follow<T>(
     ...(options.fieldSelector && { fieldSelector: options.fieldSelector }),
     ...(options.labelSelector && { labelSelector: options.labelSelector }),
   };
+  const path = parseResourcePath(options.path);
+  if (path === undefined) throw new TypeError(`Cannot watch ${options.path}: its kind is unknown`);
   const listed = await client.get(`${options.path}?${new URLSearchParams(selectors)}`, signal);
-  const list = ObjectSerializer.deserialize(JSON.parse(listed.text), `${options.model}List`, "") as {
-    items: T[];
-    metadata?: { resourceVersion?: string };
-  };
-  let version = list.metadata?.resourceVersion ?? "";
+  const parsed = parseJson(listed.text);
+  checkList(path, parsed);
+  const list: KubernetesObject & { items: T[] } = ObjectSerializer.deserialize(parsed, `${options.model}List`, "");
+  let version = list.metadata.resourceVersion;
   watcher.synced(list.items, version);
 
   while (!signal.aborted) {
@@ -160,13 +162,10 @@ async function follow<T>(
       stream[Symbol.asyncDispose]();
     });
     try {
-      for await (const line of readJsonLines(stream.body, () => silence.reset()) as AsyncGenerator<WatchLine>) {
-        const object = line.object ?? {};
-        if (line.type === "ERROR") throw errorOfStatus(object, object.code ?? 500);
-        version = object.metadata?.resourceVersion ?? version;
-        if (line.type === "ADDED" || line.type === "MODIFIED" || line.type === "DELETED") {
-          watcher.changed(line.type, ObjectSerializer.deserialize(object, options.model, ""));
-        }
+      for await (const line of readJsonLines(stream.body, () => silence.reset())) {
+        const { type, object } = checkLine(path, line);
+        version = object.metadata.resourceVersion;
+        if (type !== "BOOKMARK") watcher.changed(type, ObjectSerializer.deserialize(object, options.model, ""));
       }
     } catch (error) {
       if (error instanceof KubernetesError || error instanceof UnavailableError) throw error;
@@ -175,6 +174,37 @@ async function follow<T>(
     if (silence.rang) throw new UnavailableError(SILENT);
     // Pause where the server ends each watch at once without sending anything.
     if (version === before && clock.monotonic() - began < 1_000) await clock.sleep(pauseMs, signal).catch(() => {});
+  }
+}
+
+/**
+ * Checks a line of a watch's stream.
+ *
+ * @throws {KubernetesError | UnavailableError} It reports an error, or it is not the API server's.
+ */
+function checkLine(path: ResourcePath, line: unknown): WatchLine {
+  const { type, object } = (line ?? {}) as { type?: unknown; object?: KubernetesObject | null };
+  switch (type) {
+    case "ERROR":
+      throw errorOfStatus(object);
+    case "ADDED":
+    case "MODIFIED":
+    case "DELETED":
+      checkObject(path, object);
+      return { type, object: object! };
+    case "BOOKMARK":
+      // It has no name, since it is about the whole watch.
+      if (object?.metadata?.resourceVersion) return { type, object };
+  }
+  throw new UnavailableError("a line of the watch is not the API server's: is the address right?");
+}
+
+/** Parses a list. Throws no error that quotes it. */
+function parseJson(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return undefined;
   }
 }
 

@@ -118,7 +118,10 @@ export class Prover {
     return hold;
   }
 
-  /** Notes the end of a drain. The write that notes it is the proof of the hold. Without a node, there is nothing to note. */
+  /**
+   * Notes the end of a drain. The write that notes it is the proof of the hold. Nothing is noted where there is no
+   * node, or where the evidence is not enough already.
+   */
   async #noteDrained(
     hold: Proven,
     group: Group,
@@ -126,9 +129,14 @@ export class Prover {
     host: HostEvidence,
     answered: number,
   ): Promise<Evidence | Refused> {
-    if (node === undefined) return { kind: "evidence", hold, host, answered };
+    const evidence: Evidence = { kind: "evidence", hold, host, answered };
+    // The write that would note it comes only now, so the age of the last one does not matter yet.
+    const answer = this.#judge({ ...evidence, hold: { ...hold, written: { ...hold.written, began: answered } } });
+    if (node === undefined || (answer !== "too_old" && answer.kind === "refused")) return evidence;
+    // A hold comes to be about another node only by a move, which the drain of that node follows.
+    if (hold.holder.node?.uid !== node.uid) return refused({ kind: "contended" });
     const noted = await this.#holds.note(hold, group, heldNode(node, "drained"));
-    return noted.kind === "refused" ? noted : { kind: "evidence", hold: noted, host, answered };
+    return noted.kind === "refused" ? noted : { ...evidence, hold: noted };
   }
 
   /** Proves a hold by another write. It stays a grant where this request took the slot. */

@@ -194,6 +194,6 @@ export function mayStay(
 }
 
 /** Whether one time is later than another by more than `ms`. The API server's times are whole seconds: the same second is not later. */
-function isAfter(time: number | undefined, other: number | undefined, ms = 0): boolean {
+export function isAfter(time: number | undefined, other: number | undefined, ms = 0): boolean {
   return time !== undefined && other !== undefined && Math.floor(time / 1000) > Math.floor((other + ms) / 1000);
 }

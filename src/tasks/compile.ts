@@ -35,13 +35,14 @@ function compileFlags(): string[] {
   ];
 }
 
-async function compile(platform: string): Promise<void> {
+/** Compiles for one platform. Returns undefined, or a line that says why it cannot. */
+async function compile(platform: string): Promise<string | undefined> {
   const target = TARGETS[platform];
   if (target === undefined) {
-    throw new Error(`Cannot compile for '${platform}': the platforms are ${Object.keys(TARGETS).join(" and ")}`);
+    return `Cannot compile for '${platform}': the platforms are ${Object.keys(TARGETS).join(" and ")}`;
   }
   const output = `bin/fleetlock-${platform}`;
-  const { success } = await new Deno.Command(Deno.execPath(), {
+  const { success, stderr } = await new Deno.Command(Deno.execPath(), {
     args: [
       "compile",
       "--quiet",
@@ -54,17 +55,34 @@ async function compile(platform: string): Promise<void> {
       "dist/fleetlock.js",
     ],
     cwd: root,
-  }).spawn().status;
-  if (!success) throw new Error(`Cannot compile for ${platform}: deno compile failed, see its output above`);
+    env: { NO_COLOR: "1" },
+    stdout: "inherit",
+    stderr: "piped",
+  }).output();
+  if (!success) return `Cannot compile for ${platform}: ${explain(new TextDecoder().decode(stderr))}`;
   console.log(`Compiled ${output}`);
   if (target === Deno.build.target) {
     await Deno.remove(`${root}bin/fleetlock`).catch(() => {});
     await Deno.symlink(`fleetlock-${platform}`, `${root}bin/fleetlock`);
   }
+  return undefined;
+}
+
+/** Shortens what `deno compile` says where the reason is the network. */
+function explain(output: string): string {
+  const url = /error sending request for url \((\S+)\)/.exec(output)?.[1];
+  if (url === undefined) return output.trim();
+  return `cannot download ${url}, Deno's runtime for this platform; connect to the network, or name a platform whose ` +
+    "runtime was downloaded before";
 }
 
 if (Deno.args.includes("--flags")) {
   console.log(compileFlags().join("\n"));
 } else {
-  for (const platform of Deno.args.length > 0 ? Deno.args : Object.keys(TARGETS)) await compile(platform);
+  for (const platform of Deno.args.length > 0 ? Deno.args : Object.keys(TARGETS)) {
+    const problem = await compile(platform);
+    if (problem === undefined) continue;
+    console.error(problem);
+    Deno.exit(1);
+  }
 }

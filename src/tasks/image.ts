@@ -1,7 +1,8 @@
 /**
- * Builds the container image with podman or, if it is not installed, docker. The
- * first argument is the image's name, `fleetlock:VERSION` by default. Further
- * arguments go to the builder, for example `--platform=linux/arm64`.
+ * Builds the container image with podman, buildah or docker: the first of them
+ * that is installed. The first argument is the image's name, `fleetlock:VERSION`
+ * by default. Further arguments go to the builder, for example
+ * `--platform=linux/arm64`.
  *
  * @module
  */
@@ -27,7 +28,7 @@ async function build(engine: string, args: readonly string[]): Promise<boolean> 
 const [name = `fleetlock:${manifest.version}`, ...rest] = Deno.args;
 const commit = await revision();
 const args = ["build", "--file", "Containerfile", "--tag", name, `--build-arg=REVISION=${commit ?? ""}`, ...rest, "."];
-if (!await build("podman", args) && !await build("docker", args)) {
-  console.error("Cannot build the image: install podman or docker");
+if (!await build("podman", args) && !await build("buildah", args) && !await build("docker", args)) {
+  console.error("Cannot build the image: install podman, buildah or docker");
   Deno.exitCode = 1;
 }

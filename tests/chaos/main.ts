@@ -5,6 +5,7 @@
  * @module
  */
 
+import { existsSync } from "node:fs";
 import { FAKETIME_LACK } from "../support/faketime.ts";
 import { NODE_FAULT_KINDS } from "./nodes/faults.ts";
 import { formatNodeReport, runNodeFaults } from "./nodes/run.ts";
@@ -39,6 +40,14 @@ if (!(minutes > 0) || !Number.isInteger(seed)) {
 }
 if (!isCount(clients, 1) || !isCount(nodes, 4)) {
   fail("--clients must be an integer above 0 and --nodes one above 3; 0 leaves the run out");
+}
+
+const assets = Deno.env.get("KUBEBUILDER_ASSETS");
+if (!assets || !["etcd", "kube-apiserver"].every((program) => existsSync(`${assets}/${program}`))) {
+  fail(
+    "The fault run needs a Kubernetes control plane: set KUBEBUILDER_ASSETS to the folder of etcd and kube-apiserver" +
+      (assets ? `, which are not in ${assets}` : ""),
+  );
 }
 
 console.log(`seed ${seed}`);

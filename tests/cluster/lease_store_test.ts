@@ -7,7 +7,7 @@ import { Leases } from "../../src/stores/lease/leases.ts";
 import type { WatchOptions } from "../../src/kubernetes/watch.ts";
 import { GroupView } from "../../src/lock/group_view.ts";
 import { type ClientId, type Group, parseGroup } from "../../src/lock/identity.ts";
-import { UnavailableError } from "../../src/lock/errors.ts";
+import { CallRefusedError, UnavailableError } from "../../src/lock/errors.ts";
 import { ABSENT, type LockStore, type Versioned } from "../../src/lock/lock_store.ts";
 import type { GroupState } from "../../src/lock/semaphore.ts";
 import { LeaseLockStore } from "../../src/stores/lease/store.ts";
@@ -17,7 +17,13 @@ import { until } from "../support/condition.ts";
 import { clusterTest, LEASE_RULES, useControlPlane } from "../support/control_plane.ts";
 import { FaultProxy } from "../support/fault_proxy.ts";
 
-const plane = useControlPlane();
+const plane = useControlPlane({
+  apiServerFlags: [
+    "--feature-gates=MutatingAdmissionPolicy=true",
+    "--runtime-config=admissionregistration.k8s.io/v1beta1=true",
+  ],
+});
+const MERGE_PATCH = "application/merge-patch+json";
 const NOW = Date.UTC(2026, 0, 2, 3, 4, 5, 678);
 const DEFAULT = parseGroup("default")!;
 
@@ -83,7 +89,7 @@ clusterTest(
       metadata: { labels: { team: "ops" }, annotations: { note: "by hand" }, finalizers: ["example.com/keep"] },
       spec: { holderIdentity: "maintenance window" },
     };
-    await plane().request("PATCH", leasePath(namespace), patch, "application/merge-patch+json");
+    await plane().request("PATCH", leasePath(namespace), patch, MERGE_PATCH);
     equal(await store.write(DEFAULT, base, state("b")), "conflict");
     const edited = await store.read(DEFAULT);
     deepEqual(edited.state.holders.map((holder) => holder.id), ["maintenance window"]);
@@ -97,10 +103,180 @@ clusterTest(
       "PATCH",
       leasePath(namespace),
       { metadata: { finalizers: null } },
-      "application/merge-patch+json",
+      MERGE_PATCH,
     );
   },
 );
+
+clusterTest("a Lease that is being deleted says so with its finalizers, and a release on it works", async () => {
+  await using opened = await open();
+  const { store, namespace } = opened;
+  const base = await write(store, ABSENT, state("a"));
+  equal(base.ending, undefined);
+  const keep = { metadata: { finalizers: ["example.com/keep"] } };
+  await plane().request("PATCH", leasePath(namespace), keep, MERGE_PATCH);
+  await plane().request("DELETE", leasePath(namespace));
+  const ending = { object: `Lease ${namespace}/fleetlock-default`, finalizers: ["example.com/keep"] };
+  const found = await store.read(DEFAULT);
+  deepEqual(found.ending, ending);
+  deepEqual((await store.list()).groups.get(DEFAULT)?.ending, ending);
+  const view = new GroupView();
+  await watching(store, view, async () => {
+    await until(() => view.isSynced);
+    deepEqual(view.get(DEFAULT)?.ending, ending);
+    const freed = await write(store, found, state());
+    deepEqual(freed.ending, ending);
+    await until(() => view.get(DEFAULT)?.version === freed.version);
+    deepEqual(view.get(DEFAULT)?.ending, ending);
+    await plane().request("PATCH", leasePath(namespace), { metadata: { finalizers: null } }, MERGE_PATCH);
+    await until(() => view.get(DEFAULT)?.version === 0, { what: "the deletion" });
+    equal(await store.write(DEFAULT, freed, state("b")), "conflict");
+  });
+  equal((await write(store, ABSENT, state("b"))).ending, undefined);
+});
+
+clusterTest("a Lease that is deleted in the foreground waits for the garbage collector, and says so", async () => {
+  await using opened = await open();
+  const { store, namespace } = opened;
+  await write(store, ABSENT, state());
+  await plane().request("DELETE", leasePath(namespace), {
+    kind: "DeleteOptions",
+    apiVersion: "v1",
+    propagationPolicy: "Foreground",
+  });
+  deepEqual((await store.read(DEFAULT)).ending?.finalizers, ["foregroundDeletion"]);
+});
+
+clusterTest("a create in a namespace that is being deleted is refused in the API server's words", async () => {
+  await using opened = await open();
+  const { store, namespace } = opened;
+  const keep = { metadata: { name: "keep", finalizers: ["example.com/keep"] } };
+  await plane().request("POST", `/api/v1/namespaces/${namespace}/configmaps`, keep);
+  await plane().request("DELETE", `/api/v1/namespaces/${namespace}`);
+  await rejects(store.write(DEFAULT, ABSENT, state("a")), (error) => {
+    ok(error instanceof CallRefusedError);
+    match(error.publicMessage!, /namespace \S+ because it is being terminated/);
+    return true;
+  });
+});
+
+clusterTest(
+  "a write that an admission policy denies, or whose Lease is invalid, is refused in the API server's words",
+  async () => {
+    await using opened = await open();
+    const { store, namespace } = opened;
+    const base = await write(store, ABSENT, state());
+    const name = `deny-${namespace}`;
+    const match_ = { resourceRules: [leaseRule(["UPDATE"])], namespaceSelector: only(namespace) };
+    await plane().request("POST", admission("validatingadmissionpolicies"), {
+      metadata: { name },
+      spec: {
+        matchConstraints: match_,
+        validations: [{ expression: "object.spec.holderIdentity != 'a'", message: "nobody reboots on Fridays" }],
+      },
+    });
+    await plane().request("POST", admission("validatingadmissionpolicybindings"), {
+      metadata: { name },
+      spec: { policyName: name, validationActions: ["Deny"] },
+    });
+    let latest = base;
+    await until(async () => {
+      try {
+        latest = await write(store, latest, { ...state("a"), renewed: NOW + latest.version });
+        return false;
+      } catch (error) {
+        ok(error instanceof CallRefusedError);
+        match(error.publicMessage!, /nobody reboots on Fridays/);
+        return true;
+      }
+    }, { what: "the policy takes effect" });
+
+    const invalid = { ...(latest as unknown as { lease: Record<string, unknown> }) };
+    await rejects(
+      store.write(
+        DEFAULT,
+        { ...invalid, lease: { ...invalid.lease, spec: { leaseDurationSeconds: -1 } } } as unknown as Versioned,
+        state("b"),
+      ),
+      (error) => {
+        ok(error instanceof CallRefusedError);
+        match(error.publicMessage!, /leaseDurationSeconds/);
+        return true;
+      },
+    );
+  },
+);
+
+clusterTest("a write returns what the API server stored, not what was sent", async () => {
+  await using opened = await open();
+  const { store, namespace } = opened;
+  const name = `empty-${namespace}`;
+  await plane().request("POST", admission("mutatingadmissionpolicies", "v1beta1"), {
+    metadata: { name },
+    spec: {
+      matchConstraints: { resourceRules: [leaseRule(["CREATE", "UPDATE"])], namespaceSelector: only(namespace) },
+      failurePolicy: "Fail",
+      reinvocationPolicy: "Never",
+      mutations: [{
+        patchType: "ApplyConfiguration",
+        applyConfiguration: { expression: "Object{spec: Object.spec{holderIdentity: 'other'}}" },
+      }],
+    },
+  });
+  await plane().request("POST", admission("mutatingadmissionpolicybindings", "v1beta1"), {
+    metadata: { name },
+    spec: { policyName: name },
+  });
+  let written = await write(store, ABSENT, state("a"));
+  await until(async () => {
+    if (written.state.holders[0]?.id !== "a") return true;
+    written = await write(store, written, { ...state("a"), renewed: NOW + written.version });
+    return false;
+  }, { what: "the policy takes effect" });
+  deepEqual(written.state.holders.map((holder) => holder.id), ["other"]);
+  deepEqual((await store.read(DEFAULT)).state, written.state);
+});
+
+clusterTest(
+  "another fleetlock's record of a drain is left out of lists and watches, and read by its name",
+  async () => {
+    await using opened = await open();
+    const { store, namespace } = opened;
+    const group = parseGroup("drain-node-1")!;
+    await plane().request("POST", leasePath(namespace, ""), {
+      metadata: { name: "fleetlock-drain-node-1" },
+      spec: { holderIdentity: "draining" },
+    });
+    const view = new GroupView();
+    await watching(store, view, async () => {
+      await until(() => view.isSynced);
+      ok(view.groups.has(group), "a Lease that is held counts");
+      const done = { spec: { holderIdentity: "done" } };
+      await plane().request("PATCH", leasePath(namespace, "fleetlock-drain-node-1"), done, MERGE_PATCH);
+      await until(() => !view.groups.has(group), { what: "the record is left out" });
+      ok(view.isSynced);
+    });
+    equal((await store.list()).groups.size, 0);
+    const found = await store.read(group);
+    deepEqual(found.state.holders.map((holder) => holder.id), ["done"]);
+    equal(await store.write(group, ABSENT, state("a")), "conflict");
+    // A group of that very name that this program has written to is an ordinary one.
+    const taken = await store.write(group, found, { holders: found.state.holders, transitions: 1 });
+    ok(taken !== "conflict");
+    deepEqual([...(await store.list()).groups.keys()], [group]);
+  },
+);
+
+clusterTest("a Lease with the most transitions that are possible can still be written", async () => {
+  await using opened = await open();
+  const { store, namespace } = opened;
+  await write(store, ABSENT, state());
+  const most = { spec: { leaseTransitions: 2_147_483_647 } };
+  await plane().request("PATCH", leasePath(namespace), most, MERGE_PATCH);
+  const found = await store.read(DEFAULT);
+  const written = await write(store, found, { ...state("a"), transitions: found.state.transitions + 1 });
+  equal(written.state.transitions, 2_147_483_647);
+});
 
 clusterTest("a missing namespace is a fault that says so", async () => {
   await using client = await connect({ namespace: "nowhere" });
@@ -326,4 +502,17 @@ function state(...ids: string[]): GroupState {
 
 function leasePath(namespace: string, name = "fleetlock-default"): string {
   return `/apis/coordination.k8s.io/v1/namespaces/${namespace}/leases${name && `/${name}`}`;
+}
+
+/** Selects one namespace, which the API server labels with its name. */
+function only(namespace: string): unknown {
+  return { matchLabels: { "kubernetes.io/metadata.name": namespace } };
+}
+
+function leaseRule(operations: string[]): unknown {
+  return { apiGroups: ["coordination.k8s.io"], apiVersions: ["v1"], operations, resources: ["leases"] };
+}
+
+function admission(resource: string, version = "v1"): string {
+  return `/apis/admissionregistration.k8s.io/${version}/${resource}`;
 }

@@ -1,82 +1,17 @@
 import { deepEqual, equal, notEqual, ok, rejects } from "node:assert/strict";
-import { type ClientId, type Group, parseClientId, parseGroup } from "../../src/lock/identity.ts";
+import { parseClientId, parseGroup } from "../../src/lock/identity.ts";
 import { LockService } from "../../src/lock/lock_service.ts";
 import { UnavailableError } from "../../src/lock/errors.ts";
 import { ABSENT, type LockWatcher, MemoryBackend, MemoryLockStore } from "../../src/lock/lock_store.ts";
-import type {
-  DrainOutcome,
-  Hold,
-  LookOutcome,
-  NodeIdentity,
-  NodeKeeper,
-  ReturnOutcome,
-} from "../../src/lock/node_keeper.ts";
-import type { HeldNode, Holder } from "../../src/lock/semaphore.ts";
-import type { NodeEvidence } from "../../src/lock/yes.ts";
+import type { DrainOutcome, Hold } from "../../src/lock/node_keeper.ts";
 import { until } from "../support/condition.ts";
 import { HastyClock } from "../support/fake_clock.ts";
+import { drained, NO_NODE, noted, ScriptedKeeper, worker } from "../support/scripted_keeper.ts";
 
 const group = parseGroup("default")!;
 const alice = parseClientId("alice")!;
 const bob = parseClientId("bob")!;
 const pods = [{ namespace: "web", name: "web-0", reason: "its budget allows no disruption now" }];
-
-const worker: NodeIdentity = { name: "worker-1", uid: "uid-1", bootId: "boot-1" };
-const noted = (phase: HeldNode["phase"], node = worker): HeldNode => ({ ...node, phase });
-
-/** That a node has been seen cordoned and empty. */
-function drained(node = worker, change: Partial<NodeEvidence> = {}): DrainOutcome {
-  const seen = { uid: node.uid, unschedulable: true, deleting: false, ready: "True" };
-  const evidence = { noted: node, node: seen, pods: [], grantedAt: 0, exhausted: new Map(), ...change };
-  return { kind: "drained", node, host: { kind: "node", evidence } };
-}
-
-/** That no Node has the client's id. */
-const NO_NODE: DrainOutcome = { kind: "drained", host: { kind: "no_node" } };
-
-/** A keeper that answers what the test says, and notes what it was asked to do. */
-class ScriptedKeeper implements NodeKeeper {
-  looks: LookOutcome | (() => Promise<LookOutcome>) = { kind: "clear", node: worker };
-  drains: DrainOutcome | ((hold: Hold, waitMs: number) => Promise<DrainOutcome>) = drained();
-  returns: ReturnOutcome | (() => Promise<ReturnOutcome>) = { kind: "ready" };
-  readonly drained: Hold[] = [];
-  readonly uncordoned: { group: string; id: string; since?: number }[] = [];
-  readonly ended: { group: Group; id: ClientId }[] = [];
-  readonly held: () => Holder | undefined;
-
-  /** @param held Looks into the store. */
-  constructor(held: () => Holder | undefined) {
-    this.held = held;
-  }
-
-  async look(): Promise<LookOutcome> {
-    equal(this.held(), undefined, "the look comes before the grant");
-    return typeof this.looks === "function" ? await this.looks() : this.looks;
-  }
-
-  async drain(hold: Hold, waitMs: number): Promise<DrainOutcome> {
-    equal(this.held()?.id, hold.id, "a node is drained only for a holder");
-    this.drained.push(hold);
-    return typeof this.drains === "function" ? await this.drains(hold, waitMs) : this.drains;
-  }
-
-  async awaitReturn(_hold: Hold): Promise<ReturnOutcome> {
-    return typeof this.returns === "function" ? await this.returns() : this.returns;
-  }
-
-  uncordon(of: string, id: string, since?: number): Promise<void> {
-    this.uncordoned.push({ group: of, id, since });
-    return Promise.resolve();
-  }
-
-  holdEnded(of: Group, id: ClientId): void {
-    this.ended.push({ group: of, id });
-  }
-
-  [Symbol.asyncDispose](): Promise<void> {
-    return Promise.resolve();
-  }
-}
 
 function setUp() {
   const backend = new MemoryBackend();

@@ -169,6 +169,15 @@ const ID = parseClientId("a")!;
 const NODE: HeldNode = { name: "n", uid: "u", bootId: "b", phase: "drained" };
 const HOLDER: Holder = { id: ID, since: 5, node: NODE };
 
+Deno.test("a store that forgets that a node cannot be read gives no answer", async () => {
+  const { writer } = setUp(new AlteringStore((state) => ({ ...state, holders: [{ id: ID, since: 5 }] })));
+  const answer = await writer.transact(GROUP, writer.arrive(), ({ state }) => {
+    const holders: Holder[] = [{ id: ID, since: 5, isNodeUnreadable: true }];
+    return { kind: "write", next: { ...state, holders }, answer: () => "written" };
+  });
+  deepEqual(answer, { kind: "refused", refusal: { kind: "write_altered" } });
+});
+
 /** What a store may keep instead of {@link HOLDER}, and whether that is noticed. */
 const ALTERED: [what: string, kept: readonly Holder[], isNoticed: boolean][] = [
   ["what was sent", [HOLDER], false],

@@ -6,13 +6,15 @@
  *   times. While it holds the slot, it keeps a file next to the database that only one process can create,
  *   so that it fails if both hold the slot at once. Prints the number of conflicts.
  * - `open FOLDER ID OTHER COUNT`: opens COUNT new files, each at the same moment as its opponent.
+ * - `serve FILE`: answers `lock ID`, `unlock ID` and `read` of the group "default" on its standard input, each on one
+ *   line. It decides on what it saw last, as a server does whose watch has not reported a change yet.
  *
  * @module
  */
 
 import { existsSync } from "node:fs";
 import { parseClientId, parseGroup } from "../../src/lock/identity.ts";
-import { acquire, release } from "../../src/lock/semaphore.ts";
+import { acquire, type GroupState, release } from "../../src/lock/semaphore.ts";
 import { SqliteLockStore } from "../../src/stores/sqlite/store.ts";
 
 const [command, file = "", ...args] = Deno.args;
@@ -30,6 +32,11 @@ switch (command) {
   case "open":
     await openTogether(args[0]!, args[1]!, Number(args[2]));
     break;
+  case "serve": {
+    await using store = await SqliteLockStore.open(file);
+    await serve(store);
+    break;
+  }
   default:
     throw new Error(`Unknown command: ${command}`);
 }
@@ -75,6 +82,47 @@ async function race(store: SqliteLockStore, groupName: string, idText: string, c
     await must(store.write(group, written, freed.next));
   }
   console.log(`${conflicts} conflicts`);
+}
+
+async function serve(store: SqliteLockStore): Promise<void> {
+  const group = parseGroup("default")!;
+  let seen = await store.read(group);
+  const transact = async (decide: () => { kind: string; next?: GroupState }): Promise<string> => {
+    for (;;) {
+      const { kind, next } = decide();
+      if (next === undefined) return kind;
+      const written = await store.write(group, seen, next);
+      seen = written === "conflict" ? await store.read(group) : written;
+      if (written !== "conflict") return kind;
+    }
+  };
+  for await (const line of readLines()) {
+    const [command, id = ""] = line.split(" ");
+    const client = parseClientId(id)!;
+    switch (command) {
+      case "lock":
+        console.log(await transact(() => acquire(seen.state, client, 1, Date.now())));
+        break;
+      case "unlock":
+        console.log(await transact(() => release(seen.state, client, Date.now())));
+        break;
+      case "read":
+        seen = await store.read(group);
+        console.log(seen.state.holders.map((holder) => holder.id).join(",") || "free");
+        break;
+      default:
+        throw new Error(`Unknown command: ${line}`);
+    }
+  }
+}
+
+async function* readLines(): AsyncGenerator<string> {
+  let rest = "";
+  for await (const text of Deno.stdin.readable.pipeThrough(new TextDecoderStream())) {
+    const whole = (rest + text).split("\n");
+    rest = whole.pop()!;
+    yield* whole;
+  }
 }
 
 /** Waits until both processes have started, so that neither is done before the other begins. */

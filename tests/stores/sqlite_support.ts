@@ -1,6 +1,7 @@
 /** Files and child processes for the tests of the SQLite store. @module */
 
 import { join } from "node:path";
+import { until } from "../support/condition.ts";
 
 /** Creates a folder for one test. Disposing of it removes the folder. */
 export async function temporaryFolder(): Promise<AsyncDisposable & { readonly path: string }> {
@@ -12,6 +13,8 @@ export async function temporaryFolder(): Promise<AsyncDisposable & { readonly pa
 export interface SqliteChild extends AsyncDisposable {
   /** The whole lines that it has printed so far. */
   readonly lines: readonly string[];
+  /** Sends it one line, and returns the line that it answers with. */
+  ask(line: string): Promise<string>;
   /** Kills it (-9) if it still runs, and waits until it has ended and its last line is read. */
   kill(): Promise<void>;
   /** Settles when it has ended by itself or was killed. */
@@ -22,7 +25,7 @@ export interface SqliteChild extends AsyncDisposable {
 export function startSqliteChild(...args: string[]): SqliteChild {
   const process = new Deno.Command(Deno.execPath(), {
     args: ["run", "--no-prompt", "--no-check", "-A", join(import.meta.dirname!, "sqlite_child.ts"), ...args],
-    stdin: "null",
+    stdin: "piped",
     stdout: "piped",
     stderr: "inherit",
   }).spawn();
@@ -35,7 +38,11 @@ export function startSqliteChild(...args: string[]): SqliteChild {
       lines.push(...whole);
     }
   })();
-  const ended = Promise.all([process.status, read]).then(([status]) => status);
+  const input = process.stdin.getWriter();
+  const ended = Promise.all([process.status, read]).then(async ([status]) => {
+    await input.abort().catch(() => {});
+    return status;
+  });
   const kill = async () => {
     try {
       process.kill("SIGKILL");
@@ -44,5 +51,11 @@ export function startSqliteChild(...args: string[]): SqliteChild {
     }
     await ended;
   };
-  return { lines, kill, ended, [Symbol.asyncDispose]: kill };
+  const ask = async (line: string) => {
+    const count = lines.length;
+    await input.write(new TextEncoder().encode(`${line}\n`));
+    await until(() => lines.length > count, { what: `an answer to "${line}"` });
+    return lines[count]!;
+  };
+  return { lines, ask, kill, ended, [Symbol.asyncDispose]: kill };
 }

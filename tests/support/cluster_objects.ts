@@ -21,9 +21,11 @@ export interface PodSpec {
   /** The PersistentVolumeClaim of its volume. */
   readonly claim?: string;
   readonly graceSeconds?: number;
+  /** Whether it tolerates every taint, that of a cordon included. @default {false} */
+  readonly toleratesAll?: boolean;
 }
 
-/** Builds a pod that tolerates every taint and requests no resources. */
+/** Builds a pod that no taint drives away and that requests no resources. */
 // deno-lint-ignore no-explicit-any
 export function pod(spec: PodSpec): any {
   return {
@@ -41,7 +43,7 @@ export function pod(spec: PodSpec): any {
       ...(spec.node && { nodeName: spec.node }),
       containers: [{ name: "main", image: "none" }],
       terminationGracePeriodSeconds: spec.graceSeconds ?? 1,
-      tolerations: [{ operator: "Exists" }],
+      tolerations: [{ operator: "Exists", ...(!spec.toleratesAll && { effect: "NoExecute" }) }],
       volumes: [
         ...(spec.emptyDir ? [{ name: "scratch", emptyDir: {} }] : []),
         ...(spec.claim ? [{ name: "data", persistentVolumeClaim: { claimName: spec.claim } }] : []),
@@ -53,6 +55,7 @@ export function pod(spec: PodSpec): any {
 /** A node with its client. */
 export interface TestNode {
   readonly name: string;
+  readonly uid: string;
   /** The id that its update agent sends. */
   readonly id: string;
   readonly machineId: string;
@@ -61,16 +64,22 @@ export interface TestNode {
 /** Makes a ready Node with a machine-id of its own. */
 export async function createNode(
   plane: ControlPlane,
-  options: { machineId?: string; bootId?: string; annotations?: Record<string, string>; ready?: string } = {},
+  options: {
+    name?: string;
+    machineId?: string;
+    bootId?: string;
+    annotations?: Record<string, string>;
+    ready?: string;
+  } = {},
 ): Promise<TestNode> {
   const machineId = options.machineId ?? crypto.randomUUID().replaceAll("-", "");
-  const name = `node-${crypto.randomUUID().slice(0, 8)}`;
+  const name = options.name ?? `node-${crypto.randomUUID().slice(0, 8)}`;
   // In one call with the status, as a kubelet registers, so that kwok does not fill in a status of its own.
-  await plane.request("POST", "/api/v1/nodes", {
+  const { metadata } = await plane.request("POST", "/api/v1/nodes", {
     metadata: { name, annotations: options.annotations, labels: { "kubernetes.io/hostname": name } },
     status: nodeStatus({ machineId, bootId: options.bootId ?? "boot-1", ready: options.ready ?? "True" }),
   });
-  return { name, id: zincatiId(machineId) ?? "", machineId };
+  return { name, uid: metadata.uid, id: zincatiId(machineId) ?? "", machineId };
 }
 
 /** Changes a node's status, as its kubelet would. */

@@ -23,7 +23,7 @@ const PATIENCE_MS = 30_000;
 export const never: AbortSignal = new AbortController().signal;
 
 /** Options of a fixture's keepers. */
-export interface DrainFixtureOptions extends Partial<NodeKeeperOptions> {
+export interface DrainFixtureOptions extends Omit<Partial<NodeKeeperOptions>, "permissions"> {
   /** What the keeper is allowed. @default what it says that it needs */
   readonly permissions?: Permission[];
   /** The locks. @default locks of the fixture's own */
@@ -100,10 +100,11 @@ export class DrainFixture implements AsyncDisposable {
     return this.#hold ??= this.grant();
   }
 
-  /** Grants the node's client a slot: it becomes {@link hold}. */
+  /** Grants the node's client a slot, which notes the node: it becomes {@link hold}. */
   grant(options: { group?: string; since?: number; node?: Partial<HeldNode> } = {}): Hold {
     const { node, ...more } = options;
-    const held = node && { name: this.name, bootId: "boot-1", phase: "drained" as const, ...node };
+    const { name, uid } = this.node;
+    const held: HeldNode = { name, uid, bootId: "boot-1", phase: "draining", ...node };
     return this.#hold = this.locks.grant(this.node.id, { ...more, node: held });
   }
 

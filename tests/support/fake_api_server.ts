@@ -56,5 +56,5 @@ export function json(body: unknown, status = 200, headers: Record<string, string
 
 /** Makes an answer with the API's Status object. */
 export function status(code: number, fields: Record<string, unknown> = {}, headers?: Record<string, string>): Response {
-  return json({ kind: "Status", status: "Failure", code, ...fields }, code, headers);
+  return json({ kind: "Status", apiVersion: "v1", status: "Failure", code, ...fields }, code, headers);
 }

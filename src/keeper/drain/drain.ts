@@ -1,39 +1,48 @@
 /**
- * One drain: from a granted slot to an empty node. It cordons the node, evicts the pods, waits until they are gone by
- * UID and their volumes are detached, and reads last of all whether the node is still cordoned. It keeps nothing but
- * what it can see again, so any replica may do the same from the start at any moment.
+ * One drain: from a granted slot to a node that nothing must leave any more. It cordons the node, evicts the pods, waits
+ * until they are gone by UID and their volumes are detached. It proves nothing: whoever says yes reads for itself what
+ * is left. What it remembers over several runs only bounds what it tries, so any replica may do the same from the start
+ * at any moment.
+ *
+ * Where the Node of the task is gone, it only waits for the pods that were bound to it.
  *
  * The fewest calls: one patch (the cordon), one list of pods, one watch of them if there are any to evict, one
- * eviction a pod, one list of VolumeAttachments (and where there are some, one read of each claim of the pods that
- * stay), and one read of the node, which proves the yes.
+ * eviction a pod, and one list of VolumeAttachments (and where there are some, one read of each claim of the pods that
+ * stay).
  *
  * @module
  */
 
 import type { PodLeft } from "../../lock/node_keeper.ts";
 import { CallRetry } from "./call_retry.ts";
+import { CordonGuard } from "./cordon_guard.ts";
 import type { DrainContext, DrainOptions, DrainTask } from "./drain_task.ts";
 import { Emptying, type EmptyingEnd } from "./emptying.ts";
 import type { Claim } from "./pods.ts";
+import { knownTime } from "./proof.ts";
 import { awaitDetachment } from "./volumes.ts";
 
 /** How a drain ended. */
 export type DrainEnd =
-  /** Nothing is left that the drain knows of. A proof for the request must confirm it. */
+  /**
+   * Nothing is left that it knows of: each pod that must go is gone, and the volumes are detached. It proves nothing: a
+   * request proves by reads of its own that the node is empty.
+   */
   | { readonly kind: "emptied" }
-  /** Pods are left; "draining" means that the process ends first. */
-  | { readonly kind: "proceed" | "failed" | "draining"; readonly node: string; readonly pods: readonly PodLeft[] }
-  /** The hold has ended. */
+  /** The time-out passed with pods left, and the policy allows the reboot. */
+  | { readonly kind: "proceed"; readonly node: string; readonly pods: readonly PodLeft[] }
+  /** The drain cannot succeed. `reason` says why, where it is not for what holds the pods back. */
+  | { readonly kind: "failed"; readonly node: string; readonly pods: readonly PodLeft[]; readonly reason?: string }
+  /** The process ends first. */
+  | { readonly kind: "draining"; readonly node: string; readonly pods: readonly PodLeft[] }
+  /** The hold is gone; our cordon is lifted. */
   | { readonly kind: "abandoned" };
 
 /** Why a drain is stopped: its hold is gone, or the process ends. */
 export type StopReason = "hold_gone" | "closing";
 
-/** How often a node that others uncordon is emptied at least, before that counts as not drained in time. */
-const MIN_ROUNDS = 3;
-
-/** The pause before a node that others uncordoned is cordoned and emptied again, in milliseconds. */
-const ROUND_PAUSE_MS = 1_000;
+/** Why a drain failed that others disturb. */
+const INSISTED_REASON = "others uncordon the node again and again";
 
 /** A drain that runs. */
 export class Drain {
@@ -45,6 +54,7 @@ export class Drain {
   /** When the time-out passes, by the clock's monotonic time. */
   readonly #deadline: number;
   readonly #retry: CallRetry;
+  readonly #guard: CordonGuard;
   #emptying: Emptying | undefined;
 
   /** How it ended. Rejects with an UnavailableError where the cluster denies it or is away past the time-out. */
@@ -63,7 +73,9 @@ export class Drain {
     };
     this.#context = context;
     const { clock } = context;
-    const passedMs = Math.max(clock.now() - task.owner.since, 0);
+    const now = knownTime(clock);
+    // Without the API server's time, only the time counts that this process sees passing.
+    const passedMs = now === undefined ? 0 : Math.max(now - task.owner.since, 0);
     this.#deadline = clock.monotonic() + this.#options.timeoutMs - passedMs;
     this.#retry = new CallRetry({
       clock,
@@ -72,6 +84,7 @@ export class Drain {
       signal: this.#stop.signal,
       retrying: (error) => context.listener.retrying(task, error),
     });
+    this.#guard = new CordonGuard({ task, context, retry: this.#retry, signal: this.#stop.signal });
     this.end = this.#run();
     this.end.catch(() => {});
   }
@@ -98,24 +111,22 @@ export class Drain {
 
   /** @returns Undefined where the hold is gone. */
   async #drain(): Promise<DrainEnd | undefined> {
-    const { nodes, clock } = this.#context;
-    const signal = this.#stop.signal;
-    const { node: name, again } = this.task;
-    for (let round = 1;; round++) {
-      const cordon = await this.#cordon(round > 1);
-      if (cordon === "not_held") return undefined;
-      if (cordon === "gone") return { kind: "emptied" };
-      const emptied = await this.#empty();
-      if (emptied.kind !== "empty") return { ...emptied, node: name };
-      if (!again) await this.#awaitDetachment(emptied.claims);
-      const node = await this.#retry.persist(() => nodes.getNode(name, signal));
-      if (node === undefined) return { kind: "emptied" };
-      if (node.unschedulable) return { kind: "emptied" };
-      // Somebody uncordoned the node in between, so pods may have come. Against somebody who insists, the drain gives up.
-      if (clock.monotonic() >= this.#deadline && round >= MIN_ROUNDS) {
-        return { kind: this.#options.onTimeout === "proceed" ? "proceed" : "failed", node: name, pods: [] };
-      }
-      await clock.sleep(ROUND_PAUSE_MS, signal);
+    const { node, uid, again, memory } = this.task;
+    const state = await this.#guard.begin();
+    if (state === "not_held") return undefined;
+    const emptied: EmptyingEnd = state === "insisted" ? { kind: state, pods: [] } : await this.#empty();
+    switch (emptied.kind) {
+      case "not_held":
+        return undefined;
+      case "insisted":
+        return { kind: "failed", node, pods: emptied.pods, reason: INSISTED_REASON };
+      case "proceed":
+      case "failed":
+        return { ...emptied, node };
+      case "empty":
+        if (!again && !this.#guard.isGone) await this.#awaitDetachment(emptied.claims);
+        memory.node(uid).wasEmptied = true;
+        return { kind: "emptied" };
     }
   }
 
@@ -127,21 +138,12 @@ export class Drain {
     return { kind: "abandoned" };
   }
 
-  async #cordon(readFirst: boolean): Promise<"cordoned" | "already" | "gone" | "not_held"> {
-    const { cordon, listener, holdExists } = this.#context;
-    const { node, owner } = this.task;
-    const result = await this.#retry.persist(() => {
-      return cordon.set(node, owner, () => holdExists(owner), readFirst, this.#stop.signal);
-    });
-    if (result === "cordoned") listener.cordoned(this.task);
-    return result;
-  }
-
   async #empty(): Promise<EmptyingEnd> {
     this.#emptying = new Emptying({
       task: this.task,
       options: this.#options,
       context: this.#context,
+      guard: this.#guard,
       deadline: this.#deadline,
       retry: this.#retry,
       signal: this.#stop.signal,

@@ -5,8 +5,97 @@
  * @module
  */
 
+import { isAfter, MAX_EVICTIONS } from "../../lock/yes.ts";
+import { controllerOf, type PodView } from "./pods.ts";
+
+/** The first pause before a pod is evicted that its controller put back, in milliseconds. It doubles with each, */
+const PAUSE_MS = 1_000;
+
+/** up to this. */
+const MAX_PAUSE_MS = 4_000;
+
+/**
+ * How much earlier than by our clock an eviction may have been accepted by the API server's, in milliseconds: our clock
+ * is ahead by less than a second, and the times of pods are whole seconds.
+ */
+const CLOCK_ERROR_MS = 2_000;
+
+/** The evictions of one controller's pods. */
+interface Pace {
+  /** How many evictions of pods that came late were accepted. */
+  late: number;
+  /** The earliest time of the next one, on the scale that the drains use. */
+  notBefore: number;
+}
+
+/** An eviction that was accepted. */
+export interface AcceptedEviction {
+  /** Whether the pod came late. */
+  readonly isLate: boolean;
+  /** When the call began, and when it was answered, on the scale that the drains use. */
+  readonly beganAt: number;
+  readonly answeredAt: number;
+  /** The API server's time at the answer, in milliseconds since the epoch; undefined where it is not known. */
+  readonly time?: number;
+}
+
+/** The memory of one Node of a hold. */
+export class NodeMemory {
+  /** Whether it was cordoned for the hold. */
+  wasCordoned = false;
+  /** How often its cordon was set again after others had lifted it. */
+  cordonedAgain = 0;
+  /** Whether a drain found it empty. If there is another drain, what that one saw has changed. */
+  wasEmptied = false;
+  /** The UIDs of the pods that the first list showed. */
+  #first: ReadonlySet<string> | undefined;
+
+  /** Notes a list of the pods on the Node. The first one tells what was there. */
+  listed(pods: readonly PodView[]): void {
+    this.#first ??= new Set(pods.map(({ uid }) => uid));
+  }
+
+  /**
+   * Whether a pod came after the grant, so that its controller may put back pods without end.
+   *
+   * @param grantedAt When the slot was granted, in milliseconds since the epoch by the API server's clock.
+   */
+  isLate({ uid, createdAt }: PodView, grantedAt: number): boolean {
+    return isAfter(createdAt, grantedAt) || (this.#first !== undefined && !this.#first.has(uid));
+  }
+}
+
 /** The memory of one hold. */
 export class DrainMemory {
   /** See {@link "../../lock/yes.ts".NodeEvidence.exhausted}. */
   readonly exhausted: Map<string, number> = new Map();
+  readonly #paces = new Map<string, Pace>();
+  /** The UIDs of the pods whose eviction was counted. */
+  readonly #counted = new Set<string>();
+  readonly #nodes = new Map<string, NodeMemory>();
+
+  /** What is remembered of a Node, named by its UID. The host of a hold may move from one to another. */
+  node(uid: string): NodeMemory {
+    const known = this.#nodes.get(uid) ?? new NodeMemory();
+    this.#nodes.set(uid, known);
+    return known;
+  }
+
+  /** The earliest time of the next eviction of a controller's pod that came late. */
+  notBefore(controller: string): number {
+    return this.#paces.get(controller)?.notBefore ?? -Infinity;
+  }
+
+  /** Notes that a pod's eviction was accepted. Another one of the same pod is not a further eviction. */
+  evicted(pod: PodView, { isLate, beganAt, answeredAt, time }: AcceptedEviction): void {
+    if (this.#counted.has(pod.uid)) return;
+    this.#counted.add(pod.uid);
+    const controller = controllerOf(pod);
+    const pace = this.#paces.get(controller) ?? { late: 0, notBefore: -Infinity };
+    this.#paces.set(controller, pace);
+    if (isLate) pace.late++;
+    pace.notBefore = answeredAt + Math.min(PAUSE_MS * 2 ** pace.late, MAX_PAUSE_MS);
+    if (pace.late < MAX_EVICTIONS || time === undefined || this.exhausted.has(controller)) return;
+    this.exhausted.set(controller, time - (answeredAt - beganAt) - CLOCK_ERROR_MS);
+  }
 }

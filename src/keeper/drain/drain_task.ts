@@ -4,12 +4,13 @@
  * @module
  */
 
-import type { ServerClock } from "../../kubernetes/server_clock.ts";
 import type { PodLeft } from "../../lock/node_keeper.ts";
+import type { StayingPod } from "../../lock/yes.ts";
+import type { ServerClock } from "../../kubernetes/server_clock.ts";
 import type { CordonOwner } from "../nodes/cordon.ts";
 import type { DrainMemory } from "./drain_memory.ts";
-import type { NodeView } from "../nodes/node.ts";
 import type { NodeCalls } from "../nodes/node_calls.ts";
+import type { NodeView } from "../nodes/node.ts";
 import type { NodeCordon } from "../nodes/node_cordon.ts";
 import type { TimeoutPolicy } from "./next_step.ts";
 import type { PodCalls } from "./pod_calls.ts";
@@ -60,9 +61,16 @@ export interface DrainListener {
   deleting(task: DrainTask, pods: readonly PodLeft[]): void;
   /** The pods are gone, but these volumes are still attached, and the drain no longer waits for them. */
   stillAttached(task: DrainTask, volumes: readonly string[]): void;
+  /** These pods are left on the emptied node, for a reason that a person should know. */
+  staying(task: DrainTask, pods: readonly StayingPod[]): void;
+  /** Others uncordoned the node during the drain. */
+  uncordonedByOthers(task: DrainTask): void;
   /** A call failed and will be repeated. */
   retrying(task: DrainTask, error: unknown): void;
 }
+
+/** The clock of a drain. */
+export type DrainClock = Pick<ServerClock, "now" | "monotonic" | "sleep" | "isFresh">;
 
 /** What a drain works with. */
 export interface DrainContext {
@@ -70,12 +78,12 @@ export interface DrainContext {
   readonly pods: PodCalls;
   /** Calls about the node. */
   readonly nodes: Pick<NodeCalls, "getNode">;
+  /** The nodes as the watch has seen them last. */
+  readonly view: { peek(name: string): NodeView | undefined };
   /** Cordons the node, and lifts the cordon. */
   readonly cordon: Pick<NodeCordon, "set" | "lift">;
-  /** Shows the node as last seen. It may be behind. */
-  readonly view: { peek(name: string): NodeView | undefined };
   /** The API server's time. */
-  readonly clock: ServerClock;
+  readonly clock: DrainClock;
   /** Told how it goes. */
   readonly listener: DrainListener;
   /** Reads whether the hold still exists, past every cache. */

@@ -1,6 +1,6 @@
 /**
  * Empties a node of its pods, once: follows them, takes the steps that {@link nextStep} decides, and makes the calls.
- * It neither cordons the node nor proves that it is still cordoned.
+ * Before each step it has the {@link CordonGuard} look after the node. It proves nothing.
  *
  * @module
  */
@@ -8,21 +8,27 @@
 import { UnavailableError } from "../../lock/errors.ts";
 import type { PodLeft } from "../../lock/node_keeper.ts";
 import { WakeableSleep } from "../../lock/wakeable_sleep.ts";
+import type { CordonGuard } from "./cordon_guard.ts";
 import type { CallRetry } from "./call_retry.ts";
 import type { DrainContext, DrainOptions, DrainTask } from "./drain_task.ts";
 import { EvictionQueue } from "./eviction_queue.ts";
 import { type NextStep, nextStep } from "./next_step.ts";
+import { knownTime } from "./proof.ts";
 import { PodsOnNode } from "./pods_on_node.ts";
 import type { Claim, PodView } from "./pods.ts";
 
 /** How it ended. */
 export type EmptyingEnd =
-  /** Every pod that must go is gone. `claims` are those of the pods that stay. */
+  /** Every pod that must go is gone, as far as it sees. `claims` are those of the pods that stay. */
   | { readonly kind: "empty"; readonly claims: readonly Claim[] }
   /** The time-out passed with pods left, and the policy is to go on. */
   | { readonly kind: "proceed"; readonly pods: readonly PodLeft[] }
   /** The time-out passed with pods left, or a pod may not be evicted. */
-  | { readonly kind: "failed"; readonly pods: readonly PodLeft[] };
+  | { readonly kind: "failed"; readonly pods: readonly PodLeft[] }
+  /** Others lift the cordon again and again. */
+  | { readonly kind: "insisted"; readonly pods: readonly PodLeft[] }
+  /** The hold is gone. */
+  | { readonly kind: "not_held" };
 
 /** What an {@link Emptying} works with. */
 export interface EmptyingOptions {
@@ -32,6 +38,8 @@ export interface EmptyingOptions {
   readonly options: Required<DrainOptions>;
   /** With what. */
   readonly context: DrainContext;
+  /** Looks after the node. */
+  readonly guard: CordonGuard;
   /** When the time-out passes, by the clock's monotonic time. */
   readonly deadline: number;
   /** Says which failures are final. */
@@ -39,6 +47,12 @@ export interface EmptyingOptions {
   /** Stops it where it is, with the signal's reason. */
   readonly signal: AbortSignal;
 }
+
+/** Why a pod is left whose Node is gone. */
+const GONE_REASON = "its Node no longer exists, and the cluster has not removed it yet";
+
+/** How long to wait before the API server is asked for its time again, in milliseconds. */
+const ASK_PAUSE_MS = 1_000;
 
 /** See the module. Call {@link run} once. */
 export class Emptying {
@@ -55,13 +69,24 @@ export class Emptying {
   /** Makes one that has seen nothing yet. */
   constructor(options: EmptyingOptions) {
     this.#with = options;
-    this.#queue = new EvictionQueue(options.options.pods, options.context.random);
+    const { task: { node: name, uid, owner, memory }, options: { pods: policy }, context, guard } = options;
+    this.#queue = new EvictionQueue({
+      policy,
+      memory,
+      random: context.random,
+      facts: () => ({
+        noted: { name, uid },
+        node: guard.node,
+        grantedAt: owner.since,
+        now: knownTime(context.clock),
+      }),
+    });
     this.#sleep = new WakeableSleep(options.context.clock);
   }
 
   /** The pods that are left now, and why. */
   get left(): PodLeft[] {
-    return this.#queue.left();
+    return this.#named(this.#queue.left());
   }
 
   /**
@@ -94,21 +119,30 @@ export class Emptying {
   }
 
   async #loop(pods: PodsOnNode): Promise<EmptyingEnd> {
-    const { context: { clock }, signal } = this.#with;
+    const { task, context: { clock, listener }, guard, signal } = this.#with;
     while (true) {
       signal.throwIfAborted();
       if (this.#fault !== undefined) throw this.#fault;
+      const state = await guard.check();
+      if (state === "not_held") return { kind: state };
+      if (state === "insisted") return { kind: state, pods: this.left };
       this.#tellProgress();
       const step = this.#nextStep(pods);
       switch (step.kind) {
-        case "empty":
+        case "empty": {
+          const { staying } = this.#queue;
+          if (staying.length > 0) listener.staying(task, staying);
           return { kind: "empty", claims: pods.claims };
+        }
         case "proceed":
-          return { kind: "proceed", pods: step.pods };
+          return { kind: "proceed", pods: this.#named(step.pods) };
         case "fail":
-          return { kind: "failed", pods: step.pods };
+          return { kind: "failed", pods: this.#named(step.pods) };
         case "blind":
           throw new UnavailableError("the pods of the node cannot be watched", { cause: pods.lostBy });
+        case "ask_time":
+          await this.#askTime();
+          break;
         case "start_deleting":
           this.#startDeleting();
           break;
@@ -123,15 +157,31 @@ export class Emptying {
   }
 
   #nextStep(pods: PodsOnNode): NextStep {
-    const { options, context, deadline } = this.#with;
+    const { options, context: { clock }, guard, deadline } = this.#with;
     return nextStep({
       queue: this.#queue,
       visibility: pods.visibility,
+      isGone: guard.isGone,
+      isTimeKnown: knownTime(clock) !== undefined,
       calling: this.#calling.size,
-      now: context.clock.monotonic(),
+      now: clock.monotonic(),
       deadline,
       deleteBy: this.#deleteBy,
     }, options);
+  }
+
+  /** Makes a cheap call, whose answer tells the API server's time. */
+  async #askTime(): Promise<void> {
+    const { task, context: { clock, listener }, guard, retry, signal } = this.#with;
+    try {
+      await guard.read();
+      if (knownTime(clock) !== undefined) return;
+    } catch (error) {
+      signal.throwIfAborted();
+      if (retry.isFinal(error)) throw error;
+      listener.retrying(task, error);
+    }
+    await this.#sleep.sleep(ASK_PAUSE_MS, signal);
   }
 
   #startDeleting(): void {
@@ -144,7 +194,7 @@ export class Emptying {
 
   /** Begins a pod's eviction or deletion. */
   #evict(pod: PodView): void {
-    this.#queue.began(pod);
+    this.#queue.began(pod, this.#with.context.clock.monotonic());
     const call: Promise<void> = this.#call(pod).finally(() => {
       this.#calling.delete(call);
       this.#sleep.wake();
@@ -162,6 +212,10 @@ export class Emptying {
       if (signal.aborted || retry.isFinal(error)) this.#fault ??= error;
       else this.#queue.answered(pod, { kind: "failed", reason: (error as Error).message }, clock.monotonic());
     }
+  }
+
+  #named(left: readonly PodLeft[]): PodLeft[] {
+    return left.map((pod) => this.#with.guard.isGone ? { ...pod, reason: GONE_REASON } : pod);
   }
 
   #tellProgress(): void {

@@ -9,31 +9,65 @@
  * the budget lets a pod go, the next pod is tried at once. So a budget costs one call for each pause, however many
  * pods it protects.
  *
+ * Which pods may be left is decided by {@link judgeNode}, as at a yes. Such pods stay in the queue, because what is
+ * known of the node may change, but nothing is done about them and nobody waits for them. Pods that came after the grant
+ * are evicted one at a time for each controller, as {@link DrainMemory} paces them.
+ *
  * @module
  */
 
 import type { PodLeft } from "../../lock/node_keeper.ts";
-import { type EvictionAnswer, judge, type PodPolicy, type PodView, type Verdict } from "./pods.ts";
+import { judgeNode, type NodeEvidence, type SeenPod, type StayingPod } from "../../lock/yes.ts";
+import { Budget } from "./budget.ts";
+import type { DrainMemory, NodeMemory } from "./drain_memory.ts";
+import {
+  type Claim,
+  controllerOf,
+  type EvictionAnswer,
+  judge,
+  type PodPolicy,
+  type PodView,
+  type Verdict,
+} from "./pods.ts";
+import { seenPod } from "./proof.ts";
 
-/** The first pause after a refusal, in milliseconds. It doubles with each further one up to {@link MAX_PAUSE_MS}. */
+/** The first pause after a refusal that no budget made, in milliseconds. It doubles with each further one, */
 const PAUSE_MS = 1_000;
 
-/** The longest pause before a budget is asked again, in milliseconds. */
-const MAX_PAUSE_MS = 5_000;
-
-/** The longest pause after a refusal that is not likely to pass, in milliseconds. */
+/** up to this. */
 const MAX_FAILURE_PAUSE_MS = 30_000;
 
 /** How long a pod may stay unchanged after its eviction was accepted, in milliseconds, before it is evicted again. */
 const ACCEPTED_MS = 10_000;
 
+/** What is known beside the pods. Times are milliseconds since the epoch by the API server's clock. */
+export type QueueFacts = Omit<NodeEvidence, "pods" | "exhausted">;
+
+/** What an {@link EvictionQueue} works with. */
+export interface EvictionQueueOptions {
+  /** Which pods are evicted. */
+  readonly policy: PodPolicy;
+  /** What is remembered of the hold. */
+  readonly memory: DrainMemory;
+  /** Gives a number from 0 (inclusive) to 1 (exclusive), for jitter. */
+  random(): number;
+  /** Tells what is known now. Whether the node is cordoned plays no part. */
+  facts(): QueueFacts;
+}
+
 interface Entry {
   pod: PodView;
+  /** The pod as the definition of a yes sees it. */
+  seen: SeenPod;
   verdict: Verdict;
+  /** Whether it came after the grant. */
+  readonly isLate: boolean;
   /** How often its eviction was answered. */
   tries: number;
-  /** Whether a call about it is under way. */
-  trying: boolean;
+  /** Since when a call about it is under way. */
+  beganAt?: number;
+  /** The budget that is asked by that call. */
+  asked?: Budget;
   /** Whether the last eviction was accepted. */
   accepted: boolean;
   /** The earliest time of the next try. */
@@ -44,31 +78,23 @@ interface Entry {
   budget?: string;
 }
 
-interface Budget {
-  notBefore: number;
-  pauseMs: number;
-  /** Whether one of its pods is being tried. */
-  trying: boolean;
-}
-
 /** The pods of one drain. Times are milliseconds on any one scale that does not jump. */
 export class EvictionQueue {
-  readonly #policy: PodPolicy;
+  readonly #options: EvictionQueueOptions;
   readonly #entries = new Map<string, Entry>();
   readonly #budgets = new Map<string, Budget>();
-  /** The budget of each pod that is being tried, by UID: a pod may be gone before its eviction is answered. */
-  readonly #asked = new Map<string, Budget>();
-  readonly #random: () => number;
+  /** The pods that are being tried, by UID. A pod may be gone before its eviction is answered. */
+  readonly #trying = new Map<string, Entry>();
   #unbound = false;
 
-  /** Makes an empty one. `random` gives numbers from 0 (inclusive) to 1 (exclusive), for jitter. */
-  constructor(policy: PodPolicy, random: () => number) {
-    this.#policy = policy;
-    this.#random = random;
+  /** Makes an empty one. */
+  constructor(options: EvictionQueueOptions) {
+    this.#options = options;
   }
 
   /** Notes all pods that are on the node now. */
   listed(pods: readonly PodView[]): void {
+    this.#memory.listed(pods);
     const uids = new Set(pods.map((pod) => pod.uid));
     for (const uid of this.#entries.keys()) if (!uids.has(uid)) this.#entries.delete(uid);
     for (const pod of pods) this.seen(pod);
@@ -76,24 +102,20 @@ export class EvictionQueue {
 
   /** Notes a pod that is new or has changed. */
   seen(pod: PodView): void {
-    const verdict = judge(pod, this.#policy);
+    const { policy, facts } = this.#options;
+    const verdict = judge(pod, policy);
     if (verdict.kind === "skip") {
       this.#entries.delete(pod.uid);
       return;
     }
+    const now = { pod, seen: seenPod(pod, policy), verdict };
     const entry = this.#entries.get(pod.uid);
     if (entry !== undefined) {
-      entry.pod = pod;
-      entry.verdict = verdict;
+      Object.assign(entry, now);
     } else {
-      const fresh = {
-        tries: 0,
-        trying: false,
-        accepted: false,
-        notBefore: -Infinity,
-        reason: "its eviction has not begun",
-      };
-      this.#entries.set(pod.uid, { pod, verdict, ...fresh });
+      const isLate = this.#memory.isLate(pod, facts().grantedAt);
+      const reason = "its eviction has not begun";
+      this.#entries.set(pod.uid, { ...now, isLate, tries: 0, accepted: false, notBefore: -Infinity, reason });
     }
   }
 
@@ -104,36 +126,50 @@ export class EvictionQueue {
 
   /** How many pods are left to wait for. */
   get size(): number {
-    return this.#entries.size;
+    return this.#left().length;
   }
 
   /** How many of them a budget holds back. */
   get blocked(): number {
-    return [...this.#entries.values()].filter((entry) => entry.budget !== undefined && !isGoing(entry)).length;
+    return this.#left().filter((entry) => entry.budget !== undefined && !isGoing(entry)).length;
   }
 
   /** The pods that the operator does not want evicted. */
   get refused(): PodLeft[] {
-    return [...this.#entries.values()].flatMap(({ pod, verdict }) => {
+    return this.#left().flatMap(({ pod, verdict }) => {
       return verdict.kind === "refuse" ? [{ namespace: pod.namespace, name: pod.name, reason: verdict.reason }] : [];
     });
   }
 
   /** Whether each pod is terminating or was tried at least once, and no call is under way. */
   get allTried(): boolean {
-    const last = this.#onlyLastLeft();
-    return [...this.#entries.values()].every((entry) => {
-      return !entry.trying && (isGoing(entry) || entry.tries > 0 || (entry.verdict.kind === "last" && !last));
-    });
+    return this.#left().every((entry) => entry.beganAt === undefined && (isGoing(entry) || entry.tries > 0));
+  }
+
+  /** Whether the API server's time decides if a pod is left: the kubelet that would end it does not answer. */
+  get needsTime(): boolean {
+    return this.#options.facts().node?.ready === "Unknown" && this.#left().some(({ pod }) => pod.terminating);
+  }
+
+  /** The pods that may be left although they are not exempt, and why, once no other one is. */
+  get staying(): readonly StayingPod[] {
+    const verdict = this.#judge();
+    return verdict.kind === "empty" ? verdict.staying : [];
+  }
+
+  /** The claims of the pods that may be left. */
+  get claims(): Claim[] {
+    const left = new Set(this.#left());
+    return [...this.#entries.values()].filter((entry) => !left.has(entry)).flatMap(({ pod }) => pod.claims);
   }
 
   /** The pods that are left and why: first those that something holds back, then those that are terminating. */
   left(): PodLeft[] {
-    const entries = [...this.#entries.values()];
+    const entries = this.#left();
     return [...entries.filter((entry) => !isGoing(entry)), ...entries.filter(isGoing)].map((entry) => ({
       namespace: entry.pod.namespace,
       name: entry.pod.name,
-      reason: this.#reason(entry),
+      reason: reasonOf(entry),
     }));
   }
 
@@ -149,52 +185,46 @@ export class EvictionQueue {
   }
 
   /** Notes that the pod that was {@link due} is being tried. {@link answered} must follow. */
-  began({ uid }: PodView): void {
+  began({ uid }: PodView, now: number): void {
     const entry = this.#entries.get(uid);
     if (entry === undefined) return;
-    entry.trying = true;
-    const budget = this.#budgetOf(entry);
-    if (budget === undefined) return;
-    budget.trying = true;
-    this.#asked.set(uid, budget);
+    entry.beganAt = now;
+    this.#trying.set(uid, entry);
+    entry.asked = this.#budgetOf(entry);
+    if (entry.asked !== undefined) entry.asked.trying = true;
   }
 
   /** When a pod may be {@link due} next; undefined where only an answer or an event can change that. */
   nextAt(): number | undefined {
-    const times = [...this.#candidates()].map((entry) => this.#due(entry)).filter(Number.isFinite);
+    const times = this.#candidates().map((entry) => this.#due(entry)).filter(Number.isFinite);
     return times.length === 0 ? undefined : Math.min(...times);
   }
 
   /** Notes the answer to a pod's eviction or deletion. */
-  answered(pod: PodView, answer: EvictionAnswer, now: number): void {
-    const asked = this.#asked.get(pod.uid);
-    this.#asked.delete(pod.uid);
-    if (asked !== undefined) {
-      asked.trying = false;
-      // The budget may allow another one.
-      if (answer.kind === "accepted") Object.assign(asked, { notBefore: now, pauseMs: 0 });
-    }
-    const entry = this.#entries.get(pod.uid);
+  answered({ uid }: PodView, answer: EvictionAnswer, now: number): void {
+    const entry = this.#trying.get(uid);
     if (entry === undefined) return;
-    entry.trying = false;
-    entry.accepted = answer.kind === "accepted";
+    this.#trying.delete(uid);
+    const { pod, isLate, beganAt = now, asked } = entry;
+    Object.assign(entry, { beganAt: undefined, asked: undefined, accepted: answer.kind === "accepted" });
     entry.tries++;
+    if (asked !== undefined) asked.trying = false;
     switch (answer.kind) {
-      case "accepted":
+      case "accepted": {
+        const { memory, facts } = this.#options;
+        memory.evicted(pod, { isLate, beganAt, answeredAt: now, time: facts().now });
+        // The budget may allow another one.
+        asked?.allowed(now);
         entry.notBefore = now + ACCEPTED_MS;
         entry.budget = undefined;
         break;
+      }
       case "blocked": {
         entry.reason = answer.reason;
-        const key = `${pod.namespace}/${answer.budget ?? `of ${pod.uid}`}`;
-        entry.budget = key;
-        const budget = this.#budgets.get(key) ?? { notBefore: 0, pauseMs: 0, trying: false };
-        // Refusals of simultaneous calls count once.
-        if (budget.notBefore <= now) {
-          budget.pauseMs = Math.min(Math.max(budget.pauseMs * 2, PAUSE_MS), MAX_PAUSE_MS);
-          budget.notBefore = now + Math.max(answer.retryAfterMs ?? 0, budget.pauseMs * (0.75 + 0.25 * this.#random()));
-        }
-        this.#budgets.set(key, budget);
+        entry.budget = `${pod.namespace}/${answer.budget ?? `of ${uid}`}`;
+        const budget = this.#budgets.get(entry.budget) ?? new Budget();
+        this.#budgets.set(entry.budget, budget);
+        budget.refused(now, answer.retryAfterMs ?? 0, this.#jitter());
         break;
       }
       case "gone":
@@ -206,7 +236,7 @@ export class EvictionQueue {
         entry.budget = undefined;
         const pauseMs = Math.min(PAUSE_MS * 2 ** Math.min(entry.tries - 1, 5), MAX_FAILURE_PAUSE_MS);
         const askedMs = answer.kind === "failed" ? answer.retryAfterMs ?? 0 : 0;
-        entry.notBefore = now + Math.max(askedMs, pauseMs * (0.75 + 0.25 * this.#random()));
+        entry.notBefore = now + Math.max(askedMs, pauseMs * this.#jitter());
         break;
       }
     }
@@ -222,40 +252,66 @@ export class EvictionQueue {
     }
   }
 
-  /** The pods that may be tried, now or later. */
-  *#candidates(): Generator<Entry> {
-    const last = this.#onlyLastLeft();
-    for (const entry of this.#entries.values()) {
-      if (entry.trying || entry.verdict.kind === "wait" || entry.verdict.kind === "refuse") continue;
-      if (entry.verdict.kind === "last" && !last) continue;
-      yield entry;
-    }
+  get #memory(): NodeMemory {
+    const { memory, facts } = this.#options;
+    return memory.node(facts().noted.uid);
   }
 
-  #onlyLastLeft(): boolean {
-    return [...this.#entries.values()].every(({ verdict }) => verdict.kind === "last");
+  #jitter(): number {
+    return 0.75 + 0.25 * this.#options.random();
+  }
+
+  #judge(): ReturnType<typeof judgeNode> {
+    const { facts, memory: { exhausted } } = this.#options;
+    const { node, ...more } = facts();
+    const pods = [...this.#entries.values()].map(({ seen }) => seen);
+    return judgeNode({
+      ...more,
+      // Whoever evicts the pods sees to the cordon.
+      ...(node && { node: { ...node, unschedulable: true, deleting: false } }),
+      pods,
+      exhausted,
+    });
+  }
+
+  /** The pods that must go. */
+  #left(): Entry[] {
+    const verdict = this.#judge();
+    if (verdict.kind !== "pods_left") return [];
+    const left = new Set(verdict.pods);
+    return [...this.#entries.values()].filter(({ seen }) => left.has(seen));
+  }
+
+  /** The pods that may be tried, now or later. */
+  #candidates(): Entry[] {
+    return this.#left().filter(({ beganAt, verdict }) => beganAt === undefined && verdict.kind === "evict");
   }
 
   #due(entry: Entry): number {
     const budget = this.#budgetOf(entry);
-    return budget === undefined ? entry.notBefore : budget.trying ? Infinity : budget.notBefore;
+    const at = budget === undefined ? entry.notBefore : budget.notBefore;
+    return entry.isLate ? Math.max(at, this.#turnOf(controllerOf(entry.pod))) : at;
+  }
+
+  /** When a controller's next pod that came late may be tried. */
+  #turnOf(controller: string): number {
+    const isTried = [...this.#trying.values()].some(({ pod, isLate }) => isLate && controllerOf(pod) === controller);
+    return isTried ? Infinity : this.#options.memory.notBefore(controller);
   }
 
   #budgetOf(entry: Entry): Budget | undefined {
     return entry.budget === undefined || this.#unbound ? undefined : this.#budgets.get(entry.budget);
   }
+}
 
-  #reason(entry: Entry): string {
-    const { pod, verdict } = entry;
-    if (verdict.kind === "refuse") return verdict.reason;
-    if (pod.terminating) {
-      const kept = pod.finalizers.join(", ");
-      return kept === "" ? "it is being stopped" : `it is being deleted, and its finalizers are not done: ${kept}`;
-    }
-    if (entry.accepted) return "it is being stopped";
-    if (verdict.kind === "last" && !this.#onlyLastLeft()) return "this server runs in it, so it goes last";
-    return entry.reason;
+function reasonOf(entry: Entry): string {
+  const { pod, verdict } = entry;
+  if (verdict.kind === "refuse") return verdict.reason;
+  if (pod.terminating) {
+    const kept = pod.finalizers.join(", ");
+    return kept === "" ? "it is being stopped" : `it is being deleted, and its finalizers are not done: ${kept}`;
   }
+  return entry.accepted ? "it is being stopped" : entry.reason;
 }
 
 function isGoing(entry: Entry): boolean {

@@ -24,9 +24,13 @@ export type Visibility = "listing" | "synced" | "lost";
 /** What a drain sees at one moment. Times are milliseconds on one scale that does not jump. */
 export interface Situation {
   /** The pods that are left. */
-  readonly queue: Pick<EvictionQueue, "size" | "refused" | "allTried" | "left" | "due" | "nextAt">;
+  readonly queue: Pick<EvictionQueue, "size" | "refused" | "allTried" | "needsTime" | "left" | "due" | "nextAt">;
   /** How well it sees them. */
   readonly visibility: Visibility;
+  /** Whether the node is gone, so that its pods are only waited for. */
+  readonly isGone: boolean;
+  /** Whether the API server has told its time lately. */
+  readonly isTimeKnown: boolean;
   /** How many evictions or deletions are under way. */
   readonly calling: number;
   /** The time. */
@@ -55,6 +59,8 @@ export type NextStep =
   | { readonly kind: "fail"; readonly pods: readonly PodLeft[] }
   /** The time-out has passed, and the pods cannot be seen: the end, by a fault. */
   | { readonly kind: "blind" }
+  /** Ask the API server anything, to learn its time, then ask again. */
+  | { readonly kind: "ask_time" }
   /** From now on pods are deleted instead of evicted. */
   | { readonly kind: "start_deleting" }
   /** Evict (or delete) this pod, then ask again. */
@@ -62,41 +68,51 @@ export type NextStep =
   /** Wait until this time, or until something changes, then ask again. */
   | { readonly kind: "wait"; readonly until: number };
 
-/** The longest wait, in milliseconds, so that a timer of any length is safe. */
-const MAX_WAIT_MS = 60_000;
+/** The longest wait, in milliseconds: whether the node is still cordoned and its kubelet alive is looked at as often. */
+const MAX_WAIT_MS = 5_000;
 
 /** Decides what to do next. */
 export function nextStep(situation: Situation, policy: StepPolicy): NextStep {
   return turningPoint(situation, policy) ?? workOrWait(situation, policy);
 }
 
-/** The end of the drain or the change from evictions to deletions; undefined where neither is due. */
-function turningPoint(situation: Situation, { onTimeout }: StepPolicy): NextStep | undefined {
-  const { queue, visibility, calling, now, deadline, deleteBy } = situation;
+/** The end of the drain, or what must come before it; undefined where neither is due. */
+function turningPoint(situation: Situation, policy: StepPolicy): NextStep | undefined {
+  const { queue, visibility, isGone, isTimeKnown, now, deadline } = situation;
   const isLate = now >= deadline;
   if (visibility === "lost" && isLate) return { kind: "blind" };
   if (visibility !== "synced") return undefined;
   if (queue.size === 0) return { kind: "empty" };
-  if (queue.refused.length > 0) return { kind: "fail", pods: queue.refused };
+  if (queue.refused.length > 0 && !isGone) return { kind: "fail", pods: queue.refused };
+  if (queue.needsTime && !isTimeKnown) return { kind: "ask_time" };
+  return isLate ? timeOut(situation, policy) : undefined;
+}
+
+/** What follows the time-out. */
+function timeOut(situation: Situation, policy: StepPolicy): NextStep | undefined {
+  const { queue, isGone, isTimeKnown, calling, now, deleteBy } = situation;
   if (deleteBy !== undefined) return now >= deleteBy ? { kind: "fail", pods: queue.left() } : undefined;
-  if (!isLate) return undefined;
+  // The pods of a node that is gone are not deleted either.
+  const onTimeout = isGone && policy.onTimeout === "delete" ? "refuse" : policy.onTimeout;
+  // What permits more than a drain does rests on the API server's clock, not on a guess.
+  if (onTimeout !== "refuse" && !isTimeKnown) return { kind: "ask_time" };
   switch (onTimeout) {
     case "proceed":
       return { kind: "proceed", pods: queue.left() };
     case "refuse":
       // A drain that is resumed after its time-out tries each pod once, so that it succeeds once its obstacle is gone.
-      return queue.allTried ? { kind: "fail", pods: queue.left() } : undefined;
+      return isGone || queue.allTried ? { kind: "fail", pods: queue.left() } : undefined;
     case "delete":
       return calling === 0 ? { kind: "start_deleting" } : undefined;
   }
 }
 
 function workOrWait(situation: Situation, { concurrency, onTimeout }: StepPolicy): NextStep {
-  const { queue, calling, now, deadline, deleteBy } = situation;
+  const { queue, isGone, calling, now, deadline, deleteBy } = situation;
   const isLate = now >= deadline;
   // Deletions begin when the last evictions have been answered.
   const isTurning = isLate && onTimeout === "delete" && deleteBy === undefined;
-  const mayCall = calling < concurrency && !isTurning;
+  const mayCall = calling < concurrency && !isTurning && !isGone;
   const pod = mayCall ? queue.due(now) : undefined;
   if (pod !== undefined) return { kind: "evict", pod };
   const nextAt = mayCall ? queue.nextAt() ?? Infinity : Infinity;

@@ -7,7 +7,8 @@
 
 import type { V1Pod } from "@kubernetes/client-node/dist/gen/models/V1Pod.js";
 import type { V1Toleration } from "@kubernetes/client-node/dist/gen/models/V1Toleration.js";
-import { UnavailableError } from "../../lock/errors.ts";
+import { CallRefusedError, UnavailableError } from "../../lock/errors.ts";
+import type { PodLeft } from "../../lock/node_keeper.ts";
 import { ForbiddenError, KubernetesError } from "../../kubernetes/errors.ts";
 import { timeOf } from "../../kubernetes/micro_time.ts";
 import type { Labels, LabelSelector } from "./label_selector.ts";
@@ -65,7 +66,7 @@ export interface PodPolicy {
   readonly emptyDir?: CarePolicy;
   /** Selects further pods that stay. @default none */
   readonly skip?: LabelSelector;
-  /** The pod that this process runs in. It is evicted last. */
+  /** The pod that this process runs in. It stays, so that somebody is there to say yes. */
   readonly self?: { readonly namespace: string; readonly name: string };
 }
 
@@ -73,12 +74,10 @@ export interface PodPolicy {
 export type Verdict =
   /** It is evicted. */
   | { readonly kind: "evict" }
-  /** It is evicted when all others are gone, because this process runs in it. */
-  | { readonly kind: "last" }
   /** It is being deleted already: the drain waits for it. */
   | { readonly kind: "wait" }
   /** It stays. */
-  | { readonly kind: "skip"; readonly why: "finished" | "mirror" | "daemon_set" | "selector" }
+  | { readonly kind: "skip"; readonly why: "finished" | "mirror" | "daemon_set" | "selector" | "self" }
   /** The operator does not want it evicted, so the drain fails while it is there. */
   | { readonly kind: "refuse"; readonly reason: string };
 
@@ -155,6 +154,8 @@ export function judge(pod: PodView, policy: PodPolicy = {}): Verdict {
   if (pod.mirror) return { kind: "skip", why: "mirror" };
   if (pod.controller === "DaemonSet") return { kind: "skip", why: "daemon_set" };
   if (policy.skip?.(pod.labels)) return { kind: "skip", why: "selector" };
+  const { self } = policy;
+  if (self?.name === pod.name && self.namespace === pod.namespace) return { kind: "skip", why: "self" };
   if (pod.terminating) return { kind: "wait" };
   if (pod.finished) return { kind: "skip", why: "finished" };
   if (pod.controller === undefined && policy.unmanaged === "refuse") {
@@ -163,8 +164,20 @@ export function judge(pod: PodView, policy: PodPolicy = {}): Verdict {
   if (pod.emptyDir && policy.emptyDir === "refuse") {
     return { kind: "refuse", reason: "its emptyDir volume's data would be lost (--drain-empty-dir is refuse)" };
   }
-  const { self } = policy;
-  return { kind: self?.name === pod.name && self.namespace === pod.namespace ? "last" : "evict" };
+  return { kind: "evict" };
+}
+
+/** Names the pods that the operator does not want evicted. While there is one, no drain can succeed. */
+export function refusedPods(pods: readonly PodView[], policy: PodPolicy = {}): PodLeft[] {
+  return pods.flatMap((pod) => {
+    const verdict = judge(pod, policy);
+    return verdict.kind === "refuse" ? [{ namespace: pod.namespace, name: pod.name, reason: verdict.reason }] : [];
+  });
+}
+
+/** Whose evictions a pod's evictions count together with: its controller's, or those of its namespace's bare pods. */
+export function controllerOf(pod: Pick<PodView, "controllerUid" | "namespace">): string {
+  return pod.controllerUid ?? `namespace ${pod.namespace}`;
 }
 
 /** Whether a pod stays and keeps using its volumes when the node is empty. */
@@ -183,11 +196,11 @@ export function staysInUse(pod: PodView, policy: PodPolicy): boolean {
  */
 export function answerOf(error: unknown): EvictionAnswer {
   if (error instanceof ForbiddenError) throw error;
-  const said = error instanceof KubernetesError
-    ? error
-    : error instanceof UnavailableError && error.cause instanceof KubernetesError
-    ? error.cause
-    : undefined;
+  if (error instanceof CallRefusedError) return refusedFor(error.publicMessage ?? error.message);
+  // What a page that is not the API server's says about the pod proves nothing. Only faults come with a cause.
+  const cause = error instanceof UnavailableError ? error.cause : undefined;
+  const isFault = cause instanceof KubernetesError && (cause.status === 429 || cause.status >= 500);
+  const said = error instanceof KubernetesError ? error : isFault ? cause : undefined;
   if (said === undefined) {
     if (!(error instanceof UnavailableError)) throw error;
     return { kind: "failed", reason: "the API server does not answer", retryAfterMs: error.retryAfterMs };
@@ -216,7 +229,12 @@ export function answerOf(error: unknown): EvictionAnswer {
       }
       break;
   }
-  return { kind: "failed", reason: `the API server refuses to evict it: ${message.slice(0, 200)}`, retryAfterMs };
+  return refusedFor(message, retryAfterMs);
+}
+
+/** The API server's own sentence says what is wrong, such as which admission policy forbids it. */
+function refusedFor(sentence: string, retryAfterMs?: number): EvictionAnswer {
+  return { kind: "failed", reason: `the API server refuses to evict it: ${sentence.slice(0, 200)}`, retryAfterMs };
 }
 
 /** The API server names the budget only in the message of the cause. */

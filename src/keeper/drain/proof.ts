@@ -4,13 +4,13 @@
  * @module
  */
 
-import type { Clock } from "../../lock/clock.ts";
+import type { ServerClock } from "../../kubernetes/server_clock.ts";
 import type { HeldNode } from "../../lock/semaphore.ts";
 import type { NodeEvidence, SeenPod } from "../../lock/yes.ts";
 import type { NodeView } from "../nodes/node.ts";
 import type { NodeCalls } from "../nodes/node_calls.ts";
 import type { PodCalls } from "./pod_calls.ts";
-import { judge, type PodPolicy, type PodView } from "./pods.ts";
+import { controllerOf, judge, type PodPolicy, type PodView } from "./pods.ts";
 
 /** What {@link collectEvidence} works with. */
 export interface ProofOptions {
@@ -19,7 +19,7 @@ export interface ProofOptions {
   /** Lists the pods. */
   readonly pods: Pick<PodCalls, "listPods">;
   /** Shows the API server's time. */
-  readonly clock: Pick<Clock, "now"> & { isFresh(ms: number): boolean };
+  readonly clock: Pick<ServerClock, "now" | "isFresh">;
   /** Which pods stay. */
   readonly policy: PodPolicy;
   /** See {@link NodeEvidence.exhausted}. */
@@ -36,8 +36,13 @@ export interface Proof {
   readonly pods: readonly PodView[];
 }
 
-/** How recently the API server must have told its time for a pod to count as past its grace period, in milliseconds. */
+/** How recently the API server must have told its time for anything to be permitted by it, in milliseconds. */
 const TIME_FRESH_MS = 60_000;
+
+/** The API server's time, in milliseconds since the epoch; undefined where it has not told it lately. */
+export function knownTime(clock: Pick<ServerClock, "now" | "isFresh">): number | undefined {
+  return clock.isFresh(TIME_FRESH_MS) ? clock.now() : undefined;
+}
 
 /**
  * Reads the Node on which a hold's drain began (get nodes), then the pods bound to its name (list pods). Both reads
@@ -61,17 +66,12 @@ export async function collectEvidence(
       ...(node && { node }),
       pods: pods.map((pod) => seenPod(pod, policy)),
       grantedAt,
-      ...(clock.isFresh(TIME_FRESH_MS) && { now: clock.now() }),
+      now: knownTime(clock),
       exhausted,
     },
     ...(node && { node }),
     pods,
   };
-}
-
-/** Whose evictions a pod's evictions count together with: its controller's, or those of its namespace's bare pods. */
-export function controllerOf(pod: Pick<PodView, "controllerUid" | "namespace">): string {
-  return pod.controllerUid ?? `namespace ${pod.namespace}`;
 }
 
 /** Takes from a pod what the definition of a yes asks for. */

@@ -28,6 +28,7 @@ export class NodeCordon {
   /**
    * Cordons a node for a hold (get and patch nodes).
    *
+   * @param node The very Node. A later one of the same name is left alone.
    * @param holdExists Reads whether the hold still exists. Asked before each patch of a state that was read, not of
    * one that the watch has seen.
    * @param readFirst Whether to read the node first instead of deciding on what the watch has seen.
@@ -35,13 +36,14 @@ export class NodeCordon {
    * not exist; "not_held" where the hold does not.
    */
   async set(
-    name: string,
+    { name, uid }: Pick<NodeView, "name" | "uid">,
     owner: CordonOwner,
     holdExists: () => Promise<boolean>,
     readFirst: boolean,
     signal: AbortSignal,
   ): Promise<"cordoned" | "already" | "gone" | "not_held"> {
     const decide = async (node: NodeView, read: boolean) => {
+      if (node.uid !== uid) return "gone";
       const patch = planCordon(node, owner);
       // Another replica may have lifted the cordon and freed the slot. Then the cordon must not come back.
       return patch !== undefined && read && !(await holdExists()) ? "not_held" : patch;

@@ -62,7 +62,6 @@ export class SqliteLockStore implements LockStore {
   readonly #count: StatementSync;
   readonly #upsert: StatementSync;
   readonly #dataVersion: StatementSync;
-  readonly #forget: StatementSync;
   #closed = false;
 
   private constructor(path: string, database: DatabaseSync, options: Required<SqliteLockStoreOptions>) {
@@ -77,7 +76,6 @@ export class SqliteLockStore implements LockStore {
     );
     this.#count = database.prepare("UPDATE counter SET version = version + 1 RETURNING version");
     this.#upsert = database.prepare("INSERT OR REPLACE INTO lock_group VALUES (?, ?, ?, lower(hex(randomblob(16))))");
-    this.#forget = database.prepare("PRAGMA shrink_memory");
     this.#dataVersion = database.prepare("PRAGMA data_version");
   }
 
@@ -207,7 +205,7 @@ export class SqliteLockStore implements LockStore {
         this.#checkFile();
         // SQLite trusts the pages that it has cached while the file's change counter stands still. A copy that was
         // restored over the file may bring the same count with other pages.
-        this.#forget.all();
+        this.#database.exec("PRAGMA shrink_memory");
         return act();
       });
     } catch (error) {

@@ -1,15 +1,26 @@
-import { deepEqual, equal, match, ok } from "node:assert/strict";
+import { deepEqual, equal, ok } from "node:assert/strict";
 import fc from "fast-check";
-import { EvictionQueue } from "../../../src/keeper/drain/eviction_queue.ts";
-import { type PodPolicy, type PodView, viewPod } from "../../../src/keeper/drain/pods.ts";
+import { DrainMemory } from "../../../src/keeper/drain/drain_memory.ts";
+import { EvictionQueue, type EvictionQueueOptions, type QueueFacts } from "../../../src/keeper/drain/eviction_queue.ts";
+import { type PodView, viewPod } from "../../../src/keeper/drain/pods.ts";
+import { seenPod } from "../../../src/keeper/drain/proof.ts";
+import { judgeNode } from "../../../src/lock/yes.ts";
 import { pod } from "../../support/cluster_objects.ts";
 
 function view(name: string, change: Partial<PodView> = {}): PodView {
   return { ...viewPod(pod({ name, namespace: "shop" })), uid: name, ...change };
 }
 
+const NOTED = { name: "n", uid: "n1" };
+const GRANTED_AT = Date.UTC(2026, 0, 1);
+const SECOND = 1_000;
+
 /** A queue whose pauses are as long as they can be. */
-const queueOf = (policy: PodPolicy = {}) => new EvictionQueue(policy, () => 1);
+function queueOf(options: Partial<EvictionQueueOptions> & { known?: Partial<QueueFacts> } = {}): EvictionQueue {
+  const { known, ...more } = options;
+  const facts = () => ({ noted: NOTED, grantedAt: GRANTED_AT, now: GRANTED_AT, ...known });
+  return new EvictionQueue({ policy: {}, memory: new DrainMemory(), random: () => 1, facts, ...more });
+}
 
 const blocked = (budget = "web", retryAfterMs?: number) =>
   ({ kind: "blocked", budget, reason: `budget ${budget}`, retryAfterMs }) as const;
@@ -17,7 +28,7 @@ const blocked = (budget = "web", retryAfterMs?: number) =>
 /** Begins the pod whose turn it is. */
 function begin(queue: EvictionQueue, now: number): PodView | undefined {
   const pod = queue.due(now);
-  if (pod !== undefined) queue.began(pod);
+  if (pod !== undefined) queue.began(pod, now);
   return pod;
 }
 
@@ -110,16 +121,136 @@ for (const kind of ["gone", "replaced"] as const) {
   });
 }
 
-Deno.test("our own pod is evicted when all others are gone", () => {
-  const queue = queueOf({ self: { namespace: "shop", name: "a" } });
+Deno.test("our own pod stays, and the pods of other replicas are evicted", () => {
+  const queue = queueOf({ policy: { self: { namespace: "shop", name: "a" } } });
   queue.listed([view("a"), view("b")]);
-  const [b, ...others] = drainNow(queue, 0);
-  deepEqual([b!.name, others], ["b", []]);
-  queue.answered(b!, { kind: "accepted" }, 0);
-  deepEqual(drainNow(queue, 1), []);
-  match(queue.left().find(({ name }) => name === "a")!.reason, /goes last/);
+  deepEqual(drainNow(queue, 0).map(({ name }) => name), ["b"]);
   queue.gone("b");
-  deepEqual(drainNow(queue, 1).map(({ name }) => name), ["a"]);
+  equal(queue.size, 0);
+});
+
+/** A pod that was created so many seconds after the grant. */
+const created = (name: string, seconds: number, change: Partial<PodView> = {}) =>
+  view(name, { createdAt: GRANTED_AT + seconds * SECOND, controllerUid: "c", ...change });
+
+Deno.test("a pod that tolerates the cordon and came after the grant is left alone, and named in the end", () => {
+  const queue = queueOf();
+  const tolerates = { toleratesCordon: true, claims: [{ namespace: "shop", name: "data" }] };
+  queue.listed([created("before", 0, tolerates), created("after", 1, tolerates)]);
+  deepEqual(drainNow(queue, 0).map(({ name }) => name), ["before"]);
+  deepEqual(queue.left().map(({ name }) => name), ["before"]);
+  queue.gone("before");
+  equal(queue.size, 0);
+  deepEqual(queue.staying.map(({ pod, why }) => [pod.name, why]), [["after", "tolerates_cordon"]]);
+  deepEqual(queue.claims, tolerates.claims);
+});
+
+Deno.test("the pods that a controller puts back are evicted three times, with a growing pause, in all drains of the hold", () => {
+  const memory = new DrainMemory();
+  const known = { now: GRANTED_AT };
+  const put: number[] = [];
+  let queue = queueOf({ memory, known });
+  queue.listed([created("there", -9)]);
+  let now = 0;
+  for (let n = 0; queue.size > 0 && n < 9; n++) {
+    now = Math.max(now, queue.nextAt() ?? now);
+    known.now = GRANTED_AT + now;
+    const [one, ...more] = drainNow(queue, now);
+    deepEqual(more, []);
+    put.push(now);
+    queue.gone(one!.uid);
+    queue.answered(one!, { kind: "accepted" }, now);
+    // Another drain takes over each time.
+    queue = queueOf({ memory, known });
+    queue.listed([created(`put back ${n}`, Math.floor(now / SECOND))]);
+  }
+  deepEqual(put, [0, 1_000, 3_000, 7_000]);
+  deepEqual(queue.staying.map(({ pod, why }) => [pod.name, why]), [["put back 3", "put_back"]]);
+});
+
+Deno.test("another eviction of the same pod is not a further one", () => {
+  const memory = new DrainMemory();
+  const queue = queueOf({ memory });
+  queue.listed([created("a", 1)]);
+  for (let now = 0; now < 60_000; now += 10_000) {
+    const [one] = drainNow(queue, now);
+    queue.answered(one!, { kind: "accepted" }, now);
+  }
+  equal(memory.exhausted.size, 0);
+});
+
+Deno.test("pods of one controller that came after the grant are evicted one at a time, those of others do not wait", () => {
+  const queue = queueOf();
+  queue.listed([created("a", 1), created("b", 1), created("other", 1, { controllerUid: "other" })]);
+  deepEqual(drainNow(queue, 0).map(({ name }) => name), ["a", "other"]);
+});
+
+Deno.test("a terminating pod of a dead kubelet is left ten seconds after its grace period, by the API server's clock", () => {
+  const node = { uid: NOTED.uid, unschedulable: true, deleting: false, ready: "Unknown" };
+  const known: Partial<QueueFacts> & { now?: number } = { node, now: undefined };
+  const queue = queueOf({ known });
+  queue.listed([view("a", { terminating: true, graceEndsAt: GRANTED_AT })]);
+  ok(queue.size === 1 && queue.needsTime);
+  known.now = GRANTED_AT + 10 * SECOND;
+  equal(queue.size, 1);
+  known.now = GRANTED_AT + 11 * SECOND;
+  equal(queue.size, 0);
+  equal(queue.needsTime, false);
+  deepEqual(queue.staying.map(({ why }) => why), ["kubelet_dead"]);
+});
+
+const second = fc.integer({ min: -2, max: 4 });
+const FACTS = fc.record({
+  noted: fc.constant(NOTED),
+  grantedAt: fc.constant(GRANTED_AT),
+  now: fc.option(second.map((seconds) => GRANTED_AT + seconds * 10 * SECOND), { nil: undefined }),
+  node: fc.option(
+    fc.record({
+      uid: fc.constantFrom(NOTED.uid, "n2"),
+      createdAt: second.map((seconds) => GRANTED_AT + seconds * SECOND),
+      unschedulable: fc.constant(true),
+      deleting: fc.constant(false),
+      ready: fc.constantFrom("True", "Unknown"),
+    }),
+    { nil: undefined },
+  ),
+});
+const PODS = fc.array(
+  fc.record({
+    createdAt: fc.option(second.map((seconds) => GRANTED_AT + seconds * SECOND), { nil: undefined }),
+    toleratesCordon: fc.boolean(),
+    terminating: fc.boolean(),
+    finished: fc.boolean(),
+    mirror: fc.boolean(),
+    controller: fc.constantFrom("ReplicaSet", "DaemonSet", undefined),
+    controllerUid: fc.constantFrom("c", "d", undefined),
+    graceEndsAt: fc.option(second.map((seconds) => GRANTED_AT + seconds * 10 * SECOND), { nil: undefined }),
+  }),
+  { maxLength: 4 },
+);
+const EXHAUSTED = fc.dictionary(fc.constantFrom("c", "d", "namespace shop"), second);
+
+Deno.test("the queue is empty exactly where the definition of a yes says that the node is, and names the same pods", () => {
+  fc.assert(
+    fc.property(FACTS, PODS, EXHAUSTED, (facts, changes, exhausted) => {
+      const memory = new DrainMemory();
+      for (const [controller, seconds] of Object.entries(exhausted)) {
+        memory.exhausted.set(controller, GRANTED_AT + seconds * SECOND);
+      }
+      const policy = { self: { namespace: "shop", name: "0" } };
+      const pods = changes.map((change, n) => view(`${n}`, change));
+      const queue = queueOf({ memory, policy, known: facts });
+      queue.listed(pods);
+      const evidence = { ...facts, pods: pods.map((pod) => seenPod(pod, policy)), exhausted: memory.exhausted };
+      const verdict = judgeNode(evidence);
+      equal(queue.size === 0, verdict.kind === "empty");
+      if (verdict.kind === "empty") deepEqual(queue.staying, verdict.staying);
+      if (verdict.kind === "pods_left") {
+        deepEqual(queue.left().map(({ name }) => name).sort(), verdict.pods.map(({ name }) => name).sort());
+      }
+    }),
+    { numRuns: 500 },
+  );
 });
 
 Deno.test("once unbound, every pod that is not terminating is tried at once", () => {

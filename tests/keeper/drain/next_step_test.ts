@@ -1,4 +1,5 @@
 import { deepEqual, equal } from "node:assert/strict";
+import { DrainMemory } from "../../../src/keeper/drain/drain_memory.ts";
 import { EvictionQueue } from "../../../src/keeper/drain/eviction_queue.ts";
 import { type NextStep, nextStep, type Situation, type StepPolicy } from "../../../src/keeper/drain/next_step.ts";
 import { type PodPolicy, type PodView, viewPod } from "../../../src/keeper/drain/pods.ts";
@@ -15,10 +16,11 @@ function view(name: string): PodView {
 /** A queue of the pods a and b, each of which was tried at the time 0 and blocked by one budget until 1000, or not. */
 function queueOf(options: { tried?: boolean; policy?: PodPolicy; names?: string[] } = {}): EvictionQueue {
   const { tried = false, policy = {}, names = ["a", "b"] } = options;
-  const queue = new EvictionQueue(policy, () => 1);
+  const facts = () => ({ noted: { name: "n", uid: "n1" }, grantedAt: 0 });
+  const queue = new EvictionQueue({ policy, memory: new DrainMemory(), random: () => 1, facts });
   queue.listed(names.map(view));
   if (tried) {
-    for (const name of names) queue.began(view(name));
+    for (const name of names) queue.began(view(name), 0);
     for (const name of names) queue.answered(view(name), BLOCKED, 0);
   }
   return queue;
@@ -28,6 +30,16 @@ const EMPTY = queueOf({ names: [] });
 const REFUSED = queueOf({ policy: { unmanaged: "refuse" } });
 const blocked = () => queueOf({ tried: true });
 const LATE = { now: DEADLINE };
+const [PROCEED, DELETE] = [{ onTimeout: "proceed" }, { onTimeout: "delete" }] as const;
+const DEAD = {
+  size: 1,
+  refused: [],
+  allTried: true,
+  needsTime: true,
+  left: () => [],
+  due: () => undefined,
+  nextAt: () => undefined,
+};
 
 const CASES: [what: string, situation: Partial<Situation>, policy: Partial<StepPolicy>, step: NextStep["kind"]][] = [
   ["no pod is left", { queue: EMPTY }, {}, "empty"],
@@ -42,18 +54,29 @@ const CASES: [what: string, situation: Partial<Situation>, policy: Partial<StepP
   ["a pod is due, and as many calls are under way as may be", { calling: 2 }, {}, "wait"],
   ["a budget holds all pods back", { queue: blocked() }, {}, "wait"],
   ["a budget's pause is over", { queue: blocked(), now: 1_000 }, {}, "evict"],
+  ["the node is gone", { isGone: true }, {}, "wait"],
+  ["the node is gone, and a pod may not be evicted by policy", { queue: REFUSED, isGone: true }, {}, "wait"],
+  ["the node is gone, past the time-out", { ...LATE, isGone: true }, {}, "fail"],
+  ["the node is gone, past the time-out, to delete", { ...LATE, isGone: true }, DELETE, "fail"],
+  ["the time is unknown", { isTimeKnown: false }, {}, "evict"],
+  ["a dead kubelet, and the time is unknown", { queue: DEAD, isTimeKnown: false }, {}, "ask_time"],
+  ["a dead kubelet, and the time is known", { queue: DEAD }, {}, "wait"],
+  ["past the time-out, the time is unknown", { queue: blocked(), ...LATE, isTimeKnown: false }, {}, "fail"],
+  ["past the time-out, to proceed, the time is unknown", { ...LATE, isTimeKnown: false }, PROCEED, "ask_time"],
+  ["past the time-out, to delete, the time is unknown", { ...LATE, isTimeKnown: false }, DELETE, "ask_time"],
   ["past the time-out, an untried pod", LATE, {}, "evict"],
   ["past the time-out, every pod was tried", { queue: blocked(), ...LATE }, {}, "fail"],
-  ["past the time-out, to proceed", LATE, { onTimeout: "proceed" }, "proceed"],
-  ["past the time-out, to delete", LATE, { onTimeout: "delete" }, "start_deleting"],
-  ["past the time-out, to delete, during the last eviction", { ...LATE, calling: 1 }, { onTimeout: "delete" }, "wait"],
-  ["while deleting, a pod is due", { ...LATE, deleteBy: 2 * DEADLINE }, { onTimeout: "delete" }, "evict"],
-  ["deleted pods are still there in the end", { now: 200_000, deleteBy: 200_000 }, { onTimeout: "delete" }, "fail"],
+  ["past the time-out, to proceed", LATE, PROCEED, "proceed"],
+  ["past the time-out, to delete", LATE, DELETE, "start_deleting"],
+  ["past the time-out, to delete, during the last eviction", { ...LATE, calling: 1 }, DELETE, "wait"],
+  ["while deleting, a pod is due", { ...LATE, deleteBy: 2 * DEADLINE }, DELETE, "evict"],
+  ["deleted pods are still there in the end", { now: 200_000, deleteBy: 200_000 }, DELETE, "fail"],
   ["deleted pods are gone in the end", { queue: EMPTY, now: 200_000, deleteBy: 200_000 }, {}, "empty"],
 ];
 
 function situation(change: Partial<Situation>): Situation {
-  return { queue: queueOf(), visibility: "synced", calling: 0, now: 0, deadline: DEADLINE, ...change };
+  const usual = { visibility: "synced", isGone: false, isTimeKnown: true, calling: 0, now: 0 } as const;
+  return { ...usual, queue: queueOf(), deadline: DEADLINE, ...change };
 }
 
 for (const [what, change, policy, kind] of CASES) {
@@ -64,10 +87,10 @@ for (const [what, change, policy, kind] of CASES) {
 
 const WAITS: [what: string, change: Partial<Situation>, policy: Partial<StepPolicy>, until: number][] = [
   ["a budget's pause is over", { queue: blocked() }, {}, 1_000],
-  ["the time-out passes", { calling: 2, now: 90_000 }, {}, DEADLINE],
-  ["a minute is over, since what it waits for is further away", { calling: 2 }, {}, 60_000],
-  ["the deletions' time is over", { ...LATE, calling: 2, deleteBy: 110_000 }, { onTimeout: "delete" }, 110_000],
-  ["the last eviction is answered", { ...LATE, calling: 1 }, { onTimeout: "delete" }, DEADLINE + 60_000],
+  ["the time-out passes", { calling: 2, now: 99_000 }, {}, DEADLINE],
+  ["five seconds are over, since what it waits for is further away", { calling: 2 }, {}, 5_000],
+  ["the deletions' time is over", { ...LATE, calling: 2, deleteBy: 101_000 }, DELETE, 101_000],
+  ["the last eviction is answered", { ...LATE, calling: 1 }, DELETE, DEADLINE + 5_000],
 ];
 
 for (const [what, change, policy, until] of WAITS) {

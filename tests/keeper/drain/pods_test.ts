@@ -1,7 +1,9 @@
 import { deepEqual, equal, throws } from "node:assert/strict";
+import type { V1ObjectMeta } from "@kubernetes/client-node/dist/gen/models/V1ObjectMeta.js";
+import type { V1Toleration } from "@kubernetes/client-node/dist/gen/models/V1Toleration.js";
 import fc from "fast-check";
-import { UnavailableError } from "../../../src/lock/errors.ts";
-import { errorOf, ForbiddenError } from "../../../src/kubernetes/errors.ts";
+import { CallRefusedError, UnavailableError } from "../../../src/lock/errors.ts";
+import { errorOf, ForbiddenError, KubernetesError } from "../../../src/kubernetes/errors.ts";
 import {
   answerOf,
   type EvictionAnswer,
@@ -38,7 +40,14 @@ const VERDICTS: [what: string, change: Partial<PodView>, policy: PodPolicy, verd
   ["a pod that is being deleted, refused", { terminating: true, emptyDir: true }, { emptyDir: "refuse" }, "wait"],
   ["a pod that the selector exempts", {}, { skip: () => true }, "skip"],
   ["a pod that the selector exempts, refused", { emptyDir: true }, { skip: () => true, emptyDir: "refuse" }, "skip"],
-  ["our own pod", {}, { self: { namespace: "shop", name: "web" } }, "last"],
+  ["our own pod", {}, { self: { namespace: "shop", name: "web" } }, "skip"],
+  ["our own pod that is being deleted", { terminating: true }, { self: { namespace: "shop", name: "web" } }, "skip"],
+  [
+    "our own pod, refused",
+    { emptyDir: true },
+    { emptyDir: "refuse", self: { namespace: "shop", name: "web" } },
+    "skip",
+  ],
   ["a pod of our name elsewhere", {}, { self: { namespace: "home", name: "web" } }, "evict"],
 ];
 
@@ -57,9 +66,13 @@ Deno.test("a view has what a drain needs of a pod", () => {
     uid: "",
     labels: { app: "web" },
     terminating: false,
+    graceEndsAt: undefined,
+    createdAt: undefined,
+    toleratesCordon: false,
     finished: true,
     mirror: false,
     controller: "ReplicaSet",
+    controllerUid: "1",
     emptyDir: true,
     claims: [],
     finalizers: ["a/b"],
@@ -72,6 +85,35 @@ Deno.test("a view has what a drain needs of a pod", () => {
   deepEqual(viewPod(withClaims).claims, [
     { namespace: "shop", name: "data" },
     { namespace: "shop", name: "db-0-scratch" },
+  ]);
+});
+
+const KEY = "node.kubernetes.io/unschedulable";
+const TOLERATIONS: [toleration: V1Toleration, tolerates: boolean][] = [
+  [{ operator: "Exists" }, true],
+  [{ key: KEY, operator: "Exists", effect: "NoSchedule" }, true],
+  [{ key: KEY, operator: "Exists" }, true],
+  [{ key: KEY }, true],
+  [{ key: KEY, operator: "Equal", value: "" }, true],
+  [{ key: KEY, value: "yes" }, false],
+  [{ operator: "Exists", effect: "NoExecute" }, false],
+  [{ key: "node.kubernetes.io/not-ready", operator: "Exists" }, false],
+];
+
+for (const [toleration, tolerates] of TOLERATIONS) {
+  Deno.test(`the toleration ${JSON.stringify(toleration)} ${tolerates ? "covers" : "does not cover"} a cordon`, () => {
+    equal(viewPod({ spec: { containers: [], tolerations: [toleration] } }).toleratesCordon, tolerates);
+  });
+}
+
+Deno.test("a view has the times of a pod, as the API server sends them", () => {
+  const [creationTimestamp, deletionTimestamp] = ["2026-01-01T00:00:00Z", "2026-01-01T00:00:30Z"];
+  const times = { creationTimestamp, deletionTimestamp } as unknown as V1ObjectMeta;
+  const { createdAt, graceEndsAt, terminating } = viewPod({ metadata: times });
+  deepEqual([createdAt, graceEndsAt, terminating], [
+    Date.parse(creationTimestamp),
+    Date.parse(deletionTimestamp),
+    true,
   ]);
 });
 
@@ -147,6 +189,21 @@ for (const [code, body, expected] of ANSWERS) {
     deepEqual({ ...answer, ...expected }, answer);
   });
 }
+
+Deno.test("a refusal is told in the words of the API server", () => {
+  const reason = "the API server refuses to evict it: policy 'keep-web' denied request";
+  const sentence = "policy 'keep-web' denied request";
+  deepEqual({ ...answerOf(new CallRefusedError("for the log", sentence)), retryAfterMs: undefined }, {
+    kind: "failed",
+    reason,
+    retryAfterMs: undefined,
+  });
+});
+
+Deno.test("a page that is not the API server's does not say that a pod is gone", () => {
+  const cause = new KubernetesError("default backend - 404", 404, "");
+  equal(answerOf(new UnavailableError("not the API server's answer", { cause })).kind, "failed");
+});
 
 Deno.test("a lost connection is worth another try, a missing permission and a bug are not", () => {
   equal(answerOf(new UnavailableError("gone")).kind, "failed");

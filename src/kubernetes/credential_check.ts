@@ -1,0 +1,102 @@
+/**
+ * Checks secrets when they are read, so that none reaches an error or the log
+ * later: the runtime's own errors quote a header that it cannot send, and the URL
+ * of a failed call. No error of this module repeats what it checks.
+ *
+ * @module
+ */
+
+import { ConfigError } from "../config/config_error.ts";
+
+/** A user name and password for a proxy. */
+export interface ProxyCredentials {
+  /** The user name. */
+  readonly username: string;
+  /** The password; may be empty. */
+  readonly password: string;
+}
+
+/**
+ * Checks the value of a header, such as a token.
+ *
+ * @param what What it is and where it comes from, such as `token of the user "a" in the kubeconfig b`, for the error.
+ * @throws {ConfigError} A character of it is not printable ASCII.
+ */
+export function checkHeaderValue(value: string, what: string): void {
+  if (/^[\x20-\x7e]*$/.test(value)) return;
+  throw new ConfigError(
+    `The ${what} has a line break, a control character or a character outside ASCII, which a header cannot hold: ` +
+      "write it again",
+  );
+}
+
+/**
+ * Checks a user name or password that is sent encoded.
+ *
+ * @param what See {@link checkHeaderValue}.
+ * @throws {ConfigError} It has a control character.
+ */
+export function checkPassword(value: string, what: string): void {
+  if (!/\p{Cc}/u.test(value)) return;
+  throw new ConfigError(`The ${what} has a line break or another control character: write it again`);
+}
+
+/** Encodes a user name and password for the header `authorization`, as UTF-8. */
+export function basicAuthorization(username: string, password: string): string {
+  return `Basic ${new TextEncoder().encode(`${username}:${password}`).toBase64()}`;
+}
+
+/**
+ * Checks the URL of an API server.
+ *
+ * @param where Where it comes from, such as `the cluster "a" of the kubeconfig b`, for the error.
+ * @throws {ConfigError} It is not an http or https URL, or has a user name, a password, a query or a fragment.
+ */
+export function checkServerUrl(server: string, where: string): void {
+  const url = URL.parse(server);
+  if (url === null || !/^https?:$/.test(url.protocol)) {
+    throw new ConfigError(`There is an invalid server URL in ${where}: write it as https://HOST:PORT`);
+  }
+  if (url.username !== "" || url.password !== "") {
+    throw new ConfigError(
+      `The server URL in ${where} has a user name or password: write them into the kubeconfig's user instead`,
+    );
+  }
+  if (url.search !== "" || url.hash !== "") {
+    throw new ConfigError(`The server URL in ${where} has a query or fragment: write it as https://HOST:PORT`);
+  }
+}
+
+/**
+ * Separates the URL of a proxy from the user name and password in it.
+ *
+ * @param where See {@link checkServerUrl}.
+ * @throws {ConfigError} It is not an http, https or socks5 URL, or its user name or password cannot be used.
+ */
+export function splitProxyUrl(
+  proxy: string,
+  where: string,
+): { readonly url: string; readonly credentials?: ProxyCredentials } {
+  const url = URL.parse(proxy);
+  if (url === null || !/^(https?|socks5h?):$/.test(url.protocol) || url.hostname === "") {
+    throw new ConfigError(`The proxy-url in ${where} is not valid: only http, https and socks5 proxies are supported`);
+  }
+  if (url.username === "" && url.password === "") return { url: proxy };
+  const credentials = { username: decode(url.username, where), password: decode(url.password, where) };
+  url.username = "";
+  url.password = "";
+  return { url: url.href, credentials };
+}
+
+/** Decodes a user name or password of a URL. */
+function decode(text: string, where: string): string {
+  const what = `user name or password of the proxy-url in ${where}`;
+  let decoded: string;
+  try {
+    decoded = decodeURIComponent(text);
+  } catch {
+    throw new ConfigError(`The ${what} has a "%" that begins no character: write it as %25`);
+  }
+  checkPassword(decoded, what);
+  return decoded;
+}

@@ -1,0 +1,81 @@
+/**
+ * A node keeper that a test scripts, and evidence as a real one collects it.
+ *
+ * @module
+ */
+
+import { equal } from "node:assert/strict";
+import type { ClientId, Group } from "../../src/lock/identity.ts";
+import type {
+  DrainOutcome,
+  Hold,
+  LookOutcome,
+  NodeIdentity,
+  NodeKeeper,
+  ReturnOutcome,
+} from "../../src/lock/node_keeper.ts";
+import type { HeldNode, Holder } from "../../src/lock/semaphore.ts";
+import type { NodeEvidence } from "../../src/lock/yes.ts";
+
+/** A Node. */
+export const worker: NodeIdentity = { name: "worker-1", uid: "uid-1", bootId: "boot-1" };
+
+/** What is noted of a Node. */
+export const noted = (phase: HeldNode["phase"], node: NodeIdentity = worker): HeldNode => ({ ...node, phase });
+
+/** That a node has been seen cordoned and empty. */
+export function drained(
+  node: NodeIdentity = worker,
+  change: Partial<NodeEvidence> = {},
+): Extract<DrainOutcome, { kind: "drained" }> {
+  const seen = { uid: node.uid, unschedulable: true, deleting: false, ready: "True" };
+  const evidence = { noted: node, node: seen, pods: [], grantedAt: 0, exhausted: new Map(), ...change };
+  return { kind: "drained", node, host: { kind: "node", evidence } };
+}
+
+/** That no Node has the client's id. */
+export const NO_NODE: DrainOutcome = { kind: "drained", host: { kind: "no_node" } };
+
+/** A keeper that answers what the test says, and notes what it was asked to do. */
+export class ScriptedKeeper implements NodeKeeper {
+  looks: LookOutcome | (() => Promise<LookOutcome>) = { kind: "clear", node: worker };
+  drains: DrainOutcome | ((hold: Hold, waitMs: number) => Promise<DrainOutcome>) = drained();
+  returns: ReturnOutcome | (() => Promise<ReturnOutcome>) = { kind: "ready" };
+  readonly drained: Hold[] = [];
+  readonly uncordoned: { group: string; id: string; since?: number }[] = [];
+  readonly ended: { group: Group; id: ClientId }[] = [];
+  readonly held: () => Holder | undefined;
+
+  /** @param held Looks into the store. */
+  constructor(held: () => Holder | undefined) {
+    this.held = held;
+  }
+
+  async look(): Promise<LookOutcome> {
+    equal(this.held(), undefined, "the look comes before the grant");
+    return typeof this.looks === "function" ? await this.looks() : this.looks;
+  }
+
+  async drain(hold: Hold, waitMs: number): Promise<DrainOutcome> {
+    equal(this.held()?.id, hold.id, "a node is drained only for a holder");
+    this.drained.push(hold);
+    return typeof this.drains === "function" ? await this.drains(hold, waitMs) : this.drains;
+  }
+
+  async awaitReturn(_hold: Hold): Promise<ReturnOutcome> {
+    return typeof this.returns === "function" ? await this.returns() : this.returns;
+  }
+
+  uncordon(of: string, id: string, since?: number): Promise<void> {
+    this.uncordoned.push({ group: of, id, since });
+    return Promise.resolve();
+  }
+
+  holdEnded(of: Group, id: ClientId): void {
+    this.ended.push({ group: of, id });
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return Promise.resolve();
+  }
+}

@@ -16,8 +16,8 @@ const SAME_REQUEST_MS = 500;
 if (import.meta.main) {
   const stop = new AbortController();
   let asked = 0;
-  // A process with pid 1, as in a container, has no default action for these signals, so both need a listener.
-  for (const signal of ["SIGTERM", "SIGINT"] as const) {
+  // A process with pid 1, as in a container, has no default action for these signals, so each needs a listener.
+  for (const signal of ["SIGTERM", "SIGINT", "SIGQUIT"] as const) {
     Deno.addSignalListener(signal, () => {
       if (!stop.signal.aborted) {
         asked = performance.now();
@@ -25,5 +25,7 @@ if (import.meta.main) {
       } else if (performance.now() - asked > SAME_REQUEST_MS) Deno.exit(1);
     });
   }
+  // Their default action ends the process without a graceful stop.
+  for (const signal of ["SIGUSR1", "SIGUSR2"] as const) Deno.addSignalListener(signal, () => {});
   Deno.exit(await run(Deno.args, stop.signal));
 }

@@ -21,7 +21,7 @@ export const EXIT = {
   USAGE: 2,
 } as const;
 
-/** The streams and the environment that a command uses. */
+/** What a command uses of its process. */
 export interface Io {
   /** Writes to standard output. */
   readonly stdout: (text: string) => void;
@@ -31,14 +31,20 @@ export interface Io {
   readonly isTerminal: () => boolean;
   /** Reads the environment. */
   readonly environment: () => Environment;
+  /** Calls a function at each hangup signal, which would otherwise end the process, until the result is disposed of. */
+  readonly onHangup: (listener: () => void) => Disposable;
 }
 
-/** The streams and the environment of the process. */
+/** The process itself. */
 export const processIo: Io = {
   stdout: (text) => writeAll(Deno.stdout, text),
   stderr: (text) => writeAll(Deno.stderr, text),
   isTerminal: () => Deno.stderr.isTerminal(),
   environment: readEnvironment,
+  onHangup(listener) {
+    Deno.addSignalListener("SIGHUP", listener);
+    return { [Symbol.dispose]: () => Deno.removeSignalListener("SIGHUP", listener) };
+  },
 };
 
 /** Writes an error message as the program's error messages look: one line that begins with the program's name. */

@@ -28,6 +28,7 @@ export async function serve(flags: SettingTexts, signal: AbortSignal, io: Io): P
       console: config.openTelemetry,
     });
     const logger = getLogger("fleetlock");
+    using _hangup = io.onHangup(() => logger.info("SIGHUP received: there is nothing to reload"));
     await using service = await startService(config, { version: VERSION });
     logger.info("listening", { address: service.url, store: config.store.kind, version: VERSION });
     await aborted(signal);

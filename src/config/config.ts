@@ -38,6 +38,8 @@ export interface KubernetesAccess {
 export interface Config {
   /** Where to listen. Port 0 takes a free port. */
   readonly address: ListenAddress;
+  /** What stands before the paths of the protocol, such as `/fleetlock`; empty for nothing. */
+  readonly basePath: string;
   /** The minimum level to log. */
   readonly logLevel: LogLevel;
   /** The format of the log. */
@@ -104,6 +106,7 @@ export function parseConfig(flags: SettingTexts, environment: Environment): Conf
   });
   const config: Config = Object.freeze({
     address: read("address"),
+    basePath: read("base-path"),
     logLevel: read("log-level"),
     logFormat: read("log-format"),
     openTelemetry: boolean.parse(environment.OTEL_DENO ?? "") ?? false,

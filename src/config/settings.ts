@@ -8,6 +8,7 @@
 
 import { parseLogLevel } from "../telemetry/log.ts";
 import {
+  basePath,
   boolean,
   duration,
   listenAddress,
@@ -39,9 +40,16 @@ export const SETTINGS = [
   {
     flag: "address",
     placeholder: "host:port",
-    description: "HTTP listen address",
+    description: "HTTP listen address; 0.0.0.0 or no host for every IPv4 and IPv6 address",
     default: "0.0.0.0:8080",
     parser: listenAddress,
+  },
+  {
+    flag: "base-path",
+    placeholder: "path",
+    description: "path before the endpoints of the protocol, for a proxy that forwards whole paths",
+    default: "/",
+    parser: basePath,
   },
   {
     flag: "store",

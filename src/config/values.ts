@@ -16,7 +16,7 @@ export interface ValueParser<T> {
 
 /** Where the server listens. */
 export interface ListenAddress {
-  /** A host name, or an IPv4 or IPv6 address without brackets. */
+  /** A host name, or an IPv4 or IPv6 address without brackets. `0.0.0.0` stands for every address, of IPv6 too. */
   readonly hostname: string;
   /** The port, from 0 to 65535. Port 0 takes a free one. */
   readonly port: number;
@@ -78,7 +78,7 @@ export const duration: ValueParser<number> = {
   },
 };
 
-/** `host:port`, `[v6]:port`, or `:port`, which listens on all IPv4 addresses as the Go program does. */
+/** `host:port`, `[v6]:port`, or `:port`, which stands for `0.0.0.0:port`. */
 export const listenAddress: ValueParser<ListenAddress> = {
   expected: 'host:port, as in "0.0.0.0:8080" or "[::]:8080"',
   parse(raw) {
@@ -86,6 +86,18 @@ export const listenAddress: ValueParser<ListenAddress> = {
     const port = Number(match?.groups?.port);
     if (match === null || port > 65_535) return undefined;
     return { hostname: match.groups?.v6 ?? (match.groups?.host || "0.0.0.0"), port };
+  },
+};
+
+/**
+ * A path such as `/fleetlock` or `/a/b`, without the slash at its end. The root, `/`, and nothing are the empty text.
+ * Its segments are letters, digits and `.`, `_`, `~`, `-`, which no proxy and no client writes in another way.
+ */
+export const basePath: ValueParser<string> = {
+  expected: 'a path of letters, digits and "._~-", as in "/fleetlock"',
+  parse(raw) {
+    const path = raw.replace(/\/$/, "");
+    return /^(\/(?!\.{1,2}(\/|$))[\w.~-]+)*$/.test(path) ? path : undefined;
   },
 };
 

@@ -36,7 +36,7 @@ export type FaultKind =
 /** Every kind of error response: `kind` in its JSON. */
 export type ErrorKind = FaultKind | RefusalKind;
 
-/** Every kind of success, for logs and metrics. On the wire, a success is only a line of text. */
+/** Every kind of success, for logs, metrics and clients that read JSON. Others get only a line of text. */
 export type SuccessKind = Exclude<PreRebootOutcome | SteadyStateOutcome, { kind: "refused" }>["kind"];
 
 const PROTOCOL: readonly Endpoint[] = ["pre-reboot", "steady-state"];
@@ -153,11 +153,11 @@ function ownProperty(object: unknown, name: string): unknown {
 }
 
 /**
- * Encodes the body of an error response.
+ * Encodes the body of an error response, or of a success for a client that reads JSON.
  *
- * @param value A sentence for a person. Zincati writes it to the host's journal.
+ * @param value A sentence for a person. Zincati writes that of an error to the host's journal.
  * @returns One line of JSON, `{"kind", "value"}`.
  */
-export function encodeError(kind: ErrorKind, value: string): string {
+export function encodeJson(kind: ErrorKind | SuccessKind, value: string): string {
   return `{"kind":"${kind}","value":${JSON.stringify(value)}}\n`;
 }

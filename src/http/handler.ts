@@ -48,6 +48,8 @@ export interface HandlerOptions extends BodyLimits {
   readonly logger: RequestLogger;
   /** Answers `/-/ready`. A rejection means that the store does not answer. */
   readonly readiness: () => Promise<Readiness>;
+  /** Stands before the paths of the protocol, such as `/fleetlock`; the other paths are served with and without it. @default {""} */
+  readonly basePath?: string;
   /** Measures durations, time limits and the ages of holds. @default {systemClock} */
   readonly clock?: Clock;
 }
@@ -64,6 +66,9 @@ const PROTOCOL_HEADER = "fleet-lock-protocol";
 /** Deno does not check the host before it builds `request.url`, so one of these characters in it would change the path. */
 const BAD_HOST = /[/?#\\]/;
 
+/** The content type of a client that speaks JSON. Zincati sends none. */
+const JSON_TYPE = /^application\/json\s*(;|$)/i;
+
 /** How long a client should wait after a store fault that does not say, in milliseconds. */
 const RETRY_AFTER_MS = 5_000;
 
@@ -73,7 +78,9 @@ const ENDPOINTS: readonly Endpoint[] = ["pre-reboot", "steady-state", "other"];
 /**
  * Creates the server's handler. The routes are POST `/v1/pre-reboot` and
  * `/v1/steady-state`, and GET and HEAD of `/metrics`, `/-/healthy` and
- * `/-/ready`. Queries are ignored; a path with a trailing slash is another path.
+ * `/-/ready`. Queries are ignored, and repeated slashes count as one: a client may
+ * join its base URL and a path with one slash too many. A path with a trailing
+ * slash is another path.
  */
 export function createHandler(options: HandlerOptions): Handler {
   const router = new Router(options);
@@ -100,11 +107,17 @@ class Router {
       const exchange = new Exchange(this.#options, this.#clock, "other");
       return Promise.resolve(exchange.error("decode_error", 'the header "host" is not a valid host'));
     }
-    switch (pathOf(request.url)) {
+    const path = pathOf(request.url);
+    const base = this.#options.basePath ?? "";
+    const inside = path.startsWith(`${base}/`) ? path.slice(base.length) : undefined;
+    switch (inside) {
       case "/v1/pre-reboot":
         return this.#protocol(new Exchange(this.#options, this.#clock, "pre-reboot"), request);
       case "/v1/steady-state":
         return this.#protocol(new Exchange(this.#options, this.#clock, "steady-state"), request);
+    }
+    // Probes and Prometheus reach the server directly, or through the same proxy as the clients.
+    switch (inside ?? path) {
       case "/metrics":
         return this.#page(request, async () => {
           const { metrics } = this.#options;
@@ -131,8 +144,10 @@ class Router {
           break;
         case "not_json":
           return exchange.error("decode_error", `the body is not JSON: ${EXPECTED_BODY}`);
+        case "byte_order_mark":
+          return exchange.error("decode_error", `the body has a byte order mark: ${EXPECTED_BODY} without one`);
         case "too_large":
-          return exchange.error("body_too_large", "the body is too large");
+          return exchange.error("body_too_large", `the body is too large: the limit is ${this.bodies.maxBytes} bytes`);
         case "timeout":
           return exchange.error("request_timeout", "the body did not arrive in time");
         case "cut_off":
@@ -144,13 +159,14 @@ class Router {
       if (decoded.kind !== "request") return exchange.error(decoded.kind, decoded.value);
       const { id, group } = decoded;
       exchange.client = decoded;
+      const asJson = JSON_TYPE.test(request.headers.get("content-type") ?? "");
       const { locks, metrics } = this.#options;
       if (exchange.endpoint === "pre-reboot") {
         metrics.lockRequested();
-        return exchange.outcome(await locks.preReboot(id, group), id, group);
+        return exchange.outcome(await locks.preReboot(id, group), id, group, asJson);
       }
       metrics.unlockRequested();
-      return exchange.outcome(await locks.steadyState(id, group), id, group);
+      return exchange.outcome(await locks.steadyState(id, group), id, group, asJson);
     } catch (error) {
       return exchange.fault(error);
     }
@@ -194,7 +210,8 @@ class Exchange {
     this.#began = clock.monotonic();
   }
 
-  outcome(outcome: PreRebootOutcome | SteadyStateOutcome, id: ClientId, group: Group): Response {
+  /** @param asJson Whether the client reads a success as JSON. */
+  outcome(outcome: PreRebootOutcome | SteadyStateOutcome, id: ClientId, group: Group, asJson: boolean): Response {
     switch (outcome.kind) {
       case "refused": {
         const { refusal } = outcome;
@@ -223,7 +240,7 @@ class Exchange {
       default:
         return outcome satisfies never;
     }
-    return successReply(outcome.kind);
+    return successReply(outcome.kind, asJson);
   }
 
   error(kind: ErrorKind, value: string): Response {
@@ -285,10 +302,14 @@ function notFound(exchange: Exchange): Response {
   return exchange.error("not_found", "there is nothing at this path");
 }
 
-/** Returns the path without its query. `URL` is ten times as slow, and rewrites `..` and `%2e`. */
+/**
+ * Returns the path without its query, with one slash for several. A redirect would be followed as a GET. `URL` is ten
+ * times as slow, and rewrites `..` and `%2e`.
+ */
 function pathOf(url: string): string {
   const start = url.indexOf("/", "https://".length);
   if (start < 0) return "";
   const end = url.indexOf("?", start);
-  return end < 0 ? url.slice(start) : url.slice(start, end);
+  const path = end < 0 ? url.slice(start) : url.slice(start, end);
+  return path.includes("//") ? path.replace(/\/{2,}/g, "/") : path;
 }

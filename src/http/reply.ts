@@ -8,7 +8,7 @@
 import type { Group } from "../lock/identity.ts";
 import { describeRefusal, type Refusal } from "../lock/outcomes.ts";
 import type { Holder } from "../lock/semaphore.ts";
-import { encodeError, ERROR_STATUS, type ErrorKind, SUCCESS_TEXT, type SuccessKind } from "./fleetlock.ts";
+import { encodeJson, ERROR_STATUS, type ErrorKind, SUCCESS_TEXT, type SuccessKind } from "./fleetlock.ts";
 
 const SECURITY_HEADERS = {
   "cache-control": "no-store",
@@ -32,20 +32,28 @@ export function textReply(text: string, contentType = "text/plain; charset=utf-8
  * @param headers Added to those that every error response has.
  */
 export function errorReply(kind: ErrorKind, value: string, headers?: Readonly<Record<string, string>>): Response {
-  return new Response(encodeError(kind, value), {
+  return new Response(encodeJson(kind, value), {
     status: ERROR_STATUS[kind],
     headers: { "content-type": "application/json", ...SECURITY_HEADERS, ...headers },
   });
 }
 
 // Cloning a response is much cheaper than building one, most of which is its headers.
-const SUCCESSES = Object.fromEntries(
-  Object.entries(SUCCESS_TEXT).map(([kind, text]) => [kind, textReply(`${text}\n`)]),
-) as Record<SuccessKind, Response>;
+const SUCCESSES = mapSuccesses((_kind, text) => textReply(`${text}\n`));
+const JSON_SUCCESSES = mapSuccesses((kind, text) => textReply(encodeJson(kind, text), "application/json"));
 
-/** Builds the reply to a request that succeeded. */
-export function successReply(kind: SuccessKind): Response {
-  return SUCCESSES[kind].clone();
+function mapSuccesses(build: (kind: SuccessKind, text: string) => Response): Readonly<Record<SuccessKind, Response>> {
+  const entries = Object.entries(SUCCESS_TEXT).map(([kind, text]) => [kind, build(kind as SuccessKind, text)]);
+  return Object.fromEntries(entries);
+}
+
+/**
+ * Builds the reply to a request that succeeded.
+ *
+ * @param asJson Whether the text is in JSON, as in an error, instead of plain.
+ */
+export function successReply(kind: SuccessKind, asJson = false): Response {
+  return (asJson ? JSON_SUCCESSES : SUCCESSES)[kind].clone();
 }
 
 /** The last reply for each list of holders, since every waiting host of a fleet gets the same one. */

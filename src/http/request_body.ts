@@ -5,9 +5,9 @@
  * How Deno.serve behaves (2.9.6, found on raw sockets): a reply that is sent
  * before the request's body is complete gets `connection: close`. The rest of the
  * body is thrown away, and nothing more on the connection is taken for a request.
- * The server closes the connection when the body has ended, and not before: about
- * a client that neither ends its body nor leaves, the reader can only report. A
- * body that is cancelled does not get that header, so bodies are never cancelled
+ * The server closes the connection when the body has ended, and not before: a
+ * client that neither ends its body nor leaves keeps its connection. The reply to
+ * a body that is cancelled does not get that header, so bodies are never cancelled
  * here.
  *
  * @module
@@ -20,6 +20,8 @@ export type BodyResult =
   /** The value. Bytes that are not UTF-8 become U+FFFD. */
   | { readonly kind: "json"; readonly value: unknown }
   | { readonly kind: "not_json" }
+  /** JSON in UTF-8 does not start with a byte order mark (RFC 8259, section 8.1), and Go's decoder refuses it too. */
+  | { readonly kind: "byte_order_mark" }
   /** The body is larger than allowed. */
   | { readonly kind: "too_large" }
   /** The body was not complete in time. */
@@ -27,20 +29,18 @@ export type BodyResult =
   /** The client closed the connection, or broke the framing, before the end of the body. */
   | { readonly kind: "cut_off" };
 
+/** The largest body that is read unless {@link BodyLimits} say otherwise, in bytes. */
+const MAX_BODY_BYTES = 16 * 1024;
+
 /** Limits of {@link BodyReader}. */
 export interface BodyLimits {
   /** The largest body, in bytes. @default {16384} */
   readonly maxBodyBytes?: number;
   /** How long a client may take to send a whole body, in milliseconds. @default {10000} */
   readonly bodyTimeoutMs?: number;
-  /**
-   * Called for each body that hangs: a tenth of the time limit after it timed
-   * out, neither the body nor its connection has ended.
-   */
-  readonly onHangingBody?: () => void;
 }
 
-/** One body that has not ended yet. */
+/** One body that is awaited. */
 interface Pending {
   /** The tick at which it times out. */
   readonly deadline: number;
@@ -56,9 +56,9 @@ const TICKS = 10;
  * a timer for each body would cost more than the rest of its request.
  */
 export class BodyReader implements Disposable {
-  readonly #maxBytes: number;
+  /** The largest body, in bytes. */
+  readonly maxBytes: number;
   readonly #tickMs: number;
-  readonly #onHanging: (() => void) | undefined;
   readonly #clock: Pick<Clock, "sleep">;
   /** In the order of their deadlines, since all have the same time limit. */
   readonly #pending = new Set<Pending>();
@@ -73,9 +73,8 @@ export class BodyReader implements Disposable {
    * @param clock The clock that measures it.
    */
   constructor(limits: BodyLimits, clock: Pick<Clock, "sleep"> = systemClock) {
-    this.#maxBytes = limits.maxBodyBytes ?? 16 * 1024;
+    this.maxBytes = limits.maxBodyBytes ?? MAX_BODY_BYTES;
     this.#tickMs = (limits.bodyTimeoutMs ?? 10_000) / TICKS;
-    this.#onHanging = limits.onHangingBody;
     this.#clock = clock;
   }
 
@@ -88,7 +87,7 @@ export class BodyReader implements Disposable {
       this.#pending.add(pending);
       this.#timer ??= this.#startTimer();
       const announced = length === null ? 0 : Number(length);
-      if (length === null || announced > this.#maxBytes) {
+      if (length === null || announced > this.maxBytes) {
         this.#readChunks(request, announced, resolve).then(
           (text) => this.#end(pending, parse(text)),
           () => this.#end(pending, { kind: "cut_off" }),
@@ -99,7 +98,7 @@ export class BodyReader implements Disposable {
       // json() takes a body that has already arrived without creating a stream.
       request.json().then(
         (value) => this.#end(pending, { kind: "json", value }),
-        (error) => this.#end(pending, { kind: error instanceof SyntaxError ? "not_json" : "cut_off" }),
+        (error) => this.#end(pending, error instanceof SyntaxError ? notJson(error) : { kind: "cut_off" }),
       );
     });
   }
@@ -127,17 +126,18 @@ export class BodyReader implements Disposable {
   async #readChunks(request: Request, size: number, resolve: Pending["resolve"]): Promise<string> {
     if (request.body === null) return "";
     const reader = request.body.getReader();
-    const decoder = new TextDecoder();
+    // Like json(), this keeps a byte order mark.
+    const decoder = new TextDecoder("utf-8", { ignoreBOM: true });
     let text = "";
     for (;;) {
-      if (size > this.#maxBytes) {
+      if (size > this.maxBytes) {
         text = "";
         resolve({ kind: "too_large" });
       }
       const { done, value } = await reader.read();
       if (done) return text + decoder.decode();
       size += value.length;
-      if (size <= this.#maxBytes) text += decoder.decode(value, { stream: true });
+      if (size <= this.maxBytes) text += decoder.decode(value, { stream: true });
     }
   }
 
@@ -160,10 +160,9 @@ export class BodyReader implements Disposable {
 
   #onTick(): void {
     this.#tick++;
-    for (const { deadline, resolve } of this.#pending) {
-      if (deadline > this.#tick) break;
-      if (deadline === this.#tick) resolve({ kind: "timeout" });
-      if (deadline + 1 === this.#tick) this.#onHanging?.();
+    for (const pending of this.#pending) {
+      if (pending.deadline > this.#tick) break;
+      this.#end(pending, { kind: "timeout" });
     }
   }
 }
@@ -171,7 +170,12 @@ export class BodyReader implements Disposable {
 function parse(text: string): BodyResult {
   try {
     return { kind: "json", value: JSON.parse(text) };
-  } catch {
-    return { kind: "not_json" };
+  } catch (error) {
+    return notJson(error as SyntaxError);
   }
+}
+
+/** Says what is wrong with a body by V8's message, because json() does not give the text. */
+function notJson({ message }: SyntaxError): BodyResult {
+  return { kind: message.startsWith("Unexpected token '\ufeff'") ? "byte_order_mark" : "not_json" };
 }

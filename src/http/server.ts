@@ -1,16 +1,20 @@
 /**
- * The listening server: Deno.serve on one address, which can be renewed.
+ * The listening server: it listens where it is told, and listens again after a
+ * fault. It does not know what requests mean.
  *
- * Deno.serve (2.9.6) keeps a connection open until the body of its request has
- * ended, long after the reply, and offers no way to close one connection. Only a
- * graceful shutdown closes such connections. It also closes the idle ones, and
- * lets running requests finish. So a renewal shuts the server down and lets
- * another Deno.serve take over the address some milliseconds later. A client that
- * connects in between is refused and tries again, as it does while a replica
- * restarts.
+ * What Deno.serve (2.9.6) does, found on raw sockets:
  *
- * Deno.serve also stops for good if it cannot accept a connection because the
- * process has run out of file descriptors. A renewal repairs this too.
+ * - It keeps a connection open until the body of its request has ended, long
+ *   after the reply, and offers no way to close one connection. A `connection:
+ *   close` header, a cancelled body, a handler that throws and a reply whose
+ *   stream fails all leave it open. So a client that never ends its body keeps its
+ *   connection until it leaves or the process ends. A graceful shutdown does not
+ *   close that connection either, and it makes every body that is on its way to
+ *   another client's request fail. So the server never shuts down for the sake of
+ *   one connection.
+ * - It stops accepting for good when the process has run out of file descriptors:
+ *   `finished` rejects and the address is free again. The connections that it has
+ *   accepted are served as before.
  *
  * @module
  */
@@ -18,113 +22,185 @@
 import { type Clock, systemClock } from "../lock/clock.ts";
 import type { RequestLogger } from "./handler.ts";
 
-/** Options of {@link Server}. */
-export interface ServerOptions {
-  /** Where to listen. Port 0 takes a free port, which the server then keeps. */
-  readonly address: { readonly hostname: string; readonly port: number };
-  /** Answers the requests. */
-  readonly handler: Deno.ServeHandler<Deno.NetAddr>;
-  /** Gets a record of each renewal, and of each fault that keeps the server from listening. */
-  readonly logger: Pick<RequestLogger, "info" | "error">;
-  /** The minimum time between two renewals, in milliseconds. @default {10000} */
-  readonly renewalIntervalMs?: number;
-  /** Measures the time between renewals. @default {systemClock} */
-  readonly clock?: Pick<Clock, "monotonic" | "sleep">;
+/** Where to listen. */
+export interface Address {
+  /** A host name or an IP address. `0.0.0.0` stands for every address, of IPv4 and of IPv6. */
+  readonly hostname: string;
+  /** The port. Port 0 takes a free one, which the server then keeps. */
+  readonly port: number;
 }
 
-/**
- * The longest pause between two attempts to listen again, in milliseconds. It is also the minimum time between two
- * renewals if the server has failed meanwhile.
- */
+/** The part of `Deno.HttpServer` that the server uses. */
+export type Serving = Pick<Deno.HttpServer<Deno.NetAddr>, "addr" | "finished" | "shutdown">;
+
+/** Options of {@link Server}. */
+export interface ServerOptions {
+  /** Where to listen. */
+  readonly address: Address;
+  /** Answers the requests. */
+  readonly handler: Deno.ServeHandler<Deno.NetAddr>;
+  /** Gets a record of each fault that keeps the server from listening, and of its end. */
+  readonly logger: Pick<RequestLogger, "info" | "error">;
+  /** Measures the pauses between attempts to listen again. @default {systemClock} */
+  readonly clock?: Pick<Clock, "monotonic" | "sleep">;
+  /** Serves one address. @default {Deno.serve} */
+  readonly serve?: (address: Address, handler: Deno.ServeHandler<Deno.NetAddr>) => Serving;
+  /** Returns whether enough file descriptors are free to accept connections. By default, it opens some and closes them. */
+  readonly hasDescriptors?: () => boolean;
+}
+
+/** The minimum time from one attempt to listen that succeeded to the next, and the longest pause between attempts, in milliseconds. */
 const LISTEN_RETRY_MS = 1_000;
+
+/** How long the connections of a failed Deno.serve are kept before the idle ones are closed, in milliseconds. */
+const RETIRE_MS = 30_000;
+
+/** How many file descriptors must be free before the server listens again: its listener's and those of three connections. */
+const DESCRIPTORS_NEEDED = 4;
 
 /** Listens from its construction until {@link Server.shutdown}. */
 export class Server {
-  /** Where it listens. */
-  readonly address: Deno.NetAddr;
-  readonly #options: ServerOptions;
-  readonly #clock: Pick<Clock, "monotonic" | "sleep">;
+  /** Where it listens. The host is the one that was asked for if that stands for every address. */
+  readonly address: Address;
   readonly #stopping = new AbortController();
-  readonly #shutdowns = new Set<Promise<void>>();
-  #serving: Deno.HttpServer<Deno.NetAddr>;
-  #renewal: Promise<void> | undefined;
-  #renewedAt = -Infinity;
-  /** Aborted when the current Deno.serve has failed. */
-  #failed = new AbortController();
+  readonly #listeners: readonly Listener[];
 
   /**
-   * Starts to listen.
+   * Starts to listen. The wildcard `0.0.0.0` listens on IPv6 too where the host has it, as in Go.
    *
    * @throws {Error} What `Deno.serve` throws, such as `Deno.errors.AddrInUse`.
    */
   constructor(options: ServerOptions) {
-    this.#options = options;
-    this.#clock = options.clock ?? systemClock;
-    this.#serving = this.#serve(options.address);
-    this.address = this.#serving.addr;
+    const { address } = options;
+    const open = (each: Address) => new Listener(each, options, this.#stopping.signal);
+    const wildcard = address.hostname === "0.0.0.0";
+    this.#listeners = wildcard ? listenEverywhere(address.port, open) : [open(address)];
+    const { hostname, port } = this.#listeners[0]!.address;
+    this.address = { hostname: wildcard ? address.hostname : hostname, port };
   }
 
   /**
-   * Closes idle and hanging connections soon. A call while another renewal waits
-   * or runs has no effect of its own.
+   * Stops listening, and waits until every running request has its reply and every connection is closed. Clients whose
+   * bodies hang can delay that without limit, so the caller limits the wait.
    */
-  renew(): void {
-    if (this.#stopping.signal.aborted) return;
-    this.#renewal ??= this.#renew().finally(() => this.#renewal = undefined);
-  }
-
-  /** Stops listening, and waits until every running request has its reply. */
   async shutdown(): Promise<void> {
     this.#stopping.abort();
-    await this.#renewal;
-    this.#shutDown(this.#serving);
-    await Promise.all(this.#shutdowns);
+    await Promise.all(this.#listeners.map((listener) => listener.shutdown()));
+  }
+}
+
+/**
+ * Listens on every address of IPv4 and IPv6. One listener is enough on most hosts, because `::` takes connections of
+ * both. It takes those of IPv6 alone where the kernel is configured so (`net.ipv6.bindv6only`), and then a second
+ * listener succeeds.
+ */
+function listenEverywhere(port: number, open: (address: Address) => Listener): Listener[] {
+  let both: Listener;
+  try {
+    both = open({ hostname: "::", port });
+  } catch (error) {
+    if (error instanceof Deno.errors.AddrInUse) throw error;
+    // The host has no IPv6.
+    return [open({ hostname: "0.0.0.0", port })];
+  }
+  try {
+    return [both, open({ hostname: "0.0.0.0", port: both.address.port })];
+  } catch {
+    return [both];
+  }
+}
+
+/** Listens on one address, again and again if Deno.serve fails. */
+class Listener {
+  /** Where it listens. */
+  readonly address: Address;
+  readonly #options: ServerOptions;
+  readonly #clock: Pick<Clock, "monotonic" | "sleep">;
+  readonly #stopping: AbortSignal;
+  /** The ends of those that have failed. */
+  readonly #retired = new Set<Promise<void>>();
+  #serving: Serving;
+  #listeningSince: number;
+  #recovery: Promise<void> | undefined;
+
+  /** Starts to listen. @throws {Error} What `Deno.serve` throws. */
+  constructor(address: Address, options: ServerOptions, stopping: AbortSignal) {
+    this.#options = options;
+    this.#clock = options.clock ?? systemClock;
+    this.#stopping = stopping;
+    this.#serving = this.#serve(address);
+    this.#listeningSince = this.#clock.monotonic();
+    this.address = this.#serving.addr;
   }
 
-  #serve(address: ServerOptions["address"]): Deno.HttpServer<Deno.NetAddr> {
-    const { hostname, port } = address;
-    const serving = Deno.serve({ hostname, port, onListen: () => {} }, this.#options.handler);
+  /** Stops after the signal has aborted. */
+  async shutdown(): Promise<void> {
+    await this.#recovery;
+    await Promise.all([this.#serving.shutdown(), ...this.#retired]);
+  }
+
+  #serve({ hostname, port }: Address): Serving {
+    const { serve = denoServe, handler } = this.#options;
+    const serving = serve({ hostname, port }, handler);
     serving.finished.catch((error) => {
-      if (serving !== this.#serving || this.#stopping.signal.aborted) return;
-      this.#options.logger.error("cannot accept connections; listening again", { error });
-      this.#failed.abort();
-      this.renew();
+      if (this.#stopping.aborted) return;
+      this.#options.logger.error("cannot accept connections; listening again once it is possible", { error });
+      this.#retire(serving);
+      this.#recovery = this.#recover();
     });
     return serving;
   }
 
-  #shutDown(server: Deno.HttpServer<Deno.NetAddr>): void {
-    const shutdown = server.shutdown().finally(() => this.#shutdowns.delete(shutdown));
-    this.#shutdowns.add(shutdown);
+  /** Closes the idle connections of one that has failed, after its clients have had time to end their requests. */
+  #retire(serving: Serving): void {
+    const end = this.#pause(RETIRE_MS).then(() => serving.shutdown()).finally(() => this.#retired.delete(end));
+    this.#retired.add(end);
   }
 
-  async #renew(): Promise<void> {
-    const { logger, renewalIntervalMs = 10_000 } = this.#options;
-    const stopping = this.#stopping.signal;
-    // Clients whose connections hang must not lock out the others, so renewals are rare. If the server has failed, it
-    // accepts nobody, and the renewal is urgent.
-    await this.#sleepUntil(this.#renewedAt + renewalIntervalMs, AbortSignal.any([stopping, this.#failed.signal]));
-    await this.#sleepUntil(this.#renewedAt + Math.min(LISTEN_RETRY_MS, renewalIntervalMs), stopping);
-    if (stopping.aborted) return;
-    this.#failed = new AbortController();
-    this.#shutDown(this.#serving);
-    for (let delay = 1; !stopping.aborted; delay = Math.min(delay * 2, LISTEN_RETRY_MS)) {
+  /** Listens again as soon as the address and some file descriptors are free. */
+  async #recover(): Promise<void> {
+    const { logger, hasDescriptors = opensDescriptors } = this.#options;
+    await this.#pause(this.#listeningSince + LISTEN_RETRY_MS - this.#clock.monotonic());
+    let reported = false;
+    for (let delay = 1; !this.#stopping.aborted; delay = Math.min(delay * 2, LISTEN_RETRY_MS)) {
       // Deno frees the address only in a later turn of the event loop.
-      await this.#sleepUntil(this.#clock.monotonic() + delay, stopping);
+      await this.#pause(delay);
+      // With too few descriptors, the first connection would end it again, together with the request that it carries.
+      if (this.#stopping.aborted || !hasDescriptors()) continue;
       try {
         this.#serving = this.#serve(this.address);
-        this.#renewedAt = this.#clock.monotonic();
-        logger.info("listening again; idle and hanging connections are closed", {});
+        this.#listeningSince = this.#clock.monotonic();
+        logger.info("listening again", {});
         return;
       } catch (error) {
-        if (delay === LISTEN_RETRY_MS) logger.error("cannot listen again; retrying", { error });
+        if (!reported && delay === LISTEN_RETRY_MS) {
+          reported = true;
+          logger.error("cannot listen again; retrying", { error });
+        }
       }
     }
   }
 
-  /** Sleeps until a time of the clock, or until the signal aborts. */
-  async #sleepUntil(time: number, signal: AbortSignal): Promise<void> {
-    const ms = time - this.#clock.monotonic();
-    if (ms > 0) await this.#clock.sleep(ms, signal).catch(() => {});
+  /** Sleeps, or returns early when the server stops. */
+  async #pause(ms: number): Promise<void> {
+    if (ms > 0) await this.#clock.sleep(ms, this.#stopping).catch(() => {});
+  }
+}
+
+function denoServe({ hostname, port }: Address, handler: Deno.ServeHandler<Deno.NetAddr>): Serving {
+  return Deno.serve({ hostname, port, onListen: () => {} }, handler);
+}
+
+/** Opens as many files as there must be free descriptors, and closes them. */
+function opensDescriptors(): boolean {
+  const opened: Deno.FsFile[] = [];
+  try {
+    while (opened.length < DESCRIPTORS_NEEDED) opened.push(Deno.openSync("/dev/null"));
+    return true;
+  } catch (error) {
+    // Another fault, such as a host without this file, says nothing about descriptors.
+    return !/too many open files/i.test(`${error}`);
+  } finally {
+    for (const file of opened) file.close();
   }
 }

@@ -19,6 +19,9 @@ const OBJECTS_NAMED = 5;
 /** How much of a client's id is shown, in characters: twice as much as Zincati sends. */
 const ID_SHOWN = 64;
 
+/** How much of another client's id a reply shows, in characters. */
+const ID_IN_REPLIES = 8;
+
 /** How much of an object's name is shown, in characters: all of a valid one. */
 const NAME_SHOWN = 253;
 
@@ -139,12 +142,16 @@ export function describeDuration(ms: number): string {
   return `${Math.floor(seconds / 86_400)} d`;
 }
 
+/**
+ * Names a holder by its node, or by the start of its id: whoever knows a whole id can free its slot, and everyone who
+ * reaches the server can ask. Shorter ids are shown whole; those of real hosts have 32 characters. The log, the Lease and the file have the whole id.
+ */
 function describeHolder(holder: Holder, now: number): string {
+  const name = holder.node ? `node ${quoted(holder.node.name)}` : printable(holder.id, ID_IN_REPLIES);
   // A time that somebody wrote by hand, or that a broken clock gave, may be outside the range of dates.
-  const id = printableId(holder.id);
-  if (!(Math.abs(holder.since) <= 8.64e15)) return id;
+  if (!(Math.abs(holder.since) <= 8.64e15)) return name;
   const since = new Date(holder.since).toISOString().slice(0, -5);
-  return `${id} since ${since}Z (${describeDuration(now - holder.since)})`;
+  return `${name} since ${since}Z (${describeDuration(now - holder.since)})`;
 }
 
 function describePods(pods: readonly PodLeft[]): string {

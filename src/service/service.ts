@@ -173,11 +173,9 @@ function serveLocks(config: Config, locks: LockService, parts: ServingParts): Se
     await locks.probe(PROBED_GROUP);
     return gate?.judge() ?? { kind: "ready" };
   };
-  // A body can hang only after a request has come, which is after the server has started.
-  const onHangingBody = () => server.renew();
-  const handler = cleanup.use(createHandler({ locks, metrics, logger, readiness, clock, onHangingBody }));
-  const server = listen({ address: config.address, handler, logger, clock });
-  return server;
+  const { address, basePath } = config;
+  const handler = cleanup.use(createHandler({ locks, metrics, logger, readiness, clock, basePath }));
+  return listen({ address, handler, logger, clock });
 }
 
 /** Listens on the configured address. */

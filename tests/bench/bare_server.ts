@@ -7,8 +7,7 @@
 
 const refusal = JSON.stringify({
   kind: "lock_held",
-  value:
-    'reboot slot of group "default" is held by c988d2509fdf5cdcbed39037c56406fb since 2026-01-01T00:00:00Z (12 min)',
+  value: 'reboot slot of group "default" is held by c988d250… since 2026-01-01T00:00:00Z (12 min)',
 }) + "\n";
 
 Deno.serve({

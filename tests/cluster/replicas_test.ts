@@ -21,7 +21,7 @@ clusterTest(
     for (const url of all.urls) {
       const refused = await preReboot(url, BOB);
       equal(refused.kind, "lock_held");
-      match(refused.value!, new RegExp(ALICE));
+      match(refused.value!, new RegExp(`held by ${ALICE.slice(0, 8)}… since `));
     }
     equal((await steadyState(third, BOB)).status, 200);
     equal((await all.lease()).spec.holderIdentity, ALICE);

@@ -13,6 +13,7 @@ const inPod = { KUBERNETES_SERVICE_HOST: "10.3.0.1", KUBERNETES_SERVICE_PORT: "4
 Deno.test("the defaults are the Go program's", () => {
   const config = parseConfig({}, inPod);
   deepEqual(config.address, { hostname: "0.0.0.0", port: 8080 });
+  equal(config.basePath, "");
   equal(config.logLevel, "info");
   equal(config.logFormat, "json");
   deepEqual(config.store, { kind: "kubernetes" });
@@ -36,6 +37,11 @@ const refused: [Parameters<typeof parseConfig>[0], Record<string, string>, RegEx
   [{ "max-groups": "1.5" }, inPod, /^--max-groups must be/],
   [{ "max-groups": "1e3" }, inPod, /^--max-groups must be/],
   [{ address: "8080" }, inPod, /^--address must be host:port, as in "0.0.0.0:8080" or "\[::\]:8080": it is "8080"$/],
+  [
+    { "base-path": "x" },
+    inPod,
+    /^--base-path must be a path of letters, digits and "\._~-", as in "\/fleetlock": it is "x"$/,
+  ],
   [{ drain: "maybe" }, inPod, /^--drain must be true or false/],
   [{ "drain-timeout": "15" }, inPod, /^--drain-timeout must be a duration, as in 90s, 15m or 1h30m: it is "15"$/],
   [{ "drain-timeout": "0s" }, inPod, /^--drain-timeout must be/],

@@ -6,6 +6,7 @@
 
 import { deepEqual, equal } from "node:assert/strict";
 import {
+  basePath,
   boolean,
   duration,
   listenAddress,
@@ -35,6 +36,27 @@ const parsers: Record<string, { parser: ValueParser<unknown>; values: [raw: stri
       ["http://localhost:8080", undefined],
       ["a b:80", undefined],
       ["", undefined],
+    ],
+  },
+  "base path": {
+    parser: basePath,
+    values: [
+      ["/", ""],
+      ["", ""],
+      ["/fleetlock", "/fleetlock"],
+      ["/fleetlock/", "/fleetlock"],
+      ["/a/b.c~d_e-1", "/a/b.c~d_e-1"],
+      ["/...", "/..."],
+      ["fleetlock", undefined],
+      ["//", undefined],
+      ["/a//b", undefined],
+      ["/a/../b", undefined],
+      ["/.", undefined],
+      ["/a b", undefined],
+      ["/a?b", undefined],
+      ["/a%20b", undefined],
+      ["/ä", undefined],
+      ["http://host/a", undefined],
     ],
   },
   duration: {

@@ -29,6 +29,11 @@ const notUtf8 = bytes(
   `",${BODY.slice(1)}`,
 );
 
+/** A body that starts with a byte order mark, in one chunk. */
+const withMark = `${HEAD}transfer-encoding: chunked\r\n\r\n${
+  (BODY.length + 3).toString(16)
+}\r\n\ufeff${BODY}\r\n0\r\n\r\n`;
+
 /** A status of undefined: the HTTP layer closes the connection without a response. */
 const BAD: [name: string, send: string | Uint8Array, status: number | undefined][] = [
   ["an empty body", request(""), 400],
@@ -41,6 +46,8 @@ const BAD: [name: string, send: string | Uint8Array, status: number | undefined]
   ["deep nesting", request("[".repeat(8_000) + "]".repeat(8_000)), 400],
   ["deep nesting, open", request('{"a":'.repeat(3_000)), 400],
   ["bytes that are not UTF-8", notUtf8, 400],
+  ["a byte order mark", request(`\ufeff${BODY}`), 400],
+  ["a byte order mark in chunks", withMark, 400],
   ["trailing bytes", request(BODY + "x"), 400],
   ["prototype keys", request(`{"__proto__":${BODY}}`), 400],
   ["a control character in the id", request(BODY.replace('"a"', '"a\\u0000"')), 400],
@@ -81,6 +88,39 @@ for (const [name, send, status] of BAD) {
     await assertUnharmed(server);
   });
 }
+
+for (const [framing, send] of [["content-length", request(`\ufeff${BODY}`)], ["chunked", withMark]] as const) {
+  Deno.test(`a byte order mark is named in the answer (${framing})`, async () => {
+    await using server = startTestServer();
+    await using connection = await RawConnection.open(server.url);
+    await connection.send(send);
+    match(await connection.replies(1), /"decode_error","value":"the body has a byte order mark: expected /);
+  });
+}
+
+Deno.test("repeated slashes in a path are one, without a redirect", async () => {
+  await using server = startTestServer();
+  for (const path of ["//v1/pre-reboot", "/v1//pre-reboot", "///v1///pre-reboot?x=//"]) {
+    await using connection = await RawConnection.open(server.url);
+    await connection.send(request(BODY).replace("/v1/pre-reboot", path));
+    await connection.replies(1);
+    deepEqual(connection.statuses, [200], path);
+  }
+  await using connection = await RawConnection.open(server.url);
+  await connection.send(request(BODY).replace("/v1/pre-reboot", "/v1/pre-reboot//"));
+  await connection.replies(1);
+  deepEqual(connection.statuses, [404]);
+});
+
+Deno.test("an upgrade to HTTP/2 with a body is refused by Deno.serve, which does not ask the handler", async () => {
+  // README names this limit. If Deno serves such requests one day, the line there can go.
+  await using server = startTestServer();
+  await using connection = await RawConnection.open(server.url);
+  const upgrade = "connection: upgrade, http2-settings\r\nupgrade: h2c\r\nhttp2-settings: AAMAAABkAAQCAAAAAAIAAAAA\r\n";
+  await connection.send(request(BODY).replace("content-length", `${upgrade}content-length`));
+  match(await connection.end(), /^HTTP\/1\.1 400 .*content-length: 0\r\n/s);
+  deepEqual(server.logged, []);
+});
 
 Deno.test("a request is served in any packets and chunks, and over HTTP/1.0", async () => {
   await using server = startTestServer();
@@ -126,7 +166,7 @@ Deno.test("a content-length of 10 MB is refused at once, and nothing in the body
     await using connection = await RawConnection.open(server.url);
     await connection.send(`${HEAD}content-length: 10000000\r\n\r\n`);
     const reply = await connection.replies(1);
-    match(reply, /^HTTP\/1\.1 413 .*\r\nconnection: close\r\n.*"body_too_large"/s);
+    match(reply, /^HTTP\/1\.1 413 .*\r\nconnection: close\r\n.*"body_too_large".*the limit is 16384 bytes/s);
     const filler = SMUGGLED.repeat(Math.ceil(10_000_000 / SMUGGLED.length)).slice(0, 10_000_000);
     await connection.send(filler + SMUGGLED);
     await connection.end();

@@ -1,6 +1,6 @@
 import { deepEqual, equal, ok } from "node:assert/strict";
 import fc from "fast-check";
-import { answerKinds, decodeRequest, encodeError, ERROR_STATUS, type ErrorKind } from "../../src/http/fleetlock.ts";
+import { answerKinds, decodeRequest, encodeJson, ERROR_STATUS, type ErrorKind } from "../../src/http/fleetlock.ts";
 import { type ClientId, parseClientId, parseGroup } from "../../src/lock/identity.ts";
 
 const ID = "978a225b3d7b40e9acd7ce9b62f68444" as ClientId;
@@ -96,7 +96,7 @@ Deno.test("decoding never throws, and accepts exactly what the parsers of ids an
 
 Deno.test("an error is one line of JSON with kind and value, whatever its sentence contains", () => {
   fc.assert(fc.property(fc.constantFrom(...Object.keys(ERROR_STATUS) as ErrorKind[]), fc.string(), (kind, value) => {
-    const text = encodeError(kind, value);
+    const text = encodeJson(kind, value);
     deepEqual(JSON.parse(text), { kind, value });
     equal(text.indexOf("\n"), text.length - 1);
   }));

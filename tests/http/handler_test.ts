@@ -57,6 +57,59 @@ Deno.test("a new group beyond the limit gets 429", async () => {
 const PROTOCOL = { "fleet-lock-protocol": "true" };
 const BODY = JSON.stringify({ client_params: { id: "a", group: "default" } });
 
+for (
+  const [sent, isJson] of [
+    ["application/json", true],
+    ["Application/JSON; charset=utf-8", true],
+    ["application/x-www-form-urlencoded", false],
+    ["application/jsonp", false],
+    ["text/plain", false],
+  ] as const
+) {
+  Deno.test(`a client that sends ${sent} reads a success as ${isJson ? "JSON" : "plain text"}`, async () => {
+    await using server = startTestServer();
+    const post = async (path: string) => {
+      const headers = { ...PROTOCOL, "content-type": sent };
+      const reply = await fetch(`${server.url}${path}`, { method: "POST", headers, body: BODY });
+      return [reply.status, reply.headers.get("content-type"), await reply.text()];
+    };
+    const expected = (kind: string, value: string) =>
+      isJson
+        ? [200, "application/json", `${JSON.stringify({ kind, value })}\n`]
+        : [200, "text/plain; charset=utf-8", `${value}\n`];
+    deepEqual(await post("/v1/pre-reboot"), expected("granted", "obtained reboot lease"));
+    deepEqual(await post("/v1/pre-reboot"), expected("renewed", "retained reboot lease"));
+    deepEqual(await post("/v1/steady-state"), expected("released", "steady-state confirmed"));
+    deepEqual(await post("/v1/steady-state"), expected("not_held", "steady-state confirmed"));
+  });
+}
+
+Deno.test("with a base path, the protocol is served under it alone, and the other paths with and without it", async () => {
+  await using server = startTestServer({ basePath: "/a/fleetlock" });
+  const statuses = async (paths: string[], init?: RequestInit) =>
+    Object.fromEntries(
+      await Promise.all(paths.map(async (path) => {
+        const reply = await fetch(server.url + path, { ...init, redirect: "manual" });
+        await reply.body?.cancel();
+        return [path, reply.status];
+      })),
+    );
+  const protocol = ["/a/fleetlock/v1/pre-reboot", "/a/fleetlock//v1/steady-state", "//a//fleetlock/v1/pre-reboot"];
+  const outside = ["/v1/pre-reboot", "/v1/steady-state", "/a/v1/pre-reboot", "/a/fleetlockv1/pre-reboot"];
+  const pages = ["/metrics", "/-/healthy", "/-/ready", "/a/fleetlock/metrics", "/a/fleetlock/-/ready"];
+  const all = (paths: string[], status: number) => Object.fromEntries(paths.map((path) => [path, status]));
+  const post = { method: "POST", headers: PROTOCOL, body: BODY };
+  deepEqual(await statuses(outside, post), all(outside, 404));
+  deepEqual(await holders(server), []);
+  deepEqual(await statuses(protocol, post), all(protocol, 200));
+  deepEqual(await statuses(pages), all(pages, 200));
+  deepEqual(await statuses(["/a/fleetlock", "/a/fleetlock/", "/a/metrics"]), {
+    "/a/fleetlock": 404,
+    "/a/fleetlock/": 404,
+    "/a/metrics": 404,
+  });
+});
+
 Deno.test("a query is ignored", async () => {
   await using server = startTestServer();
   const url = `${server.url}/v1/pre-reboot?x=/v1/steady-state`;
@@ -69,7 +122,7 @@ const NOWHERE = [
   "/v1",
   "/v1/",
   "/v1/pre-reboot/",
-  "//v1/pre-reboot",
+  "//v1/pre-reboot//",
   "/V1/pre-reboot",
   "/v1/pre-reboot%2f",
   "/v1/pre%2Dreboot",
@@ -239,7 +292,7 @@ Deno.test("an id that somebody wrote into the store by hand reaches neither repl
   await server.store.write(GROUP, ABSENT, { holders: [holder], transitions: 1 });
   const reply = await preReboot(server.url, "b");
   const shown = `\ufffd[31m\ufffd${"x".repeat(58)}…`;
-  ok(reply.value?.startsWith(`reboot slot of group "default" is held by ${shown} since `), `${reply.value}`);
+  match(reply.value!, /^reboot slot of group "default" is held by \ufffd\[31m\ufffdxx… since /);
   equal(server.logged.at(-1)?.fields.holder, shown);
 });
 

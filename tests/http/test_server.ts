@@ -5,7 +5,7 @@
  */
 
 import { createHandler, type HandlerOptions, type RequestLogger } from "../../src/http/handler.ts";
-import { Server, type ServerOptions } from "../../src/http/server.ts";
+import { Server } from "../../src/http/server.ts";
 import type { Clock } from "../../src/lock/clock.ts";
 import { LockService } from "../../src/lock/lock_service.ts";
 import { MemoryLockStore } from "../../src/lock/lock_store.ts";
@@ -28,7 +28,7 @@ export interface TestServer extends AsyncDisposable {
 }
 
 /** Options of {@link startTestServer}. */
-export interface TestServerOptions extends Partial<HandlerOptions>, Pick<ServerOptions, "renewalIntervalMs"> {
+export interface TestServerOptions extends Partial<HandlerOptions> {
   readonly clock?: Clock;
   readonly store?: MemoryLockStore;
   readonly maxGroups?: number;
@@ -57,14 +57,12 @@ export function startTestServer(options: TestServerOptions = {}): TestServer {
     metrics,
     logger,
     readiness: () => Promise.resolve({ kind: "ready" }),
-    onHangingBody: () => server.renew(),
     ...options,
   });
   const server = new Server({
     address: { hostname: "127.0.0.1", port: 0 },
     handler,
     logger: options.logger ?? logger,
-    renewalIntervalMs: options.renewalIntervalMs,
   });
   return {
     url: `http://127.0.0.1:${server.address.port}`,

@@ -14,7 +14,7 @@ const pod = (n: number) => ({ namespace: "web", name: `p${n}`, reason: "it ends"
 const SENTENCES: [refusal: Refusal, sentence: string][] = [
   [
     { kind: "lock_held", slots: 1, holders: [holder(ID, 12.5)] },
-    `reboot slot of group "default" is held by ${ID} since 2026-11-22T22:00:00Z (12 min)`,
+    `reboot slot of group "default" is held by 978a225b… since 2026-11-22T22:00:00Z (12 min)`,
   ],
   [
     { kind: "lock_held", slots: 2, holders: [holder("a", 60), holder("b", 1)] },
@@ -28,7 +28,15 @@ const SENTENCES: [refusal: Refusal, sentence: string][] = [
   ],
   [
     { kind: "lock_held", slots: 1, holders: [{ id: ID, since: NaN }] },
-    `reboot slot of group "default" is held by ${ID}`,
+    'reboot slot of group "default" is held by 978a225b…',
+  ],
+  [
+    {
+      kind: "lock_held",
+      slots: 1,
+      holders: [{ ...holder(ID, 1), node: { name: "worker-1", uid: "u", bootId: "b", phase: "draining" } }],
+    },
+    'reboot slot of group "default" is held by node "worker-1" since 2026-11-22T22:11:30Z (1 min)',
   ],
   [
     { kind: "contended" },

@@ -38,7 +38,7 @@ test("grants, renews, refuses and releases slots, and a hold survives a kill -9"
   const refused = await preReboot(program.url, BOB);
   equal(refused.status, 423);
   equal(refused.kind, "lock_held");
-  match(refused.value!, new RegExp(ALICE));
+  match(refused.value!, new RegExp(`held by ${ALICE.slice(0, 8)}… since `));
   equal((await steadyState(program.url, BOB)).status, 200);
   const metrics = await fetch(`${program.url}/metrics`).then((reply) => reply.text());
   match(metrics, /^fleetlock_lock_state\{group="default"\} 1$/m);
@@ -100,7 +100,7 @@ async function insist({ process }: Program): Promise<void> {
   });
 }
 
-for (const signal of ["SIGTERM", "SIGINT"] as const) {
+for (const signal of ["SIGTERM", "SIGINT", "SIGQUIT"] as const) {
   test(`${signal} stops new connections, lets a running request finish, and ends the program with 0`, async () => {
     await using folder = await temporary();
     const path = `${folder.path}/locks.db`;
@@ -143,6 +143,18 @@ test("the log is JSON lines with constant messages, at the configured level", as
     ["debug", "default", "lock_held"],
     ["info", "default", "released"],
   ]);
+});
+
+test("a base path can be set, and a client whose base_url contains it is served", async () => {
+  await using program = await startProgram(["--store=memory", "--base-path=/fleetlock/"]);
+  equal((await preReboot(`${program.url}/fleetlock/`, ALICE)).status, 200);
+  equal((await preReboot(program.url, ALICE)).kind, "not_found");
+});
+
+test("the default host of an address answers on IPv4, and the log names an address that a person understands", async () => {
+  await using program = await startProgram(["--store=memory", "--address=:0"]);
+  match(program.url, /^http:\/\/0\.0\.0\.0:[1-9]\d*$/);
+  equal((await preReboot(program.url.replace("0.0.0.0", "127.0.0.1"), ALICE)).status, 200);
 });
 
 test("environment variables set settings, and flags take precedence over them", async () => {

@@ -15,7 +15,7 @@ import { comparableId, zincatiId } from "./zincati_id.ts";
  * The annotation in which an operator gives the id of a host whose agent does not derive it from the machine-id
  * (Zincati's `node_uuid`).
  */
-const ID_ANNOTATION = "fleetlock.internal/id";
+export const ID_ANNOTATION = "fleetlock.internal/id";
 
 /** The name under which the API server notes which fields of a Node this server has set. */
 export const FIELD_MANAGER = "fleetlock";

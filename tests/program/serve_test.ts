@@ -202,3 +202,21 @@ test("an address in use is reported in one sentence", async () => {
     new RegExp(`^fleetlock: cannot listen on 127.0.0.1:${port}: the address is in use.*\n$`),
   );
 });
+
+test("a flag that may stand once is refused when it stands twice, and a selector that is wrong in any case", async () => {
+  const cases: [string[], number, RegExp][] = [
+    [["--address=:1", "--address=:1"], 2, /^fleetlock: --address is given twice$/m],
+    [["--drain", "--drain=false"], 2, /^fleetlock: --drain is given twice$/m],
+    [["simulate", "--seed=1", "-seed=2"], 2, /^fleetlock: --seed is given twice$/m],
+    [
+      ["--store=memory", "--drain=false", "--drain-skip-selector=a", "--drain-skip-selector=b in ()"],
+      1,
+      /^fleetlock: --drain-skip-selector: Cannot parse the label selector 'b in \(\)'/m,
+    ],
+  ];
+  for (const [args, code, says] of cases) {
+    const ended = await runProgram(args);
+    equal(ended.code, code, ended.stderr);
+    match(ended.stderr, says);
+  }
+});

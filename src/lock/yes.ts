@@ -182,7 +182,7 @@ export function belongsToLaterNode(pod: SeenPod, { noted, node }: Pick<NodeEvide
  *
  * @returns Undefined where the drain must see it gone.
  */
-export function mayStay(
+function mayStay(
   pod: SeenPod,
   { noted, node, grantedAt, now, exhausted }: Omit<NodeEvidence, "pods">,
 ): StayingPod["why"] | undefined {

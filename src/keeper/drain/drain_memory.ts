@@ -32,8 +32,9 @@ interface Pace {
 export interface AcceptedEviction {
   /** Whether the pod came late. */
   readonly isLate: boolean;
-  /** When the call began, and when it was answered, on the scale that the drains use. */
+  /** When the call began, on the scale that the drains use. */
   readonly beganAt: number;
+  /** When it was answered, on the same scale. */
   readonly answeredAt: number;
   /** The API server's time at the answer, in milliseconds since the epoch; undefined where it is not known. */
   readonly time?: number;

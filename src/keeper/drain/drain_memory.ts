@@ -8,10 +8,8 @@
 import { isAfter, MAX_EVICTIONS } from "../../lock/yes.ts";
 import { controllerOf, type PodView } from "./pods.ts";
 
-/** The first pause before a pod is evicted that its controller put back, in milliseconds. It doubles with each, */
+/** The first and the longest pause before a pod is evicted that its controller put back, in milliseconds. It doubles. */
 const PAUSE_MS = 1_000;
-
-/** up to this. */
 const MAX_PAUSE_MS = 4_000;
 
 /**
@@ -32,8 +30,9 @@ interface Pace {
 export interface AcceptedEviction {
   /** Whether the pod came late. */
   readonly isLate: boolean;
-  /** When the call began, and when it was answered, on the scale that the drains use. */
+  /** When the call began, on the scale that the drains use. */
   readonly beganAt: number;
+  /** When it was answered, on the same scale. */
   readonly answeredAt: number;
   /** The API server's time at the answer, in milliseconds since the epoch; undefined where it is not known. */
   readonly time?: number;

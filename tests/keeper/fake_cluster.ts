@@ -107,11 +107,13 @@ export class FakeCluster {
   #list(path: string): unknown {
     this.calls.push(`watch ${path.split("?")[0]}`);
     const metadata = { resourceVersion: `${this.#version}` };
+    const list = (kind: string, items: unknown[]) => ({ apiVersion: "v1", kind, metadata, items });
     if (path.startsWith("/api/v1/nodes")) {
-      return { metadata, items: this.seen?.map(object) ?? [...this.nodes.keys()].map((name) => this.#node(name)) };
+      const seen = this.seen?.map((node) => object(node)) ?? [...this.nodes.keys()].map((name) => this.#node(name));
+      return list("NodeList", seen);
     }
     match(path, /^\/api\/v1\/pods\?fieldSelector=spec\.nodeName%3D/);
-    return { metadata, items: this.#podsOn(decodeURIComponent(path.split("%3D")[1]!)) };
+    return list("PodList", this.#podsOn(decodeURIComponent(path.split("%3D")[1]!)));
   }
 
   #node(name: string): V1Node | undefined {
@@ -121,7 +123,7 @@ export class FakeCluster {
 
   #podsOn(node: string): unknown[] {
     return this.pods.filter((pod) => pod.node === node).map(({ name, createdAt }) => ({
-      metadata: { name, namespace: "apps", uid: `uid of ${name}`, creationTimestamp: createdAt },
+      metadata: { name, namespace: "apps", uid: `uid of ${name}`, resourceVersion: "1", creationTimestamp: createdAt },
       spec: { nodeName: node, containers: [] },
       status: { phase: "Running" },
     }));

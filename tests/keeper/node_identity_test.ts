@@ -35,14 +35,15 @@ function holdOf(id: ClientId, node?: Partial<HeldNode>): Hold {
 /** A keeper that has seen the cluster's nodes. */
 async function setUp(cluster: FakeCluster, options: Partial<NodeKeeperOptions> = {}) {
   const log: string[] = [];
-  const write = (message: string) => log.push(message);
+  const write = (message: string, { error }: Record<string, unknown>) =>
+    log.push(error ? `${message}: ${error}` : message);
   const keeper = new KubernetesNodeKeeper(cluster.client, {
     readHolder: () => Promise.resolve({ since: SINCE }),
     log: { info: write, warning: write, error: write },
     ...options,
   });
   keeper.run();
-  await until(() => keeper.isSynced);
+  await until(() => keeper.isSynced, { timeoutMs: 1_000, what: () => log.join() });
   return { keeper, log };
 }
 

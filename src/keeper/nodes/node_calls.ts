@@ -13,7 +13,7 @@ import { CORDON_ANNOTATION, type NodePatch } from "./cordon.ts";
 import { FIELD_MANAGER, type NodeView, viewNode } from "./node.ts";
 
 /** Where kubelets keep the Leases by which they show that they run. */
-export const NODE_LEASE_NAMESPACE = "kube-node-lease";
+const NODE_LEASE_NAMESPACE = "kube-node-lease";
 
 /** Lists exactly the permissions that the calls below need: cluster-wide, except the one on kubelets' Leases. */
 export function nodePermissions(): Permission[] {

@@ -8,10 +8,8 @@
 import { isAfter, MAX_EVICTIONS } from "../../lock/yes.ts";
 import { controllerOf, type PodView } from "./pods.ts";
 
-/** The first pause before a pod is evicted that its controller put back, in milliseconds. It doubles with each, */
+/** The first and the longest pause before a pod is evicted that its controller put back, in milliseconds. It doubles. */
 const PAUSE_MS = 1_000;
-
-/** up to this. */
 const MAX_PAUSE_MS = 4_000;
 
 /**

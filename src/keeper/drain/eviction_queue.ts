@@ -31,10 +31,8 @@ import {
 } from "./pods.ts";
 import { seenPod } from "./proof.ts";
 
-/** The first pause after a refusal that no budget made, in milliseconds. It doubles with each further one, */
+/** The first and the longest pause after an answer that no budget made, in milliseconds. It doubles with each. */
 const PAUSE_MS = 1_000;
-
-/** up to this. */
 const MAX_FAILURE_PAUSE_MS = 30_000;
 
 /** How long a pod may stay unchanged after its eviction was accepted, in milliseconds, before it is evicted again. */

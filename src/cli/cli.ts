@@ -6,14 +6,17 @@
  */
 
 import { Command, CommanderError } from "commander";
-import { SETTINGS } from "../config/settings.ts";
+import { type Setting, SETTINGS } from "../config/settings.ts";
 import { SIMULATION_FLAGS, type SimulationFlag } from "../simulator/options.ts";
 import { EXIT, type Io, printError, processIo, VERSION } from "./command.ts";
 import { serve } from "./serve.ts";
 import { simulate } from "./simulate.ts";
 
+/** The values of flags, by name. Those of a flag that may be given several times are a list. */
+type Flags = Record<string, string | string[]>;
+
 /** Runs one command with the flags that were given, by name, and returns its exit code. */
-type Action = (flags: Record<string, string>) => Promise<number>;
+type Action = (flags: Flags) => Promise<number>;
 
 /**
  * Runs the program.
@@ -24,7 +27,7 @@ type Action = (flags: Record<string, string>) => Promise<number>;
  */
 export async function run(args: readonly string[], signal: AbortSignal, io: Io = processIo): Promise<number> {
   let code: number = EXIT.OK;
-  const action = (act: Action) => async (options: Record<string, string | true>) => {
+  const action = (act: Action) => async (options: Record<string, string | string[] | true>) => {
     code = await act(flagsByName(options));
   };
   const program = new Command("fleetlock")
@@ -46,7 +49,7 @@ export async function run(args: readonly string[], signal: AbortSignal, io: Io =
   addServerFlags(program);
   const simulator = program.command("simulate")
     .description("run simulated hosts against a server and check that no two hosts of a group reboot at a time")
-    .action(action((flags) => simulate(flags, signal, io)));
+    .action(action((flags) => simulate(flags as Record<string, string>, signal, io)));
   addSimulationFlags(simulator);
   try {
     await program.parseAsync(args.map(doubleDash), { from: "user" });
@@ -58,10 +61,20 @@ export async function run(args: readonly string[], signal: AbortSignal, io: Io =
 }
 
 function addServerFlags(command: Command): void {
-  for (const setting of SETTINGS) {
+  for (const setting of SETTINGS as readonly Setting[]) {
     // As in Go, a boolean flag without a value is true.
     const value = setting.placeholder === "bool" ? `[${setting.placeholder}]` : `<${setting.placeholder}>`;
-    command.option(`--${setting.flag} ${value}`, `${setting.description} (default: "${setting.default}")`);
+    const description = `${setting.description} (default: "${setting.default}")`;
+    if (setting.repeatable) {
+      command.option(
+        `--${setting.flag} ${value}`,
+        description,
+        (text, before?: string[]) => [...before ?? [], text],
+      );
+    } else {
+      command.option(`--${setting.flag} ${value}`, description);
+      refuseTwice(command, setting.flag);
+    }
   }
 }
 
@@ -70,7 +83,17 @@ function addSimulationFlags(command: Command): void {
     const value = each.placeholder === undefined ? "" : ` <${each.placeholder}>`;
     const note = each.default === undefined ? "" : ` (default: "${each.default}")`;
     command.option(`--${each.flag}${value}`, each.description + note);
+    refuseTwice(command, each.flag);
   }
+}
+
+/** Refuses a command line that has a flag twice, since one of the values would have no effect. */
+function refuseTwice(command: Command, flag: string): void {
+  let isGiven = false;
+  command.on(`option:${flag}`, () => {
+    if (isGiven) command.error(`--${flag} is given twice`);
+    isGiven = true;
+  });
 }
 
 /** Go's flag package accepts one dash or two, so this program does too. */
@@ -79,11 +102,11 @@ function doubleDash(arg: string): string {
 }
 
 /** Turns the parser's camelCase keys back into the names of the flags. */
-function flagsByName(options: Record<string, string | true>): Record<string, string> {
+function flagsByName(options: Record<string, string | string[] | true>): Flags {
   return Object.fromEntries(
     Object.entries(options).map(([key, value]) => [
       key.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`),
-      String(value),
+      Array.isArray(value) ? value : String(value),
     ]),
   );
 }

@@ -9,6 +9,7 @@ import type { LogFormat, LogLevel } from "../telemetry/log.ts";
 import { ConfigError } from "./config_error.ts";
 import {
   type Environment,
+  type Setting,
   type SettingName,
   SETTINGS,
   type SettingTexts,
@@ -29,7 +30,7 @@ export interface KubernetesAccess {
   readonly servicePort?: string;
   /** The namespace of the Leases. If undefined, the pod's own namespace, or "default" outside a pod. */
   readonly namespace?: string;
-  /** The name of the server's own pod, which is evicted last; undefined outside a pod. */
+  /** The name of the server's own pod, which a drain leaves on its node; undefined outside a pod. */
   readonly podName?: string;
 }
 
@@ -55,6 +56,8 @@ export interface Config {
   readonly kubeConcurrency: number;
   /** The maximum time that a reply waits for a drain or for a node's return, in milliseconds. */
   readonly replyWaitMs: number;
+  /** Label selectors of pods that a drain leaves on the node: those that any of them matches. Not parsed yet. */
+  readonly drainSkipSelectors: readonly string[];
   /** How to drain Kubernetes nodes; undefined if nodes are not drained. */
   readonly drain?: DrainConfig;
 }
@@ -67,8 +70,6 @@ export interface DrainConfig {
   readonly onTimeout: "refuse" | "proceed" | "delete";
   /** The maximum number of concurrent evictions on a node, 1 or more. */
   readonly concurrency: number;
-  /** The label selector of pods that stay on the node; empty for none. */
-  readonly skipSelector: string;
   /** What to do with pods that no controller would recreate. */
   readonly unmanaged: "evict" | "refuse";
   /** What to do with pods that have an emptyDir volume, whose data an eviction deletes. */
@@ -85,7 +86,8 @@ export interface DrainConfig {
  * @throws {ConfigError} A value is not valid, or the locks should be stored in Kubernetes and no cluster is configured.
  */
 export function parseConfig(flags: SettingTexts, environment: Environment): Config {
-  const read = <Name extends SettingName>(name: Name) => readSetting(name, flags, environment);
+  const readAll = <Name extends SettingName>(name: Name) => readSetting(name, flags, environment);
+  const read = <Name extends SettingName>(name: Name) => readAll(name)[0]!;
   const kubernetes: KubernetesAccess = Object.freeze({
     kubeconfig: environment.KUBECONFIG || undefined,
     serviceHost: environment.KUBERNETES_SERVICE_HOST || undefined,
@@ -98,7 +100,6 @@ export function parseConfig(flags: SettingTexts, environment: Environment): Conf
     timeoutMs: read("drain-timeout"),
     onTimeout: read("drain-on-timeout"),
     concurrency: read("drain-concurrency"),
-    skipSelector: read("drain-skip-selector"),
     unmanaged: read("drain-unmanaged"),
     emptyDir: read("drain-empty-dir"),
     releaseWaitReady: read("release-wait-ready"),
@@ -114,6 +115,7 @@ export function parseConfig(flags: SettingTexts, environment: Environment): Conf
     maxGroups: read("max-groups"),
     kubeConcurrency: read("kube-concurrency"),
     replyWaitMs: read("reply-wait"),
+    drainSkipSelectors: Object.freeze(readAll("drain-skip-selector")),
     drain: read("drain") && store.kind === "kubernetes" ? drain : undefined,
   });
   if (store.kind === "kubernetes" && !kubernetes.kubeconfig && !kubernetes.serviceHost) {
@@ -125,16 +127,26 @@ export function parseConfig(flags: SettingTexts, environment: Environment): Conf
   return config;
 }
 
-/** Finds, checks and parses the value of one setting. */
+/**
+ * Finds, checks and parses the values of one setting.
+ *
+ * @returns One value, or more where the flag may be given several times and was.
+ */
 function readSetting<Name extends SettingName>(
   name: Name,
   flags: SettingTexts,
   environment: Environment,
-): SettingValue<Name> {
-  const setting = SETTINGS.find((each) => each.flag === name)!;
-  const raw = flags[name] ?? (environment[variableOf(name)] || setting.default);
-  const parsed = setting.parser.parse(raw);
-  if (parsed !== undefined) return parsed as SettingValue<Name>;
-  const source = flags[name] !== undefined ? `--${name}` : variableOf(name);
-  throw new ConfigError(`${source} must be ${setting.parser.expected}: it is ${JSON.stringify(raw)}`);
+): SettingValue<Name>[] {
+  const setting: Setting = SETTINGS.find((each) => each.flag === name)!;
+  const given = flags[name];
+  const texts = given === undefined ? [environment[variableOf(name)] || setting.default] : [given].flat();
+  if (texts.length > 1 && !setting.repeatable) {
+    throw new ConfigError(`--${name} is given twice: give it once`);
+  }
+  return texts.map((raw) => {
+    const parsed = setting.parser.parse(raw);
+    if (parsed !== undefined) return parsed as SettingValue<Name>;
+    const source = given !== undefined ? `--${name}` : variableOf(name);
+    throw new ConfigError(`${source} must be ${setting.parser.expected}: it is ${JSON.stringify(raw)}`);
+  });
 }

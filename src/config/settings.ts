@@ -31,6 +31,8 @@ export interface Setting {
   readonly default: string;
   /** Checks and parses the value. */
   readonly parser: ValueParser<unknown>;
+  /** Whether the flag may be given several times. The variable holds one value. @default {false} */
+  readonly repeatable?: boolean;
 }
 
 /** Every setting of the server, in the order of the help. */
@@ -101,9 +103,10 @@ export const SETTINGS = [
   {
     flag: "drain-skip-selector",
     placeholder: "selector",
-    description: "label selector of pods that a drain leaves on the node",
+    description: "label selector of pods that a drain leaves on the node; repeat the flag for several selectors",
     default: "",
     parser: text("a label selector"),
+    repeatable: true,
   },
   {
     flag: "drain-unmanaged",
@@ -156,8 +159,8 @@ export type SettingName = typeof SETTINGS[number]["flag"];
 export type SettingValue<Name extends SettingName> =
   Extract<typeof SETTINGS[number], { readonly flag: Name }>["parser"] extends ValueParser<infer T> ? T : never;
 
-/** Values of settings as text, by name. */
-export type SettingTexts = Readonly<Partial<Record<SettingName, string>>>;
+/** Values of settings as text, by name: those of flags that were given once, or several times. */
+export type SettingTexts = Readonly<Partial<Record<SettingName, string | readonly string[]>>>;
 
 /** The environment variables that the program reads in addition to those of the settings. */
 export const VARIABLES = [

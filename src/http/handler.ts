@@ -21,7 +21,11 @@ import { errorReply, refusalReply, successReply, textReply } from "./reply.ts";
 import { type BodyLimits, BodyReader } from "./request_body.ts";
 
 /** Whether clients should send requests here, and if not, why. */
-export type Readiness = "ready" | "store_unavailable" | "stopping";
+export type Readiness =
+  /** `note` is a line for people about what is wrong all the same. */
+  | { readonly kind: "ready"; readonly note?: string }
+  /** `reason` is a line for people. */
+  | { readonly kind: "not_ready"; readonly reason: string };
 
 /** The levels of a request's log record. */
 export type Level = "trace" | "debug" | "info" | "warning" | "error";
@@ -42,7 +46,7 @@ export interface HandlerOptions extends BodyLimits {
   >;
   /** Gets one record per request: info for yeses and releases, debug for refusals, warning and error for faults. */
   readonly logger: RequestLogger;
-  /** Answers `/-/ready`. A rejection counts as "store_unavailable". */
+  /** Answers `/-/ready`. A rejection means that the store does not answer. */
   readonly readiness: () => Promise<Readiness>;
   /**
    * Stands before the paths of the protocol, such as `/fleetlock`. The other paths are served with and without it.
@@ -186,10 +190,11 @@ class Router {
   }
 
   async #ready(exchange: Exchange): Promise<Response> {
-    const readiness = await this.#options.readiness().catch(() => "store_unavailable");
-    if (readiness === "ready") return textReply("ok\n");
-    const value = readiness === "stopping" ? "the server is stopping" : "the store does not answer";
-    return exchange.unavailable(value, RETRY_AFTER_MS, "trace");
+    const readiness = await this.#options.readiness().catch((): Readiness => {
+      return { kind: "not_ready", reason: "the store does not answer" };
+    });
+    if (readiness.kind === "not_ready") return exchange.unavailable(readiness.reason, RETRY_AFTER_MS, "trace");
+    return textReply(readiness.note === undefined ? "ok\n" : `ok\n${readiness.note}\n`);
   }
 }
 

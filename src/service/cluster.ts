@@ -13,6 +13,7 @@ import { type LabelSelector, parseLabelSelector } from "../keeper/drain/label_se
 import { KubernetesNodeKeeper } from "../keeper/node_keeper.ts";
 import { connectKubernetes, type ConnectOptions, type KubernetesClient } from "../kubernetes/client.ts";
 import { ClusterEvents } from "../kubernetes/events.ts";
+import type { PermissionMonitor } from "../kubernetes/permission_monitor.ts";
 import type { Clock } from "../lock/clock.ts";
 import type { LockObserver } from "../lock/lock_service.ts";
 import { type LockStore, readHolder } from "../lock/lock_store.ts";
@@ -39,7 +40,11 @@ export interface DrainingParts {
   readonly store: LockStore;
   /** How to drain nodes. */
   readonly drain: DrainConfig;
-  /** The name of the server's own pod, which is evicted last; undefined outside a pod. */
+  /** Selects pods that drains leave on the node; undefined for none. */
+  readonly skip: LabelSelector | undefined;
+  /** Knows which permissions are missing. */
+  readonly permissions: Pick<PermissionMonitor, "missingForDrain">;
+  /** The name of the server's own pod, which stays on its node; undefined outside a pod. */
   readonly podName?: string;
   /** Counts drains and evictions. */
   readonly metrics: Metrics;
@@ -59,20 +64,15 @@ export interface Draining extends AsyncDisposable {
   readonly observer: LockObserver;
 }
 
-/**
- * Builds the node keeper and starts it.
- *
- * @throws {ConfigError} `--drain-skip-selector` is not a label selector.
- */
+/** Builds the node keeper and starts it. */
 export function startDraining(parts: DrainingParts): Draining {
-  const { client, store, drain, podName, metrics, logger, clock, random } = parts;
-  const skip = parseSkipSelector(drain.skipSelector);
+  const { client, store, drain, skip, permissions, podName, metrics, logger, clock, random } = parts;
   const stack = new AsyncDisposableStack();
   const events = stack.use(
     new ClusterEvents(client, {
       instance: podName ?? "fleetlock",
       onFailure: (error) => logger.warning("cannot send events", { error }),
-      clock,
+      clock: client.clock,
     }),
   );
   const keeper = stack.use(
@@ -89,6 +89,7 @@ export function startDraining(parts: DrainingParts): Draining {
         },
       },
       waitReady: drain.releaseWaitReady,
+      permissions,
       readHolder: (id, group) => readHolder(store, id, group),
       log: logger,
       events,
@@ -120,11 +121,20 @@ function eventObserver(events: ClusterEvents): LockObserver {
   };
 }
 
-function parseSkipSelector(text: string): LabelSelector | undefined {
-  if (text === "") return undefined;
-  try {
-    return parseLabelSelector(text);
-  } catch (error) {
-    throw new ConfigError(`--drain-skip-selector: ${error instanceof Error ? error.message : error}`, { cause: error });
-  }
+/**
+ * Parses the label selectors of pods that drains leave on the node.
+ *
+ * @returns Whether any of them matches an object's labels; undefined where there are none.
+ * @throws {ConfigError} One is not a label selector.
+ */
+export function parseSkipSelectors(texts: readonly string[]): LabelSelector | undefined {
+  const selectors = texts.filter((text) => text !== "").map((text) => {
+    try {
+      return parseLabelSelector(text);
+    } catch (error) {
+      const why = error instanceof Error ? error.message : error;
+      throw new ConfigError(`--drain-skip-selector: ${why}`, { cause: error });
+    }
+  });
+  return selectors.length === 0 ? undefined : (labels) => selectors.some((matches) => matches(labels));
 }

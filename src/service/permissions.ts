@@ -1,31 +1,17 @@
 /**
- * Checks the server's permissions in the cluster at the start, so that an
- * operator learns from the log which ones are missing. The server runs without
- * them as well as it can.
+ * Lists the permissions that a server uses in the cluster, and says what a
+ * missing one means for its readiness. permission_monitor.ts asks for them.
  *
  * @module
  */
 
-import type { Logger } from "@logtape/logtape";
 import type { Config } from "../config/config.ts";
+import type { Readiness } from "../http/handler.ts";
 import { keeperPermissions, optionalKeeperPermissions } from "../keeper/permissions.ts";
-import { type KubernetesClient, missingPermissions } from "../kubernetes/client.ts";
-import { describePermission, ForbiddenError, type Permission } from "../kubernetes/errors.ts";
+import { describePermission, roleFor } from "../kubernetes/errors.ts";
 import { eventPermissions } from "../kubernetes/events.ts";
-import type { Clock } from "../lock/clock.ts";
+import type { PermissionMonitor, UsedPermissions } from "../kubernetes/permission_monitor.ts";
 import { requiredPermissions, watchPermissions } from "../stores/lease/leases.ts";
-
-/** The permissions that a server uses. */
-export interface UsedPermissions {
-  /** Without one of these, requests fail. */
-  readonly required: readonly Permission[];
-  /** Without one of these, the server is slower or reports less. */
-  readonly optional: readonly Permission[];
-}
-
-/** The first and the longest pause before the permissions are checked again, in milliseconds. It doubles each time. */
-const FIRST_PAUSE_MS = 5_000;
-const LONGEST_PAUSE_MS = 300_000;
 
 /**
  * Lists the permissions that a server uses.
@@ -36,39 +22,38 @@ const LONGEST_PAUSE_MS = 300_000;
 export function usedPermissions(drain: Config["drain"], namespace: string): UsedPermissions {
   const required = requiredPermissions(namespace);
   const optional = watchPermissions(namespace);
-  if (drain === undefined) return { required, optional };
+  if (drain === undefined) return { required, forDrain: [], optional };
+  const forDrain = keeperPermissions({ deletePods: drain.onTimeout === "delete" });
   return {
-    required: [...required, ...keeperPermissions({ deletePods: drain.onTimeout === "delete" })],
+    required: [...required, ...forDrain],
+    forDrain,
     optional: [...optional, ...optionalKeeperPermissions(), ...eventPermissions(namespace)],
   };
 }
 
 /**
- * Logs which permissions are missing, by name. If the API server does not answer,
- * tries again until it does or the signal aborts. Does not throw.
+ * Judges whether a replica is ready. A missing required permission keeps one from
+ * becoming ready, so that a rollout stops at it. It does not make a ready one
+ * unready: all replicas lack it, and hosts that are back must still reach one.
  */
-export async function reportMissingPermissions(
-  client: KubernetesClient,
-  { required, optional }: UsedPermissions,
-  logger: Pick<Logger, "error" | "warning">,
-  clock: Pick<Clock, "sleep">,
-  signal: AbortSignal,
-): Promise<void> {
-  for (let pauseMs = FIRST_PAUSE_MS; !signal.aborted; pauseMs = Math.min(pauseMs * 2, LONGEST_PAUSE_MS)) {
-    try {
-      const missing = await missingPermissions(client, [...required, ...optional], signal);
-      for (const permission of missing) {
-        const fields = { permission: describePermission(permission) };
-        if (required.includes(permission)) logger.error("required permission missing", fields);
-        else logger.warning("optional permission missing: performance is reduced", fields);
-      }
-      return;
-    } catch (error) {
-      if (signal.aborted) return;
-      logger.warning("cannot check the server's permissions", { error });
-      // Some clusters do not let clients ask for their own permissions.
-      if (error instanceof ForbiddenError) return;
-      await clock.sleep(pauseMs, signal).catch(() => {});
+export class PermissionGate {
+  readonly #monitor: Pick<PermissionMonitor, "isAnswered" | "missing">;
+  #wasReady = false;
+
+  /** Judges by what `monitor` found. */
+  constructor(monitor: Pick<PermissionMonitor, "isAnswered" | "missing">) {
+    this.#monitor = monitor;
+  }
+
+  /** Judges a replica that is ready in all other respects. */
+  judge(): Readiness {
+    const [missing] = this.#monitor.missing.required;
+    const note = missing && `the server may not ${describePermission(missing)}: grant it in ${roleFor(missing)}`;
+    if (!this.#wasReady) {
+      if (!this.#monitor.isAnswered) return { kind: "not_ready", reason: "the server's permissions are being checked" };
+      if (note !== undefined) return { kind: "not_ready", reason: note };
     }
+    this.#wasReady = true;
+    return { kind: "ready", note };
   }
 }

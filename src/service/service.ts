@@ -10,7 +10,9 @@ import type { Config } from "../config/config.ts";
 import { ConfigError } from "../config/config_error.ts";
 import { createHandler, type Readiness } from "../http/handler.ts";
 import { Server, type ServerOptions } from "../http/server.ts";
-import type { ConnectOptions } from "../kubernetes/client.ts";
+import type { ConnectOptions, KubernetesClient } from "../kubernetes/client.ts";
+import { PermissionMonitor } from "../kubernetes/permission_monitor.ts";
+import { warnOfSkew } from "../kubernetes/skew_warning.ts";
 import { type Clock, systemClock } from "../lock/clock.ts";
 import { type Group, parseGroup } from "../lock/identity.ts";
 import { type LockObserver, LockService } from "../lock/lock_service.ts";
@@ -19,8 +21,8 @@ import { within } from "../lock/within.ts";
 import { openStore } from "../stores/open.ts";
 import { MeteredLockStore } from "../telemetry/metered_store.ts";
 import { Metrics } from "../telemetry/metrics.ts";
-import { connectCluster, startDraining } from "./cluster.ts";
-import { reportMissingPermissions, usedPermissions } from "./permissions.ts";
+import { connectCluster, parseSkipSelectors, startDraining } from "./cluster.ts";
+import { PermissionGate, usedPermissions } from "./permissions.ts";
 
 /** A running server. Disposing of it stops it. */
 export interface Service extends AsyncDisposable {
@@ -63,6 +65,7 @@ const PROBED_GROUP: Group = parseGroup("default")!;
 export async function startService(config: Config, options: ServiceOptions): Promise<Service> {
   const { clock = systemClock, random = Math.random } = options;
   const logger = getLogger("fleetlock");
+  const skip = parseSkipSelectors(config.drainSkipSelectors);
   const stopping = new AbortController();
   await using cleanup = new AsyncDisposableStack();
 
@@ -76,8 +79,10 @@ export async function startService(config: Config, options: ServiceOptions): Pro
   const engine = cleanup.use(await openStore(config.store, client, { clock, random }));
   const store = new MeteredLockStore(options.wrapStore?.(engine) ?? engine, metrics, clock);
   const { podName } = config.kubernetes;
-  const draining = client && config.drain
-    ? cleanup.use(startDraining({ client, store, drain: config.drain, podName, metrics, logger, clock, random }))
+  const permissions = client && monitorPermissions(config, client, metrics, logger, clock);
+  const parts = { metrics, logger, clock, random };
+  const draining = client && permissions && config.drain
+    ? cleanup.use(startDraining({ client, store, drain: config.drain, skip, permissions, podName, ...parts }))
     : undefined;
   const locks = new LockService(store, {
     maxGroups: config.maxGroups,
@@ -92,16 +97,16 @@ export async function startService(config: Config, options: ServiceOptions): Pro
 
   const background = new AbortController();
   const tasks = [locks.watch(background.signal)];
-  if (client !== undefined) {
-    const used = usedPermissions(config.drain, client.namespace);
-    tasks.push(reportMissingPermissions(client, used, logger, clock, background.signal));
+  if (client && permissions) {
+    tasks.push(permissions.run(background.signal), warnOfSkew(client.clock, logger, background.signal));
   }
   cleanup.defer(async () => {
     background.abort();
     await Promise.all(tasks);
   });
 
-  const server = serveLocks(config, locks, { metrics, logger, clock: shared, stopping: stopping.signal, cleanup });
+  const gate = permissions && new PermissionGate(permissions);
+  const server = serveLocks(config, locks, { ...parts, clock: shared, stopping: stopping.signal, cleanup, gate });
   const resources = cleanup.move();
   const stop = async () => {
     stopping.abort();
@@ -110,6 +115,19 @@ export async function startService(config: Config, options: ServiceOptions): Pro
     await within(SHUTDOWN_GRACE_MS, resources.disposeAsync(), clock);
   };
   return runningService(server, stop);
+}
+
+/** Makes what asks for the server's permissions, and its metrics. */
+function monitorPermissions(
+  config: Config,
+  client: KubernetesClient,
+  metrics: Metrics,
+  log: Logger,
+  clock: Clock,
+): PermissionMonitor {
+  const monitor = new PermissionMonitor(client, usedPermissions(config.drain, client.namespace), { log, clock });
+  metrics.addCluster({ clock: client.clock, permissions: monitor });
+  return monitor;
 }
 
 /** Reports the state of the store's watch, and what an operator should know of the locks, in metrics and log. */
@@ -143,15 +161,17 @@ interface ServingParts {
   readonly stopping: AbortSignal;
   /** Disposes of the handler after the server has stopped. */
   readonly cleanup: AsyncDisposableStack;
+  /** Judges the readiness by the permissions; undefined without a cluster. */
+  readonly gate?: PermissionGate;
 }
 
 /** Starts to answer requests. */
 function serveLocks(config: Config, locks: LockService, parts: ServingParts): Server {
-  const { metrics, logger, clock, stopping, cleanup } = parts;
+  const { metrics, logger, clock, stopping, cleanup, gate } = parts;
   const readiness = async (): Promise<Readiness> => {
-    if (stopping.aborted) return "stopping";
+    if (stopping.aborted) return { kind: "not_ready", reason: "the server is stopping" };
     await locks.probe(PROBED_GROUP);
-    return "ready";
+    return gate?.judge() ?? { kind: "ready" };
   };
   const { address, basePath } = config;
   const handler = cleanup.use(createHandler({ locks, metrics, logger, readiness, clock, basePath }));

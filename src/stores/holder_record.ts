@@ -12,7 +12,7 @@
  */
 
 import type { ClientId } from "../lock/identity.ts";
-import type { DrainPhase, HeldNode, Holder } from "../lock/semaphore.ts";
+import { type DrainPhase, type HeldNode, type Holder, MAX_TRANSITIONS } from "../lock/semaphore.ts";
 
 /** A holder as read, where its record may lack a time that can be used. */
 export type ReadHolder = Omit<Holder, "since"> & { readonly since?: number };
@@ -25,9 +25,6 @@ const UNREADABLE_NODE = "unreadable";
 
 /** The end of the year 9999. */
 const MAX_MS = Date.UTC(10_000, 0) - 1;
-
-/** The largest value that Kubernetes accepts for a Lease's `leaseTransitions`. */
-const MAX_TRANSITIONS = 2 ** 31 - 1;
 
 /**
  * Reads a holder from its record.

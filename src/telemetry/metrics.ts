@@ -9,6 +9,7 @@ import { type Clock, systemClock } from "../lock/clock.ts";
 import type { Group } from "../lock/identity.ts";
 import type { Versioned } from "../lock/lock_store.ts";
 import { within } from "../lock/within.ts";
+import { addClusterMetrics, type ClusterSource } from "./cluster_metrics.ts";
 import { DrainMetrics } from "./drain_metrics.ts";
 import { LockMetrics } from "./lock_metrics.ts";
 import { addProcessMetrics } from "./process_metrics.ts";
@@ -65,6 +66,11 @@ export class Metrics {
   /** Sets where the values of the lock gauges come from. Until then, the page has no lock gauges. */
   collectLocks(source: LockSource): void {
     this.#source = source;
+  }
+
+  /** Adds the metrics of the connection to a cluster. Must be called once at most. */
+  addCluster(source: ClusterSource): void {
+    addClusterMetrics(this.#registry, source);
   }
 
   /** Adds the metrics of the drains. Must be called once at most. */

@@ -72,6 +72,6 @@ const handler = createHandler({
   locks,
   metrics: new Metrics({ version: mutation }),
   logger: getLogger("fleetlock"),
-  readiness: () => Promise.resolve("ready"),
+  readiness: () => Promise.resolve({ kind: "ready" }),
 });
 Deno.serve({ ...config.address, onListen: () => {} }, handler);

@@ -12,7 +12,6 @@ import { DrainFixture, never, replicaSet } from "../support/drain_fixture.ts";
 
 const plane = useControlPlane();
 const WEB = { labels: { app: "web" } };
-const DRAINED = { kind: "drained" };
 
 /** Attaches a volume to a node. */
 function attach(node: string, name: string, volume: string): Promise<unknown> {
@@ -35,8 +34,7 @@ clusterTest("a drain evicts the pods that it should, leaves the others, and make
   await test.pod("exempt", { labels: { drain: "no" } });
   test.first.calls.length = 0;
 
-  deepEqual(await test.keeper.match(test.hold.id), { kind: "node", name: test.name, bootId: "boot-1" });
-  deepEqual(await test.drain(), DRAINED);
+  equal((await test.drain()).kind, "drained");
 
   deepEqual(await test.pods(), ["agent", "exempt", "finished", "static"]);
   const { unschedulable, cordon } = await test.cordonOf();
@@ -47,6 +45,7 @@ clusterTest("a drain evicts the pods that it should, leaves the others, and make
   deepEqual(test.first.calls.filter((call) => !/Event$/.test(call)).sort(), [
     ...Array(3).fill("createNamespacedPodEviction"),
     "get /api/v1/pods",
+    "listPodForAllNamespaces",
     "listVolumeAttachment",
     "patchNode",
     "readNode",
@@ -69,7 +68,7 @@ clusterTest("a drain asks a budget without room again, names it to the client, a
     await test.allow("web", 1);
     await until(async () => (await test.pods()).length === left, { timeoutMs: 20_000 });
   }
-  deepEqual(await test.drain(), DRAINED);
+  equal((await test.drain()).kind, "drained");
   const events = await test.events();
   ok(events.some(({ reason, type }) => reason === "DrainBlocked" && type === "Warning"), JSON.stringify(events));
 });
@@ -83,7 +82,7 @@ clusterTest("a budget that is deleted during the evictions does not end the drai
     const waiting = test.drain(60_000);
     await until(() => test.first.calls.filter((call) => call === "createNamespacedPodEviction").length >= 5);
     await plane().request("DELETE", `/apis/policy/v1/namespaces/${test.namespace}/poddisruptionbudgets/web`);
-    deepEqual(await waiting, DRAINED);
+    equal((await waiting).kind, "drained");
     deepEqual(await test.pods(), []);
   }
 });
@@ -111,7 +110,7 @@ clusterTest("a drain waits for a pod with a finalizer until it is gone", async (
   });
   const path = `/api/v1/namespaces/${test.namespace}/pods/kept`;
   await plane().request("PATCH", path, { metadata: { finalizers: null } }, "application/merge-patch+json");
-  deepEqual(await test.drain(), DRAINED);
+  equal((await test.drain()).kind, "drained");
 });
 
 clusterTest("a drain waits through a pod's grace period, and evicts a pod that comes late", async () => {
@@ -124,7 +123,7 @@ clusterTest("a drain waits through a pod's grace period, and evicts a pod that c
   await plane().request("POST", `/api/v1/namespaces/${test.namespace}/pods`, late);
   await until(async () => !(await test.podObjects()).has("late"));
   await test.endPod("slow");
-  deepEqual(await waiting, DRAINED);
+  equal((await waiting).kind, "drained");
 });
 
 clusterTest("a drain leaves a pod alone that replaced another one of its name before the eviction", async () => {
@@ -136,7 +135,7 @@ clusterTest("a drain leaves a pod alone that replaced another one of its name be
   await test.endPod("db-0");
   const second = await test.pod("db-0", { ...spec, node: (await objects.createNode(plane())).name });
   await test.allow("web");
-  deepEqual(await test.drain(), DRAINED);
+  equal((await test.drain()).kind, "drained");
   const left = await plane().request("GET", `/api/v1/namespaces/${test.namespace}/pods/db-0`);
   equal(left.metadata.uid, second.metadata.uid);
   ok(first.metadata.uid !== second.metadata.uid);
@@ -160,7 +159,7 @@ for (
       match(outcome.pods[0]!.reason, reason);
       equal((await test.pods()).length, 2);
       await test.endPod("precious");
-      deepEqual(await test.drain(), DRAINED);
+      equal((await test.drain()).kind, "drained");
     },
   );
 }
@@ -188,7 +187,7 @@ for (const onTimeout of ["refuse", "proceed", "delete"] as const) {
         deepEqual(left, ["web"]);
         break;
       case "delete":
-        deepEqual(outcome, DRAINED);
+        equal(outcome.kind, "drained");
         deepEqual(left, []);
         break;
     }
@@ -210,20 +209,139 @@ clusterTest("the API server refuses to evict a pod under the UID of an earlier o
   deepEqual(await calls.deletePod(seen), { kind: "gone" });
 });
 
-clusterTest("a drain evicts the server's own pod last", async () => {
-  const namespace = await plane().createNamespace();
-  await using test = await DrainFixture.create(plane(), {
-    drainOptions: { pods: { self: { namespace, name: "a-server" } } },
+for (
+  const [what, there, asked, left] of [
+    ["one replica, on one node", ["a"], "a", ["a"]],
+    ["two replicas on one node", ["a", "b"], "a", ["a"]],
+    ["two replicas on three nodes, and the one on the node is asked", ["a"], "a", ["a"]],
+    ["two replicas on three nodes, and the one elsewhere is asked", ["a"], "b", []],
+  ] as const
+) {
+  clusterTest(`a server's own pod stays, the pods of other replicas are evicted: ${what}`, async () => {
+    const namespace = await plane().createNamespace();
+    await using test = await DrainFixture.create(plane(), {
+      drainOptions: { pods: { self: { namespace, name: asked } } },
+    });
+    const owner = replicaSet();
+    for (const name of there) await test.pod(name, { namespace, owner });
+    await test.pod("web", { owner: replicaSet() });
+    equal((await test.drain()).kind, "drained");
+    deepEqual(await test.pods(), left);
   });
-  await test.pod("a-server", { namespace, owner: replicaSet() });
-  await test.pod("slow", { graceSeconds: 77 });
-  const outcome = await test.drain(1_000);
-  ok(outcome.kind === "draining");
-  match(outcome.pods.find((pod) => pod.name === "a-server")!.reason, /goes last/);
-  await test.endPod("slow");
-  deepEqual(await test.drain(), DRAINED);
+}
+
+clusterTest(
+  "a controller that puts its pod back on the cordoned node has it evicted three more times, and no more",
+  async () => {
+    await using test = await DrainFixture.create(plane());
+    const owner = { ...replicaSet(), kind: "CloneSet" };
+    await test.pod("custom", { owner });
+    const draining = { isOver: false };
+    const controller = (async () => {
+      while (!draining.isOver) if ((await test.pods()).length === 0) await test.pod("custom", { owner });
+    })();
+    equal((await test.drain(60_000)).kind, "drained");
+    draining.isOver = true;
+    await controller;
+    // One of them if the controller put it back in the second of the grant.
+    const evictions = test.first.calls.filter((call) => call === "createNamespacedPodEviction").length;
+    ok(evictions >= 4 && evictions <= 5, `${evictions} evictions`);
+    ok(test.first.log.includes("the node is drained, and some pods stay"), test.first.log.join("\n"));
+  },
+);
+
+clusterTest(
+  "nothing is evicted from a node that somebody uncordons during the drain until it is cordoned again",
+  async () => {
+    await using test = await DrainFixture.create(plane());
+    for (let n = 0; n < 5; n++) await test.pod(`web-${n}`, { ...WEB, owner: replicaSet() });
+    await test.budget("web");
+    const waiting = test.drain(60_000);
+    await until(() => test.first.calls.includes("createNamespacedPodEviction"));
+    await test.cordonByHand(false);
+    await until(() => test.first.log.includes("somebody uncordoned the node during its drain"), { timeoutMs: 20_000 });
+    const before = test.first.calls.length;
+    await test.allow("web");
+    equal((await waiting).kind, "drained");
+    const after = test.first.calls.slice(before);
+    const cordonedAt = after.indexOf("patchNode");
+    ok(cordonedAt >= 0 && cordonedAt < after.indexOf("createNamespacedPodEviction"), after.join(" "));
+  },
+);
+
+clusterTest("a drain gives up against somebody who uncordons the node again and again", async () => {
+  await using test = await DrainFixture.create(plane());
+  await test.pod("kept", { finalizers: ["example.com/hold"] });
+  const draining = { isOver: false };
+  let pods = 0;
+  const insisting = (async () => {
+    while (!draining.isOver) {
+      const { unschedulable } = await test.cordonOf();
+      if (unschedulable && test.first.calls.includes("createNamespacedPodEviction")) {
+        await test.cordonByHand(false);
+        await test.pod(`late-${pods++}`, { owner: replicaSet() });
+      }
+    }
+  })();
+  const outcome = await test.drain(60_000);
+  draining.isOver = true;
+  await insisting;
+  equal(outcome.kind, "failed");
+  equal(pods, 4);
+  const evictions = test.first.calls.filter((call) => call === "createNamespacedPodEviction").length;
+  ok(evictions <= 1 + pods, `${evictions} evictions`);
+  equal((await test.cordonOf()).unschedulable, false);
+  await until(async () => (await test.cordonOf()).cordon === undefined);
+  await test.endPod("kept");
+});
+
+clusterTest("pods that started while the volumes were awaited are evicted before the yes", async () => {
+  await using test = await DrainFixture.create(plane());
+  const name = `volume-${crypto.randomUUID()}`;
+  await attach(test.name, name, "data");
+  const waiting = test.drain(60_000);
+  await until(() => test.first.calls.includes("listVolumeAttachment"));
+  await test.cordonByHand(false);
+  for (let n = 0; n < 3; n++) await test.pod(`web-${n}`, { owner: replicaSet() });
+  await test.cordonByHand(true);
+  await plane().request("DELETE", `/apis/storage.k8s.io/v1/volumeattachments/${name}`);
+  equal((await waiting).kind, "drained");
   deepEqual(await test.pods(), []);
 });
+
+clusterTest("a pod past its grace period does not hold up the drain of a node whose kubelet is dead", async () => {
+  await using test = await DrainFixture.create(plane());
+  await objects.setNodeStatus(plane(), test.name, { ready: "Unknown" });
+  await test.pod("web", { owner: replicaSet(), graceSeconds: 1 });
+  equal((await test.drain(2_000)).kind, "draining");
+  equal((await test.drain(60_000)).kind, "drained");
+  deepEqual(await test.pods(), ["web"]);
+  ok(test.first.log.includes("the node is drained, and some pods stay"), test.first.log.join("\n"));
+  await test.endPod("web");
+});
+
+clusterTest(
+  "a drain whose Node is gone waits for the Node's pods, and leaves a later Node of its name alone",
+  async () => {
+    await using test = await DrainFixture.create(plane());
+    await test.pod("old", { finalizers: ["example.com/hold"] });
+    equal((await test.drain(500)).kind, "draining");
+    await plane().request("DELETE", `/api/v1/nodes/${test.name}`);
+    const later = await objects.createNode(plane(), { name: test.name });
+    const createdAt = Date.now();
+    await until(() => Date.now() >= createdAt + 1_100);
+    await test.pod("new");
+    const outcome = await test.drain(1_000);
+    ok(outcome.kind === "draining");
+    deepEqual(outcome.pods.map(({ name }) => name), ["old"]);
+    await test.endPod("old");
+    const path = `/api/v1/namespaces/${test.namespace}/pods/old`;
+    await plane().request("PATCH", path, { metadata: { finalizers: null } }, "application/merge-patch+json");
+    equal((await test.drain()).kind, "drained");
+    deepEqual(await test.pods(), ["new"]);
+    equal((await test.cordonOf(later.name)).unschedulable, false);
+  },
+);
 
 clusterTest("a drain waits until volumes are detached, but only for a limited time", async () => {
   await using test = await DrainFixture.create(plane());
@@ -231,11 +349,11 @@ clusterTest("a drain waits until volumes are detached, but only for a limited ti
   await attach(test.name, name, "data");
   equal((await test.drain(500)).kind, "draining");
   await plane().request("DELETE", `/apis/storage.k8s.io/v1/volumeattachments/${name}`);
-  deepEqual(await test.drain(), DRAINED);
+  equal((await test.drain()).kind, "drained");
 
   await attach(test.name, name, "data");
   const impatient = await test.replica({ drainOptions: { detachMs: 10 } });
-  deepEqual(await impatient.keeper.drain(test.hold, 20_000, never), DRAINED);
+  equal((await impatient.keeper.drain(test.hold, 20_000, never)).kind, "drained");
   ok(impatient.log.includes("volumes stay attached to the drained node"));
 });
 
@@ -253,7 +371,7 @@ clusterTest("a drain does not wait for the volumes of pods that stay", async () 
     },
   });
   await attach(name, `attachment-of-volume-of-${name}`, `volume-of-${name}`);
-  deepEqual(await test.drain(), DRAINED);
+  equal((await test.drain()).kind, "drained");
   await attach(name, `attachment-of-another-of-${name}`, `another-of-${name}`);
   equal((await test.drain(500)).kind, "draining");
 });

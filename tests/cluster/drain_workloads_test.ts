@@ -3,7 +3,7 @@ import { until } from "../support/condition.ts";
 import { clusterTest, useControlPlane } from "../support/control_plane.ts";
 import * as objects from "../support/cluster_objects.ts";
 import { startKeeper, TestLocks } from "../support/keepers.ts";
-import { awaitReady, awaitUntainted, createWorkload, readyOf } from "../support/workloads.ts";
+import { awaitReady, awaitUntainted, createWorkload, podsOf, readyOf } from "../support/workloads.ts";
 
 // With the real controllers and scheduler, and kwok in place of kubelets.
 const plane = useControlPlane({ controllers: true, scheduler: true, kwok: true });
@@ -32,7 +32,7 @@ clusterTest(
       return budget.status?.disruptionsAllowed === 1;
     }, { timeoutMs: 30_000, what: "the budget is known" });
 
-    const [{ name, id }] = nodes as [objects.TestNode];
+    const [{ name, uid, id }] = nodes as [objects.TestNode];
     await objects.createPod(plane(), {
       name: "static",
       namespace,
@@ -44,7 +44,7 @@ clusterTest(
 
     const locks = new TestLocks();
     await using test = await startKeeper(plane(), locks);
-    const hold = locks.grant(id);
+    const hold = locks.grant(id, { node: { name, uid, phase: "draining" } });
     const draining = { done: false };
     let fewest = 9;
     const watched = (async () => {
@@ -54,7 +54,7 @@ clusterTest(
     draining.done = true;
     await watched;
 
-    deepEqual(outcome, { kind: "drained" });
+    equal(outcome.kind, "drained");
     const left = [...(await objects.podsOn(plane(), name)).values()].map(({ metadata }) =>
       metadata.labels?.app ?? metadata.name
     );
@@ -64,6 +64,37 @@ clusterTest(
 
     await test.keeper.uncordon(hold.group, hold.id, hold.since);
     ok(!(await plane().request("GET", `/api/v1/nodes/${name}`)).spec.unschedulable);
+  },
+  { whole: true },
+);
+
+clusterTest(
+  "a Deployment that tolerates everything and may run on the node only costs one eviction, and its new pod may stay",
+  async () => {
+    const namespace = await plane().createNamespace();
+    const { name, uid, id } = await objects.createNode(plane());
+    await awaitUntainted(plane());
+    const template = objects.pod({ name: "proxy", namespace: "", graceSeconds: 3, toleratesAll: true });
+    await createWorkload(plane(), namespace, "deployments", "proxy", {
+      template: {
+        metadata: { labels: { app: "proxy" } },
+        spec: { ...template.spec, nodeSelector: { "kubernetes.io/hostname": name } },
+      },
+    });
+    await awaitReady(plane(), namespace, { proxy: 1 });
+    const [before] = await podsOf(plane(), namespace, "proxy");
+    // The new pod must not come within the second of the grant.
+    const created = Date.parse(before.metadata.creationTimestamp);
+    await until(() => Date.now() >= created + 2_000);
+    const locks = new TestLocks();
+    await using test = await startKeeper(plane(), locks);
+    const hold = locks.grant(id, { since: Date.now() - 1_000, node: { name, uid, phase: "draining" } });
+    const outcome = await test.keeper.drain(hold, 30_000, never);
+    equal(outcome.kind, "drained", JSON.stringify(outcome));
+    equal(test.calls.filter((call) => call === "createNamespacedPodEviction").length, 1);
+    const uids = [...(await objects.podsOn(plane(), name)).values()].map(({ metadata }) => metadata.uid);
+    ok(uids.length > 0 && !uids.includes(before.metadata.uid));
+    ok(test.log.includes("the node is drained, and some pods stay"), test.log.join("\n"));
   },
   { whole: true },
 );
@@ -81,7 +112,7 @@ clusterTest("a drain goes on after the API server was away for a while", async (
   });
   const locks = new TestLocks();
   await using test = await startKeeper(plane(), locks);
-  const hold = locks.grant(node.id);
+  const hold = locks.grant(node.id, { node: { name: node.name, uid: node.uid, phase: "draining" } });
   const waiting = test.keeper.drain(hold, 240_000, never);
   await until(async () => (await objects.podsOn(plane(), node.name)).get("slow")?.metadata.deletionTimestamp, {
     timeoutMs: 30_000,
@@ -96,7 +127,7 @@ clusterTest("a drain goes on after the API server was away for a while", async (
   const path = `/api/v1/namespaces/${namespace}/pods/slow`;
   await plane().request("PATCH", path, { metadata: { finalizers: null } }, "application/merge-patch+json");
   await plane().request("DELETE", `/apis/policy/v1/namespaces/${namespace}/poddisruptionbudgets/web`);
-  deepEqual(await waiting, { kind: "drained" });
+  equal((await waiting).kind, "drained");
   const { items } = await plane().request("GET", `/api/v1/namespaces/${namespace}/pods`);
   deepEqual(items, []);
 }, { restarts: true, whole: true });

@@ -70,7 +70,6 @@ Deno.test("the drain settings apply only if the locks are in Kubernetes", () => 
     timeoutMs: 5_400_000,
     onTimeout: "refuse",
     concurrency: 10,
-    skipSelector: "",
     unmanaged: "evict",
     emptyDir: "refuse",
     releaseWaitReady: true,
@@ -78,6 +77,14 @@ Deno.test("the drain settings apply only if the locks are in Kubernetes", () => 
   equal(replyWaitMs, 240_000);
   equal(parseConfig({ drain: "false" }, inPod).drain, undefined);
   equal(parseConfig({ store: "memory" }, inPod).drain, undefined);
+});
+
+Deno.test("a flag that is repeatable keeps all its values, and its variable holds one", () => {
+  const variable = { ...inPod, FLEETLOCK_DRAIN_SKIP_SELECTOR: "a=b,c=d" };
+  deepEqual(parseConfig({}, inPod).drainSkipSelectors, [""]);
+  deepEqual(parseConfig({}, variable).drainSkipSelectors, ["a=b,c=d"]);
+  deepEqual(parseConfig({ "drain-skip-selector": ["x", "y"] }, variable).drainSkipSelectors, ["x", "y"]);
+  throws(() => parseConfig({ address: [":1", ":2"] }, inPod), /^ConfigError: --address is given twice/);
 });
 
 Deno.test("the sqlite and memory stores do not need a cluster", () => {

@@ -216,8 +216,7 @@ Deno.test("the pages answer GET and HEAD, and every reply has the security heade
 
 Deno.test("a server that is not ready answers 503 with a reason and Retry-After, also when the check fails", async () => {
   const cases: [TestServerOptions["readiness"], string][] = [
-    [() => Promise.resolve("stopping"), "the server is stopping"],
-    [() => Promise.resolve("store_unavailable"), "the store does not answer"],
+    [() => Promise.resolve({ kind: "not_ready", reason: "the server is stopping" }), "the server is stopping"],
     [() => Promise.reject(new Error("secret")), "the store does not answer"],
   ];
   for (const [readiness, value] of cases) {
@@ -228,6 +227,13 @@ Deno.test("a server that is not ready answers 503 with a reason and Retry-After,
     equal(reply.headers.get("retry-after"), "5");
     equal((await ask(`${server.url}/-/healthy`)).status, 200);
   }
+});
+
+Deno.test("a server that is ready says what is wrong all the same", async () => {
+  const readiness = () => Promise.resolve({ kind: "ready", note: "the server may not list pods" } as const);
+  await using server = startTestServer({ readiness });
+  const reply = await ask(`${server.url}/-/ready`);
+  deepEqual([reply.status, reply.text], [200, "ok\nthe server may not list pods\n"]);
 });
 
 Deno.test("while the store does not answer, requests get 503 with Retry-After; afterwards they are served", async () => {

@@ -56,7 +56,7 @@ export function startTestServer(options: TestServerOptions = {}): TestServer {
     locks,
     metrics,
     logger,
-    readiness: () => Promise.resolve("ready"),
+    readiness: () => Promise.resolve({ kind: "ready" }),
     ...options,
   });
   const server = new Server({

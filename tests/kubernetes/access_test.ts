@@ -58,7 +58,7 @@ const UNUSABLE: { name: string; text: string | undefined; says: RegExp }[] = [
   {
     name: "with a server that is not a URL",
     text: kubeconfig({}, { server: "somewhere" }),
-    says: /has an invalid server URL/,
+    says: /^There is an invalid server URL in the cluster "c"/,
   },
   {
     name: "with a proxy of an unknown kind",

@@ -12,7 +12,11 @@ Deno.test("a typed call carries the token and its body, and reads the answer", a
   const seen: unknown[] = [];
   await using fake = await fakeApiServer(async (request) => {
     seen.push(request.headers.get("authorization"), await request.json());
-    return json({ metadata: { name: "a", resourceVersion: "1" } }, 201);
+    return json({
+      apiVersion: "coordination.k8s.io/v1",
+      kind: "Lease",
+      metadata: { name: "a", namespace: "ns", resourceVersion: "1" },
+    }, 201);
   });
   const lease = await fake.client.apis.coordination.createNamespacedLease({
     namespace: "ns",
@@ -91,12 +95,14 @@ const FAULTS: { name: string; answer: () => Response; check: (error: unknown) =>
   {
     name: "502 with a page of a proxy",
     answer: () => new Response("<html>Bad gateway", { status: 502 }),
-    check: (error) => ok(error instanceof UnavailableError && /Bad gateway/.test(error.message)),
+    check: (error) =>
+      ok(error instanceof UnavailableError && /something before it answered with status 502/.test(error.message)),
   },
   {
     name: "302, which is not followed",
     answer: () => new Response(null, { status: 302, headers: { location: "/login" } }),
-    check: (error) => ok(error instanceof UnavailableError && /is its address right/.test(error.message)),
+    check: (error) =>
+      ok(error instanceof UnavailableError && /is not the API server's: is the address right/.test(error.message)),
   },
 ];
 for (const { name, answer, check } of FAULTS) {
@@ -116,7 +122,7 @@ Deno.test("a 2xx answer that is not JSON is a fault", async () => {
   );
   await rejects(fake.client.apis.core.listNode(), (error) => {
     ok(error instanceof UnavailableError);
-    match(error.message, /is not JSON: is that the address of the API server/);
+    match(error.message, /is not a list of Node objects: is the address that of the API server/);
     return true;
   });
 });

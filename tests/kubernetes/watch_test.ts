@@ -10,8 +10,13 @@ import { until } from "../support/condition.ts";
 import { fakeApiServer, json, status } from "../support/fake_api_server.ts";
 import { FakeClock } from "../support/fake_clock.ts";
 
-const node = (name: string, resourceVersion: string) => ({ metadata: { name, resourceVersion } });
-const list = (resourceVersion: string, ...items: unknown[]) => json({ metadata: { resourceVersion }, items });
+const node = (name: string, resourceVersion: string) => ({
+  apiVersion: "v1",
+  kind: "Node",
+  metadata: { name, resourceVersion },
+});
+const list = (resourceVersion: string, ...items: unknown[]) =>
+  json({ apiVersion: "v1", kind: "NodeList", metadata: { resourceVersion }, items });
 const isWatch = (request: Request) => new URL(request.url).searchParams.has("watch");
 
 /** The answer to a watch: these lines, and then an end or silence. */
@@ -95,7 +100,10 @@ Deno.test("a watch starts at the list's version and goes on from the last versio
 
 const GONE: [string, () => Response][] = [
   ["a status", () => status(410, { reason: "Expired" })],
-  ["an ERROR event", () => lines([{ type: "ERROR", object: { kind: "Status", code: 410, reason: "Expired" } }])],
+  [
+    "an ERROR event",
+    () => lines([{ type: "ERROR", object: { kind: "Status", apiVersion: "v1", code: 410, reason: "Expired" } }]),
+  ],
 ];
 for (const [name, gone] of GONE) {
   Deno.test(`a version that has expired, reported by ${name}, makes the watch list again at once`, async () => {
@@ -114,13 +122,13 @@ for (const [name, gone] of GONE) {
 Deno.test("pauses grow with failures up to a limit, and the watch goes on", async () => {
   const clock = new NotingClock();
   await using fake = await fakeApiServer((_request, count) =>
-    count <= 6 ? status(500) : json({ items: [], metadata: {} })
+    count <= 6 ? status(500) : isWatch(_request) ? lines([], false) : list("7")
   );
   await watching(
     fake.client,
     { clock, silenceMs: SILENCE_MS, pauseMs: 100, maxPauseMs: 1_000, random: () => 0 },
     async (told) => {
-      await until(() => told.includes("listed "));
+      await until(() => told.includes("listed 7"));
       deepEqual(clock.pauses.slice(0, 6), [50, 100, 200, 400, 500, 500]);
     },
   );

@@ -48,6 +48,17 @@ test("grants, renews, refuses and releases slots, and a hold survives a kill -9"
   equal((await program.stop("SIGTERM")).code, 0);
 });
 
+test("a client that reports for another group than it holds is served, and the log names both groups", async () => {
+  await using folder = await temporary();
+  await using program = await startProgram([`--store=sqlite:${folder.path}/locks.db`]);
+  await preReboot(program.url, ALICE, "workers");
+  equal((await steadyState(program.url, ALICE, "default")).status, 200);
+  const warning = () => program.records().find((record) => record.held_group !== undefined);
+  await until(() => warning() !== undefined);
+  const { level, id, group, held_group } = warning()!;
+  deepEqual([level, id, group, held_group], ["warning", ALICE, "default", "workers"]);
+});
+
 test("two processes on one file agree on the holder", async () => {
   await using folder = await temporary();
   const store = `--store=sqlite:${folder.path}/locks.db`;
@@ -228,4 +239,22 @@ test("an address in use is reported in one sentence", async () => {
     new TextDecoder().decode(output.stderr),
     new RegExp(`^fleetlock: cannot listen on 127.0.0.1:${port}: the address is in use.*\n$`),
   );
+});
+
+test("a flag that may stand once is refused when it stands twice, and a selector that is wrong in any case", async () => {
+  const cases: [string[], number, RegExp][] = [
+    [["--address=:1", "--address=:1"], 2, /^fleetlock: --address is given twice$/m],
+    [["--drain", "--drain=false"], 2, /^fleetlock: --drain is given twice$/m],
+    [["simulate", "--seed=1", "-seed=2"], 2, /^fleetlock: --seed is given twice$/m],
+    [
+      ["--store=memory", "--drain=false", "--drain-skip-selector=a", "--drain-skip-selector=b in ()"],
+      1,
+      /^fleetlock: --drain-skip-selector: Cannot parse the label selector 'b in \(\)'/m,
+    ],
+  ];
+  for (const [args, code, says] of cases) {
+    const ended = await runProgram(args);
+    equal(ended.code, code, ended.stderr);
+    match(ended.stderr, says);
+  }
 });

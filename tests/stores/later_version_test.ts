@@ -111,13 +111,14 @@ for (const [name, codec] of Object.entries(CODECS)) {
 
   Deno.test(`${name} codec: a note about a hold keeps the fields that only a later version knows`, () => {
     fc.assert(fc.property(records, unknown, (record, extra) => {
-      const stored = codec.make([plain({ id: SUBJECT, since: iso(SINCE), ...record, ...extra })], {});
+      const subject = plain({ id: SUBJECT, since: iso(SINCE), ...record, ...extra });
+      const stored = codec.make([subject], {});
       const node = { name: "new", uid: "new-uid", bootId: "b", phase: "drained" } as const;
       const before = codec.read(stored);
       const written = codec.write(amend(before, before.holders[0]!, NOW, node)!, stored);
       const holder = codec.read(written).holders[0]!;
       deepEqual(holder.node, node);
-      deepEqual(holder.extra, before.holders[0]!.extra);
+      equal(JSON.stringify(omit(codec.look(written).holders[0]!, KNOWN)), JSON.stringify(omit(subject, KNOWN)));
       equal(holder.isNodeUnreadable, undefined);
     }));
   });

@@ -32,6 +32,9 @@ export function watchApi(
   changed: (type: ChangeType, object: any) => void,
 ): ApiWatch {
   const over = new AbortController();
+  // The end of a fetch does not always end a read of its body that has begun.
+  const stopped = new Promise<never>((_, reject) => over.signal.addEventListener("abort", () => reject(new Stopped())));
+  stopped.catch(() => {});
   const listed = Promise.withResolvers<void>();
   const client = Deno.createHttpClient({ caCerts: [plane.ca] });
   let revision = "";
@@ -55,9 +58,12 @@ export function watchApi(
       if (response.status === 410) throw new MissedChanges(path, text);
       throw new Error(text);
     }
+    const reader = response.body!.pipeThrough(new TextDecoderStream()).getReader();
     let rest = "";
-    for await (const piece of response.body!.pipeThrough(new TextDecoderStream())) {
-      const lines = (rest + piece).split("\n");
+    for (;;) {
+      const { done, value } = await reader.read();
+      if (done) return;
+      const lines = (rest + value).split("\n");
       rest = lines.pop()!;
       for (const line of lines) {
         const { type, object } = JSON.parse(line);
@@ -70,7 +76,7 @@ export function watchApi(
   const run = async () => {
     while (!over.signal.aborted) {
       try {
-        await (revision === "" ? list() : follow());
+        await Promise.race([revision === "" ? list() : follow(), stopped]);
       } catch (error) {
         if (error instanceof MissedChanges) throw error;
         if (!over.signal.aborted) await new Promise((resolve) => setTimeout(resolve, 100));
@@ -88,6 +94,8 @@ export function watchApi(
     },
   };
 }
+
+class Stopped extends Error {}
 
 class MissedChanges extends Error {
   constructor(path: string, text: string) {

@@ -229,3 +229,21 @@ Deno.test("a metered store watches and closes the wrapped store", async () => {
   deepEqual(seen, ["synced", "default"]);
   deepEqual(closed, ["closed"]);
 });
+
+Deno.test("the clock's skew and the missing permissions are on the page once they are known", async () => {
+  const metrics = new Metrics({ version: "0.0.0" });
+  const clock: { skewMs: number | undefined } = { skewMs: undefined };
+  const permissions = { isAnswered: false, missing: { required: [1, 2], optional: [] } };
+  metrics.addCluster({ clock, permissions });
+  const lines = async () => (await metrics.render()).split("\n").filter((line) => /^fleetlock_(clock|perm)/.test(line));
+  deepEqual(await lines(), []);
+  clock.skewMs = -1_500;
+  permissions.isAnswered = true;
+  deepEqual(await lines(), [
+    "fleetlock_clock_skew_seconds -1.5",
+    'fleetlock_permissions_missing{requirement="required"} 2',
+    'fleetlock_permissions_missing{requirement="optional"} 0',
+  ]);
+  clock.skewMs = undefined;
+  equal((await lines()).length, 2);
+});

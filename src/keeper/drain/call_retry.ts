@@ -5,7 +5,7 @@
  */
 
 import type { Clock } from "../../lock/clock.ts";
-import { UnavailableError } from "../../lock/errors.ts";
+import { CallRefusedError, UnavailableError } from "../../lock/errors.ts";
 import { ForbiddenError, KubernetesError } from "../../kubernetes/errors.ts";
 
 /** The first and the longest pause before a failed call is repeated, in milliseconds; it doubles with each. */
@@ -61,10 +61,12 @@ export class CallRetry {
   }
 
   /**
-   * Whether repeating the call that failed is pointless: the error does not come from the cluster, or the API server
-   * has been denying calls for a while. Call it once for each failure, since it notes when denials began.
+   * Whether repeating the call that failed is pointless: the error does not come from the cluster, the API server refuses
+   * the call for good, or it has been denying calls for a while. Call it once for each failure, since it notes when
+   * denials began.
    */
   isFinal(error: unknown): boolean {
+    if (error instanceof CallRefusedError) return true;
     if (!(error instanceof ForbiddenError)) {
       return !(error instanceof UnavailableError || error instanceof KubernetesError);
     }

@@ -7,7 +7,7 @@
 
 import { callOptions, MERGE_PATCH, valueOfStatus, viewingWatcher } from "../../kubernetes/calls.ts";
 import type { KubernetesClient } from "../../kubernetes/client.ts";
-import { KubernetesError, type Permission } from "../../kubernetes/errors.ts";
+import type { Permission } from "../../kubernetes/errors.ts";
 import { type ResourceWatcher, watchResource } from "../../kubernetes/watch.ts";
 import { CORDON_ANNOTATION, type NodePatch } from "./cordon.ts";
 import { FIELD_MANAGER, type NodeView, viewNode } from "./node.ts";
@@ -73,11 +73,9 @@ export class NodeCalls {
     };
     const parameters = { name: node.name, body, fieldManager: FIELD_MANAGER };
     const call = this.#client.apis.core.patchNode(parameters, callOptions(signal, MERGE_PATCH));
-    const viewed = call.then(viewNode, (error) => {
-      if (isOfAnotherUid(error)) return "conflict" as const;
-      throw error;
-    });
-    return await valueOfStatus(viewed, { 404: "gone" as const, 409: "conflict" as const }, REFUSED);
+    // A new Node of the same name has another UID. That is a conflict too.
+    const values = { 404: "gone" as const, 409: "conflict" as const };
+    return await valueOfStatus(call.then(viewNode), values, REFUSED);
   }
 
   /**
@@ -94,12 +92,4 @@ export class NodeCalls {
     const renewed = lease?.spec?.renewTime;
     return renewed ? new Date(renewed).getTime() : undefined;
   }
-}
-
-/**
- * Whether a patch was refused because a later Node of the same name has another UID. The API server takes that for an
- * attempt to change the UID (422). Its other refusals with that status are not conflicts.
- */
-function isOfAnotherUid(error: unknown): boolean {
-  return error instanceof KubernetesError && error.status === 422 && /metadata\.uid/.test(error.message);
 }

@@ -43,12 +43,15 @@ export class NodeCordon {
     signal: AbortSignal,
   ): Promise<"cordoned" | "already" | "gone" | "not_held"> {
     const decide = async (node: NodeView, read: boolean) => {
-      if (node.uid !== uid) return "gone";
       const patch = planCordon(node, owner);
+      // What the watch has seen may be behind. A patch would fail on that; without one, only a read tells.
+      if (!read && (node.uid !== uid || patch === undefined)) return "unsure";
+      if (node.uid !== uid) return "gone";
       // Another replica may have lifted the cordon and freed the slot. Then the cordon must not come back.
       return patch !== undefined && read && !(await holdExists()) ? "not_held" : patch;
     };
     const outcome = await this.#change(name, decide, readFirst, signal);
+    if (outcome === "unsure") return await this.set({ name, uid }, owner, holdExists, true, signal);
     if (typeof outcome === "string") return outcome === "nothing" ? "already" : outcome;
     // Without a cordon that is ours, the patch removed a stale annotation from an administrator's.
     return outcome.cordon === null ? "already" : "cordoned";

@@ -200,14 +200,9 @@ async function startReplicas(
  * @returns How long the turns took, in milliseconds; undefined if a host had none in time.
  */
 async function comeToRest({ hosts, observer, plane, namespace }: Victims): Promise<number | undefined> {
-  const began = performance.now();
   const before = new Map(hosts.map((host) => [host, host.turns]));
   const waiting = () => hosts.filter((host) => host.turns === before.get(host));
-  let allTurnsMs: number | undefined;
-  await until(() => waiting().length === 0, { timeoutMs: LIVENESS_MS }).then(
-    () => allTurnsMs = Math.round(performance.now() - began),
-    () => {},
-  );
+  const allTurnsMs = await within(LIVENESS_MS, () => waiting().length === 0);
   for (const { id, group, machine, lastReply } of waiting()) {
     const message = `${id} (${machine.identity.name}, ${group}) had no turn after the faults; last reply: ${lastReply}`;
     observer.violate("no turn", message, group, id, machine.identity.name);
@@ -228,9 +223,25 @@ async function comeToRest({ hosts, observer, plane, namespace }: Victims): Promi
   };
   // After a violation of liveness, what is left is its consequence.
   if (allTurnsMs !== undefined) {
-    await until(isAtRest, { timeoutMs: REST_MS }).catch(() => observer.violate("not at rest", left.join("; ")));
+    const restMs = await within(REST_MS, isAtRest);
+    if (restMs === undefined) observer.violate("not at rest", left.join("; "));
   }
   return allTurnsMs;
+}
+
+/**
+ * Waits until a condition is true, but not longer than a time of the machine's clock, however slow the machine is.
+ *
+ * @returns How long it took, in milliseconds; undefined if it did not become true in time.
+ */
+async function within(ms: number, condition: () => boolean | Promise<boolean>): Promise<number | undefined> {
+  const began = performance.now();
+  for (;;) {
+    const isLate = performance.now() - began >= ms;
+    if (await condition()) return Math.round(performance.now() - began);
+    if (isLate) return undefined;
+    await new Promise((resolve) => setTimeout(resolve, 100));
+  }
 }
 
 function sum(hosts: readonly Host[]): Record<string, number> {

@@ -10,7 +10,7 @@ import type { PodCalls } from "../../../src/keeper/drain/pod_calls.ts";
 import { type NodeView, viewNode } from "../../../src/keeper/nodes/node.ts";
 import { type EvictionAnswer, type PodView, viewPod } from "../../../src/keeper/drain/pods.ts";
 import type { ResourceWatcher } from "../../../src/kubernetes/watch.ts";
-import { UnavailableError } from "../../../src/lock/errors.ts";
+import { CallRefusedError, UnavailableError } from "../../../src/lock/errors.ts";
 import type { StayingPod } from "../../../src/lock/yes.ts";
 import { parseClientId, parseGroup } from "../../../src/lock/identity.ts";
 import { pod } from "../../support/cluster_objects.ts";
@@ -75,6 +75,8 @@ class Cluster {
   /** Whether a volume is attached, at each look at it. */
   attached: (look: number) => boolean = () => false;
   readonly #looks = { count: 0 };
+  /** Why the node cannot be cordoned. */
+  cordonFault?: Error;
   /** Why the pods cannot be watched. */
   unwatchable?: Error;
 
@@ -120,6 +122,7 @@ class Cluster {
     };
     const cordon: DrainContext["cordon"] = {
       set: async ({ uid }, _owner, holdExists) => {
+        if (this.cordonFault !== undefined) throw this.cordonFault;
         if (this.node?.uid !== uid) return "gone";
         if (this.node.unschedulable) return "already";
         if (!(await holdExists())) return "not_held";
@@ -196,6 +199,13 @@ Deno.test("a call that stays denied ends the drain with the missing permission, 
   cluster.getNode = () => Promise.reject(denied("get", "nodes"));
   await rejects(cluster.drain({ timeoutMs: 3_600_000 }).end, ForbiddenError);
   ok(cluster.clock.monotonic() < 60_000);
+});
+
+Deno.test("a call that the API server refuses for good ends the drain at once, with its sentence", async () => {
+  const cluster = new Cluster(1);
+  cluster.cordonFault = new CallRefusedError("the API server refused it", "policy 'no-cordons' denied request");
+  await rejects(cluster.drain().end, { publicMessage: "policy 'no-cordons' denied request" });
+  equal(cluster.clock.monotonic(), 0);
 });
 
 Deno.test("a drain repeats its calls until the time-out while the cluster does not answer", async () => {

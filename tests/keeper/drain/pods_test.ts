@@ -3,7 +3,7 @@ import type { V1ObjectMeta } from "@kubernetes/client-node/dist/gen/models/V1Obj
 import type { V1Toleration } from "@kubernetes/client-node/dist/gen/models/V1Toleration.js";
 import fc from "fast-check";
 import { CallRefusedError, UnavailableError } from "../../../src/lock/errors.ts";
-import { errorOf, ForbiddenError, KubernetesError } from "../../../src/kubernetes/errors.ts";
+import { errorOf, ForbiddenError } from "../../../src/kubernetes/errors.ts";
 import {
   answerOf,
   type EvictionAnswer,
@@ -126,7 +126,8 @@ Deno.test("whatever the policy, a drain leaves mirror pods and DaemonSets' pods 
   }));
 });
 
-const status = (message: string, more: object = {}) => JSON.stringify({ kind: "Status", message, ...more });
+const status = (message: string, more: object = {}) =>
+  JSON.stringify({ kind: "Status", apiVersion: "v1", message, ...more });
 const BUDGET = status("Cannot evict pod as it would violate the pod's disruption budget.", {
   details: {
     causes: [{
@@ -152,7 +153,12 @@ const TERMINATING = status(
 );
 
 const ANSWERS: [code: number, body: string, answer: Partial<EvictionAnswer>][] = [
-  [404, status('pods "web" not found'), { kind: "gone" }],
+  [404, status('pods "web" not found', { reason: "NotFound" }), { kind: "gone" }],
+  [404, status("the server could not find the requested resource"), { kind: "failed" }],
+  [404, JSON.stringify({ message: "default backend - 404" }), {
+    kind: "failed",
+    reason: "the API server does not answer",
+  }],
   [
     409,
     status(
@@ -179,7 +185,11 @@ const ANSWERS: [code: number, body: string, answer: Partial<EvictionAnswer>][] =
   ],
   [500, status("boom"), { kind: "failed" }],
   [403, TERMINATING, { kind: "namespace_ending" }],
-  [403, status("admission webhook denied the request"), { kind: "failed" }],
+  [
+    403,
+    status("admission webhook denied the request"),
+    { kind: "failed", reason: "the API server refuses to evict it: admission webhook denied the request" },
+  ],
   [422, status("invalid"), { kind: "failed" }],
 ];
 
@@ -198,11 +208,6 @@ Deno.test("a refusal is told in the words of the API server", () => {
     reason,
     retryAfterMs: undefined,
   });
-});
-
-Deno.test("a page that is not the API server's does not say that a pod is gone", () => {
-  const cause = new KubernetesError("default backend - 404", 404, "");
-  equal(answerOf(new UnavailableError("not the API server's answer", { cause })).kind, "failed");
 });
 
 Deno.test("a lost connection is worth another try, a missing permission and a bug are not", () => {

@@ -4,6 +4,7 @@ import {
   type CordonOwner,
   cordonOwners,
   type CordonState,
+  isUnreadable,
   type NodePatch,
   planCordon,
   planRepair,
@@ -90,6 +91,7 @@ for (
     "[]",
     "null",
     "1",
+    "{}",
     '{"default":null}',
     '{"default":{"id":"a"}}',
     '{"default":{"id":1,"since":"x"}}',
@@ -97,13 +99,41 @@ for (
     '{"ops/a group":{"id":"a","since":"2026-01-01T00:00:00Z"}}',
   ]
 ) {
-  Deno.test(`an annotation that cannot be read has no owners: '${annotation}'`, () => {
+  Deno.test(`an annotation that cannot be read is not a claim of ours: '${annotation}'`, () => {
     deepEqual(cordonOwners(annotation), []);
+    equal(isUnreadable(annotation), annotation !== "{}");
     const state = { unschedulable: true, cordon: annotation };
-    deepEqual(planRepair(state, () => true), { unschedulable: null, cordon: null });
-    deepEqual(cordonOwners(cordon(state, OWNER).cordon), [OWNER]);
+    equal(planCordon(state, OWNER), undefined);
+    equal(planUncordon(state, OWNER), undefined);
+    equal(planRepair(state, () => false), undefined);
+    equal(planRepair({ ...state, unschedulable: false }, () => false), undefined);
+    // Where the node is not cordoned, the annotation says nothing.
+    deepEqual(cordonOwners(cordon({ ...state, unschedulable: false }, OWNER).cordon), [OWNER]);
   });
 }
+
+Deno.test("entries and fields that this version does not know are kept, and keep the cordon", () => {
+  const unknown = {
+    "ops/default/more": { by: "later" },
+    "ops/other": { id: "a", since: "2026-01-02T00:00:00Z", x: 1 },
+  };
+  const state = { unschedulable: true, cordon: JSON.stringify(unknown) };
+  const both = cordon(state, OWNER);
+  deepEqual(JSON.parse(both.cordon!), { ...unknown, "ops/default": { id: "a", since: "2026-01-01T00:00:00.000Z" } });
+  deepEqual(apply(both, planUncordon(both, OWNER)), state);
+  const left = apply(both, planRepair(both, () => false));
+  deepEqual(left, { unschedulable: true, cordon: '{"ops/default/more":{"by":"later"}}' });
+});
+
+Deno.test("a cordon that an administrator set after uncordoning ours is theirs: the annotation goes, the cordon stays", () => {
+  const foreign: CordonState = { ...cordon(FREE, OWNER), isCordonForeign: true };
+  const patch = { cordon: null };
+  deepEqual(planCordon(foreign, OWNER), patch);
+  deepEqual(planCordon(foreign, OTHER), patch);
+  deepEqual(planUncordon(foreign, OWNER), patch);
+  deepEqual(planRepair(foreign, () => true), patch);
+  equal(planUncordon(foreign, OTHER), undefined);
+});
 
 Deno.test("whatever we and an administrator do, a node carries the annotation only while the cordon is ours", () => {
   const groups = ["a", "b", "c"];

@@ -29,7 +29,7 @@ function setUp(options: { seen: boolean; there?: boolean; conflicts?: number }) 
     patchNode: () => {
       done.push("patch");
       if (options.there === false) return Promise.resolve("gone");
-      return Promise.resolve(conflicts-- > 0 ? "conflict" : { ...NODE, unschedulable: true, resourceVersion: "6" });
+      return Promise.resolve(conflicts-- > 0 ? "conflict" : { ...NODE, unschedulable: true, resourceVersion: "7" });
     },
   };
   const watch = new NodeWatch(calls as NodeCalls);
@@ -44,7 +44,7 @@ function setUp(options: { seen: boolean; there?: boolean; conflicts?: number }) 
 
 Deno.test("a node that the watch has seen is cordoned in one call", async () => {
   const { cordon, done, isHeld } = setUp({ seen: true });
-  equal(await cordon.set("n", OWNER, isHeld(true), false, never), "cordoned");
+  equal(await cordon.set({ name: "n", uid: "u" }, OWNER, isHeld(true), false, never), "cordoned");
   deepEqual(done, ["patch"]);
 });
 
@@ -57,7 +57,7 @@ for (
 ) {
   Deno.test(`a node is not cordoned for a hold that is over where ${what}`, async () => {
     const { cordon, done, isHeld } = setUp(options);
-    equal(await cordon.set("n", OWNER, isHeld(false), fresh, never), "not_held");
+    equal(await cordon.set({ name: "n", uid: "u" }, OWNER, isHeld(false), fresh, never), "not_held");
     deepEqual(done, expected);
   });
 }
@@ -65,7 +65,17 @@ for (
 for (const fresh of [true, false]) {
   Deno.test(`a node that no longer exists is forgotten, ${fresh ? "read" : "patched"}`, async () => {
     const { cordon, watch, isHeld } = setUp({ seen: true, there: false });
-    equal(await cordon.set("n", OWNER, isHeld(true), fresh, never), "gone");
+    equal(await cordon.set({ name: "n", uid: "u" }, OWNER, isHeld(true), fresh, never), "gone");
     equal(watch.peek("n"), undefined);
   });
 }
+
+Deno.test("what the watch shows of a cordon, or of another Node of the name, is read before it is believed", async () => {
+  const { cordon, watch, done, isHeld } = setUp({ seen: true });
+  watch.learn({ ...NODE, unschedulable: true, resourceVersion: "6" });
+  equal(await cordon.set({ name: "n", uid: "u" }, OWNER, isHeld(true), false, never), "cordoned");
+  deepEqual(done, ["get", "is it held?", "patch"]);
+  done.length = 0;
+  equal(await cordon.set({ name: "n", uid: "earlier" }, OWNER, isHeld(true), false, never), "gone");
+  deepEqual(done, ["get"]);
+});

@@ -1,29 +1,54 @@
 import { equal } from "node:assert/strict";
-import { judgeReturn, kubeletIsAlive, type ReturnState } from "../../../src/keeper/nodes/node_return.ts";
+import { judgeReturn, kubeletIsAlive } from "../../../src/keeper/nodes/node_return.ts";
 import { type NodeView, viewNode } from "../../../src/keeper/nodes/node.ts";
+import type { Hold } from "../../../src/lock/node_keeper.ts";
 import { FakeClock, HastyClock } from "../../support/fake_clock.ts";
 
-const NODE: NodeView = { ...viewNode({ metadata: { name: "a" } }), bootId: "1", ready: "True" };
+const NODE: NodeView = { ...viewNode({ metadata: { name: "a", uid: "uid-a" } }), bootId: "1", ready: "True" };
 const never = new AbortController().signal;
 
-const CASES: [what: string, node: NodeView | undefined, bootId: string | undefined, kind: ReturnState["kind"]][] = [
-  ["no node", undefined, "1", "ready"],
-  ["ready after another boot", { ...NODE, bootId: "2" }, "1", "ready"],
-  ["ready in the same boot", NODE, "1", "same_boot"],
-  ["ready, and no boot was noted", NODE, undefined, "ready"],
-  ["not ready after another boot", { ...NODE, bootId: "2", ready: "False" }, "1", "not_ready"],
-  ["without a report of its kubelet", { ...NODE, ready: "Unknown" }, "1", "not_ready"],
-  ["without a condition", { ...NODE, ready: undefined }, undefined, "not_ready"],
+const NOTED = { node: { name: "a", uid: "uid-a", bootId: "1", phase: "drained" as const } };
+const NOTED_WITHOUT_BOOT = { node: { ...NOTED.node, bootId: undefined } };
+const OTHER: NodeView = { ...NODE, name: "b", uid: "uid-b", bootId: "2" };
+
+const CASES: [what: string, hold: Pick<Hold, "node" | "isNodeUnreadable">, nodes: NodeView[], expected: string][] = [
+  ["no node", NOTED, [], "ready"],
+  ["ready after another boot", NOTED, [{ ...NODE, bootId: "2" }], "ready"],
+  ["ready in the same boot", NOTED, [NODE], "same_boot a"],
+  ["ready, and its kubelet has not told the boot", NOTED, [{ ...NODE, bootId: undefined }], "same_boot a"],
+  ["ready, and no boot was noted", NOTED_WITHOUT_BOOT, [NODE], "ready"],
+  ["ready, and no node was noted", {}, [NODE], "ready"],
+  ["ready, and what was noted cannot be read", { isNodeUnreadable: true }, [NODE], "same_boot a"],
+  ["not ready after another boot", NOTED, [{ ...NODE, bootId: "2", ready: "False" }], "not_ready a"],
+  ["without a report of its kubelet", NOTED, [{ ...NODE, ready: "Unknown" }], "not_ready a"],
+  ["without a condition", {}, [{ ...NODE, ready: undefined }], "not_ready a"],
+  ["dead, and ready under another name", NOTED, [{ ...NODE, ready: "Unknown" }, OTHER], "ready"],
+  [
+    "dead, and under another name not ready",
+    NOTED,
+    [{ ...NODE, ready: "Unknown" }, { ...OTHER, ready: "False" }],
+    "not_ready a",
+  ],
+  ["registered again in the same boot", NOTED, [{ ...OTHER, bootId: "1" }], "same_boot b"],
 ];
 
-for (const [what, node, bootId, kind] of CASES) {
-  Deno.test(`a node's return: ${what}: ${kind}`, () => equal(judgeReturn(node, bootId).kind, kind));
+for (const [what, hold, nodes, expected] of CASES) {
+  Deno.test(`a node's return: ${what}: ${expected}`, () => {
+    const state = judgeReturn(hold, nodes);
+    const node = state.kind === "ready" ? "" : ` ${state.kind === "same_boot" ? state.node.name : state.node}`;
+    equal(state.kind + node, expected);
+  });
 }
 
-Deno.test("a kubelet that has just renewed its Lease counts as running at once, and so does one without a Lease", async () => {
-  const clock = new FakeClock();
-  equal(await kubeletIsAlive(() => Promise.resolve(clock.now() - 5_000), clock, 0, never), true);
-  equal(await kubeletIsAlive(() => Promise.resolve(undefined), clock, 0, never), true);
+Deno.test("a kubelet without a Lease counts as running at once", async () => {
+  equal(await kubeletIsAlive(() => Promise.resolve(undefined), new FakeClock(), 0, never), true);
+});
+
+Deno.test("a Lease counts only when it is renewed after the call, however young it looks by our clock", async () => {
+  const clock = new HastyClock();
+  const renewed = clock.now();
+  equal(await kubeletIsAlive(() => Promise.resolve(renewed), clock, 0, never), false);
+  equal(await kubeletIsAlive(() => Promise.resolve(renewed), clock, 60_000, never), false);
 });
 
 Deno.test("a kubelet whose Lease is old counts as running when it renews it, whatever its clock says", async () => {

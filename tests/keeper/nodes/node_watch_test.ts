@@ -1,11 +1,13 @@
 /** The watch of the Nodes, on scripted events. What needs a real API server is in tests/cluster. @module */
 
-import { deepEqual, equal, ok } from "node:assert/strict";
+import { deepEqual, equal, ok, rejects } from "node:assert/strict";
 import type { NodeCalls } from "../../../src/keeper/nodes/node_calls.ts";
 import { NodeWatch } from "../../../src/keeper/nodes/node_watch.ts";
 import { type NodeView, viewNode } from "../../../src/keeper/nodes/node.ts";
 import type { ResourceWatcher } from "../../../src/kubernetes/watch.ts";
 import { parseClientId } from "../../../src/lock/identity.ts";
+import { until } from "../../support/condition.ts";
+import { FakeClock } from "../../support/fake_clock.ts";
 
 const ALICE = parseClientId("alice")!;
 const BOB = parseClientId("bob")!;
@@ -19,24 +21,27 @@ function view(name: string, version: number, change: Partial<NodeView> = {}): No
 }
 
 /** A watch whose events the test makes, and calls that are counted. */
-function setUp(nodes: () => NodeView[] = () => []) {
+function setUp(nodes: () => NodeView[] | Promise<NodeView[]> = () => [], clock = new FakeClock()) {
   const watcher = Promise.withResolvers<ResourceWatcher<NodeView>>();
   let lists = 0;
-  const calls: Pick<NodeCalls, "watchNodes" | "listNodes" | "getNode"> = {
+  const calls: Pick<NodeCalls, "watchNodes" | "listNodes"> = {
     watchNodes: (given) => {
       watcher.resolve(given);
       return new Promise(() => {});
     },
-    listNodes: () => {
+    listNodes: async () => {
       lists++;
-      return Promise.resolve(nodes());
+      return await nodes();
     },
-    getNode: (name) => Promise.resolve(nodes().find((node) => node.name === name)),
   };
   const changed: string[] = [];
-  const watch = new NodeWatch(calls as NodeCalls, { changed: (node) => changed.push(node.name) });
+  const shared: string[] = [];
+  const watch = new NodeWatch(calls as NodeCalls, {
+    changed: (node) => changed.push(node.name),
+    shared: (_id, names) => shared.push(names.join(" ")),
+  }, { clock });
   watch.run(new AbortController().signal);
-  return { watch, watcher: watcher.promise, changed, lists: () => lists };
+  return { watch, watcher: watcher.promise, changed, shared, clock, lists: () => lists };
 }
 
 const names = (nodes: Iterable<NodeView>) => [...nodes].map(({ name }) => name);
@@ -83,4 +88,64 @@ Deno.test("what was seen before a cluster was restored from a backup is forgotte
   deepEqual([...watch.nodes].map(({ name, bootId }) => [name, bootId]), [["a", "before"]]);
   (await watcher).changed("MODIFIED", view("a", 7, { bootId: "again" }));
   equal(watch.peek("a")?.bootId, "again");
+});
+
+Deno.test("a request shares a listing only if it came before the listing began", async () => {
+  const answers: PromiseWithResolvers<NodeView[]>[] = [];
+  const { watch, lists } = setUp(() => {
+    answers.push(Promise.withResolvers());
+    return answers.at(-1)!.promise;
+  });
+  const early = watch.byId(ALICE);
+  await until(() => lists() === 1);
+  // The node joins now, so the listing that runs need not show it.
+  const late = [watch.byId(ALICE), watch.byId(ALICE)];
+  answers[0]!.resolve([]);
+  deepEqual(await early, []);
+  await until(() => lists() === 2);
+  answers[1]!.resolve([view("a", 5)]);
+  deepEqual((await Promise.all(late)).map(names), [["a"], ["a"]]);
+  equal(lists(), 2);
+});
+
+Deno.test("a listing that fails does not keep the next one from beginning", async () => {
+  let fails = true;
+  const { watch } = setUp(() => fails ? Promise.reject(new Error("away")) : [view("a", 5)]);
+  await rejects(watch.byId(ALICE), /away/);
+  fails = false;
+  deepEqual(names(await watch.byId(ALICE)), ["a"]);
+});
+
+Deno.test("nodes that share an id are told as soon as they are seen, once for each set", async () => {
+  const { watcher, shared } = setUp();
+  const watch = await watcher;
+  watch.synced([view("a", 5), view("b", 6, { ids: [BOB] })], "6");
+  deepEqual(shared, []);
+  watch.changed("MODIFIED", view("b", 7, { ids: [ALICE, BOB] }));
+  watch.changed("MODIFIED", view("b", 8, { ids: [ALICE, BOB] }));
+  deepEqual(shared, ["a b"]);
+  watch.changed("ADDED", view("c", 9));
+  deepEqual(shared, ["a b", "a b c"]);
+});
+
+Deno.test("a node counts as a ghost once it has been seen not ready for two minutes without interruption", async () => {
+  const { watch, watcher, clock } = setUp();
+  const dead = view("a", 5, { ready: "Unknown" });
+  const synced = (...nodes: NodeView[]) => watcher.then((it) => it.synced(nodes, "9"));
+  await synced(dead);
+  await clock.advance(119_999);
+  equal(watch.isGhost(dead), false);
+  await clock.advance(1);
+  equal(watch.isGhost(dead), true);
+  // A read shows more than the watch.
+  equal(watch.isGhost({ ...dead, ready: "True" }), false);
+  equal(watch.isGhost({ ...dead, uid: "another" }), false);
+  (await watcher).lost("gone");
+  await synced(dead);
+  equal(watch.isGhost(dead), false);
+  await clock.advance(120_000);
+  equal(watch.isGhost(dead), true);
+  (await watcher).changed("MODIFIED", view("a", 10, { ready: "True" }));
+  (await watcher).changed("MODIFIED", view("a", 11, { ready: "Unknown" }));
+  equal(watch.isGhost(dead), false);
 });

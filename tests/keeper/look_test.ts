@@ -1,0 +1,95 @@
+/** The look before a grant, on scripted calls. @module */
+
+import { deepEqual, equal } from "node:assert/strict";
+import { ForbiddenError } from "../../src/kubernetes/errors.ts";
+import type { PodPolicy, PodView } from "../../src/keeper/drain/pods.ts";
+import { viewPod } from "../../src/keeper/drain/pods.ts";
+import { Look, type LookOptions } from "../../src/keeper/look.ts";
+import { type NodeView, viewNode } from "../../src/keeper/nodes/node.ts";
+import { parseClientId } from "../../src/lock/identity.ts";
+import { FakeClock } from "../support/fake_clock.ts";
+
+const ALICE = parseClientId("alice")!;
+const NODE: NodeView = { ...viewNode({ metadata: { name: "a", uid: "uid-a" } }), bootId: "1", ready: "True" };
+const BARE = viewPod({ metadata: { name: "bare", namespace: "apps", uid: "u" } });
+const REFUSE: PodPolicy = { unmanaged: "refuse" };
+
+function setUp(options: Partial<LookOptions> & { found?: NodeView[]; on?: () => PodView[] } = {}) {
+  const { found = [NODE], on = () => [], policy = REFUSE, ...more } = options;
+  const clock = new FakeClock();
+  const calls: string[] = [];
+  const look = new Look({
+    nodes: {
+      byId: (id) => {
+        equal(id, ALICE);
+        calls.push("nodes");
+        return Promise.resolve(found);
+      },
+      isGhost: () => false,
+    },
+    pods: {
+      listPods: (name) => {
+        equal(name, "a");
+        calls.push("pods");
+        return Promise.resolve().then(on);
+      },
+    },
+    policy,
+    clock,
+    ambiguous: () => {},
+    ...more,
+  });
+  return { look, clock, calls };
+}
+
+Deno.test("a node whose pods may all be evicted is clear, and so is a client without a node", async () => {
+  const { look } = setUp();
+  deepEqual(await look.forClient(ALICE), { kind: "clear", node: { name: "a", uid: "uid-a", bootId: "1" } });
+  deepEqual(await setUp({ found: [] }).look.forClient(ALICE), { kind: "clear" });
+});
+
+Deno.test("several nodes of one id are ambiguous, and that is told", async () => {
+  const told: unknown[] = [];
+  const found = [NODE, { ...NODE, name: "b", uid: "uid-b" }];
+  const { look, calls } = setUp({ found, ambiguous: (...args) => told.push(args) });
+  deepEqual(await look.forClient(ALICE), { kind: "ambiguous", nodes: ["a", "b"] });
+  deepEqual(told, [[ALICE, ["a", "b"]]]);
+  deepEqual(calls, ["nodes"]);
+});
+
+Deno.test("a policy that refuses nothing costs no list of the pods", async () => {
+  const { look, calls } = setUp({ policy: {}, on: () => [BARE] });
+  equal((await look.forClient(ALICE)).kind, "clear");
+  deepEqual(calls, ["nodes"]);
+});
+
+Deno.test("a permission that is known to be missing is told without a call", async () => {
+  const permission = { verb: "create", group: "", resource: "pods", subresource: "eviction" };
+  const { look, calls } = setUp({ permissions: { missingForDrain: () => permission } });
+  deepEqual(await look.forClient(ALICE), { kind: "permission_missing", permission: "create pods/eviction" });
+  deepEqual(calls, []);
+});
+
+const REFUSALS: [what: string, on: () => PodView[], kind: string][] = [
+  ["pods that the policy refuses", () => [BARE], "drain_refused"],
+  ["a list that is denied", () => {
+    throw new ForbiddenError("no", { verb: "list", group: "", resource: "pods" });
+  }, "permission_missing"],
+];
+
+for (const [what, on, kind] of REFUSALS) {
+  Deno.test(`${what}: refused without further lists of the pods for 30 s, then looked for again`, async () => {
+    let state = on;
+    const { look, clock, calls } = setUp({ on: () => state() });
+    const first = await look.forClient(ALICE);
+    equal(first.kind, kind);
+    if (first.kind === "drain_refused") equal(first.pods[0]?.name, "bare");
+    if (first.kind === "permission_missing") equal(first.permission, "list pods");
+    state = () => [];
+    await clock.advance(29_999);
+    deepEqual(await look.forClient(ALICE), first);
+    equal(calls.filter((call) => call === "pods").length, 1);
+    await clock.advance(1);
+    equal((await look.forClient(ALICE)).kind, "clear");
+  });
+}

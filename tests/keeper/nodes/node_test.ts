@@ -1,0 +1,50 @@
+import { deepEqual, equal } from "node:assert/strict";
+import { CORDON_ANNOTATION } from "../../../src/keeper/nodes/cordon.ts";
+import { ID_ANNOTATION, viewNode } from "../../../src/keeper/nodes/node.ts";
+
+const MACHINE = "1c09ca98649c4c7abc779cd04c96812e";
+const ZINCATI = "978a225b3d7b40e9acd7ce9b62f68444";
+
+/** A node with the given machine-id and annotation. */
+function ids(machineID: string, named?: string): readonly string[] {
+  const nodeInfo = { machineID } as NonNullable<NonNullable<Parameters<typeof viewNode>[0]["status"]>["nodeInfo"]>;
+  const annotations = named === undefined ? undefined : { [ID_ANNOTATION]: named };
+  return viewNode({ metadata: { name: "a", annotations }, status: { nodeInfo } }).ids;
+}
+
+for (
+  const [what, found, expected] of [
+    ["its machine-id", ids(MACHINE), [ZINCATI, MACHINE]],
+    ["its machine-id as a UUID", ids("1C09CA98-649c-4c7a-bc77-9cd04c96812e"), [ZINCATI, MACHINE]],
+    ["a malformed machine-id", ids("web-1"), ["web-1"]],
+    ["its annotation", ids("", "custom"), ["custom"]],
+    ["all of them", ids(MACHINE, "custom"), [ZINCATI, MACHINE, "custom"]],
+    ["none of them", ids(""), []],
+  ] as const
+) {
+  Deno.test(`a node matches the ids of ${what}`, () => deepEqual(found, expected));
+}
+
+const annotation = { "f:metadata": { "f:annotations": { [`f:${CORDON_ANNOTATION}`]: {} } } };
+const cordon = { "f:spec": { "f:unschedulable": {} } };
+
+for (
+  const [what, managedFields, expected] of [
+    ["nobody, as far as the API server has noted", undefined, false],
+    ["us, with the annotation", [{ manager: "fleetlock", fieldsV1: { ...annotation, ...cordon } }], false],
+    ["an earlier version of ours", [{ manager: "old", fieldsV1: { ...annotation, ...cordon } }], false],
+    ["us, but somebody edited the annotation", [
+      { manager: "fleetlock", fieldsV1: cordon },
+      { manager: "kubectl-edit", fieldsV1: annotation },
+    ], false],
+    ["kubectl, after we set the annotation", [
+      { manager: "fleetlock", fieldsV1: annotation },
+      { manager: "kubectl", fieldsV1: cordon },
+    ], true],
+    ["nobody, after an uncordoning", [{ manager: "fleetlock", fieldsV1: annotation }], false],
+  ] as const
+) {
+  Deno.test(`a cordon is ${expected ? "foreign" : "not foreign"} where it was set by ${what}`, () => {
+    equal(viewNode({ metadata: { name: "a", managedFields: managedFields as never } }).isCordonForeign, expected);
+  });
+}

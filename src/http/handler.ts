@@ -48,7 +48,11 @@ export interface HandlerOptions extends BodyLimits {
   readonly logger: RequestLogger;
   /** Answers `/-/ready`. A rejection means that the store does not answer. */
   readonly readiness: () => Promise<Readiness>;
-  /** Stands before the paths of the protocol, such as `/fleetlock`; the other paths are served with and without it. @default {""} */
+  /**
+   * Stands before the paths of the protocol, such as `/fleetlock`. The other paths are served with and without it.
+   *
+   * @default {""}
+   */
   readonly basePath?: string;
   /** Measures durations, time limits and the ages of holds. @default {systemClock} */
   readonly clock?: Clock;

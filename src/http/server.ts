@@ -45,17 +45,17 @@ export interface ServerOptions {
   readonly clock?: Pick<Clock, "monotonic" | "sleep">;
   /** Serves one address. @default {Deno.serve} */
   readonly serve?: (address: Address, handler: Deno.ServeHandler<Deno.NetAddr>) => Serving;
-  /** Returns whether enough file descriptors are free to accept connections. By default, it opens some and closes them. */
+  /** Returns whether enough file descriptors are free to accept connections. The default opens and closes some. */
   readonly hasDescriptors?: () => boolean;
 }
 
-/** The minimum time from one attempt to listen that succeeded to the next, and the longest pause between attempts, in milliseconds. */
+/** The minimum time between two listeners, and the longest pause between attempts to listen, in milliseconds. */
 const LISTEN_RETRY_MS = 1_000;
 
 /** How long the connections of a failed Deno.serve are kept before the idle ones are closed, in milliseconds. */
 const RETIRE_MS = 30_000;
 
-/** How many file descriptors must be free before the server listens again: its listener's and those of three connections. */
+/** How many file descriptors must be free before the server listens again: for its listener and three connections. */
 const DESCRIPTORS_NEEDED = 4;
 
 /** Listens from its construction until {@link Server.shutdown}. */

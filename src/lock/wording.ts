@@ -144,7 +144,8 @@ export function describeDuration(ms: number): string {
 
 /**
  * Names a holder by its node, or by the start of its id: whoever knows a whole id can free its slot, and everyone who
- * reaches the server can ask. Shorter ids are shown whole; those of real hosts have 32 characters. The log, the Lease and the file have the whole id.
+ * reaches the server can ask. Ids of real hosts have 32 characters; one of eight or fewer is shown whole. The log, the
+ * Lease and the file have the whole id.
  */
 function describeHolder(holder: Holder, now: number): string {
   const name = holder.node ? `node ${quoted(holder.node.name)}` : printable(holder.id, ID_IN_REPLIES);

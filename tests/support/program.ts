@@ -69,13 +69,14 @@ export async function runProgram(args: readonly string[], environment: Record<st
   return { code, stdout: text.decode(stdout), stderr: text.decode(stderr) };
 }
 
-/** Starts the program on a free port of the loopback address and waits until it listens. */
+/** Starts the program, on a free port of the loopback address unless told otherwise, and waits until it listens. */
 export async function startProgram(
   args: readonly string[],
   environment: Record<string, string> = {},
   wrapper: readonly string[] = [],
 ): Promise<Program> {
-  const process = programCommand(["--address=127.0.0.1:0", ...args], environment, wrapper).spawn();
+  const address = args.some((arg) => arg.startsWith("--address")) ? [] : ["--address=127.0.0.1:0"];
+  const process = programCommand([...address, ...args], environment, wrapper).spawn();
   let log = "";
   let found: string | undefined;
   const listening = Promise.withResolvers<string>();

@@ -21,7 +21,7 @@ export type HoldVerdict =
   /** The host is ready to reboot. `staying` names the pods that are left and that a person should know of. */
   | Extract<DrainOutcome, { kind: "drained" }> & { readonly staying: readonly StayingPod[] }
   /** The node that the hold notes is not empty, or may not stay so. */
-  | { readonly kind: "not_empty"; readonly why: Exclude<NodeVerdict["kind"], "empty">; readonly pods: PodLeft[] };
+  | { readonly kind: "not_empty"; readonly pods: PodLeft[]; readonly reason?: string };
 
 /** What the functions below work with. */
 export interface HoldProofOptions {
@@ -55,6 +55,10 @@ export async function proveHold(
   signal: AbortSignal,
 ): Promise<HoldVerdict> {
   const proof = await collectEvidence(noted, hold.since, options.proof, signal);
+  // The host has registered again under the same name. All pods of that name are drained there, old and new.
+  if (proof.node !== undefined && isRegisteredAgain(hold, noted, proof.node)) {
+    return { kind: "moved", node: identityOf(proof.node) };
+  }
   const verdict = judgeNode(proof.evidence);
   if (verdict.kind !== "empty") return notEmpty(verdict, proof.evidence);
   const { nodes } = options;
@@ -73,6 +77,11 @@ export async function proveHold(
   const hasId = node.ids.includes(comparableId(hold.id));
   const choice = chooseBeside(node, hasId, await othersOf(hold, node, hasId, nodes), isGhost);
   return choice.kind === "node" && choice.node.uid === noted.uid ? drained(node) : elsewhere(choice);
+}
+
+/** Whether a Node is another one than the hold notes, with the same name and the client's id. */
+export function isRegisteredAgain({ id }: Hold, noted: HeldNode, node: NodeView): boolean {
+  return node.name === noted.name && node.uid !== noted.uid && node.ids.includes(comparableId(id));
 }
 
 /**
@@ -94,9 +103,16 @@ function elsewhere(choice: Exclude<NodeChoice, { kind: "none" }>): HoldVerdict {
   return choice.kind === "ambiguous" ? choice : { kind: "moved", node: identityOf(choice.node) };
 }
 
+/** What a drain waits for, if not for pods. */
+const REASONS: Readonly<Record<Exclude<NodeVerdict["kind"], "empty">, string | undefined>> = {
+  pods_left: undefined,
+  uncordoned: "its Node is not cordoned",
+  node_ending: "its Node is being deleted",
+};
+
 function notEmpty(verdict: Exclude<NodeVerdict, { kind: "empty" }>, evidence: NodeEvidence): HoldVerdict {
   const pods = verdict.kind === "pods_left" ? verdict.pods.map((pod) => podLeft(pod, evidence)) : [];
-  return { kind: "not_empty", why: verdict.kind, pods };
+  return { kind: "not_empty", pods, reason: REASONS[verdict.kind] };
 }
 
 function podLeft({ namespace, name, graceEndsAt }: SeenPod, { noted, node }: NodeEvidence): PodLeft {

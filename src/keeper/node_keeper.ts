@@ -17,7 +17,7 @@ import type { DrainEnd } from "./drain/drain.ts";
 import type { DrainContext, DrainOptions } from "./drain/drain_task.ts";
 import { PodCalls } from "./drain/pod_calls.ts";
 import { Drains, isSameHold } from "./drains.ts";
-import { findNode, type HoldVerdict, proveHold } from "./hold_proof.ts";
+import { findNode, type HoldVerdict, isRegisteredAgain, proveHold } from "./hold_proof.ts";
 import { Look, type MissingPermissions } from "./look.ts";
 import { type CordonOwner, cordonOwners } from "./nodes/cordon.ts";
 import { identityOf, type NodeView } from "./nodes/node.ts";
@@ -219,8 +219,11 @@ export class KubernetesNodeKeeper implements NodeKeeper {
   /** Drains the Node that a hold notes until a proof for this request succeeds, or until the wait ends. */
   async #drainNoted(hold: Hold, noted: HeldNode, wait: Promise<void>, signal: AbortSignal): Promise<DrainOutcome> {
     const owner = this.#ownerOf(hold);
-    // A node that was drained before is most likely empty still.
-    let isToDrain = noted.phase !== "drained" || this.#drains.isRunning(owner, noted);
+    const seen = this.#nodes.peek(noted.name);
+    const isMoved = seen !== undefined && isRegisteredAgain(hold, noted, seen);
+    // A node that was drained before is most likely empty still, and a drain of a Node that is gone waits for pods that
+    // the host's next Node keeps.
+    let isToDrain = !isMoved && (noted.phase !== "drained" || this.#drains.isRunning(owner, noted));
     for (let pauseMs = PAUSE_MS;; pauseMs = Math.min(pauseMs * 2, MAX_PAUSE_MS)) {
       if (isToDrain) {
         const drain = this.#drains.join(owner, noted);
@@ -234,7 +237,8 @@ export class KubernetesNodeKeeper implements NodeKeeper {
       if (answer !== undefined) return answer;
       // What the drain found was not true for long, so another one at once would find the same.
       if (isToDrain && await within(pauseMs, wait, this.#clock) !== "late") {
-        return { kind: "draining", node: noted.name, pods: verdict.kind === "not_empty" ? verdict.pods : [] };
+        const { pods, reason } = verdict.kind === "not_empty" ? verdict : { pods: [] };
+        return { kind: "draining", node: noted.name, pods, ...(reason !== undefined && { reason }) };
       }
       isToDrain = true;
     }
@@ -280,9 +284,8 @@ export class KubernetesNodeKeeper implements NodeKeeper {
   }
 
   async #outcomeOf(end: Exclude<DrainEnd, { kind: "emptied" }>, noted: HeldNode): Promise<DrainOutcome> {
-    if (end.kind === "abandoned") return end;
-    const { kind, node, pods } = end;
-    if (kind !== "proceed") return { kind, node, pods };
+    if (end.kind !== "proceed") return end;
+    const { kind, pods } = end;
     const read = await this.#calls.getNode(noted.name);
     return { kind, node: read?.uid === noted.uid ? identityOf(read) : identityOf(noted), pods };
   }

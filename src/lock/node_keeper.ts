@@ -68,10 +68,10 @@ export type DrainOutcome =
    * its pods too. Note this one, then call again.
    */
   | { readonly kind: "moved"; readonly node: NodeIdentity }
-  /** Pods are left, and the drain goes on. */
-  | { readonly kind: "draining"; readonly node: string; readonly pods: readonly PodLeft[] }
-  /** The time-out has passed with pods left, or policy forbids the eviction of a pod. */
-  | { readonly kind: "failed"; readonly node: string; readonly pods: readonly PodLeft[] }
+  /** Pods are left, or `reason`, a sentence for a person, says what else the drain waits for. It goes on. */
+  | { readonly kind: "draining"; readonly node: string; readonly pods: readonly PodLeft[]; readonly reason?: string }
+  /** The drain cannot go on: the time-out has passed with pods left, or for `reason`, a sentence for a person. */
+  | { readonly kind: "failed"; readonly node: string; readonly pods: readonly PodLeft[]; readonly reason?: string }
   /** The hold has ended (an administrator deleted the lock, for example), so the drain was stopped. */
   | { readonly kind: "abandoned" }
   /** Several nodes have the client's id, so it is not known which one to drain. */

@@ -46,9 +46,14 @@ export type Refusal =
   /** The record of the client's hold names a node that cannot be understood. */
   | { readonly kind: "hold_unreadable" }
   /** The client holds a slot; its node still has pods to evict. */
-  | { readonly kind: "draining"; readonly node: string; readonly pods: readonly PodLeft[] }
+  | { readonly kind: "draining"; readonly node: string; readonly pods: readonly PodLeft[]; readonly reason?: string }
   /** The client holds a slot; its node could not be drained in time. */
-  | { readonly kind: "drain_failed"; readonly node: string; readonly pods: readonly PodLeft[] }
+  | {
+    readonly kind: "drain_failed";
+    readonly node: string;
+    readonly pods: readonly PodLeft[];
+    readonly reason?: string;
+  }
   /** The client keeps its slot until its node is ready. */
   | { readonly kind: "node_not_ready"; readonly node: string; readonly reason: string };
 
@@ -122,12 +127,12 @@ export const REFUSALS: { readonly [K in RefusalKind]: RefusalRule<Extract<Refusa
   draining: {
     status: 423,
     endpoints: ["pre-reboot"],
-    describe: ({ node, pods }) => describeDrain(node, pods),
+    describe: ({ node, pods, reason }) => describeDrain(node, pods, reason),
   },
   drain_failed: {
     status: 423,
     endpoints: ["pre-reboot"],
-    describe: ({ node, pods }) => describeFailedDrain(node, pods),
+    describe: ({ node, pods, reason }) => describeFailedDrain(node, pods, reason),
   },
   node_not_ready: {
     status: 423,

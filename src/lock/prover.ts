@@ -102,9 +102,9 @@ export class Prover {
           return await this.#noteDrained(hold, group, outcome.node, { kind: "proceed" }, answered);
         case "failed":
           if (node?.phase === "draining") await this.#holds.note(hold, group, { ...node, phase: "failed" });
-          return refused({ kind: "drain_failed", node: outcome.node, pods: outcome.pods });
+          return refused({ ...outcome, kind: "drain_failed" });
         case "draining":
-          return refused({ kind: "draining", node: outcome.node, pods: outcome.pods });
+          return refused(outcome);
         case "abandoned":
           return refused({ kind: "contended" });
         case "ambiguous":

@@ -86,13 +86,14 @@ export function describeAmbiguity(nodes: readonly string[]): string {
 }
 
 /** Says that a drain is under way, and which pods it waits for. */
-export function describeDrain(node: string, pods: readonly PodLeft[]): string {
-  return `node ${quoted(node)} is being drained${describePods(pods)}`;
+export function describeDrain(node: string, pods: readonly PodLeft[], reason?: string): string {
+  return `node ${quoted(node)} is being drained${reason === undefined ? "" : `: ${reason}`}${describePods(pods)}`;
 }
 
 /** Says that a drain failed, and which pods are left. */
-export function describeFailedDrain(node: string, pods: readonly PodLeft[]): string {
-  return `node ${quoted(node)} could not be drained${describePods(pods)}`;
+export function describeFailedDrain(node: string, pods: readonly PodLeft[], reason?: string): string {
+  const why = reason === undefined ? "" : `, because ${reason}`;
+  return `node ${quoted(node)} could not be drained${why}${describePods(pods)}`;
 }
 
 /** Says that the object that keeps a lock is being deleted, so that nobody can take it. */

@@ -14,6 +14,7 @@ import { TestLocks } from "../support/keepers.ts";
 const plane = useControlPlane();
 const PATCH = "application/merge-patch+json";
 const FREE = { unschedulable: false, cordon: undefined };
+const KEPT = "it is being deleted, and its finalizers are not done: example.com/hold";
 const CORDONED_BY_OTHERS = { unschedulable: true, cordon: undefined };
 
 clusterTest(
@@ -21,6 +22,8 @@ clusterTest(
   async () => {
     // Others who insist are not a reason to reboot with pods left.
     await using test = await DrainFixture.create(plane(), { drainOptions: { onTimeout: "proceed" } });
+    // Without a pod, a proof between a cordon and its end could rightly find the node empty.
+    await test.pod("kept", { finalizers: ["example.com/hold"] });
     let ended = false;
     const uncordoning = (async () => {
       while (!ended) if ((await test.cordonOf()).unschedulable) await test.cordonByHand(false);
@@ -28,12 +31,14 @@ clusterTest(
     const outcome = await test.drain();
     ended = true;
     await uncordoning;
-    deepEqual(outcome, { kind: "failed", node: test.name, pods: [] });
+    const pods = [{ namespace: test.namespace, name: "kept", reason: KEPT }];
+    deepEqual(outcome, { kind: "failed", node: test.name, pods, reason: "others uncordon the node again and again" });
     const patches = test.first.calls.filter((call) => call === "patchNode").length;
     // Each cordon, and the annotation that each uncordoning leaves.
     ok(patches >= 4 && patches <= 10, `${patches} patches`);
     ok(test.first.log.includes("drain failed: the client keeps its slot"));
     ok(!test.first.log.some((line) => /stays cordoned/.test(line)));
+    await test.endPod("kept");
     test.locks.drop(test.hold);
   },
 );

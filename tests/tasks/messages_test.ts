@@ -33,8 +33,8 @@ async function withFolder(use: (folder: string) => Promise<void>): Promise<void>
 
 for (const assets of [undefined, "/nowhere"]) {
   Deno.test(`task chaos says at once that it needs a control plane: KUBEBUILDER_ASSETS is ${assets}`, async () => {
-    const { code, stderr } = await run("tests/chaos/run.ts", assets ? { KUBEBUILDER_ASSETS: assets } : {});
-    equal(code, 1);
+    const { code, stderr } = await run("tests/chaos/main.ts", assets ? { KUBEBUILDER_ASSETS: assets } : {});
+    equal(code, 2);
     match(stderr, /^The fault run needs a Kubernetes control plane: set KUBEBUILDER_ASSETS [^\n]*\n$/);
   });
 }

@@ -7,6 +7,7 @@
 
 import type { SeenNode } from "../../lock/yes.ts";
 import { isNewer, type NodeView } from "../nodes/node.ts";
+import { comparableId } from "../nodes/zincati_id.ts";
 import type { CallRetry } from "./call_retry.ts";
 import type { NodeMemory } from "./drain_memory.ts";
 import type { DrainContext, DrainTask } from "./drain_task.ts";
@@ -22,8 +23,11 @@ export type GuardedState =
   /** Others lift the cordon again and again. */
   | "insisted";
 
-/** The pauses before the cordon is set again, in milliseconds, over all drains of a hold. */
-const PAUSES_MS = [1_000, 5_000, 15_000];
+/**
+ * The pauses before the cordon is set again, in milliseconds, over all drains of a hold. An administrator who uncordons
+ * a node to cordon it for reasons of his own is faster than the first: the cordon is then his, and stays.
+ */
+const PAUSES_MS = [5_000, 10_000, 20_000];
 
 /** What a {@link CordonGuard} works with. */
 export interface CordonGuardOptions {
@@ -65,6 +69,14 @@ export class CordonGuard {
     const read = this.#read;
     if (this.isGone || seen?.uid !== this.#options.task.uid) return read;
     return read !== undefined && isNewer(read, seen) ? read : seen;
+  }
+
+  /**
+   * Whether the host has registered again under the same name: the Node of the task is gone, and the one that has its
+   * name is the client's too. Its pods are drained there, so nothing is left to wait for here.
+   */
+  get isRegisteredAgain(): boolean {
+    return this.isGone && (this.#read?.ids.includes(comparableId(this.#options.task.owner.id)) ?? false);
   }
 
   /** Cordons the node (get and patch nodes), unless an earlier drain of the hold has done so. */

@@ -114,6 +114,7 @@ export class Drain {
     const { node, uid, again, memory } = this.task;
     const state = await this.#guard.begin();
     if (state === "not_held") return undefined;
+    if (this.#guard.isRegisteredAgain) return { kind: "emptied" };
     const emptied: EmptyingEnd = state === "insisted" ? { kind: state, pods: [] } : await this.#empty();
     switch (emptied.kind) {
       case "not_held":

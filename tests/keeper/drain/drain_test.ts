@@ -305,7 +305,7 @@ Deno.test("nothing is evicted from a node that others have uncordoned: it is cor
   deepEqual(await cluster.drain({ concurrency: 1 }).end, { kind: "emptied" });
   equal(cluster.calls.cordoned, 2);
   equal(cluster.evicted.length, 5);
-  equal(cluster.clock.monotonic(), 1_000);
+  equal(cluster.clock.monotonic(), 5_000);
   ok(cluster.told.includes("uncordonedByOthers"));
 });
 
@@ -320,7 +320,7 @@ Deno.test("against somebody who insists, a drain sets the cordon again three tim
   match(first.reason!, /others uncordon the node/);
   equal(first.pods.length, 9);
   equal(cluster.calls.cordoned, 4);
-  ok(cluster.clock.monotonic() >= 21_000);
+  ok(cluster.clock.monotonic() >= 35_000);
   const second = await cluster.drain({ concurrency: 1 }).end;
   ok(second.kind === "failed");
   equal(cluster.calls.cordoned, 4);

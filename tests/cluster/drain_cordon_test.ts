@@ -28,7 +28,7 @@ clusterTest(
     const uncordoning = (async () => {
       while (!ended) if ((await test.cordonOf()).unschedulable) await test.cordonByHand(false);
     })();
-    const outcome = await test.drain();
+    const outcome = await test.drain(60_000);
     ended = true;
     await uncordoning;
     const pods = [{ namespace: test.namespace, name: "kept", reason: KEPT }];

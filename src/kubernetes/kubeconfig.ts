@@ -29,7 +29,7 @@ import {
   splitProxyUrl,
 } from "./credential_check.ts";
 import { oneLine } from "./errors.ts";
-import { abortable } from "./linked_abort.ts";
+import { abortable } from "../lock/abort.ts";
 
 /** The part of a kubeconfig that the loader ignores. */
 interface RawConfig {

@@ -34,18 +34,3 @@ export class LinkedAbort extends AbortController implements Disposable {
     for (const unlink of this.#unlink.splice(0)) unlink();
   }
 }
-
-/**
- * Waits for an operation, but not longer than until the signal aborts. The
- * operation itself goes on then, and its outcome is ignored.
- *
- * @throws The signal's reason, or what the operation throws.
- */
-export function abortable<T>(operation: Promise<T>, signal: AbortSignal): Promise<T> {
-  return new Promise((resolve, reject) => {
-    const stop = () => reject(signal.reason);
-    operation.then(resolve, reject).finally(() => signal.removeEventListener("abort", stop));
-    if (signal.aborted) stop();
-    else signal.addEventListener("abort", stop, { once: true });
-  });
-}

@@ -15,7 +15,8 @@ import { CallDeadline } from "./call_deadline.ts";
 import { CallLimit } from "./call_limit.ts";
 import { ConnectionPools, type Pool } from "./connection_pool.ts";
 import { errorOf, innermostMessage, KubernetesError } from "./errors.ts";
-import { abortable, LinkedAbort } from "./linked_abort.ts";
+import { abortable } from "../lock/abort.ts";
+import { LinkedAbort } from "./linked_abort.ts";
 import type { ServerClock } from "./server_clock.ts";
 
 /** Options of {@link Transport}. */

@@ -55,8 +55,6 @@ export interface GroupState {
    * and no grant is later.
    */
   readonly renewed?: number;
-  /** Fields of the group's record that this version does not know. Every write keeps them. */
-  readonly extra?: Readonly<Record<string, unknown>>;
 }
 
 /** Where {@link GroupState.transitions} stops to count: the largest value that a Lease can store. */

@@ -1,7 +1,7 @@
 /** Abort signals that depend on others for a limited time. @module */
 
-import { equal, rejects, throws } from "node:assert/strict";
-import { abortable, LinkedAbort } from "../../src/kubernetes/linked_abort.ts";
+import { equal, throws } from "node:assert/strict";
+import { LinkedAbort } from "../../src/kubernetes/linked_abort.ts";
 
 /** A controller that counts the listeners on its signal. */
 class CountingController extends AbortController {
@@ -52,19 +52,4 @@ Deno.test("once disposed of, it leaves no listener and is not aborted any more",
   equal(long.listeners, 0);
   long.abort();
   equal(linked.signal.aborted, false);
-});
-
-Deno.test("a wait ends with the result, the error, or the signal's reason, and leaves no listener", async () => {
-  const long = new CountingController();
-  equal(await abortable(Promise.resolve(1), long.signal), 1);
-  await rejects(abortable(Promise.reject(new Error("failed")), long.signal), /failed/);
-  equal(long.listeners, 0);
-  const reason = new Error("stop");
-  const late = Promise.withResolvers<void>();
-  const waiting = rejects(abortable(late.promise, long.signal), reason);
-  long.abort(reason);
-  await waiting;
-  await rejects(abortable(late.promise, long.signal), reason);
-  // Nobody waits for it any more, so its failure must not end the process.
-  late.reject(new Error("too late"));
 });

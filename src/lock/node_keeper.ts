@@ -29,6 +29,8 @@ export interface NodeIdentity {
   readonly name: string;
   /** Its UID. */
   readonly uid: string;
+  /** `status.nodeInfo.machineID`; undefined if the kubelet has not reported it. */
+  readonly machineId?: string;
   /** `status.nodeInfo.bootID` as it was read last; another one later shows that the host has rebooted. */
   readonly bootId?: string;
 }
@@ -57,10 +59,15 @@ export interface PodLeft {
 /** The state of a drain when its request must be answered. */
 export type DrainOutcome =
   /**
-   * The host is ready to reboot, as `host` shows, whose facts were read after the call. `node` is the Node as it was
-   * read last; undefined if the host has none.
+   * The host is ready to reboot, as `host` shows, whose facts were read after the call. The oldest of them is as of
+   * `readAt`, by the monotonic clock. `node` is the Node as it was read last; undefined if the host has none.
    */
-  | { readonly kind: "drained"; readonly host: HostEvidence; readonly node?: NodeIdentity }
+  | {
+    readonly kind: "drained";
+    readonly host: HostEvidence;
+    readonly readAt?: number;
+    readonly node?: NodeIdentity;
+  }
   /** The time-out has passed with pods left, and the operator's policy allows the reboot anyway. */
   | { readonly kind: "proceed"; readonly node: NodeIdentity; readonly pods: readonly PodLeft[] }
   /**

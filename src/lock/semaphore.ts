@@ -18,6 +18,8 @@ export interface HeldNode {
   readonly name: string;
   /** The Node's UID, which tells it from an earlier or later Node of the same name. */
   readonly uid: string;
+  /** `status.nodeInfo.machineID` as noted; a later Node of the same name and machine is the same host's. */
+  readonly machineId?: string;
   /** `status.nodeInfo.bootID` at the grant. Another one later shows that the host has rebooted. */
   readonly bootId?: string;
   /** How far its drain is. */
@@ -35,6 +37,8 @@ export interface Holder {
   readonly since: number;
   /** The node that the client runs on; undefined if none matched. */
   readonly node?: HeldNode;
+  /** When a pre-reboot request of the client last renewed or noted the hold, in milliseconds since the epoch. */
+  readonly renewed?: number;
   /**
    * Set where the record names a node in a form that this version does not understand. Such a hold is about a node,
    * although nobody can tell which one.

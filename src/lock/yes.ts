@@ -39,8 +39,10 @@ export interface SeenPod {
   readonly createdAt?: number;
   /** Whether it tolerates the taint `node.kubernetes.io/unschedulable:NoSchedule`. */
   readonly toleratesCordon: boolean;
-  /** The UID of its controller, or its namespace's name where it has none: whose evictions count together. */
-  readonly controller: string;
+  /** The UID of its controller; undefined where it has none. */
+  readonly controller?: string;
+  /** When it was bound to the node, in milliseconds since the epoch, exact to the second; undefined where that is unknown. */
+  readonly boundAt?: number;
   /** When its grace period ends, in milliseconds since the epoch, where it is being deleted. */
   readonly graceEndsAt?: number;
 }
@@ -172,9 +174,13 @@ export function judgeNode(evidence: NodeEvidence): NodeVerdict {
   return left.length > 0 ? { kind: "pods_left", pods: left } : { kind: "empty", staying };
 }
 
-/** Whether a pod came with another Node that has the name by now. */
+/**
+ * Whether a pod came to another Node that has the name by now. A pod that was pending is older than the Node that it was
+ * bound to, so that the time of its binding counts where it is known.
+ */
 export function belongsToLaterNode(pod: SeenPod, { noted, node }: Pick<NodeEvidence, "noted" | "node">): boolean {
-  return node !== undefined && node.uid !== noted.uid && isAfter(pod.createdAt, node.createdAt);
+  if (node === undefined || node.uid === noted.uid) return false;
+  return isAfter(pod.createdAt, node.createdAt) || isAfter(pod.boundAt, node.createdAt);
 }
 
 /**
@@ -187,7 +193,9 @@ function mayStay(
   { noted, node, grantedAt, now, exhausted }: Omit<NodeEvidence, "pods">,
 ): StayingPod["why"] | undefined {
   if (pod.toleratesCordon && isAfter(pod.createdAt, grantedAt)) return "tolerates_cordon";
-  if (isAfter(pod.createdAt, exhausted.get(pod.controller))) return "put_back";
+  // A pod without a controller is put back by nobody.
+  const lastEviction = pod.controller === undefined ? undefined : exhausted.get(pod.controller);
+  if (isAfter(pod.createdAt, lastEviction)) return "put_back";
   const isDead = node?.uid === noted.uid && node.ready === "Unknown";
   if (isDead && isAfter(now, pod.graceEndsAt, DEAD_KUBELET_MS)) return "kubelet_dead";
   return undefined;

@@ -34,7 +34,7 @@ clusterTest("kubectl shows the holder, and the server respects an administrator'
 
   const patch = JSON.stringify({ spec: { holderIdentity: BOB } });
   await plane().kubectl("patch", "lease", "fleetlock-default", ...inNamespace, "--type=merge", "--patch", patch);
-  await until(async () => (await preReboot(url, ALICE)).value?.includes(BOB));
+  await until(async () => (await preReboot(url, ALICE)).value?.includes(BOB.slice(0, 8)));
   equal((await preReboot(url, BOB)).text, "retained reboot lease");
 
   await plane().kubectl("delete", "lease", "fleetlock-default", ...inNamespace);

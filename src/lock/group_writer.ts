@@ -198,8 +198,10 @@ function isAsSent(sent: GroupState, kept: GroupState): boolean {
 /** Whether two records agree in all that a decision may rest on. A time that is not a number equals itself. */
 function isSameHold(one: Holder, other: Holder | undefined): boolean {
   return Object.is(one.since, other?.since) &&
+    Object.is(one.renewed, other?.renewed) &&
     one.node?.name === other?.node?.name &&
     one.node?.uid === other?.node?.uid &&
+    one.node?.machineId === other?.node?.machineId &&
     one.node?.bootId === other?.node?.bootId &&
     one.node?.phase === other?.node?.phase &&
     one.isNodeUnreadable === other?.isNodeUnreadable;

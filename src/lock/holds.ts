@@ -12,7 +12,16 @@ import type { Decision, GroupWriter, Proof, Ticket, Written } from "./group_writ
 import type { ClientId, Group } from "./identity.ts";
 import type { Versioned } from "./lock_store.ts";
 import { type Refused, refused, type SteadyStateOutcome } from "./outcomes.ts";
-import { acquire, amend, type GroupState, type HeldNode, type Holder, holderOf, release } from "./semaphore.ts";
+import {
+  acquire,
+  amend,
+  type GroupState,
+  type HeldNode,
+  type Holder,
+  holderOf,
+  mayGoOn,
+  release,
+} from "./semaphore.ts";
 
 /** Is told of the slots that change hands. Its methods must not throw. */
 export interface HoldsObserver {
@@ -69,8 +78,8 @@ export class Holds {
   }
 
   /**
-   * Renews the client's hold, if it has one. Refused as "lock_held" where others hold every slot, and as
-   * "lock_ending" where the group's object is being deleted.
+   * Renews the client's hold, if it has one. Refused as "lock_held" where others hold every slot or come before the
+   * client, and as "lock_ending" where the group's object is being deleted.
    *
    * @param arrival The request's ticket.
    */
@@ -84,7 +93,7 @@ export class Holds {
         case "grant":
           return { kind: "answer", needs: "anything", answer: { kind: "free" } };
         case "full":
-          return this.#refuse(state, group);
+          return this.#refuse(state, id, group);
       }
     });
   }
@@ -115,7 +124,7 @@ export class Holds {
         case "renew":
           return { kind: "write", next: wish.next, answer: (written) => proven("renewed", id, written) };
         case "full":
-          return this.#refuse(state, group);
+          return this.#refuse(state, id, group);
       }
     });
   }
@@ -143,7 +152,8 @@ export class Holds {
   /**
    * Notes with a hold which node it is about and how far the drain is. That a node is drained stays noted, since a yes
    * may have rested on it. Refused as "contended" where the hold has ended or another request has noted another node,
-   * and as "lock_ending" where the group's object is being deleted.
+   * as "lock_held" where the node is drained but others come before the client, and as "lock_ending" where the group's
+   * object is being deleted.
    *
    * @param hold The hold as this request has proven it.
    */
@@ -156,13 +166,17 @@ export class Holds {
       const stays = noted?.uid === node.uid && noted.phase === "drained" && node.phase !== "drained";
       const next = amend(state, { id, since }, this.#options.clock.now(), stays ? noted : node);
       if (next === undefined || !isSameNode) return CONTENDED;
+      // Once it is drained, it goes on before all others. So this write must not rest on an earlier look at its turn.
+      if (node.phase === "drained" && !mayGoOn(state, id, this.#options.slotsOf(group))) {
+        return this.#refuse(state, id, group);
+      }
       return { kind: "write", next, answer: (written) => proven(kind, id, written) };
     });
   }
 
   /**
    * Frees the slot of a hold. Refused as "contended" where the client has another
-   * hold by now, or the drain of this one has gone on.
+   * hold by now, or a pre-reboot request has renewed or noted this one.
    *
    * @param arrival The request's ticket.
    */
@@ -183,10 +197,8 @@ export class Holds {
     });
   }
 
-  #refuse(state: GroupState, group: Group): Decision<Refused> {
-    const slots = this.#options.slotsOf(group);
-    const answer = refused({ kind: "lock_held", holders: state.holders, slots });
-    return { kind: "answer", needs: "in_step", answer };
+  #refuse(state: GroupState, id: ClientId, group: Group): Decision<Refused> {
+    return { kind: "answer", needs: "in_step", answer: refuseFull(state, id, this.#options.slotsOf(group)) };
   }
 }
 
@@ -200,6 +212,11 @@ const NOT_HELD: Decision<{ readonly kind: "not_held" }> = {
 /** That a hold has changed is certain only by the same. */
 const CONTENDED: Decision<Refused> = { kind: "answer", needs: "fresh", answer: refused({ kind: "contended" }) };
 
+/** Makes the refusal of a client whose turn it is not, which names the other holders. */
+export function refuseFull({ holders }: GroupState, id: ClientId, slots: number): Refused {
+  return refused({ kind: "lock_held", holders: holders.filter((holder) => holder.id !== id), slots });
+}
+
 /** That the group's object is being deleted is a refusal, which may rest on the view. */
 function refuseEnding(ending: NonNullable<Versioned["ending"]>): Decision<Refused> {
   return { kind: "answer", needs: "in_step", answer: refused({ kind: "lock_ending", ...ending }) };
@@ -210,7 +227,11 @@ function proven(kind: Proven["kind"], id: ClientId, written: Written): Proven {
   return { kind, holder: holderOf(written.state, id)!, written };
 }
 
-/** Whether two records of a client are of the same grant and the same node, with its drain at the same phase. */
+/**
+ * Whether two records of a client are of the same grant and the same node, with its drain at the same phase, and no
+ * pre-reboot request has written in between. Such a request may have ended in a yes.
+ */
 export function isSameStage(one: Holder, other: Holder): boolean {
-  return one.since === other.since && one.node?.uid === other.node?.uid && one.node?.phase === other.node?.phase;
+  return one.since === other.since && one.renewed === other.renewed &&
+    one.node?.uid === other.node?.uid && one.node?.phase === other.node?.phase;
 }

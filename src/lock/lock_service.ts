@@ -108,6 +108,7 @@ export class LockService {
       replyWaitMs: this.#replyWaitMs,
       stopping: this.#stopping,
       clock,
+      slotsOf: this.#slotsOf,
     });
   }
 
@@ -154,14 +155,16 @@ export class LockService {
 
   /**
    * Answers a client that runs and no longer needs its slot. If it holds one, the
-   * slot is freed once the node is ready; if not, the outcome is "not_held".
+   * slot is freed once the node is ready, and then the node uncordoned; if not, the
+   * outcome is "not_held".
    *
-   * @throws {UnavailableError} The store or the cluster failed; whether the slot was freed is unknown.
+   * @throws {UnavailableError} The store or the cluster failed; whether the slot was freed is unknown. The next request
+   * of the client goes on where this one stopped.
    */
   async steadyState(id: ClientId, group: Group): Promise<SteadyStateOutcome> {
     const arrival = this.#writer.arrive();
     // The request ends the hold that is seen first. It must not end a later one, which the client got from another
-    // replica while this request waited, nor one whose drain has ended meanwhile, perhaps in a yes.
+    // replica while this request waited, nor one that a pre-reboot request has renewed meanwhile, perhaps with a yes.
     // The drain phase decides how the node's return is judged, so a view that is behind would mislead.
     const held = this.#keeper === undefined ? "in_step" : "fresh";
     const first = await this.#holds.find(id, group, arrival, { held, not_held: "fresh" });
@@ -173,8 +176,10 @@ export class LockService {
     }
     const notBack = await this.#awaitReturn(first.holder, group, arrival);
     if (notBack !== undefined) return notBack;
-    await this.#keeper?.uncordon(group, id, first.holder.since);
-    return await this.#holds.release(first.holder, group, arrival);
+    const over = await this.#holds.release(first.holder, group, arrival);
+    // Only who has ended the hold may lift its cordon: until then, another replica may rest a yes on it.
+    if (over.kind !== "refused") await this.#keeper?.uncordon(group, id, first.holder.since);
+    return over;
   }
 
   /** Takes or renews a slot: renew the hold if there is one, else ask whether a grant is allowed, then grant. */

@@ -27,7 +27,7 @@ import {
 
 /** Why the answer is "not now". The client may ask again. */
 export type Refusal =
-  /** Others hold every slot. */
+  /** Others, these `holders`, hold every slot, or come before the client, which is a holder beyond the slots. */
   | { readonly kind: "lock_held"; readonly holders: readonly Holder[]; readonly slots: number }
   /** Other writers kept changing the group while this request tried, or ended the client's hold. */
   | { readonly kind: "contended" }

@@ -9,7 +9,7 @@
 
 import type { Clock } from "./clock.ts";
 import type { Ticket } from "./group_writer.ts";
-import type { Holds, Proven } from "./holds.ts";
+import { type Holds, type Proven, refuseFull } from "./holds.ts";
 import type { Group } from "./identity.ts";
 import type { NodeIdentity, NodeKeeper } from "./node_keeper.ts";
 import { type PreRebootOutcome, type Refused, refused } from "./outcomes.ts";
@@ -32,6 +32,8 @@ export interface ProverOptions {
   readonly stopping: AbortSignal;
   /** Measures the age of the evidence. */
   readonly clock: Pick<Clock, "monotonic">;
+  /** How many clients of a group may hold a slot. */
+  readonly slotsOf: (group: Group) => number;
 }
 
 /** Everything that a yes rests on, as far as it was seen. */
@@ -39,8 +41,8 @@ interface Evidence {
   readonly kind: "evidence";
   readonly hold: Proven;
   readonly host: HostEvidence;
-  /** {@link Clock.monotonic} when the keeper answered about the host. */
-  readonly answered: number;
+  /** {@link Clock.monotonic} as of which `host` is known. */
+  readonly readAt: number;
 }
 
 /** See the module. Its methods throw {@link "./errors.ts".UnavailableError} where the store or the cluster fails. */
@@ -66,13 +68,13 @@ export class Prover {
       const evidence = await this.#drain(hold, group, deadline);
       if (evidence.kind === "refused") return evidence;
       hold = evidence.hold;
-      let answer = this.#judge(evidence);
+      let answer = this.#judge(evidence, group);
       if (answer === "too_old") {
-        // What is too old may be the write alone, if the search for the host's node took long.
+        // What is too old may be the write alone. And a node is drained again only for a hold that is still there.
         const renewed = await this.#renew(hold, group, arrival);
         if (renewed.kind === "refused") return renewed;
         hold = renewed;
-        answer = this.#judge({ ...evidence, hold });
+        answer = this.#judge({ ...evidence, hold }, group);
       }
       if (answer !== "too_old") return answer;
     }
@@ -84,22 +86,23 @@ export class Prover {
     const { keeper, clock, stopping } = this.#options;
     let hold: Proven | Refused = acquired;
     if (keeper === undefined) {
-      return { kind: "evidence", hold, host: { kind: "not_drained" }, answered: clock.monotonic() };
+      return { kind: "evidence", hold, host: { kind: "not_drained" }, readAt: clock.monotonic() };
     }
     for (let moves = 0; hold.kind !== "refused"; moves++) {
       const { id, since, node, isNodeUnreadable } = hold.holder;
-      const waitMs = Math.max(0, deadline - clock.monotonic());
+      const called = clock.monotonic();
+      const waitMs = Math.max(0, deadline - called);
       const outcome = await keeper.drain({ group, id, since, node, isNodeUnreadable }, waitMs, stopping);
-      const answered = clock.monotonic();
       switch (outcome.kind) {
         case "moved":
           if (moves === MAX_MOVES) return refused({ kind: "contended" });
           hold = await this.#holds.note(hold, group, heldNode(outcome.node, "draining"));
           break;
         case "drained":
-          return await this.#noteDrained(hold, group, outcome.node ?? node, outcome.host, answered);
+          return await this.#noteDrained(hold, group, outcome.node ?? node, outcome.host, outcome.readAt ?? called);
         case "proceed":
-          return await this.#noteDrained(hold, group, outcome.node, { kind: "proceed" }, answered);
+          // It rests on the operator's policy, not on what was read of the pods.
+          return await this.#noteDrained(hold, group, outcome.node, { kind: "proceed" }, clock.monotonic());
         case "failed":
           if (node?.phase === "draining") await this.#holds.note(hold, group, { ...node, phase: "failed" });
           return refused({ ...outcome, kind: "drain_failed" });
@@ -127,12 +130,12 @@ export class Prover {
     group: Group,
     node: NodeIdentity | undefined,
     host: HostEvidence,
-    answered: number,
+    readAt: number,
   ): Promise<Evidence | Refused> {
-    const evidence: Evidence = { kind: "evidence", hold, host, answered };
+    const evidence: Evidence = { kind: "evidence", hold, host, readAt };
     // The write that would note it comes only now, so the age of the last one does not matter yet.
-    const answer = this.#judge({ ...evidence, hold: { ...hold, written: { ...hold.written, began: answered } } });
-    if (node === undefined || (answer !== "too_old" && answer.kind === "refused")) return evidence;
+    const answer = this.#judge({ ...evidence, hold: { ...hold, written: { ...hold.written, began: readAt } } }, group);
+    if (node === undefined || answer === "too_old" || answer.kind === "refused") return evidence;
     // A hold comes to be about another node only by a move, which the drain of that node follows.
     if (hold.holder.node?.uid !== node.uid) return refused({ kind: "contended" });
     const noted = await this.#holds.note(hold, group, heldNode(node, "drained"));
@@ -148,11 +151,12 @@ export class Prover {
   }
 
   /** Turns the verdict on the evidence into an answer. */
-  #judge({ hold: { kind, holder, written }, host, answered }: Evidence): PreRebootOutcome | "too_old" {
+  #judge({ hold: { kind, holder, written }, host, readAt }: Evidence, group: Group): PreRebootOutcome | "too_old" {
     const { id, since } = holder;
     const { state, ending, began } = written;
-    const ageMs = this.#options.clock.monotonic() - Math.min(began, answered);
-    const yes = judgeYes({ id, since, written: state, isEnding: ending !== undefined, ageMs }, host);
+    const ageMs = this.#options.clock.monotonic() - Math.min(began, readAt);
+    const slots = this.#options.slotsOf(group);
+    const yes = judgeYes({ id, since, written: state, slots, isEnding: ending !== undefined, ageMs }, host);
     const node = holder.node?.name ?? "";
     switch (yes.kind) {
       case "yes":
@@ -164,6 +168,8 @@ export class Prover {
         return refused({ kind: holderOf(state, id)?.since === since ? "contended" : "write_altered" });
       case "lock_ending":
         return ending === undefined ? refused({ kind: "contended" }) : refused({ kind: "lock_ending", ...ending });
+      case "full":
+        return refuseFull(state, id, slots);
       case "pods_left": {
         const pods = yes.pods.map(({ namespace, name }) => ({ namespace, name, reason: "it is still there" }));
         return refused({ kind: "draining", node, pods });
@@ -178,6 +184,6 @@ export class Prover {
 }
 
 /** What is noted of a node. */
-export function heldNode({ name, uid, bootId }: NodeIdentity, phase: DrainPhase): HeldNode {
-  return { name, uid, ...(bootId !== undefined && { bootId }), phase };
+export function heldNode({ name, uid, machineId, bootId }: NodeIdentity, phase: DrainPhase): HeldNode {
+  return { name, uid, ...(machineId !== undefined && { machineId }), ...(bootId !== undefined && { bootId }), phase };
 }

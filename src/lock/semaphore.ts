@@ -50,13 +50,13 @@ export interface Holder {
 
 /** Everything a store keeps of one group. */
 export interface GroupState {
-  /** The holders, oldest grant first; ids are unique. */
+  /** The holders, oldest grant first, which is the order in which they may go on; ids are unique. */
   readonly holders: readonly Holder[];
   /** How many grants the group has seen, {@link MAX_TRANSITIONS} at most. Renewals do not count. */
   readonly transitions: number;
   /**
-   * When the state was last written, in milliseconds since the epoch; undefined if that is unknown. It never goes back,
-   * and no grant is later.
+   * When the state was last written, in milliseconds since the epoch; undefined if that is unknown. It grows strictly
+   * from write to write, and no time of a holder is later.
    */
   readonly renewed?: number;
 }
@@ -76,7 +76,7 @@ export type Acquisition =
   | { readonly kind: "grant"; readonly next: GroupState }
   /** The client is a holder already. A successful write of `next` proves it. */
   | { readonly kind: "renew"; readonly next: GroupState }
-  /** Others hold every slot. */
+  /** Others hold every slot, or come before this client, which is a holder beyond the slots. There is nothing to write. */
   | { readonly kind: "full" };
 
 /** What {@link release} decided. */
@@ -96,10 +96,27 @@ export function holderOf(state: GroupState, id: ClientId): Holder | undefined {
 }
 
 /**
+ * Decides whether a holder may go on towards its reboot. There are more holders
+ * than slots where the slots have become fewer, or where somebody wrote a holder
+ * to the store by hand. Then those go on that are drained, since they may have had
+ * their yes, and as many of the others, in the order of holders, as there are slots left.
+ *
+ * @param slots How many holders the group may have, a positive integer.
+ */
+export function mayGoOn(state: GroupState, id: ClientId, slots: number): boolean {
+  const place = state.holders.findIndex((holder) => holder.id === id);
+  if (place < 0) return false;
+  const isDrained = ({ node }: Holder) => node?.phase === "drained";
+  if (isDrained(state.holders[place]!)) return true;
+  return state.holders.filter((other, at) => at < place || isDrained(other)).length < slots;
+}
+
+/**
  * Decides whether a client gets a slot.
  *
  * A holder stays a holder when `slots` shrinks, since its host may be rebooting.
- * The slots that were taken away are not granted again.
+ * The slots that were taken away are not granted again, and a holder renews only
+ * while it {@link mayGoOn}.
  *
  * @param slots How many holders the group may have, a positive integer.
  * @param now Milliseconds since the epoch. A grant notes it as its time, or a later one where it would not be later
@@ -108,15 +125,16 @@ export function holderOf(state: GroupState, id: ClientId): Holder | undefined {
  */
 export function acquire(state: GroupState, id: ClientId, slots: number, now: number, node?: HeldNode): Acquisition {
   if (holderOf(state, id) !== undefined) {
-    return { kind: "renew", next: { ...state, renewed: timeOfWrite(state, now) } };
+    if (!mayGoOn(state, id, slots)) return { kind: "full" };
+    return { kind: "renew", next: withHolder(state, id, now, (holder) => holder) };
   }
   if (state.holders.length >= slots) return { kind: "full" };
-  const since = Math.max(Math.floor(now), (latest(state) ?? -1) + 1);
+  const since = timeOfWrite(state, now);
   return {
     kind: "grant",
     next: {
       ...state,
-      holders: [...state.holders, node === undefined ? { id, since } : { id, since, node }],
+      holders: [...state.holders, { id, since, ...(node !== undefined && { node }), renewed: since }],
       transitions: Math.min(state.transitions + 1, MAX_TRANSITIONS),
       renewed: since,
     },
@@ -143,7 +161,8 @@ export function release(state: GroupState, id: ClientId, now: number): Release {
 
 /**
  * Notes with a hold which node it is about and how far the drain is. What the
- * record said about a node before, readable or not, is replaced.
+ * record said about a node before, readable or not, is replaced; only the machine
+ * id of the same Node stays where none is given.
  *
  * @param hold The client and the time of its grant. A later grant to the same client is another hold.
  * @param now Milliseconds since the epoch.
@@ -156,25 +175,30 @@ export function amend(
   node: HeldNode,
 ): GroupState | undefined {
   if (holderOf(state, hold.id)?.since !== hold.since) return undefined;
-  return {
-    ...state,
-    holders: state.holders.map((holder) => holder.id === hold.id ? withNode(holder, node) : holder),
-    renewed: timeOfWrite(state, now),
-  };
+  return withHolder(state, hold.id, now, (holder) => withNode(holder, node));
+}
+
+/** Changes one holder for a request of its client, and notes the time. */
+function withHolder(state: GroupState, id: ClientId, now: number, change: (holder: Holder) => Holder): GroupState {
+  const renewed = timeOfWrite(state, now);
+  const holders = state.holders.map((holder) => holder.id === id ? { ...change(holder), renewed } : holder);
+  return { ...state, holders, renewed };
 }
 
 function withNode({ isNodeUnreadable: _, ...holder }: Holder, node: HeldNode): Holder {
-  return { ...holder, node };
+  const before = holder.node?.uid === node.uid ? holder.node.machineId : undefined;
+  const machineId = node.machineId ?? before;
+  return { ...holder, node: machineId === undefined ? node : { ...node, machineId } };
 }
 
-/** The time to note with a write. */
+/** The time to note with a write: later than every earlier one, whatever the clock shows. */
 function timeOfWrite(state: GroupState, now: number): number {
-  return Math.max(Math.floor(now), latest(state) ?? 0);
+  return Math.max(Math.floor(now), (latest(state) ?? -1) + 1);
 }
 
 /** The latest time in a group's record, in whole milliseconds; undefined where it has none that can be counted with. */
 function latest({ holders, renewed }: GroupState): number | undefined {
-  const times = [renewed, ...holders.map((holder) => holder.since)].filter((time) =>
+  const times = [renewed, ...holders.flatMap((holder) => [holder.since, holder.renewed])].filter((time) =>
     time !== undefined && time >= 0 && time < END_OF_TIME
   ) as number[];
   return times.length === 0 ? undefined : Math.ceil(Math.max(...times));

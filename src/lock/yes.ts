@@ -11,7 +11,7 @@
  */
 
 import type { ClientId } from "./identity.ts";
-import { type GroupState, holderOf } from "./semaphore.ts";
+import { type GroupState, holderOf, mayGoOn } from "./semaphore.ts";
 
 /** What the store returned for the conditional write that proves the hold. */
 export interface HoldEvidence {
@@ -21,9 +21,11 @@ export interface HoldEvidence {
   readonly since: number;
   /** The group as the store returned it from the write, which may differ from what was sent. */
   readonly written: GroupState;
+  /** How many holders the group may have. */
+  readonly slots: number;
   /** Whether the object that holds the group is being deleted. */
   readonly isEnding: boolean;
-  /** How long ago the write began, in milliseconds. */
+  /** How long ago the write or the oldest read began that the yes rests on, in milliseconds. */
   readonly ageMs: number;
 }
 
@@ -120,14 +122,16 @@ export type Yes =
   | { readonly kind: "not_written" }
   /** The object that holds the group is being deleted, and the hold with it. */
   | { readonly kind: "lock_ending" }
-  /** The write lies too long back: the process was paused, and the world has moved on. */
+  /** The group has more holders than slots, and others come before this client. */
+  | { readonly kind: "full" }
+  /** The write or a read lies too long back: the process was paused, and the world has moved on. */
   | { readonly kind: "too_old" }
   | Exclude<NodeVerdict, { kind: "empty" }>;
 
 /** How often pods of one controller that were created after the grant are evicted in one hold. */
 export const MAX_EVICTIONS = 3;
 
-/** How long a write proves a hold, in milliseconds. */
+/** How long a write proves a hold, and a read what it showed, in milliseconds. */
 export const PROOF_TTL_MS = 15_000;
 
 /** How long after the end of its grace period a pod of a dead kubelet counts as gone, in milliseconds. */
@@ -137,6 +141,7 @@ export const DEAD_KUBELET_MS = 10_000;
 export function judgeYes(hold: HoldEvidence, host: HostEvidence): Yes {
   if (holderOf(hold.written, hold.id)?.since !== hold.since) return { kind: "not_written" };
   if (hold.isEnding) return { kind: "lock_ending" };
+  if (!mayGoOn(hold.written, hold.id, hold.slots)) return { kind: "full" };
   if (hold.ageMs > PROOF_TTL_MS) return { kind: "too_old" };
   if (host.kind !== "node") {
     // A hold that notes a node, or one that could not be understood, is about that node.

@@ -1,8 +1,8 @@
 /**
- * A holder as every store writes it in JSON: an object with `id` and `since`
- * (RFC 3339), with `node`, `uid`, `bootId` and `phase` where the node is known,
- * and with whatever a later version adds. It does not know where the record is
- * kept.
+ * A holder as every store writes it in JSON: an object with `id`, `since` and
+ * `renewed` (RFC 3339), with `node`, `uid`, `machineId`, `bootId` and `phase` where
+ * the node is known, and with whatever a later version adds. It does not know where
+ * the record is kept.
  *
  * What this version does not understand is never taken for "nothing", and
  * survives every write: a record whose holder was not amended is written back
@@ -33,15 +33,17 @@ const MAX_MS = Date.UTC(10_000, 0) - 1;
  */
 export function readHolder(record: unknown): ReadHolder | undefined {
   if (typeof record !== "object" || record === null || Array.isArray(record)) return undefined;
-  const { id, since, node: name, uid, bootId, phase, ...extra } = record as Record<string, unknown>;
+  const { id, since, renewed, node: name, uid, machineId, bootId, phase, ...extra } = record as Record<string, unknown>;
   if (typeof id !== "string" || id === "") return undefined;
   const sinceMs = toMs(since);
-  const namesNode = [name, uid, bootId, phase].some((field) => field !== undefined);
-  const node = readNode(name, uid, bootId, phase);
+  const renewedMs = toMs(renewed);
+  const namesNode = [name, uid, machineId, bootId, phase].some((field) => field !== undefined);
+  const node = readNode({ name, uid, machineId, bootId, phase });
   return {
     id: id as ClientId,
     ...(sinceMs !== undefined && { since: sinceMs }),
     ...(node !== undefined && { node }),
+    ...(renewedMs !== undefined && { renewed: renewedMs }),
     ...(namesNode && node === undefined && { isNodeUnreadable: true as const }),
     ...(Object.keys(extra).length > 0 && { extra }),
   };
@@ -54,13 +56,19 @@ export function readHolder(record: unknown): ReadHolder | undefined {
  */
 export function writeHolder(holder: Holder, base: unknown): unknown {
   const before = readHolder(base);
-  const time = { id: holder.id, since: new Date(holder.since).toISOString() };
+  const { id, since, renewed, node, isNodeUnreadable, extra } = holder;
+  const times = {
+    id,
+    since: new Date(since).toISOString(),
+    ...(renewed !== undefined && { renewed: new Date(renewed).toISOString() }),
+  };
   if (before !== undefined && isSame(before, holder)) {
-    return before.since === holder.since ? base : { ...base as Record<string, unknown>, ...time };
+    const isOfSameTime = before.since === since && before.renewed === renewed;
+    return isOfSameTime ? base : { ...base as Record<string, unknown>, ...times };
   }
-  const { node, isNodeUnreadable, extra } = holder;
-  if (node === undefined) return { ...time, ...(isNodeUnreadable && { node: UNREADABLE_NODE }), ...extra };
-  return { ...time, node: node.name, uid: node.uid, bootId: node.bootId, phase: node.phase, ...extra };
+  if (node === undefined) return { ...times, ...(isNodeUnreadable && { node: UNREADABLE_NODE }), ...extra };
+  const { name, uid, machineId, bootId, phase } = node;
+  return { ...times, node: name, uid, machineId, bootId, phase, ...extra };
 }
 
 /** Reads a time, in milliseconds since the epoch. The client library types some strings as dates. */
@@ -77,21 +85,27 @@ export function clampTransitions(transitions: unknown): number {
 }
 
 /** An unknown phase is one in which the drain is not known to have ended. */
-function readNode(name: unknown, uid: unknown, bootId: unknown, phase: unknown): HeldNode | undefined {
+function readNode(
+  { name, uid, machineId, bootId, phase }: Readonly<Record<keyof HeldNode, unknown>>,
+): HeldNode | undefined {
   if (typeof name !== "string" || name === "" || typeof uid !== "string" || uid === "") return undefined;
+  if (machineId !== undefined && typeof machineId !== "string") return undefined;
   if (bootId !== undefined && typeof bootId !== "string") return undefined;
   return {
     name,
     uid,
+    ...(machineId !== undefined && { machineId }),
     ...(bootId !== undefined && { bootId }),
     phase: PHASES.has(phase) ? phase as DrainPhase : "draining",
   };
 }
 
+/** Whether two records say the same apart from their times. */
 function isSame(one: ReadHolder, other: ReadHolder): boolean {
   return said(one) === said(other);
 }
 
 function said({ id, node, isNodeUnreadable, extra = {} }: ReadHolder): string {
-  return JSON.stringify([id, node?.name, node?.uid, node?.bootId, node?.phase, isNodeUnreadable === true, extra]);
+  const { name, uid, machineId, bootId, phase } = node ?? {};
+  return JSON.stringify([id, name, uid, machineId, bootId, phase, isNodeUnreadable === true, extra]);
 }

@@ -4,6 +4,7 @@ import { LockService } from "../../src/lock/lock_service.ts";
 import { UnavailableError } from "../../src/lock/errors.ts";
 import { ABSENT, type LockWatcher, MemoryBackend, MemoryLockStore } from "../../src/lock/lock_store.ts";
 import type { DrainOutcome, Hold } from "../../src/lock/node_keeper.ts";
+import type { Holder } from "../../src/lock/semaphore.ts";
 import { until } from "../support/condition.ts";
 import { HastyClock } from "../support/fake_clock.ts";
 import { drained, NO_NODE, noted, ScriptedKeeper, worker } from "../support/scripted_keeper.ts";
@@ -148,7 +149,7 @@ Deno.test("a slot that another client took during the drain does not lead to a y
   equal(held()?.id, bob);
 });
 
-Deno.test("a slot is freed once the node is back and our cordon is lifted", async () => {
+Deno.test("a slot is freed once the node is back, and then our cordon is lifted", async () => {
   const { keeper, locks, held } = setUp();
   await locks.preReboot(alice, group);
   keeper.returns = { kind: "not_ready", node: "worker-1", reason: "its kubelet has not reported since the reboot" };
@@ -159,7 +160,7 @@ Deno.test("a slot is freed once the node is back and our cordon is lifted", asyn
   keeper.returns = { kind: "ready" };
   const uncordon = keeper.uncordon.bind(keeper);
   keeper.uncordon = (...args) => {
-    equal(held()?.id, alice, "the slot is freed last");
+    equal(held(), undefined, "the cordon is lifted last");
     return uncordon(...args);
   };
   const { since } = held()!;
@@ -170,8 +171,8 @@ Deno.test("a slot is freed once the node is back and our cordon is lifted", asyn
 
 for (const watch of [true, false]) {
   for (const where of ["for the node's return", "while the cordon is lifted"]) {
-    Deno.test(`a release that is delayed ${where} does not free the client's next hold ${watch ? "with" : "without"} a watch`, async () => {
-      const { keeper, locks, held, holdAgain } = setUp();
+    Deno.test(`a release that is delayed ${where} does not end the client's next hold ${watch ? "with" : "without"} a watch`, async () => {
+      const { keeper, locks, rival, held, holdAgain } = setUp();
       const stop = new AbortController();
       const watching = watch ? locks.watch(stop.signal) : undefined;
       await locks.preReboot(alice, group);
@@ -184,11 +185,12 @@ for (const watch of [true, false]) {
       } else {
         const uncordon = keeper.uncordon.bind(keeper);
         keeper.uncordon = async (...args) => {
-          await holdAgain();
+          equal((await rival.preReboot(alice, group)).kind, "granted");
           await uncordon(...args);
         };
       }
-      deepEqual(await locks.steadyState(alice, group), { kind: "refused", refusal: { kind: "contended" } });
+      const outcome = await locks.steadyState(alice, group);
+      equal(outcome.kind, where === "for the node's return" ? "refused" : "released");
       const asked = where === "for the node's return" ? [] : [{ group, id: alice, since }];
       deepEqual(keeper.uncordoned, asked, "the next hold's cordon is not asked for");
       notEqual(held()!.since, since);
@@ -227,12 +229,13 @@ Deno.test("a hold that the watch reports as ended is released only if a fresh re
   const stop = new AbortController();
   const watching = locks.watch(stop.signal);
   await locks.preReboot(alice, group);
-  keeper.uncordon = async () => {
+  keeper.returns = async () => {
     await clock.advance(1_000);
     await rival.steadyState(alice, group);
     // The watch has reported the release. It goes silent before the client's next grant.
     backend.watchers.clear();
     await rival.preReboot(alice, group);
+    return { kind: "ready" };
   };
   deepEqual(await locks.steadyState(alice, group), { kind: "refused", refusal: { kind: "contended" } });
   equal(held()?.id, alice);
@@ -315,12 +318,95 @@ Deno.test("a steady-state of a client that holds nothing lifts a cordon of ours 
   deepEqual(keeper.uncordoned, [{ group, id: alice, since: undefined }]);
 });
 
-Deno.test("while the cluster does not answer, there is neither a yes nor a release", async () => {
+Deno.test("while the cluster does not answer, there is no yes, and a release is not answered until the cordon is lifted", async () => {
   const { keeper, locks, held } = setUp();
   await locks.preReboot(alice, group);
   keeper.drain = () => Promise.reject(new UnavailableError("away"));
   await rejects(locks.preReboot(alice, group), UnavailableError);
+  const uncordon = keeper.uncordon.bind(keeper);
   keeper.uncordon = () => Promise.reject(new UnavailableError("away"));
   await rejects(locks.steadyState(alice, group), UnavailableError);
+  equal(held(), undefined);
+  keeper.uncordon = uncordon;
+  equal((await locks.steadyState(alice, group)).kind, "not_held");
+  deepEqual(keeper.uncordoned, [{ group, id: alice, since: undefined }]);
+});
+
+for (const phase of ["drained", "draining"] as const) {
+  Deno.test(`a release frees nothing and lifts no cordon where another replica renewed the ${phase} hold during the wait`, async () => {
+    const { backend, keeper, locks, held } = setUp();
+    const other = new ScriptedKeeper(held);
+    const rival = new LockService(new MemoryLockStore(backend), { keeper: other, clock: new HastyClock() });
+    if (phase === "draining") other.drains = { kind: "draining", node: "worker-1", pods };
+    await rival.preReboot(alice, group);
+    keeper.returns = async () => {
+      await rival.preReboot(alice, group);
+      return { kind: "ready" };
+    };
+    deepEqual(await locks.steadyState(alice, group), { kind: "refused", refusal: { kind: "contended" } });
+    equal(held()?.node?.phase, phase);
+    deepEqual(keeper.uncordoned, []);
+    // What is noted before the next request comes does not disturb it.
+    keeper.returns = { kind: "ready" };
+    equal((await locks.steadyState(alice, group)).kind, "released");
+  });
+}
+
+Deno.test("a release whose write conflicts with a yes lifts no cordon", async () => {
+  const { backend, clock, held } = setUp();
+  const keeper = new ScriptedKeeper(held);
+  const rival = new LockService(new MemoryLockStore(backend), { keeper: new ScriptedKeeper(held), clock });
+  const store = new MemoryLockStore(backend);
+  const locks = new LockService(store, { keeper, clock, random: () => 0 });
+  equal((await locks.preReboot(alice, group)).kind, "granted");
+  const write = store.write.bind(store);
+  store.write = async (...args) => {
+    store.write = write;
+    equal((await rival.preReboot(alice, group)).kind, "renewed");
+    return await write(...args);
+  };
+  deepEqual(await locks.steadyState(alice, group), { kind: "refused", refusal: { kind: "contended" } });
   equal(held()?.id, alice);
+  deepEqual(keeper.uncordoned, []);
+});
+
+/** Puts holders beyond the one slot into the store, as somebody's edit by hand does. */
+async function putBoth(backend: MemoryBackend, holders: readonly Holder[]): Promise<void> {
+  await new MemoryLockStore(backend).write(group, ABSENT, { holders, transitions: 1, renewed: 9 });
+}
+
+for (const phase of ["draining", "drained", undefined] as const) {
+  Deno.test(`a holder that was added by hand waits for the one whose node is ${phase ?? "not known"}, and keeps its record`, async () => {
+    const { backend, keeper, locks, clock } = setUp();
+    const first: Holder = { id: alice, since: 1, ...(phase && { node: noted(phase) }) };
+    await putBoth(backend, [first, { id: bob, since: 2 }]);
+    const before = backend.groups.get(group)!.state;
+    for (const service of [locks, new LockService(new MemoryLockStore(backend), { clock })]) {
+      deepEqual(await service.preReboot(bob, group), {
+        kind: "refused",
+        refusal: { kind: "lock_held", holders: [first], slots: 1 },
+      });
+    }
+    deepEqual(keeper.drained, []);
+    deepEqual(backend.groups.get(group)?.state, before);
+    equal((await locks.steadyState(alice, group)).kind, "released");
+    keeper.drains = NO_NODE;
+    equal((await locks.preReboot(bob, group)).kind, "renewed");
+  });
+}
+
+Deno.test("a drain that ends after another holder's yes is not noted, and gives no yes", async () => {
+  const { backend, keeper, locks } = setUp();
+  await putBoth(backend, [{ id: alice, since: 1, node: noted("draining") }]);
+  keeper.drains = async () => {
+    const store = new MemoryLockStore(backend);
+    const found = await store.read(group);
+    const rebooting: Holder = { id: bob, since: 2, node: noted("drained", { name: "n", uid: "u" }) };
+    await store.write(group, found, { ...found.state, holders: [...found.state.holders, rebooting] });
+    return drained();
+  };
+  const outcome = await locks.preReboot(alice, group);
+  ok(outcome.kind === "refused" && outcome.refusal.kind === "lock_held");
+  deepEqual(outcome.refusal.holders.map(({ id }) => id), [bob]);
+  equal(backend.groups.get(group)?.state.holders[0]?.node?.phase, "draining");
 });

@@ -189,6 +189,8 @@ const ALTERED: [what: string, kept: readonly Holder[], isNoticed: boolean][] = [
   ["no node", [{ id: ID, since: 5 }], true],
   ["another node", [{ ...HOLDER, node: { ...NODE, name: "m" } }], true],
   ["another UID", [{ ...HOLDER, node: { ...NODE, uid: "v" } }], true],
+  ["another machine", [{ ...HOLDER, node: { ...NODE, machineId: "m" } }], true],
+  ["another time of the renewal", [{ ...HOLDER, renewed: 6 }], true],
   ["another boot", [{ ...HOLDER, node: { ...NODE, bootId: "c" } }], true],
   ["another phase", [{ ...HOLDER, node: { ...NODE, phase: "draining" } }], true],
   ["a node that cannot be read", [{ id: ID, since: 5, isNodeUnreadable: true }], true],

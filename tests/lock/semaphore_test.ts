@@ -12,6 +12,7 @@ import {
   type Holder,
   holderOf,
   MAX_TRANSITIONS,
+  mayGoOn,
   release,
 } from "../../src/lock/semaphore.ts";
 
@@ -32,7 +33,7 @@ const step: fc.Arbitrary<Step> = fc.record({
 for (const slots of [1, 2, 3, 10]) {
   test(`with ${slots} slots, any sequence of calls ends as in the model`, () => {
     fc.assert(fc.property(fc.array(step, { maxLength: 80 }), (steps) => {
-      const model = new Map<ClientId, number>();
+      const model = new Map<ClientId, { since: number; renewed: number }>();
       let state = freeze(FREE);
       let grants = 0;
       let last = -1;
@@ -46,24 +47,25 @@ for (const slots of [1, 2, 3, 10]) {
           model.delete(id);
         } else if (held) {
           equal(next.kind, "renew");
+          model.get(id)!.renewed = Math.max(Math.floor(now), last + 1);
         } else if (model.size < slots) {
           equal(next.kind, "grant");
           grants++;
-          last = Math.max(Math.floor(now), last + 1);
-          model.set(id, last);
+          const since = Math.max(Math.floor(now), last + 1);
+          model.set(id, { since, renewed: since });
         } else {
           equal(next.kind, "full");
         }
         if (!("next" in next)) continue;
-        last = Math.max(Math.floor(now), last);
+        last = Math.max(Math.floor(now), last + 1);
         state = freeze(next.next);
-        deepEqual(state.holders, [...model].map(([id, since]) => ({ id, since })), "oldest grant first");
+        deepEqual(state.holders, [...model].map(([id, times]) => ({ id, ...times })), "oldest grant first");
         ok(state.holders.length <= slots);
         equal(new Set(state.holders.map((holder) => holder.id)).size, state.holders.length);
         equal(state.transitions, grants);
         equal(state.renewed, last);
       }
-      for (const id of CLIENTS) equal(holderOf(state, id)?.since, model.get(id));
+      for (const id of CLIENTS) equal(holderOf(state, id)?.since, model.get(id)?.since);
     }));
   });
 
@@ -86,7 +88,7 @@ test("when the number of slots changes, holders keep theirs and no grant exceeds
       const holders = state.holders;
       const outcome = take(state, wish, id, slots, now);
       if (outcome.kind === "grant") ok(holders.length < slots);
-      if (outcome.kind === "full") ok(holders.length >= slots && holderOf(state, id) === undefined);
+      if (outcome.kind === "full") ok(holders.length >= slots && !mayGoOn(state, id, slots));
       if (!("next" in outcome)) continue;
       state = freeze(outcome.next);
       const stayed = state.holders.filter((holder) => holder.id !== id);
@@ -95,21 +97,68 @@ test("when the number of slots changes, holders keep theirs and no grant exceeds
   }));
 });
 
-test("a holder renews even when there are fewer slots than holders", () => {
+test("when there are fewer slots than holders, all keep theirs and the oldest renew", () => {
   let state = freeze(FREE);
   for (const [i, id] of CLIENTS.slice(0, 3).entries()) {
     const wish = acquire(state, id, 3, 100 + i);
     equal(wish.kind, "grant");
     if (wish.kind === "grant") state = freeze(wish.next);
   }
-  for (const id of CLIENTS.slice(0, 3)) {
-    const wish = acquire(state, id, 1, 500);
-    deepEqual(wish, { kind: "renew", next: { ...state, renewed: 500 } });
-  }
-  deepEqual(acquire(state, CLIENTS[3]!, 1, 500), { kind: "full" });
+  const [oldest, ...others] = state.holders;
+  deepEqual(acquire(state, oldest!.id, 1, 500), {
+    kind: "renew",
+    next: { ...state, holders: [{ ...oldest, renewed: 500 }, ...others], renewed: 500 },
+  });
+  for (const id of CLIENTS.slice(1, 4)) deepEqual(acquire(state, id, 1, 500), { kind: "full" });
   const freed = release(state, CLIENTS[1]!, 600);
   equal(freed.kind, "free");
   if (freed.kind === "free") deepEqual(acquire(freed.next, CLIENTS[3]!, 1, 700), { kind: "full" });
+});
+
+test("of more holders than slots, those go on that had their yes and as many others as there are slots left", () => {
+  const phase = fc.constantFrom(undefined, "draining", "failed", "drained");
+  fc.assert(fc.property(fc.array(phase, { maxLength: 8 }), fc.integer({ min: 1, max: 4 }), (phases, slots) => {
+    const holders = phases.map((phase, i) => ({
+      id: CLIENTS[i]!,
+      since: i,
+      ...(phase && { node: { ...NODE, phase } }),
+    }));
+    const state = freeze({ holders, transitions: holders.length });
+    const kinds = holders.map(({ id }) => acquire(state, id, slots, 100).kind);
+    const drained = phases.filter((phase) => phase === "drained").length;
+    phases.forEach((phase, i) => phase === "drained" && equal(kinds[i], "renew"));
+    const others = kinds.filter((_, i) => phases[i] !== "drained");
+    const left = Math.max(0, slots - drained);
+    deepEqual(
+      others,
+      others.map((_, i) => i < left ? "renew" : "full"),
+      "the first ones, and at least one unless all slots are drained",
+    );
+  }));
+});
+
+test("in whatever order holders go on, no more than the slots come to be drained", () => {
+  const holders = fc.uniqueArray(fc.constantFrom(...CLIENTS), { maxLength: 6 });
+  fc.assert(
+    fc.property(holders, fc.array(fc.constantFrom(...CLIENTS)), fc.integer({ min: 1, max: 3 }), (ids, asks, slots) => {
+      let state: GroupState = freeze({ holders: ids.map((id, since) => ({ id, since })), transitions: 0 });
+      for (const id of asks) {
+        const since = holderOf(state, id)?.since;
+        if (since === undefined || acquire(state, id, slots, 100).kind !== "renew") continue;
+        state = amend(state, { id, since }, 100, { ...NODE, phase: "drained" })!;
+        ok(state.holders.filter(({ node }) => node?.phase === "drained").length <= slots);
+      }
+    }),
+  );
+});
+
+test("a note keeps the machine id of the same Node where it is given none", () => {
+  const id = CLIENTS[0]!;
+  const state = freeze({ holders: [{ id, since: 1, node: { ...NODE, machineId: "m" } }], transitions: 1 });
+  const machineOf = (node: HeldNode) => amend(state, { id, since: 1 }, 7, node)?.holders[0]?.node?.machineId;
+  equal(machineOf(NODE), "m");
+  equal(machineOf({ ...NODE, machineId: "k" }), "k");
+  equal(machineOf({ ...NODE, uid: "v" }), undefined);
 });
 
 test("a grant notes the client's node, and a renewal keeps what was noted", () => {
@@ -118,14 +167,14 @@ test("a grant notes the client's node, and a renewal keeps what was noted", () =
   const granted = acquire(freeze(FREE), client, 2, 5, node);
   equal(granted.kind, "grant");
   if (granted.kind !== "grant") return;
-  deepEqual(granted.next.holders, [{ id: client, since: 5, node }]);
+  deepEqual(granted.next.holders, [{ id: client, since: 5, node, renewed: 5 }]);
   const state = freeze(granted.next);
   deepEqual(acquire(state, client, 2, 9, { name: "n2", uid: "u2", phase: "draining" }), {
     kind: "renew",
-    next: { ...state, renewed: 9 },
+    next: { ...state, holders: [{ id: client, since: 5, node, renewed: 9 }], renewed: 9 },
   });
   const second = acquire(state, other, 2, 9);
-  deepEqual(second.kind === "grant" && second.next.holders, [...state.holders, { id: other, since: 9 }]);
+  deepEqual(second.kind === "grant" && second.next.holders, [...state.holders, { id: other, since: 9, renewed: 9 }]);
 });
 
 test("amending changes the node of one holder and nothing else", () => {
@@ -134,7 +183,7 @@ test("amending changes the node of one holder and nothing else", () => {
   const state = freeze({ holders, transitions: 2, renewed: 2 });
   const node: HeldNode = { name: "n2", uid: "u2", phase: "failed" };
   deepEqual(amend(state, { id: second, since: 2 }, 7, node), {
-    holders: [{ id: first, since: 1 }, { id: second, since: 2, node }],
+    holders: [{ id: first, since: 1 }, { id: second, since: 2, node, renewed: 7 }],
     transitions: 2,
     renewed: 7,
   });
@@ -143,7 +192,7 @@ test("amending changes the node of one holder and nothing else", () => {
   equal(amend(state, { id: second, since: 1 }, 7, node), undefined);
 });
 
-test("since grows strictly and the time of the last write never goes back, whatever the record held", () => {
+test("since and the time of the last write grow strictly, whatever the record held", () => {
   const anyTime = fc.oneof(time, fc.double(), fc.constantFrom(NaN, Infinity, -1, 8.64e15, Date.UTC(9999, 0)));
   const found = fc.record({
     holders: fc.uniqueArray(fc.record({ id: fc.constantFrom(...CLIENTS), since: anyTime }), {
@@ -164,7 +213,7 @@ test("since grows strictly and the time of the last write never goes back, whate
       for (const next of ["next" in outcome ? outcome.next : undefined, amended]) {
         if (next === undefined) continue;
         ok(Number.isSafeInteger(next.renewed) && new Date(next.renewed!).getUTCFullYear() <= 9999, "it can be written");
-        for (const earlier of times) ok(next.renewed! >= earlier, `${next.renewed} after ${earlier}`);
+        for (const earlier of times) ok(next.renewed! > earlier, `${next.renewed} after ${earlier}`);
       }
       if (!("next" in outcome)) continue;
       state = outcome.next;
@@ -192,7 +241,7 @@ test("two holds of a client have different times though the clock stands still, 
     if (freed.kind !== "free") throw new Error(freed.kind);
     state = freed.next;
   }
-  deepEqual(times, [100, 101, 102]);
+  deepEqual(times, [100, 102, 104]);
 });
 
 test("the number of grants stops at the largest value that a Lease can store", () => {
@@ -217,11 +266,12 @@ test("every write keeps the fields that it does not know", () => {
   for (const next of [granted, renewed, freed].map((one) => "next" in one ? one.next : undefined).concat(amended)) {
     deepEqual(next?.holders[0], known);
   }
-  deepEqual(amended?.holders[1], { id: second, since: 2, node: NODE, extra: { x: [1] } });
+  deepEqual(amended?.holders[1], { id: second, since: 2, node: NODE, renewed: 9, extra: { x: [1] } });
   deepEqual(amend(state, { id: first, since: 1 }, 9, NODE)?.holders[0], {
     id: first,
     since: 1,
     node: NODE,
+    renewed: 9,
     extra: { node: 7 },
   }, "a node that is noted replaces one that cannot be read");
 });

@@ -139,7 +139,7 @@ Deno.test("a node is not noted as drained where the evidence is not enough, howe
   const { clock, keeper, locks, held } = setUp();
   keeper.drains = async () => {
     await clock.advance(60_000);
-    return drained(worker, { pods: [seenPod] });
+    return { ...drained(worker, { pods: [seenPod] }), readAt: clock.monotonic() };
   };
   equal(kindOf(await locks.preReboot(alice, group)), "draining");
   equal(held()?.node?.phase, "draining");
@@ -238,7 +238,7 @@ const PAUSES: [when: string, ms: number, keeperless: boolean, drains: number][] 
   ["during the grant's write", PROOF_TTL_MS, true, 0],
   ["during the grant's write", PROOF_TTL_MS + 1, true, 0],
   ["during the search for the Node", PROOF_TTL_MS, false, 1],
-  ["during the search for the Node", PROOF_TTL_MS + 1, false, 1],
+  ["during the search for the Node", PROOF_TTL_MS + 1, false, 2],
   ["during the note's write", PROOF_TTL_MS, false, 1],
   ["during the note's write", PROOF_TTL_MS + 1, false, 2],
 ];
@@ -252,7 +252,7 @@ for (const [when, ms, keeperless, drains] of PAUSES) {
     };
     keeper.drains = async () => {
       if (when === "during the search for the Node") {
-        await clock.advance(ms);
+        await pause();
         return NO_NODE;
       }
       return drained();
@@ -272,6 +272,22 @@ for (const [when, ms, keeperless, drains] of PAUSES) {
     ok(clock.monotonic() - writes.at(-1)! <= PROOF_TTL_MS);
     const enough = when.includes("note") ? 2 : 1;
     equal(writes.length > enough, ms > PROOF_TTL_MS);
+  });
+}
+
+/** The age of the oldest reading when the keeper answers, after a wait of a minute; undefined where the keeper does not tell. */
+for (const [age, drains] of [[0, 1], [PROOF_TTL_MS, 1], [PROOF_TTL_MS + 1, 2], [undefined, 2]] as const) {
+  Deno.test(`a yes after a minute's drain whose oldest reading is ${age ?? "?"} ms old takes ${drains} drains`, async () => {
+    const { backend, clock, keeper, locks, held } = setUp();
+    await put(backend, { node: noted("draining") });
+    keeper.drains = async () => {
+      equal(held()?.node?.phase, "draining", "what is too old is not noted");
+      if (keeper.drained.length > 1) return drained();
+      await clock.advance(60_000);
+      return { ...drained(), ...(age !== undefined && { readAt: clock.monotonic() - age }) };
+    };
+    equal((await locks.preReboot(alice, group)).kind, "renewed");
+    equal(keeper.drained.length, drains);
   });
 }
 

@@ -28,6 +28,7 @@ const hold = (change: Partial<HoldEvidence> = {}): HoldEvidence => ({
   id,
   since: GRANT,
   written: group(holder()),
+  slots: 1,
   isEnding: false,
   ageMs: 5,
   ...change,
@@ -61,6 +62,30 @@ const onNode = (change: Partial<NodeEvidence> = {}): HostEvidence => ({ kind: "n
 
 const answers: [what: string, hold: HoldEvidence, host: HostEvidence, kind: string][] = [
   ["the write shows the hold and the node is empty", hold(), onNode(), "yes"],
+  [
+    "another holder beyond the slots comes first",
+    hold({ written: group({ id: other, since: GRANT - 1 }, holder({ node: { ...held, phase: "draining" } })) }),
+    onNode(),
+    "full",
+  ],
+  [
+    "another holder beyond the slots had its yes",
+    hold({ written: group(holder({ node: undefined }), { id: other, since: GRANT + 1, node: held }) }),
+    { kind: "not_drained" },
+    "full",
+  ],
+  [
+    "the slots suffice for both holders",
+    hold({ slots: 2, written: group({ id: other, since: GRANT - 1, node: held }, holder({ node: undefined })) }),
+    { kind: "no_node" },
+    "yes",
+  ],
+  [
+    "the client had its yes before another",
+    hold({ written: group({ id: other, since: GRANT - 1 }, holder()) }),
+    onNode(),
+    "yes",
+  ],
   ["draining is off", hold({ written: group(holder({ node: undefined })) }), { kind: "not_drained" }, "yes"],
   [
     "no Node was noted and none has the id",

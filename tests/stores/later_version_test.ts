@@ -54,7 +54,7 @@ const CODECS: Record<string, Codec> = {
   },
 };
 
-const KNOWN = ["id", "since", "node", "uid", "bootId", "phase"];
+const KNOWN = ["id", "since", "renewed", "node", "uid", "machineId", "bootId", "phase"];
 
 /** Fields that no version knows today. */
 const unknown = fc.dictionary(fc.string().filter((key) => !KNOWN.includes(key)), fc.jsonValue(), { maxKeys: 4 });
@@ -64,13 +64,14 @@ const records: fc.Arbitrary<Json> = fc.tuple(
   fc.record({
     node: fc.oneof(fc.string(), fc.jsonValue()),
     uid: fc.oneof(fc.string(), fc.jsonValue()),
+    machineId: fc.oneof(fc.string(), fc.jsonValue()),
     bootId: fc.oneof(fc.string(), fc.jsonValue()),
     phase: fc.oneof(fc.constantFrom("draining", "drained", "failed", "yielded"), fc.jsonValue()),
   }, { requiredKeys: [] }),
   unknown,
 ).map(([node, extra]) => plain({ ...node, ...extra }));
 
-/** What happens to the group by this version. The subject of the property is not concerned. */
+/** What happens to the group by this version. Of the subject of the property, no more than the time of its renewal changes. */
 const STEPS: Record<string, (state: GroupState) => GroupState> = {
   grant: (state) => must(acquire(state, OTHER, 9, NOW)),
   renew: (state) => must(acquire(must(acquire(state, OTHER, 9, NOW)), OTHER, 9, NOW + 1)),
@@ -92,9 +93,11 @@ for (const [name, codec] of Object.entries(CODECS)) {
         const stored = codec.make([subject], group);
         const before = codec.read(stored);
         const written = codec.write(change(before), stored);
-        equal(JSON.stringify(codec.look(written).holders[0]), JSON.stringify(subject));
+        const renewed = step === "renewal_of_its_own" ? { renewed: NOW } : {};
+        const kept = { ...subject, ...(renewed.renewed && { renewed: iso(NOW) }) };
+        equal(JSON.stringify(codec.look(written).holders[0]), JSON.stringify(kept));
         equal(JSON.stringify(codec.look(written).group), JSON.stringify(group));
-        deepEqual(holderOf(codec.read(written), SUBJECT), holderOf(before, SUBJECT));
+        deepEqual(holderOf(codec.read(written), SUBJECT), { ...holderOf(before, SUBJECT), ...renewed });
       }));
     });
   }
@@ -103,7 +106,7 @@ for (const [name, codec] of Object.entries(CODECS)) {
     fc.assert(fc.property(records, (record) => {
       const { node, isNodeUnreadable } = codec.read(codec.make([{ id: SUBJECT, since: iso(SINCE), ...record }], {}))
         .holders[0]!;
-      const saysSomething = ["node", "uid", "bootId", "phase"].some((key) => key in record);
+      const saysSomething = ["node", "uid", "machineId", "bootId", "phase"].some((key) => key in record);
       equal(node !== undefined || isNodeUnreadable === true, saysSomething);
       if (node?.phase === "drained") equal(record.phase, "drained");
     }));
@@ -113,13 +116,14 @@ for (const [name, codec] of Object.entries(CODECS)) {
     fc.assert(fc.property(records, unknown, (record, extra) => {
       const subject = plain({ id: SUBJECT, since: iso(SINCE), ...record, ...extra });
       const stored = codec.make([subject], {});
-      const node = { name: "new", uid: "new-uid", bootId: "b", phase: "drained" } as const;
+      const node = { name: "new", uid: "new-uid", machineId: "m", bootId: "b", phase: "drained" } as const;
       const before = codec.read(stored);
       const written = codec.write(amend(before, before.holders[0]!, NOW, node)!, stored);
       const holder = codec.read(written).holders[0]!;
       deepEqual(holder.node, node);
       equal(JSON.stringify(omit(codec.look(written).holders[0]!, KNOWN)), JSON.stringify(omit(subject, KNOWN)));
       equal(holder.isNodeUnreadable, undefined);
+      equal(holder.renewed, NOW);
     }));
   });
 }

@@ -80,9 +80,11 @@ export function isForeignDrainRecord(lease: V1Lease): boolean {
  *
  * - Every id in `holderIdentity` is a holder, even one that a client cannot have
  *   ("maintenance window"). It occupies a slot until someone removes it.
- * - Ids that stand only in the annotation are not holders. A holder that the
- *   annotation lacks has held since `spec.acquireTime`, or else since the Lease
- *   was last changed, or else since the Lease was created.
+ * - Ids that stand only in the annotation are not holders.
+ * - The holders that the annotation has come first, in its order; then those that
+ *   it lacks. So an id that somebody adds by hand never comes before one that
+ *   was granted a slot.
+ * - See {@link guessSince} for the time of a holder that the annotation lacks.
  * - A holder that the annotation lacks has no node noted, as one of the Go
  *   program, or one whom an administrator added. But where the annotation is not
  *   understood as a whole, its node is unreadable.
@@ -91,7 +93,8 @@ export function leaseToState(lease: V1Lease): GroupState {
   const { spec = {} } = lease;
   const noted = readAnnotation(lease);
   const ids = new Set((spec.holderIdentity ?? "").split(",").map((id) => id.trim()).filter((id) => id !== ""));
-  const holders = [...ids].map((id) => toHolder(id as ClientId, noted, () => guessSince(lease)));
+  const ordered = new Set([...noted.records.keys()].filter((id) => ids.has(id))).union(ids);
+  const holders = [...ordered].map((id) => toHolder(id as ClientId, noted, () => guessSince(lease)));
   const renewed = toMs(spec.renewTime);
   return {
     holders,
@@ -176,10 +179,20 @@ function toHolder(id: ClientId, { records, doubled, isWhole }: Annotation, guess
   return { ...rest, isNodeUnreadable: true };
 }
 
-function guessSince(lease: V1Lease): number {
-  const changes = (lease.metadata?.managedFields ?? []).map((entry) => toMs(entry.time) ?? 0);
+/**
+ * Guesses since when a holder holds that the annotation lacks. Where there is no
+ * annotation, `spec.acquireTime` is that holder's, as the Go program writes it.
+ * Where there is one, it is the time of another holder, and somebody added this
+ * one later: at the last change of the Lease at the latest.
+ */
+function guessSince({ metadata = {}, spec = {} }: V1Lease): number {
+  const changes = (metadata.managedFields ?? []).map((entry) => toMs(entry.time) ?? 0);
   const changed = Math.max(0, ...changes) || undefined;
-  return toMs(lease.spec?.acquireTime) ?? changed ?? toMs(lease.metadata?.creationTimestamp) ?? 0;
+  const acquired = toMs(spec.acquireTime);
+  const guess = metadata.annotations?.[HOLDERS_ANNOTATION] === undefined
+    ? acquired ?? changed
+    : changed ?? toMs(spec.renewTime) ?? acquired;
+  return guess ?? toMs(metadata.creationTimestamp) ?? 0;
 }
 
 /** Writes a time. The client library types it as a date, and sends a string as it is. */

@@ -69,22 +69,60 @@ const READS: { name: string; lease: V1Lease; state: GroupState }[] = [
   {
     name: "the annotation's details of the holders in holderIdentity",
     lease: annotated(
-      [{ id: "b", since: iso(T2), node: "n", uid: "u", bootId: "x", phase: "drained" }, { id: "a", since: iso(T1) }, {
-        id: "c",
-        since: iso(T1),
-      }],
+      [
+        { id: "a", since: iso(T1) },
+        {
+          id: "b",
+          since: iso(T2),
+          renewed: iso(T3),
+          node: "n",
+          uid: "u",
+          machineId: "m",
+          bootId: "x",
+          phase: "drained",
+        },
+        { id: "c", since: iso(T1) },
+      ],
       { holderIdentity: "a,b", renewTime: iso(T3) },
     ),
     state: {
       holders: [{ id: id("a"), since: T1 }, {
         id: id("b"),
         since: T2,
-        node: { name: "n", uid: "u", bootId: "x", phase: "drained" },
+        renewed: T3,
+        node: { name: "n", uid: "u", machineId: "m", bootId: "x", phase: "drained" },
       }],
       transitions: 0,
       renewed: T3,
     },
   },
+  {
+    name: "the holders of the annotation come first, in its order, whatever the order of holderIdentity",
+    lease: annotated([{ id: "c", since: iso(T2) }, { id: "a", since: iso(T3) }], {
+      holderIdentity: "z,a,b,c",
+      acquireTime: iso(T1),
+    }),
+    state: {
+      holders: [
+        { id: id("c"), since: T2 },
+        { id: id("a"), since: T3 },
+        { id: id("z"), since: T1 },
+        { id: id("b"), since: T1 },
+      ],
+      transitions: 0,
+    },
+  },
+  ...[
+    { name: "the last change", managedFields: [{ time: new Date(T2) }, { time: new Date(T3) }], since: T3 },
+    { name: "renewTime where no change is recorded", managedFields: undefined, since: T2 },
+  ].map(({ name, managedFields, since }) => ({
+    name: `another id written over a holder of two hours holds since ${name}, not since that holder's grant`,
+    lease: lease({ holderIdentity: "h2", acquireTime: iso(T1 - 7_200_000), renewTime: iso(T2) }, {
+      annotations: { [HOLDERS_ANNOTATION]: JSON.stringify([{ id: "h1", since: iso(T1 - 7_200_000) }]) },
+      managedFields,
+    }),
+    state: { holders: [{ id: id("h2"), since }], transitions: 0, renewed: T2 },
+  })),
   {
     name: "a holder that an administrator wrote and that cannot be a client",
     lease: annotated([{ id: "a", since: iso(T1) }], {
@@ -148,6 +186,8 @@ const READS: { name: string; lease: V1Lease; state: GroupState }[] = [
     { node: null },
     { uid: "u" },
     { bootId: "x" },
+    { machineId: "m" },
+    { node: "n", uid: "u", machineId: 7, phase: "drained" },
     { phase: "drained" },
   ].map((fields) => ({
     name: `a record that says something about a node, but not which one: ${JSON.stringify(fields)}`,

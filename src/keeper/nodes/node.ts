@@ -80,9 +80,10 @@ export function identityOf({ name, uid, bootId }: NodeIdentity): NodeIdentity {
 }
 
 /**
- * Whether somebody else set `spec.unschedulable`, as the API server noted it. Uncordoning ends our ownership of the
- * field, and whoever cordons then owns it, while our annotation stays ours. An earlier version of this server may have
- * set both under another name.
+ * Whether somebody else set `spec.unschedulable`, alone or beside us, as the API server noted it. Uncordoning ends our
+ * ownership of the field, and whoever cordons then owns it, while our annotation stays ours. Who applies the cordon that
+ * we have set owns it too, and expects it to stay. An earlier version of this server may have set both under another
+ * name.
  *
  * @returns False where the API server noted nobody.
  *
@@ -92,9 +93,9 @@ function isSetByOthers(managed: readonly V1ManagedFieldsEntry[] = []): boolean {
   const owners = managed.filter(({ fieldsV1 }) => {
     return (fieldsV1 as ManagedFields | undefined)?.["f:spec"]?.["f:unschedulable"] !== undefined;
   });
-  return owners.length > 0 && !owners.some(({ manager, fieldsV1 }) => {
+  return owners.some(({ manager, fieldsV1 }) => {
     const annotations = (fieldsV1 as ManagedFields)["f:metadata"]?.["f:annotations"];
-    return manager === FIELD_MANAGER || annotations?.[`f:${CORDON_ANNOTATION}`] !== undefined;
+    return manager !== FIELD_MANAGER && annotations?.[`f:${CORDON_ANNOTATION}`] === undefined;
   });
 }
 

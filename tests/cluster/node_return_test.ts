@@ -91,7 +91,8 @@ clusterTest("a node matches by its annotation, and two nodes with the same id ar
   await using test = await DrainFixture.create(plane());
   const { keeper, log } = test.first;
   const id = parseClientId(custom.replaceAll("-", ""))!;
-  const identity = { name: annotated.name, uid: annotated.uid, bootId: "boot-1" };
+  const { name, uid, machineId } = annotated;
+  const identity = { name, uid, machineId, bootId: "boot-1" };
   deepEqual(await keeper.look(id), { kind: "clear", node: identity });
   deepEqual(await keeper.look(parseClientId(annotated.machineId)!), { kind: "clear", node: identity });
   deepEqual(await keeper.look(parseClientId(crypto.randomUUID())!), { kind: "clear" });

@@ -36,6 +36,8 @@ export interface NodeView extends CordonState {
   readonly ids: readonly string[];
   /** Whether its `status.nodeInfo.machineID` is malformed. A missing one is not. */
   readonly malformed: boolean;
+  /** `status.nodeInfo.machineID` as it is; undefined where the kubelet has not reported it. */
+  readonly machineId?: string;
   /** `status.nodeInfo.bootID`; undefined where the kubelet has not reported it. */
   readonly bootId?: string;
   /** The status of its Ready condition: "True", "False" or "Unknown"; undefined where it has no such condition. */
@@ -65,6 +67,7 @@ export function viewNode(node: V1Node): NodeView {
     resourceVersion: metadata.resourceVersion ?? "",
     ids: [...ids],
     malformed: Boolean(machineID) && derived === undefined,
+    machineId: machineID || undefined,
     bootId: bootID || undefined,
     unschedulable: node.spec?.unschedulable === true,
     cordon: metadata.annotations?.[CORDON_ANNOTATION],
@@ -75,8 +78,8 @@ export function viewNode(node: V1Node): NodeView {
 }
 
 /** Says which Node it is, without what else is known of it. */
-export function identityOf({ name, uid, bootId }: NodeIdentity): NodeIdentity {
-  return { name, uid, ...(bootId !== undefined && { bootId }) };
+export function identityOf({ name, uid, machineId, bootId }: NodeIdentity): NodeIdentity {
+  return { name, uid, ...(machineId !== undefined && { machineId }), ...(bootId !== undefined && { bootId }) };
 }
 
 /**

@@ -82,6 +82,7 @@ export function seenPod(pod: PodView, policy: PodPolicy): SeenPod {
     name: pod.name,
     ...(verdict.kind === "skip" && { exempt: verdict.why }),
     createdAt: pod.createdAt,
+    boundAt: pod.boundAt,
     toleratesCordon: pod.toleratesCordon,
     controller: controllerOf(pod),
     graceEndsAt: pod.graceEndsAt,

@@ -296,6 +296,19 @@ for (const when of ["before it is cordoned", "during the evictions"]) {
   }
 }
 
+Deno.test("a drain whose Node is gone does not wait for a pod that was pending and is bound to the later Node", async () => {
+  const cluster = new Cluster(0);
+  cluster.node = nodeView({ uid: "n2", createdAt: owner.since + 10_000 });
+  cluster.start(created("old", 0, { boundAt: owner.since }));
+  cluster.start(created("was pending", 0, { boundAt: owner.since + 11_000 }));
+  const drain = cluster.drain();
+  await until(() => drain.left.length > 0);
+  deepEqual(drain.left.map(({ name }) => name), ["old"]);
+  cluster.end(cluster.pods.get("old")!);
+  deepEqual(await drain.end, { kind: "emptied" });
+  deepEqual([cluster.evicted, cluster.pods.size], [[], 1]);
+});
+
 Deno.test("nothing is evicted from a node that others have uncordoned: it is cordoned again first, after a pause", async () => {
   const cluster = new Cluster(5);
   cluster.answer = () => {

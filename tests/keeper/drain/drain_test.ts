@@ -45,6 +45,24 @@ function nodeView(change: Partial<NodeView> = {}): NodeView {
   return { ...viewNode({ metadata: { name: "n", uid: "n1" } }), unschedulable: true, ...change };
 }
 
+/** What the watch of the nodes shows. */
+class SeenNodes {
+  readonly #cluster: Pick<Cluster, "isSynced" | "peek">;
+
+  constructor(cluster: Pick<Cluster, "isSynced" | "peek">) {
+    this.#cluster = cluster;
+  }
+
+  get isSynced(): boolean {
+    return this.#cluster.isSynced;
+  }
+
+  peek(name: string): NodeView | undefined {
+    equal(name, "n");
+    return this.#cluster.peek();
+  }
+}
+
 /** A cluster of one node whose pods are gone once they are evicted, unless the test says otherwise. */
 class Cluster {
   readonly pods: Map<string, PodView>;
@@ -60,8 +78,12 @@ class Cluster {
   node: NodeView | undefined = nodeView({ unschedulable: false });
   /** What the watch of the nodes shows: the Node as it is, unless the test says otherwise. */
   peek: () => NodeView | undefined = () => this.node;
+  /** Whether that watch says that it is in step. */
+  isSynced = true;
   /** Whether the hold exists. */
   isHeld = true;
+  /** Until when an eviction may rest on a cordon that is no longer there, by the clock's monotonic time. */
+  mayEvictUntil = -Infinity;
   /** How often the node was cordoned and read, and the cordon lifted. */
   readonly calls = { cordoned: 0, lifted: 0, read: 0 };
   /** The pods that were evicted, in order. */
@@ -97,7 +119,7 @@ class Cluster {
         });
       },
       evict: async (pod) => {
-        ok(this.node?.unschedulable, "evicted from an uncordoned node");
+        ok(this.node?.unschedulable || this.clock.monotonic() <= this.mayEvictUntil, "evicted from an uncordoned node");
         this.mostEvicting = Math.max(this.mostEvicting, ++this.evicting);
         const answer = await this.answer(pod);
         this.evicting--;
@@ -147,7 +169,7 @@ class Cluster {
       cordon,
       clock: this.clock,
       listener,
-      view: { peek: () => this.peek() },
+      view: new SeenNodes(this),
       holdExists: () => Promise.resolve(this.isHeld),
       random: () => 1,
     };
@@ -322,7 +344,7 @@ Deno.test("nothing is evicted from a node that others have uncordoned: it is cor
   ok(cluster.told.includes("uncordonedByOthers"));
 });
 
-Deno.test("against somebody who insists, a drain sets the cordon again three times in all drains of the hold", async () => {
+Deno.test("against somebody who insists, the first drain of a hold sets the cordon again three times, each further one once", async () => {
   const cluster = new Cluster(9);
   cluster.answer = () => {
     cluster.node = nodeView({ unschedulable: false });
@@ -334,9 +356,13 @@ Deno.test("against somebody who insists, a drain sets the cordon again three tim
   equal(first.pods.length, 9);
   equal(cluster.calls.cordoned, 4);
   ok(cluster.clock.monotonic() >= 35_000);
-  const second = await cluster.drain({ concurrency: 1 }).end;
-  ok(second.kind === "failed");
-  equal(cluster.calls.cordoned, 4);
+  for (const cordoned of [5, 6]) {
+    const before = cluster.clock.monotonic();
+    const further = await cluster.drain({ concurrency: 1 }).end;
+    ok(further.kind === "failed");
+    equal(cluster.calls.cordoned, cordoned);
+    ok(cluster.clock.monotonic() - before >= 20_000);
+  }
   // Once they let it be cordoned, a drain goes on.
   cluster.node = nodeView();
   cluster.answer = () => Promise.resolve({ kind: "accepted" });
@@ -351,6 +377,77 @@ Deno.test("a watch of the nodes that is behind costs one read, and does not stop
   cluster.node = nodeView();
   deepEqual(await cluster.drain().end, { kind: "emptied" });
   deepEqual([cluster.calls.read, cluster.calls.cordoned, cluster.evicted.length], [1, 0, 5]);
+});
+
+Deno.test("a node that nobody touches any more is drained, after others have uncordoned it too often", async () => {
+  const cluster = new Cluster(0);
+  cluster.memory.node("n1").wasCordoned = true;
+  cluster.memory.node("n1").cordonedAgain = 3;
+  deepEqual(await cluster.drain().end, { kind: "emptied" });
+  deepEqual([cluster.calls.cordoned, cluster.node?.unschedulable], [1, true]);
+});
+
+for (
+  const [what, isSynced, afterMs] of [
+    ["is not in step with the cluster", false, 1_500],
+    ["has gone silent", true, 10_500],
+  ] as const
+) {
+  Deno.test(`nothing is evicted from a node that others uncordon while the watch of the nodes ${what}`, async () => {
+    const cluster = new Cluster(1);
+    cluster.answer = () => Promise.resolve({ kind: "blocked", budget: "web", reason: "its budget" });
+    const drain = cluster.drain();
+    await until(() => cluster.evicting === 0 && drain.left[0]?.reason === "its budget");
+    const seen = cluster.node;
+    cluster.peek = () => seen;
+    cluster.isSynced = isSynced;
+    cluster.node = nodeView({ unschedulable: false });
+    // The evictions until then rest on what was known before.
+    const known = cluster.clock.monotonic() + afterMs;
+    cluster.mayEvictUntil = known;
+    await Promise.race([until(() => cluster.calls.cordoned === 2), drain.end]);
+    cluster.answer = () => Promise.resolve({ kind: "accepted" });
+    deepEqual(await drain.end, { kind: "emptied" });
+    equal(cluster.evicted.length, 1);
+  });
+}
+
+for (
+  const [isSynced, pods, ms, reads] of [
+    // A drain of a few seconds costs no further call.
+    [true, 110, 80, 0],
+    [true, 110, 400, 4],
+    [false, 110, 5, 0],
+    [false, 110, 80, 8],
+  ] as const
+) {
+  const what = isSynced ? "in step" : "behind";
+  Deno.test(`${pods} evictions, one each ${ms} ms, with the watch of the nodes ${what}, cost ${reads} reads of the node`, async () => {
+    const cluster = new Cluster(pods);
+    cluster.isSynced = isSynced;
+    const moved: Promise<void>[] = [];
+    cluster.answer = () => {
+      moved.push(cluster.clock.advance(ms));
+      return Promise.resolve({ kind: "accepted" });
+    };
+    deepEqual(await cluster.drain({ concurrency: pods }).end, { kind: "emptied" });
+    await Promise.all(moved);
+    deepEqual([cluster.evicted.length, cluster.calls.read], [pods, reads]);
+  });
+}
+
+Deno.test("a drain whose hold is gone when it finds its node uncordoned by a read is abandoned", async () => {
+  const cluster = new Cluster(1);
+  cluster.isSynced = false;
+  cluster.answer = () => Promise.resolve({ kind: "blocked", budget: "web", reason: "its budget" });
+  const drain = cluster.drain();
+  await until(() => drain.left[0]?.reason === "its budget");
+  const seen = cluster.node;
+  cluster.peek = () => seen;
+  cluster.mayEvictUntil = cluster.clock.monotonic() + 1_500;
+  cluster.isHeld = false;
+  cluster.node = nodeView({ unschedulable: false });
+  deepEqual(await drain.end, { kind: "abandoned" });
 });
 
 Deno.test("a drain after one that found the node empty does not trust the watch of the nodes", async () => {

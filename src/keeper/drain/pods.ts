@@ -180,8 +180,8 @@ export function refusedPods(pods: readonly PodView[], policy: PodPolicy = {}): P
   });
 }
 
-/** Whose evictions a pod's evictions count together with: its controller's, or those of its namespace's bare pods. */
-export function controllerOf(pod: Pick<PodView, "controllerUid" | "namespace">): string {
+/** What paces the evictions of a pod that came late: its controller, or the namespace where it has none. */
+export function paceOf(pod: Pick<PodView, "controllerUid" | "namespace">): string {
   return pod.controllerUid ?? `namespace ${pod.namespace}`;
 }
 

@@ -10,7 +10,7 @@ import type { NodeEvidence, SeenPod } from "../../lock/yes.ts";
 import type { NodeView } from "../nodes/node.ts";
 import type { NodeCalls } from "../nodes/node_calls.ts";
 import type { PodCalls } from "./pod_calls.ts";
-import { controllerOf, judge, type PodPolicy, type PodView } from "./pods.ts";
+import { judge, type PodPolicy, type PodView } from "./pods.ts";
 
 /** What {@link collectEvidence} works with. */
 export interface ProofOptions {
@@ -84,7 +84,7 @@ export function seenPod(pod: PodView, policy: PodPolicy): SeenPod {
     createdAt: pod.createdAt,
     boundAt: pod.boundAt,
     toleratesCordon: pod.toleratesCordon,
-    controller: controllerOf(pod),
+    controller: pod.controllerUid,
     graceEndsAt: pod.graceEndsAt,
   };
 }

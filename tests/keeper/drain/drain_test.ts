@@ -514,10 +514,51 @@ const CONTROLLER = fc.record({
   keepsNames: fc.boolean(),
 });
 
-Deno.test("whatever the controllers put back, the evictions are bounded by what was there, and the drain ends", async () => {
-  const run = async (controllers: { count: number; toleratesCordon: boolean; keepsNames: boolean }[]) => {
+for (const onTimeout of ["refuse", "proceed"] as const) {
+  Deno.test(`a drain that begins after its time-out evicts each pod once before it follows the policy to ${onTimeout}`, async () => {
+    const cluster = new Cluster(3);
+    await cluster.clock.advance(700_000);
+    let tries = 0;
+    cluster.answer = (pod) => {
+      tries++;
+      const isFree = pod.name === "pod-0";
+      return Promise.resolve(isFree ? { kind: "accepted" } : { kind: "blocked", budget: "web", reason: "its budget" });
+    };
+    const end = await cluster.drain({ timeoutMs: 600_000, onTimeout, concurrency: 2 }).end;
+    equal(end.kind, onTimeout === "refuse" ? "failed" : "proceed");
+    deepEqual("pods" in end && end.pods.map(({ name }) => name), ["pod-1", "pod-2"]);
+    equal(tries, 3);
+  });
+
+  Deno.test(`bare pods that others start again and again do not hold back the policy to ${onTimeout} at the time-out`, async () => {
     const cluster = new Cluster(0);
     let started = 0;
+    const start = () => cluster.start(created("bare", 10, { uid: `${++started}`, controllerUid: undefined }));
+    start();
+    cluster.answer = () => {
+      start();
+      return Promise.resolve({ kind: "accepted" });
+    };
+    const end = await cluster.drain({ timeoutMs: 100_000, onTimeout }).end;
+    equal(end.kind, onTimeout === "refuse" ? "failed" : "proceed");
+    ok(cluster.clock.monotonic() >= 100_000 && cluster.clock.monotonic() < 120_000);
+    ok(started > 20 && started < 32, `${started} pods`);
+  });
+}
+
+Deno.test("whatever the controllers put back, the evictions are bounded by what was there and what others start, and the drain ends", async () => {
+  const run = async (
+    controllers: { count: number; toleratesCordon: boolean; keepsNames: boolean }[],
+    bare: { there: number; later: number },
+  ) => {
+    const cluster = new Cluster(0);
+    let started = 0;
+    let later = bare.later;
+    // A person or a tool, which is not a controller, starts each such pod again, but not for ever.
+    const startBare = () => {
+      const createdAt = Math.floor(cluster.clock.now() / 1_000) * 1_000;
+      cluster.start(created("bare", 0, { uid: `${++started}`, createdAt, controllerUid: undefined }));
+    };
     const start = (controller: number, name: string) => {
       const { toleratesCordon } = controllers[controller]!;
       const createdAt = Math.floor(cluster.clock.now() / 1_000) * 1_000;
@@ -527,8 +568,13 @@ Deno.test("whatever the controllers put back, the evictions are bounded by what 
     controllers.forEach(({ count }, n) => {
       for (let k = 0; k < count; k++) start(n, `${n}-${k}`);
     });
+    for (let n = 0; n < bare.there; n++) startBare();
     const there = started;
     cluster.answer = (pod) => {
+      if (pod.controllerUid === undefined) {
+        if (later-- > 0) startBare();
+        return Promise.resolve({ kind: "accepted" });
+      }
       // The new pod is there before the old one is gone.
       const controller = Number(pod.controllerUid);
       start(controller, controllers[controller]!.keepsNames ? pod.name : `${controller}-${started}`);
@@ -536,12 +582,16 @@ Deno.test("whatever the controllers put back, the evictions are bounded by what 
     };
     deepEqual(await cluster.drain({ timeoutMs: 600_000 }).end, { kind: "emptied" });
     // A controller of one pod has it evicted three more times; each further pod of it once more.
-    const most = there + controllers.reduce((sum, { count }) => sum + 2 + count, 0);
+    const most = there + bare.later + controllers.reduce((sum, { count }) => sum + 2 + count, 0);
     ok(cluster.evicted.length <= most, `${cluster.evicted.length} evictions, at most ${most}`);
-    ok(cluster.clock.monotonic() < 60_000);
+    ok(cluster.clock.monotonic() < 60_000 + bare.later * 5_000);
     equal(cluster.staying.length, cluster.pods.size);
+    ok([...cluster.pods.values()].every(({ controllerUid }) => controllerUid !== undefined));
   };
-  await fc.assert(fc.asyncProperty(fc.array(CONTROLLER, { minLength: 1, maxLength: 4 }), run), { numRuns: 50 });
+  const bare = fc.record({ there: fc.integer({ min: 0, max: 3 }), later: fc.integer({ min: 0, max: 8 }) })
+    // Where none was there, nobody starts one again.
+    .map(({ there, later }) => ({ there, later: there === 0 ? 0 : later }));
+  await fc.assert(fc.asyncProperty(fc.array(CONTROLLER, { minLength: 1, maxLength: 4 }), bare, run), { numRuns: 50 });
 });
 
 Deno.test("a drain whose hold is gone before it cordons the node is abandoned", async () => {

@@ -178,6 +178,26 @@ const pods: [what: string, pod: SeenPod, seen: Partial<NodeEvidence>, left: bool
   ["an older pod, where another Node has the name", pod(), { node: node(LATER) }, true],
   ["a pod of that Node", pod({ createdAt: GRANT + 11 * SECOND }), { node: node(LATER) }, false],
   [
+    "an older pod that was bound to that Node",
+    pod({ boundAt: GRANT + 11 * SECOND }),
+    { node: node(LATER) },
+    false,
+  ],
+  [
+    "an older pod that was bound in the second in which that Node was made",
+    pod({ boundAt: LATER.createdAt }),
+    { node: node(LATER) },
+    true,
+  ],
+  ["a pod that was bound before that Node was made", pod({ boundAt: GRANT }), { node: node(LATER) }, true],
+  ["a pod that was bound after the grant, where the Node is gone", pod({ boundAt: GRANT + 11 * SECOND }), {
+    node: undefined,
+  }, true],
+  ["a pod that was bound to the noted Node after the grant", pod({ boundAt: GRANT + 11 * SECOND }), {}, true],
+  ["a pod bound to a Node without a time", pod({ boundAt: GRANT + 11 * SECOND }), {
+    node: node({ ...LATER, createdAt: undefined }),
+  }, true],
+  [
     "a pod from the second in which that Node was made",
     pod({ createdAt: LATER.createdAt }),
     { node: node(LATER) },
@@ -205,8 +225,9 @@ Deno.test("every pod that is not exempt, of a later Node or named as staying kee
     name: fc.uuid(),
     exempt: fc.option(fc.constant("mirror"), { nil: undefined }),
     createdAt: time,
+    boundAt: time,
     toleratesCordon: fc.boolean(),
-    controller: fc.constantFrom("rs-1", "rs-2"),
+    controller: fc.constantFrom("rs-1", "rs-2", undefined),
     graceEndsAt: time,
   });
   const anyNode = fc.option(

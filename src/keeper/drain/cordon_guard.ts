@@ -1,6 +1,6 @@
 /**
  * Sees to it that one drain's node is cordoned while pods are evicted from it, and knows whether that very Node still
- * exists. It sets the cordon again where others lift it, but only a few times for a hold. It knows nothing of pods.
+ * exists. It sets the cordon again where others lift it, but only a few times. It knows nothing of pods.
  *
  * @module
  */
@@ -24,10 +24,18 @@ export type GuardedState =
   | "insisted";
 
 /**
- * The pauses before the cordon is set again, in milliseconds, over all drains of a hold. An administrator who uncordons
- * a node to cordon it for reasons of his own is faster than the first: the cordon is then his, and stays.
+ * The pauses before the cordon is set again, in milliseconds, over all drains of a hold. Each further drain has the last
+ * one left. An administrator who uncordons a node to cordon it for reasons of his own is faster than the first: the
+ * cordon is then his, and stays.
  */
 const PAUSES_MS = [5_000, 10_000, 20_000];
+
+/**
+ * How long a cordon counts as set after a read or a write has shown it, in milliseconds: while the watch is in step, since
+ * its connection may have gone silent, and while it is not.
+ */
+const CONFIRMED_MS = 10_000;
+const CONFIRMED_BLIND_MS = 1_000;
 
 /** What a {@link CordonGuard} works with. */
 export interface CordonGuardOptions {
@@ -52,6 +60,8 @@ export class CordonGuard {
   /** What the watch showed when the state was found out last. While it shows the same, nothing has changed. */
   #checked: NodeView | undefined;
   #state: GuardedState | undefined;
+  /** When a read or a write last showed the Node, by the clock's monotonic time. */
+  #confirmedAt = -Infinity;
 
   /** Makes one that has done nothing yet. */
   constructor(options: CordonGuardOptions) {
@@ -80,10 +90,18 @@ export class CordonGuard {
     return this.isGone && successorOf(task.owner.id, task, this.#read) === "same_host";
   }
 
+  /** Whether what is known of the cordon is recent enough for an eviction. If not, {@link confirm} it first. */
+  get isConfirmed(): boolean {
+    const { clock, view } = this.#options.context;
+    return clock.monotonic() - this.#confirmedAt < (view.isSynced ? CONFIRMED_MS : CONFIRMED_BLIND_MS);
+  }
+
   /** Cordons the node (get and patch nodes), unless an earlier drain of the hold has done so. */
   async begin(): Promise<GuardedState> {
     const { uid } = this.#options.task;
     const memory = this.#memory;
+    // Others who have stopped lifting the cordon must not hold back the host for ever.
+    memory.cordonedAgain = Math.min(memory.cordonedAgain, PAUSES_MS.length - 1);
     // If what the watch shows were enough, a node that an earlier drain found empty would not be drained again.
     if (memory.wasCordoned) return await this.#look(memory.wasEmptied);
     const state = await this.#set(this.#seen?.uid !== uid);
@@ -97,6 +115,11 @@ export class CordonGuard {
    */
   async check(): Promise<GuardedState> {
     return await this.#look(false);
+  }
+
+  /** Finds out by a read (get nodes) whether the node is still cordoned, and sets the cordon again where it is not. */
+  async confirm(): Promise<GuardedState> {
+    return await this.#look(true);
   }
 
   /** Reads the Node (get nodes), which also tells the API server's time. Does not repeat the call. */
@@ -141,11 +164,12 @@ export class CordonGuard {
   }
 
   async #set(readFirst: boolean): Promise<GuardedState> {
-    const { task, context: { cordon, listener, holdExists }, retry, signal } = this.#options;
+    const { task, context: { clock, cordon, listener, holdExists }, retry, signal } = this.#options;
     const { node: name, uid, owner } = task;
     const result = await retry.persist(() => {
       return cordon.set({ name, uid }, owner, () => holdExists(owner), readFirst, signal);
     });
+    this.#confirmedAt = clock.monotonic();
     switch (result) {
       case "cordoned":
         listener.cordoned(task);
@@ -163,8 +187,10 @@ export class CordonGuard {
   }
 
   async #get(): Promise<NodeView | undefined> {
-    const { task, context: { nodes }, retry, signal } = this.#options;
-    return this.#read = await retry.persist(() => nodes.getNode(task.node, signal));
+    const { task, context: { clock, nodes }, retry, signal } = this.#options;
+    this.#read = await retry.persist(() => nodes.getNode(task.node, signal));
+    this.#confirmedAt = clock.monotonic();
+    return this.#read;
   }
 
   #is(state: GuardedState, seen: NodeView | undefined): GuardedState {

@@ -6,7 +6,7 @@
  */
 
 import { isAfter, MAX_EVICTIONS } from "../../lock/yes.ts";
-import { controllerOf, type PodView } from "./pods.ts";
+import { paceOf, type PodView } from "./pods.ts";
 
 /** The first and the longest pause before a pod is evicted that its controller put back, in milliseconds. It doubles. */
 const PAUSE_MS = 1_000;
@@ -18,7 +18,7 @@ const MAX_PAUSE_MS = 4_000;
  */
 const CLOCK_ERROR_MS = 2_000;
 
-/** The evictions of one controller's pods. */
+/** The evictions of the pods of one controller, or of those in one namespace that have none. */
 interface Pace {
   /** How many evictions of pods that came late were accepted. */
   late: number;
@@ -80,21 +80,29 @@ export class DrainMemory {
     return known;
   }
 
-  /** The earliest time of the next eviction of a controller's pod that came late. */
-  notBefore(controller: string): number {
-    return this.#paces.get(controller)?.notBefore ?? -Infinity;
+  /** The earliest time of the next eviction of a pod that came late, for what paces it ({@link paceOf}). */
+  notBefore(pace: string): number {
+    return this.#paces.get(pace)?.notBefore ?? -Infinity;
+  }
+
+  /** Whether pods that one thing paces ({@link paceOf}) came late so often that waiting for the next one has no end. */
+  isEndless(pace: string): boolean {
+    return (this.#paces.get(pace)?.late ?? 0) >= MAX_EVICTIONS;
   }
 
   /** Notes that a pod's eviction was accepted. Another one of the same pod is not a further eviction. */
   evicted(pod: PodView, { isLate, beganAt, answeredAt, time }: AcceptedEviction): void {
     if (this.#counted.has(pod.uid)) return;
     this.#counted.add(pod.uid);
-    const controller = controllerOf(pod);
-    const pace = this.#paces.get(controller) ?? { late: 0, notBefore: -Infinity };
-    this.#paces.set(controller, pace);
+    const key = paceOf(pod);
+    const pace = this.#paces.get(key) ?? { late: 0, notBefore: -Infinity };
+    this.#paces.set(key, pace);
     if (isLate) pace.late++;
     pace.notBefore = answeredAt + Math.min(PAUSE_MS * 2 ** pace.late, MAX_PAUSE_MS);
-    if (pace.late < MAX_EVICTIONS || time === undefined || this.exhausted.has(controller)) return;
+    // A pod without a controller is put back by nobody, so the next one is not like it: it must go too.
+    const { controllerUid: controller } = pod;
+    if (controller === undefined || this.exhausted.has(controller)) return;
+    if (pace.late < MAX_EVICTIONS || time === undefined) return;
     this.exhausted.set(controller, time - (answeredAt - beganAt) - CLOCK_ERROR_MS);
   }
 }

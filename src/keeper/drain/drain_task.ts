@@ -80,8 +80,8 @@ export interface DrainContext {
   readonly pods: PodCalls;
   /** Calls about the node. */
   readonly nodes: Pick<NodeCalls, "getNode">;
-  /** The nodes as the watch has seen them last. */
-  readonly view: { peek(name: string): NodeView | undefined };
+  /** The nodes as the watch has seen them last, and whether it is in step with the cluster. */
+  readonly view: { readonly isSynced: boolean; peek(name: string): NodeView | undefined };
   /** Cordons the node, and lifts the cordon. */
   readonly cordon: Pick<NodeCordon, "set" | "lift">;
   /** The API server's time. */

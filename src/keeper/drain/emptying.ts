@@ -120,10 +120,12 @@ export class Emptying {
 
   async #loop(pods: PodsOnNode): Promise<EmptyingEnd> {
     const { task, context: { clock, listener }, guard, signal } = this.#with;
+    let isToConfirm = false;
     while (true) {
       signal.throwIfAborted();
       if (this.#fault !== undefined) throw this.#fault;
-      const state = await guard.check();
+      const state = await (isToConfirm ? guard.confirm() : guard.check());
+      isToConfirm = false;
       if (state === "not_held") return { kind: state };
       if (state === "insisted") return { kind: state, pods: this.left };
       this.#tellProgress();
@@ -147,7 +149,9 @@ export class Emptying {
           this.#startDeleting();
           break;
         case "evict":
-          this.#evict(step.pod);
+          // The pod's turn comes again once the node is known to be cordoned.
+          isToConfirm = !guard.isConfirmed;
+          if (!isToConfirm) this.#evict(step.pod);
           break;
         case "wait":
           await this.#sleep.sleep(step.until - clock.monotonic(), signal);

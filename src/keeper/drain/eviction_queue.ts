@@ -11,7 +11,7 @@
  *
  * Which pods may be left is decided by {@link judgeNode}, as at a yes. Such pods stay in the queue, because what is
  * known of the node may change, but nothing is done about them and nobody waits for them. Pods that came after the grant
- * are evicted one at a time for each controller, as {@link DrainMemory} paces them.
+ * are evicted one at a time for each controller (those without one, for each namespace), as {@link DrainMemory} paces them.
  *
  * @module
  */
@@ -20,15 +20,7 @@ import type { PodLeft } from "../../lock/node_keeper.ts";
 import { judgeNode, type NodeEvidence, type SeenPod, type StayingPod } from "../../lock/yes.ts";
 import { Budget } from "./budget.ts";
 import type { DrainMemory, NodeMemory } from "./drain_memory.ts";
-import {
-  type Claim,
-  controllerOf,
-  type EvictionAnswer,
-  judge,
-  type PodPolicy,
-  type PodView,
-  type Verdict,
-} from "./pods.ts";
+import { type Claim, type EvictionAnswer, judge, paceOf, type PodPolicy, type PodView, type Verdict } from "./pods.ts";
 import { seenPod } from "./proof.ts";
 
 /** The first and the longest pause after an answer that no budget made, in milliseconds. It doubles with each. */
@@ -139,9 +131,16 @@ export class EvictionQueue {
     });
   }
 
-  /** Whether each pod is terminating or was tried at least once, and no call is under way. */
+  /**
+   * Whether each pod is terminating or was tried at least once, and no call is under way. Pods that come again and again
+   * are not waited for.
+   */
   get allTried(): boolean {
-    return this.#left().every((entry) => entry.beganAt === undefined && (isGoing(entry) || entry.tries > 0));
+    const { memory } = this.#options;
+    return this.#left().every((entry) => {
+      if (entry.beganAt !== undefined) return false;
+      return isGoing(entry) || entry.tries > 0 || (entry.isLate && memory.isEndless(paceOf(entry.pod)));
+    });
   }
 
   /** Whether the API server's time decides if a pod is left: the kubelet that would end it does not answer. */
@@ -288,13 +287,13 @@ export class EvictionQueue {
   #due(entry: Entry): number {
     const budget = this.#budgetOf(entry);
     const at = budget === undefined ? entry.notBefore : budget.notBefore;
-    return entry.isLate ? Math.max(at, this.#turnOf(controllerOf(entry.pod))) : at;
+    return entry.isLate ? Math.max(at, this.#turnOf(paceOf(entry.pod))) : at;
   }
 
-  /** When a controller's next pod that came late may be tried. */
-  #turnOf(controller: string): number {
-    const isTried = [...this.#trying.values()].some(({ pod, isLate }) => isLate && controllerOf(pod) === controller);
-    return isTried ? Infinity : this.#options.memory.notBefore(controller);
+  /** When the next pod that came late and is paced by the same may be tried. */
+  #turnOf(pace: string): number {
+    const isTried = [...this.#trying.values()].some(({ pod, isLate }) => isLate && paceOf(pod) === pace);
+    return isTried ? Infinity : this.#options.memory.notBefore(pace);
   }
 
   #budgetOf(entry: Entry): Budget | undefined {

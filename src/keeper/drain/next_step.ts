@@ -94,14 +94,15 @@ function timeOut(situation: Situation, policy: StepPolicy): NextStep | undefined
   if (deleteBy !== undefined) return now >= deleteBy ? { kind: "fail", pods: queue.left() } : undefined;
   // The pods of a node that is gone are not deleted either.
   const onTimeout = isGone && policy.onTimeout === "delete" ? "refuse" : policy.onTimeout;
+  // A drain that begins or resumes after its time-out tries each pod once, so that it succeeds once its obstacle is gone.
+  if (onTimeout !== "delete" && !isGone && !queue.allTried) return undefined;
   // What permits more than a drain does rests on the API server's clock, not on a guess.
   if (onTimeout !== "refuse" && !isTimeKnown) return { kind: "ask_time" };
   switch (onTimeout) {
     case "proceed":
       return { kind: "proceed", pods: queue.left() };
     case "refuse":
-      // A drain that is resumed after its time-out tries each pod once, so that it succeeds once its obstacle is gone.
-      return isGone || queue.allTried ? { kind: "fail", pods: queue.left() } : undefined;
+      return { kind: "fail", pods: queue.left() };
     case "delete":
       return calling === 0 ? { kind: "start_deleting" } : undefined;
   }

@@ -37,6 +37,8 @@ export interface PodView {
   readonly graceEndsAt?: number;
   /** When it was created, in milliseconds since the epoch by the API server's clock, exact to the second. */
   readonly createdAt?: number;
+  /** When it was bound to its node, in milliseconds since the epoch by the API server's clock, exact to the second. */
+  readonly boundAt?: number;
   /** Whether it tolerates the taint of a cordon. */
   readonly toleratesCordon: boolean;
   /** Whether all its containers have terminated for good (phase Succeeded or Failed). */
@@ -106,6 +108,7 @@ export function viewPod(pod: V1Pod): PodView {
   const metadata = pod.metadata ?? {};
   const phase = pod.status?.phase;
   const controller = metadata.ownerReferences?.find((owner) => owner.controller);
+  const scheduled = pod.status?.conditions?.find(({ type }) => type === "PodScheduled");
   return {
     namespace: metadata.namespace ?? "",
     name: metadata.name ?? "",
@@ -114,6 +117,8 @@ export function viewPod(pod: V1Pod): PodView {
     terminating: metadata.deletionTimestamp !== undefined && metadata.deletionTimestamp !== null,
     graceEndsAt: timeOf(metadata.deletionTimestamp),
     createdAt: timeOf(metadata.creationTimestamp),
+    // The API server sets this condition in the call that binds the pod.
+    boundAt: timeOf(scheduled?.status === "True" ? scheduled.lastTransitionTime : undefined),
     toleratesCordon: pod.spec?.tolerations?.some(toleratesCordon) ?? false,
     finished: phase === "Succeeded" || phase === "Failed",
     mirror: metadata.annotations?.[MIRROR_ANNOTATION] !== undefined,
@@ -175,8 +180,8 @@ export function refusedPods(pods: readonly PodView[], policy: PodPolicy = {}): P
   });
 }
 
-/** Whose evictions a pod's evictions count together with: its controller's, or those of its namespace's bare pods. */
-export function controllerOf(pod: Pick<PodView, "controllerUid" | "namespace">): string {
+/** What paces the evictions of a pod that came late: its controller, or the namespace where it has none. */
+export function paceOf(pod: Pick<PodView, "controllerUid" | "namespace">): string {
   return pod.controllerUid ?? `namespace ${pod.namespace}`;
 }
 

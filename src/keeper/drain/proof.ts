@@ -9,7 +9,7 @@ import type { HeldNode } from "../../lock/semaphore.ts";
 import type { NodeEvidence, SeenPod } from "../../lock/yes.ts";
 import type { NodeView } from "../nodes/node.ts";
 import type { PodCalls } from "./pod_calls.ts";
-import { controllerOf, judge, type PodPolicy, type PodView } from "./pods.ts";
+import { judge, type PodPolicy, type PodView } from "./pods.ts";
 
 /** What {@link collectEvidence} works with. */
 export interface ProofOptions {
@@ -66,8 +66,9 @@ export function seenPod(pod: PodView, policy: PodPolicy): SeenPod {
     name: pod.name,
     ...(verdict.kind === "skip" && { exempt: verdict.why }),
     createdAt: pod.createdAt,
+    boundAt: pod.boundAt,
     toleratesCordon: pod.toleratesCordon,
-    controller: controllerOf(pod),
+    controller: pod.controllerUid,
     graceEndsAt: pod.graceEndsAt,
   };
 }

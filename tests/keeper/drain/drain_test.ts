@@ -45,6 +45,24 @@ function nodeView(change: Partial<NodeView> = {}): NodeView {
   return { ...viewNode({ metadata: { name: "n", uid: "n1" } }), unschedulable: true, ...change };
 }
 
+/** What the watch of the nodes shows. */
+class SeenNodes {
+  readonly #cluster: Pick<Cluster, "isSynced" | "peek">;
+
+  constructor(cluster: Pick<Cluster, "isSynced" | "peek">) {
+    this.#cluster = cluster;
+  }
+
+  get isSynced(): boolean {
+    return this.#cluster.isSynced;
+  }
+
+  peek(name: string): NodeView | undefined {
+    equal(name, "n");
+    return this.#cluster.peek();
+  }
+}
+
 /** A cluster of one node whose pods are gone once they are evicted, unless the test says otherwise. */
 class Cluster {
   readonly pods: Map<string, PodView>;
@@ -60,8 +78,12 @@ class Cluster {
   node: NodeView | undefined = nodeView({ unschedulable: false });
   /** What the watch of the nodes shows: the Node as it is, unless the test says otherwise. */
   peek: () => NodeView | undefined = () => this.node;
+  /** Whether that watch says that it is in step. */
+  isSynced = true;
   /** Whether the hold exists. */
   isHeld = true;
+  /** Until when an eviction may rest on a cordon that is no longer there, by the clock's monotonic time. */
+  mayEvictUntil = -Infinity;
   /** How often the node was cordoned and read, and the cordon lifted. */
   readonly calls = { cordoned: 0, lifted: 0, read: 0 };
   /** The pods that were evicted, in order. */
@@ -97,7 +119,7 @@ class Cluster {
         });
       },
       evict: async (pod) => {
-        ok(this.node?.unschedulable, "evicted from an uncordoned node");
+        ok(this.node?.unschedulable || this.clock.monotonic() <= this.mayEvictUntil, "evicted from an uncordoned node");
         this.mostEvicting = Math.max(this.mostEvicting, ++this.evicting);
         const answer = await this.answer(pod);
         this.evicting--;
@@ -147,7 +169,7 @@ class Cluster {
       cordon,
       clock: this.clock,
       listener,
-      view: { peek: () => this.peek() },
+      view: new SeenNodes(this),
       holdExists: () => Promise.resolve(this.isHeld),
       random: () => 1,
     };
@@ -296,6 +318,19 @@ for (const when of ["before it is cordoned", "during the evictions"]) {
   }
 }
 
+Deno.test("a drain whose Node is gone does not wait for a pod that was pending and is bound to the later Node", async () => {
+  const cluster = new Cluster(0);
+  cluster.node = nodeView({ uid: "n2", createdAt: owner.since + 10_000 });
+  cluster.start(created("old", 0, { boundAt: owner.since }));
+  cluster.start(created("was pending", 0, { boundAt: owner.since + 11_000 }));
+  const drain = cluster.drain();
+  await until(() => drain.left.length > 0);
+  deepEqual(drain.left.map(({ name }) => name), ["old"]);
+  cluster.end(cluster.pods.get("old")!);
+  deepEqual(await drain.end, { kind: "emptied" });
+  deepEqual([cluster.evicted, cluster.pods.size], [[], 1]);
+});
+
 Deno.test("nothing is evicted from a node that others have uncordoned: it is cordoned again first, after a pause", async () => {
   const cluster = new Cluster(5);
   cluster.answer = () => {
@@ -309,7 +344,7 @@ Deno.test("nothing is evicted from a node that others have uncordoned: it is cor
   ok(cluster.told.includes("uncordonedByOthers"));
 });
 
-Deno.test("against somebody who insists, a drain sets the cordon again three times in all drains of the hold", async () => {
+Deno.test("against somebody who insists, the first drain of a hold sets the cordon again three times, each further one once", async () => {
   const cluster = new Cluster(9);
   cluster.answer = () => {
     cluster.node = nodeView({ unschedulable: false });
@@ -321,9 +356,13 @@ Deno.test("against somebody who insists, a drain sets the cordon again three tim
   equal(first.pods.length, 9);
   equal(cluster.calls.cordoned, 4);
   ok(cluster.clock.monotonic() >= 35_000);
-  const second = await cluster.drain({ concurrency: 1 }).end;
-  ok(second.kind === "failed");
-  equal(cluster.calls.cordoned, 4);
+  for (const cordoned of [5, 6]) {
+    const before = cluster.clock.monotonic();
+    const further = await cluster.drain({ concurrency: 1 }).end;
+    ok(further.kind === "failed");
+    equal(cluster.calls.cordoned, cordoned);
+    ok(cluster.clock.monotonic() - before >= 20_000);
+  }
   // Once they let it be cordoned, a drain goes on.
   cluster.node = nodeView();
   cluster.answer = () => Promise.resolve({ kind: "accepted" });
@@ -338,6 +377,77 @@ Deno.test("a watch of the nodes that is behind costs one read, and does not stop
   cluster.node = nodeView();
   deepEqual(await cluster.drain().end, { kind: "emptied" });
   deepEqual([cluster.calls.read, cluster.calls.cordoned, cluster.evicted.length], [1, 0, 5]);
+});
+
+Deno.test("a node that nobody touches any more is drained, after others have uncordoned it too often", async () => {
+  const cluster = new Cluster(0);
+  cluster.memory.node("n1").wasCordoned = true;
+  cluster.memory.node("n1").cordonedAgain = 3;
+  deepEqual(await cluster.drain().end, { kind: "emptied" });
+  deepEqual([cluster.calls.cordoned, cluster.node?.unschedulable], [1, true]);
+});
+
+for (
+  const [what, isSynced, afterMs] of [
+    ["is not in step with the cluster", false, 1_500],
+    ["has gone silent", true, 10_500],
+  ] as const
+) {
+  Deno.test(`nothing is evicted from a node that others uncordon while the watch of the nodes ${what}`, async () => {
+    const cluster = new Cluster(1);
+    cluster.answer = () => Promise.resolve({ kind: "blocked", budget: "web", reason: "its budget" });
+    const drain = cluster.drain();
+    await until(() => cluster.evicting === 0 && drain.left[0]?.reason === "its budget");
+    const seen = cluster.node;
+    cluster.peek = () => seen;
+    cluster.isSynced = isSynced;
+    cluster.node = nodeView({ unschedulable: false });
+    // The evictions until then rest on what was known before.
+    const known = cluster.clock.monotonic() + afterMs;
+    cluster.mayEvictUntil = known;
+    await Promise.race([until(() => cluster.calls.cordoned === 2), drain.end]);
+    cluster.answer = () => Promise.resolve({ kind: "accepted" });
+    deepEqual(await drain.end, { kind: "emptied" });
+    equal(cluster.evicted.length, 1);
+  });
+}
+
+for (
+  const [isSynced, pods, ms, reads] of [
+    // A drain of a few seconds costs no further call.
+    [true, 110, 80, 0],
+    [true, 110, 400, 4],
+    [false, 110, 5, 0],
+    [false, 110, 80, 8],
+  ] as const
+) {
+  const what = isSynced ? "in step" : "behind";
+  Deno.test(`${pods} evictions, one each ${ms} ms, with the watch of the nodes ${what}, cost ${reads} reads of the node`, async () => {
+    const cluster = new Cluster(pods);
+    cluster.isSynced = isSynced;
+    const moved: Promise<void>[] = [];
+    cluster.answer = () => {
+      moved.push(cluster.clock.advance(ms));
+      return Promise.resolve({ kind: "accepted" });
+    };
+    deepEqual(await cluster.drain({ concurrency: pods }).end, { kind: "emptied" });
+    await Promise.all(moved);
+    deepEqual([cluster.evicted.length, cluster.calls.read], [pods, reads]);
+  });
+}
+
+Deno.test("a drain whose hold is gone when it finds its node uncordoned by a read is abandoned", async () => {
+  const cluster = new Cluster(1);
+  cluster.isSynced = false;
+  cluster.answer = () => Promise.resolve({ kind: "blocked", budget: "web", reason: "its budget" });
+  const drain = cluster.drain();
+  await until(() => drain.left[0]?.reason === "its budget");
+  const seen = cluster.node;
+  cluster.peek = () => seen;
+  cluster.mayEvictUntil = cluster.clock.monotonic() + 1_500;
+  cluster.isHeld = false;
+  cluster.node = nodeView({ unschedulable: false });
+  deepEqual(await drain.end, { kind: "abandoned" });
 });
 
 Deno.test("a drain after one that found the node empty does not trust the watch of the nodes", async () => {
@@ -404,10 +514,51 @@ const CONTROLLER = fc.record({
   keepsNames: fc.boolean(),
 });
 
-Deno.test("whatever the controllers put back, the evictions are bounded by what was there, and the drain ends", async () => {
-  const run = async (controllers: { count: number; toleratesCordon: boolean; keepsNames: boolean }[]) => {
+for (const onTimeout of ["refuse", "proceed"] as const) {
+  Deno.test(`a drain that begins after its time-out evicts each pod once before it follows the policy to ${onTimeout}`, async () => {
+    const cluster = new Cluster(3);
+    await cluster.clock.advance(700_000);
+    let tries = 0;
+    cluster.answer = (pod) => {
+      tries++;
+      const isFree = pod.name === "pod-0";
+      return Promise.resolve(isFree ? { kind: "accepted" } : { kind: "blocked", budget: "web", reason: "its budget" });
+    };
+    const end = await cluster.drain({ timeoutMs: 600_000, onTimeout, concurrency: 2 }).end;
+    equal(end.kind, onTimeout === "refuse" ? "failed" : "proceed");
+    deepEqual("pods" in end && end.pods.map(({ name }) => name), ["pod-1", "pod-2"]);
+    equal(tries, 3);
+  });
+
+  Deno.test(`bare pods that others start again and again do not hold back the policy to ${onTimeout} at the time-out`, async () => {
     const cluster = new Cluster(0);
     let started = 0;
+    const start = () => cluster.start(created("bare", 10, { uid: `${++started}`, controllerUid: undefined }));
+    start();
+    cluster.answer = () => {
+      start();
+      return Promise.resolve({ kind: "accepted" });
+    };
+    const end = await cluster.drain({ timeoutMs: 100_000, onTimeout }).end;
+    equal(end.kind, onTimeout === "refuse" ? "failed" : "proceed");
+    ok(cluster.clock.monotonic() >= 100_000 && cluster.clock.monotonic() < 120_000);
+    ok(started > 20 && started < 32, `${started} pods`);
+  });
+}
+
+Deno.test("whatever the controllers put back, the evictions are bounded by what was there and what others start, and the drain ends", async () => {
+  const run = async (
+    controllers: { count: number; toleratesCordon: boolean; keepsNames: boolean }[],
+    bare: { there: number; later: number },
+  ) => {
+    const cluster = new Cluster(0);
+    let started = 0;
+    let later = bare.later;
+    // A person or a tool, which is not a controller, starts each such pod again, but not for ever.
+    const startBare = () => {
+      const createdAt = Math.floor(cluster.clock.now() / 1_000) * 1_000;
+      cluster.start(created("bare", 0, { uid: `${++started}`, createdAt, controllerUid: undefined }));
+    };
     const start = (controller: number, name: string) => {
       const { toleratesCordon } = controllers[controller]!;
       const createdAt = Math.floor(cluster.clock.now() / 1_000) * 1_000;
@@ -417,8 +568,13 @@ Deno.test("whatever the controllers put back, the evictions are bounded by what 
     controllers.forEach(({ count }, n) => {
       for (let k = 0; k < count; k++) start(n, `${n}-${k}`);
     });
+    for (let n = 0; n < bare.there; n++) startBare();
     const there = started;
     cluster.answer = (pod) => {
+      if (pod.controllerUid === undefined) {
+        if (later-- > 0) startBare();
+        return Promise.resolve({ kind: "accepted" });
+      }
       // The new pod is there before the old one is gone.
       const controller = Number(pod.controllerUid);
       start(controller, controllers[controller]!.keepsNames ? pod.name : `${controller}-${started}`);
@@ -426,12 +582,16 @@ Deno.test("whatever the controllers put back, the evictions are bounded by what 
     };
     deepEqual(await cluster.drain({ timeoutMs: 600_000 }).end, { kind: "emptied" });
     // A controller of one pod has it evicted three more times; each further pod of it once more.
-    const most = there + controllers.reduce((sum, { count }) => sum + 2 + count, 0);
+    const most = there + bare.later + controllers.reduce((sum, { count }) => sum + 2 + count, 0);
     ok(cluster.evicted.length <= most, `${cluster.evicted.length} evictions, at most ${most}`);
-    ok(cluster.clock.monotonic() < 60_000);
+    ok(cluster.clock.monotonic() < 60_000 + bare.later * 5_000);
     equal(cluster.staying.length, cluster.pods.size);
+    ok([...cluster.pods.values()].every(({ controllerUid }) => controllerUid !== undefined));
   };
-  await fc.assert(fc.asyncProperty(fc.array(CONTROLLER, { minLength: 1, maxLength: 4 }), run), { numRuns: 50 });
+  const bare = fc.record({ there: fc.integer({ min: 0, max: 3 }), later: fc.integer({ min: 0, max: 8 }) })
+    // Where none was there, nobody starts one again.
+    .map(({ there, later }) => ({ there, later: there === 0 ? 0 : later }));
+  await fc.assert(fc.asyncProperty(fc.array(CONTROLLER, { minLength: 1, maxLength: 4 }), bare, run), { numRuns: 50 });
 });
 
 Deno.test("a drain whose hold is gone before it cordons the node is abandoned", async () => {

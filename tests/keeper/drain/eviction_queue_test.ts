@@ -168,6 +168,30 @@ Deno.test("the pods that a controller puts back are evicted three times, with a 
   deepEqual(queue.staying.map(({ pod, why }) => [pod.name, why]), [["put back 3", "put_back"]]);
 });
 
+Deno.test("a pod without a controller is nobody's replacement: it must go, however many came before, at the pace of its namespace", () => {
+  const memory = new DrainMemory();
+  const known = { now: GRANTED_AT };
+  const queue = queueOf({ memory, known });
+  const at: number[] = [];
+  let now = 0;
+  for (let n = 0; n < 7; n++) {
+    queue.seen(created(`bare ${n}`, Math.floor(now / SECOND) + 1, { controllerUid: undefined }));
+    queue.seen(created(`too ${n}`, Math.floor(now / SECOND) + 1, { controllerUid: undefined }));
+    now = Math.max(now, queue.nextAt() ?? now);
+    known.now = GRANTED_AT + now;
+    const [one, ...more] = drainNow(queue, now);
+    deepEqual(more, []);
+    at.push(now);
+    queue.gone(one!.uid);
+    queue.answered(one!, { kind: "accepted" }, now);
+    equal(queue.size, n + 1);
+  }
+  deepEqual(at, [0, 2, 6, 10, 14, 18, 22].map((seconds) => seconds * SECOND));
+  deepEqual([memory.exhausted.size, queue.staying], [0, []]);
+  // Past the time-out, nobody waits for the next one.
+  ok(queue.allTried);
+});
+
 Deno.test("another eviction of the same pod is not a further one", () => {
   const memory = new DrainMemory();
   const queue = queueOf({ memory });

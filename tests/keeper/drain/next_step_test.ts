@@ -62,11 +62,25 @@ const CASES: [what: string, situation: Partial<Situation>, policy: Partial<StepP
   ["a dead kubelet, and the time is unknown", { queue: DEAD, isTimeKnown: false }, {}, "ask_time"],
   ["a dead kubelet, and the time is known", { queue: DEAD }, {}, "wait"],
   ["past the time-out, the time is unknown", { queue: blocked(), ...LATE, isTimeKnown: false }, {}, "fail"],
-  ["past the time-out, to proceed, the time is unknown", { ...LATE, isTimeKnown: false }, PROCEED, "ask_time"],
+  [
+    "past the time-out, to proceed, the time is unknown",
+    { queue: blocked(), ...LATE, isTimeKnown: false },
+    PROCEED,
+    "ask_time",
+  ],
+  [
+    "past the time-out, to proceed, an untried pod, the time is unknown",
+    { ...LATE, isTimeKnown: false },
+    PROCEED,
+    "evict",
+  ],
+  ["the node is gone, past the time-out, to proceed", { ...LATE, isGone: true }, PROCEED, "proceed"],
   ["past the time-out, to delete, the time is unknown", { ...LATE, isTimeKnown: false }, DELETE, "ask_time"],
   ["past the time-out, an untried pod", LATE, {}, "evict"],
   ["past the time-out, every pod was tried", { queue: blocked(), ...LATE }, {}, "fail"],
-  ["past the time-out, to proceed", LATE, PROCEED, "proceed"],
+  ["past the time-out, to proceed, an untried pod", LATE, PROCEED, "evict"],
+  ["past the time-out, to proceed, during the last eviction", { ...LATE, calling: 2 }, PROCEED, "wait"],
+  ["past the time-out, to proceed, every pod was tried", { queue: blocked(), ...LATE }, PROCEED, "proceed"],
   ["past the time-out, to delete", LATE, DELETE, "start_deleting"],
   ["past the time-out, to delete, during the last eviction", { ...LATE, calling: 1 }, DELETE, "wait"],
   ["while deleting, a pod is due", { ...LATE, deleteBy: 2 * DEADLINE }, DELETE, "evict"],
@@ -107,5 +121,5 @@ Deno.test("a step names the pods: the one to evict, those that the policy refuse
   deepEqual(named({}), ["a"]);
   deepEqual(named({ queue: REFUSED }), ["a", "b"]);
   deepEqual(named({ queue: blocked(), ...LATE }), ["a", "b"]);
-  deepEqual(named(LATE, { onTimeout: "proceed" }), ["a", "b"]);
+  deepEqual(named({ queue: blocked(), ...LATE }, { onTimeout: "proceed" }), ["a", "b"]);
 });

@@ -18,6 +18,9 @@ import { pod } from "../../support/cluster_objects.ts";
 const SET = { apiVersion: "apps/v1", kind: "ReplicaSet", name: "web", uid: "1" };
 const NORMAL: PodView = viewPod(pod({ name: "web", namespace: "shop", owner: SET }));
 
+const BOUND_AT = new Date(Date.UTC(2026, 0, 1));
+const SCHEDULED = { type: "PodScheduled", status: "True", lastTransitionTime: BOUND_AT };
+
 const VERDICTS: [what: string, change: Partial<PodView>, policy: PodPolicy, verdict: Verdict["kind"]][] = [
   ["a pod with a controller", {}, {}, "evict"],
   ["a pod without a controller", { controller: undefined }, {}, "evict"],
@@ -55,10 +58,20 @@ for (const [what, change, policy, kind] of VERDICTS) {
   Deno.test(`${what}: ${kind}`, () => equal(judge({ ...NORMAL, ...change }, policy).kind, kind));
 }
 
+Deno.test("when a pod was bound is known once its condition PodScheduled is true", () => {
+  const boundAt = (...conditions: { type: string; status: string; lastTransitionTime?: Date }[]) =>
+    viewPod({ status: { conditions } }).boundAt;
+  equal(boundAt(SCHEDULED), BOUND_AT.getTime());
+  equal(boundAt({ ...SCHEDULED, status: "False" }), undefined);
+  equal(boundAt({ ...SCHEDULED, type: "Initialized" }), undefined);
+  equal(boundAt({ type: "PodScheduled", status: "True" }), undefined);
+  equal(boundAt(), undefined);
+});
+
 Deno.test("a view has what a drain needs of a pod", () => {
   const view = viewPod({
     ...pod({ name: "web", namespace: "shop", owner: SET, emptyDir: true, finalizers: ["a/b"], labels: { app: "web" } }),
-    status: { phase: "Failed" },
+    status: { phase: "Failed", conditions: [{ type: "Ready", status: "False" }, SCHEDULED] },
   });
   deepEqual(view, {
     namespace: "shop",
@@ -68,6 +81,7 @@ Deno.test("a view has what a drain needs of a pod", () => {
     terminating: false,
     graceEndsAt: undefined,
     createdAt: undefined,
+    boundAt: BOUND_AT.getTime(),
     toleratesCordon: false,
     finished: true,
     mirror: false,

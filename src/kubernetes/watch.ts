@@ -7,7 +7,7 @@
  */
 
 import { ObjectSerializer } from "@kubernetes/client-node/dist/gen/models/ObjectSerializer.js";
-import { type Clock, systemClock } from "../lock/clock.ts";
+import type { Clock } from "../lock/clock.ts";
 import { UnavailableError } from "../lock/errors.ts";
 import { checkList, checkObject, parseResourcePath, type ResourcePath } from "./answer_check.ts";
 import type { KubernetesClient } from "./client.ts";
@@ -56,7 +56,7 @@ export interface WatchOptions {
   readonly maxPauseMs?: number;
   /** The pause after a missing permission, in milliseconds, varied at random by a fifth. @default {60_000} */
   readonly forbiddenPauseMs?: number;
-  /** Measures pauses and silence. @default {systemClock} */
+  /** Measures pauses and silence. @default {the client's clock} */
   readonly clock?: Clock;
   /** Returns a number from 0 (inclusive) to 1 (exclusive). @default {Math.random} */
   readonly random?: () => number;
@@ -91,7 +91,7 @@ export async function watchResource<T>(
   watcher: ResourceWatcher<T>,
   signal: AbortSignal,
 ): Promise<void> {
-  const { clock = systemClock } = options;
+  const { clock = client.clock } = options;
   let failures = 0;
   while (!signal.aborted) {
     const began = clock.monotonic();
@@ -131,7 +131,7 @@ async function follow<T>(
   watcher: ResourceWatcher<T>,
   signal: AbortSignal,
 ): Promise<void> {
-  const { clock = systemClock, random = Math.random, pauseMs = 500, windowMs = 300_000 } = options;
+  const { clock = client.clock, random = Math.random, pauseMs = 500, windowMs = 300_000 } = options;
   const selectors: Record<string, string> = {
     ...(options.fieldSelector && { fieldSelector: options.fieldSelector }),
     ...(options.labelSelector && { labelSelector: options.labelSelector }),

@@ -9,17 +9,25 @@
 /** How often to look, in milliseconds. */
 const LOOK_MS = 500;
 
+/** The launcher of this process. */
+export interface Launcher {
+  /** Resolves when it has ended; never if nothing launched this process. */
+  readonly ended: Promise<void>;
+}
+
 /**
- * Waits until this process, or the `deno task` that started it, has lost its parent. Resolves never when the process
- * was not started by `deno task`, and watches the parent of `deno task` only when npm started it: a shell may end and
- * leave its jobs running on purpose.
+ * Finds the launcher: the `deno task` that started this process, and the parent of `deno task` when npm started it. A
+ * shell may end and leave its jobs running on purpose. Call it before anything that the launcher may wait for.
  */
-export async function launcherEnded(): Promise<void> {
+export async function findLauncher(): Promise<Launcher> {
   // deno task and npm set these variables.
-  if (!Deno.env.has("INIT_CWD")) return await new Promise(() => {});
+  if (!Deno.env.has("INIT_CWD")) return { ended: new Promise(() => {}) };
   const task = Deno.ppid;
-  const watchesParent = Deno.env.has("npm_command");
-  const parent = watchesParent ? await parentOf(task) : undefined;
+  const parent = Deno.env.has("npm_command") ? await parentOf(task) : undefined;
+  return { ended: launcherEnded(task, parent) };
+}
+
+async function launcherEnded(task: number, parent: number | undefined): Promise<void> {
   while (Deno.ppid === task && (parent === undefined || await parentOf(task) === parent)) {
     await new Promise<void>((resolve) => Deno.unrefTimer(setTimeout(resolve, LOOK_MS)));
   }

@@ -12,7 +12,7 @@
  */
 
 import { fileURLToPath } from "node:url";
-import { launcherEnded } from "./launcher.ts";
+import { findLauncher, type Launcher } from "./launcher.ts";
 
 const root = fileURLToPath(new URL("../../", import.meta.url));
 
@@ -53,13 +53,13 @@ function kill(program: Deno.ChildProcess, signal: Deno.Signal): void {
 }
 
 /** Resolves to the signal that asks this process to end, or to SIGTERM when its launcher has ended. */
-function askedToStop(): Promise<Deno.Signal> {
+function askedToStop(launcher: Launcher): Promise<Deno.Signal> {
   const asked = Promise.withResolvers<Deno.Signal>();
   for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) {
     // SIGHUP is the end of the terminal. The program itself need not end on it.
     Deno.addSignalListener(signal, () => asked.resolve(signal === "SIGHUP" ? "SIGTERM" : signal));
   }
-  launcherEnded().then(() => asked.resolve("SIGTERM"));
+  launcher.ended.then(() => asked.resolve("SIGTERM"));
   return asked.promise;
 }
 
@@ -83,9 +83,10 @@ function serverEnvironment(): Record<string, string> {
 }
 
 /** Runs the program once and returns its exit code. */
-async function runOnce(args: readonly string[]): Promise<number> {
+async function runOnce(args: readonly string[], launcher: Launcher): Promise<number> {
+  const asked = askedToStop(launcher);
   const program = start(args, {});
-  const first = await Promise.race([askedToStop(), program.status]);
+  const first = await Promise.race([asked, program.status]);
   return typeof first === "string" ? await stop(program, first) : first.code;
 }
 
@@ -93,9 +94,9 @@ async function runOnce(args: readonly string[]): Promise<number> {
  * Runs the server and restarts it on changes. A server that ends by itself ends the task with its exit code, unless a
  * change made it end: then the next change may mend it.
  */
-async function runAndRestart(args: readonly string[]): Promise<number> {
+async function runAndRestart(args: readonly string[], launcher: Launcher): Promise<number> {
   const env = serverEnvironment();
-  const asked = askedToStop();
+  const asked = askedToStop(launcher);
   for (let restarts = 0;; restarts++) {
     const change = changed();
     const program = start(["--log-format", "text", ...args], env);
@@ -113,4 +114,5 @@ async function runAndRestart(args: readonly string[]): Promise<number> {
 }
 
 const watches = Deno.args[0] === "--watch";
-Deno.exit(watches ? await runAndRestart(Deno.args.slice(1)) : await runOnce(Deno.args));
+const launcher = await findLauncher();
+Deno.exit(watches ? await runAndRestart(Deno.args.slice(1), launcher) : await runOnce(Deno.args, launcher));

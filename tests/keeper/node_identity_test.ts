@@ -181,7 +181,7 @@ Deno.test("a hold without a node is about the client's node where there is one, 
   await using _ = keeper;
   equal(described(await keeper.drain(holdOf(ZINCATI), 0, never)), "drained undefined");
   deepEqual(await keeper.drain({ ...holdOf(ZINCATI), isNodeUnreadable: true }, 0, never), { kind: "unreadable" });
-  // The watch does not show it.
+  cluster.holdBack();
   cluster.put(A);
   const moved = { kind: "moved", node: { name: "a", uid: "uid-a", machineId: MACHINE, bootId: "boot-1" } };
   for (const isNodeUnreadable of [undefined, true]) {
@@ -207,7 +207,7 @@ Deno.test("a host that joined again as another Node is drained there too, althou
   cluster.put(A);
   const { keeper, log } = await setUp(cluster, { ghostMs: 0 });
   await using _ = keeper;
-  // The watch shows none of this.
+  cluster.holdBack();
   cluster.put({ ...A, ready: "Unknown", unschedulable: true });
   cluster.put({ ...B, machineID: MACHINE });
   equal(described(await keeper.drain(holdOf(ZINCATI, { phase: "drained" }), 2_000, never)), "ambiguous a b");
@@ -274,7 +274,9 @@ Deno.test("the pods are listed last, and a yes tells when its oldest reading beg
     const { keeper } = await setUp(cluster, { clock: Object.assign(new FakeClock(), { monotonic: () => now }) });
     await using _ = keeper;
     cluster.calls.length = 0;
-    cluster.called = () => now += 1_000;
+    cluster.hook = (_call, when) => {
+      if (when === "before") now += 1_000;
+    };
     const before = now;
     const outcome = await keeper.drain(holdOf(ZINCATI, noted && { ...noted, phase: "drained" }), 60_000, never);
     equal(outcome.kind, "drained", what);

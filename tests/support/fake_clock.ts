@@ -4,6 +4,7 @@
  * @module
  */
 
+import { setImmediate as turn } from "node:timers/promises";
 import type { Clock } from "../../src/lock/clock.ts";
 
 /** A clock that stands still until a test calls {@link advance}. Both of its times move together. */
@@ -33,6 +34,12 @@ export class FakeClock implements Clock {
     return this.#sleepers.size;
   }
 
+  /** How long until the first sleep ends, in milliseconds; undefined where nobody sleeps. */
+  get nextIn(): number | undefined {
+    const next = Math.min(...[...this.#sleepers].map(({ at }) => at));
+    return Number.isFinite(next) ? Math.max(next - this.#now, 0) : undefined;
+  }
+
   /** See {@link Clock.sleep}. An aborted sleep is gone at once, so that a test can look right after the abort. */
   sleep(ms: number, signal?: AbortSignal): Promise<void> {
     return new Promise((resolve, reject) => {
@@ -55,13 +62,18 @@ export class FakeClock implements Clock {
 
   /** Moves the time on, ends the sleeps that are over, and lets their callers run. */
   async advance(ms: number): Promise<void> {
+    this.moveOn(ms);
+    await new Promise((resolve) => setTimeout(resolve, 0));
+  }
+
+  /** Moves the time on, and ends the sleeps that are over. */
+  protected moveOn(ms: number): void {
     this.#now += ms;
     for (const sleeper of this.#sleepers) {
       if (sleeper.at > this.#now) continue;
       this.#sleepers.delete(sleeper);
       sleeper.wake();
     }
-    await new Promise((resolve) => setTimeout(resolve, 0));
   }
 }
 
@@ -69,5 +81,37 @@ export class FakeClock implements Clock {
 export class HastyClock extends FakeClock {
   override async sleep(ms: number): Promise<void> {
     await this.advance(ms);
+  }
+}
+
+/** How many turns of the event loop may pass until everything in memory has settled. */
+const SETTLED_TURNS = 5;
+
+/** A clock whose time moves on to the end of the next sleep once nothing else is left to do. For what runs in memory. */
+export class IdleClock extends FakeClock {
+  /**
+   * Lets the time pass until a promise is settled.
+   *
+   * @param mostMs How much time may pass, in milliseconds.
+   */
+  async until<T>(promise: Promise<T>, mostMs = 3_600_000): Promise<T> {
+    const limit = this.monotonic() + mostMs;
+    let settled = false;
+    promise.then(() => settled = true, () => settled = true);
+    while (true) {
+      for (let turns = 0; turns < SETTLED_TURNS && !settled; turns++) {
+        await turn();
+      }
+      if (settled) return await promise;
+      const ms = this.nextIn;
+      if (ms === undefined) throw new Error("everybody waits for something, and nobody for the time");
+      if (this.monotonic() + ms > limit) throw new Error(`not settled within ${mostMs} ms`);
+      this.moveOn(ms);
+    }
+  }
+
+  /** Lets an amount of time pass, in milliseconds. */
+  async pass(ms: number): Promise<void> {
+    await this.until(this.sleep(ms));
   }
 }

@@ -15,14 +15,15 @@ const root = fileURLToPath(new URL("../../", import.meta.url));
 /** Stands in for the program: names its pid, its arguments and its store, and ends when asked to. */
 const PROGRAM = `
 const [first, code] = Deno.args.filter((each) => each !== "--log-format" && each !== "text");
-console.log(\`pid=\${Deno.pid} args=\${Deno.args.join(" ")} store=\${Deno.env.get("FLEETLOCK_STORE")}\`);
-if (first === "--exit") Deno.exit(Number(code));
 for (const signal of ["SIGTERM", "SIGINT"]) {
   Deno.addSignalListener(signal, () => {
     console.log("got " + signal);
     Deno.exit(0);
   });
 }
+// A test may send its signal as soon as it sees this line.
+console.log(\`pid=\${Deno.pid} args=\${Deno.args.join(" ")} store=\${Deno.env.get("FLEETLOCK_STORE")}\`);
+if (first === "--exit") Deno.exit(Number(code));
 setInterval(() => {}, 1_000);
 `;
 

@@ -5,6 +5,7 @@
  * @module
  */
 
+import type { Clock } from "../lock/clock.ts";
 import type { ClientId, Group } from "../lock/identity.ts";
 import type { HeldNode } from "../lock/semaphore.ts";
 import { Drain, type DrainEnd } from "./drain/drain.ts";
@@ -24,25 +25,71 @@ export interface DrainsListener {
 /** Two times of a grant to one client that differ by less than this, in milliseconds, mean the same grant. */
 const SAME_HOLD_MS = 1_000;
 
+/**
+ * The first and the longest pause between two drains that were for nothing, in milliseconds; it doubles with each. Pods
+ * come and go within seconds. Anything else waits for a person or a controller.
+ */
+const PODS_PAUSE_MS = { first: 500, longest: 5_000 };
+const OTHER_PAUSE_MS = { first: 2_000, longest: 10_000 };
+
+/** The pauses between the drains of one Node of a hold, over all requests. */
+export class DrainPace {
+  readonly #clock: Pick<Clock, "monotonic">;
+  #pauseMs = 0;
+  #notBefore = -Infinity;
+
+  /** Makes one that asks for no pause yet. */
+  constructor(clock: Pick<Clock, "monotonic">) {
+    this.#clock = clock;
+  }
+
+  /** How long to wait until the next drain, in milliseconds. */
+  get leftMs(): number {
+    return Math.max(this.#notBefore - this.#clock.monotonic(), 0);
+  }
+
+  /** Notes that what a drain found was not true for long: another one at once would find the same. */
+  failed(isForPods: boolean): void {
+    const { first, longest } = isForPods ? PODS_PAUSE_MS : OTHER_PAUSE_MS;
+    this.#pauseMs = Math.min(Math.max(this.#pauseMs * 2, first), longest);
+    this.#notBefore = this.#clock.monotonic() + this.#pauseMs;
+  }
+}
+
+/** What is remembered of a hold. */
+interface Remembered {
+  readonly owner: CordonOwner;
+  readonly memory: DrainMemory;
+  /** By the Node's UID. */
+  readonly paces: Map<string, DrainPace>;
+}
+
 /** See the module. Dispose of it to stop the drains where they are. */
 export class Drains implements AsyncDisposable {
   readonly #options: DrainOptions;
   readonly #context: DrainContext;
   readonly #listener: DrainsListener;
+  readonly #clock: Pick<Clock, "monotonic">;
   /** By hold and node. A hold has several while its host moves from one Node to another. */
   readonly #running = new Map<string, Drain>();
-  readonly #memories = new Map<string, { readonly owner: CordonOwner; readonly memory: DrainMemory }>();
+  readonly #memories = new Map<string, Remembered>();
   #isClosing = false;
 
-  /** Makes one without drains. */
-  constructor(options: DrainOptions, context: DrainContext, listener: DrainsListener) {
+  /** Makes one without drains. `clock` measures the pauses between them. */
+  constructor(
+    options: DrainOptions,
+    context: DrainContext,
+    listener: DrainsListener,
+    clock: Pick<Clock, "monotonic">,
+  ) {
+    this.#clock = clock;
     this.#options = options;
     this.#context = context;
     this.#listener = listener;
   }
 
   /** Begins the drain of a node for a hold, or joins the one that runs. */
-  join(owner: CordonOwner, { name, uid, phase }: HeldNode): Drain {
+  join(owner: CordonOwner, { name, uid, machineId, phase }: HeldNode): Drain {
     const key = JSON.stringify([keyOf(owner), uid]);
     const running = this.#running.get(key);
     if (running !== undefined) return running;
@@ -50,7 +97,8 @@ export class Drains implements AsyncDisposable {
     for (const other of this.of(owner.group, owner.id)) {
       if (!isSameHold(other.task.owner.since, owner.since)) other.stop("hold_gone");
     }
-    const task = { node: name, uid, owner, memory: this.memoryOf(owner), again: phase === "drained" };
+    const memory = this.memoryOf(owner);
+    const task = { node: name, uid, machineId, owner, memory, again: phase === "drained" };
     this.#listener.drainBegan(task);
     const drain = new Drain(task, this.#options, this.#context);
     this.#running.set(key, drain);
@@ -67,14 +115,17 @@ export class Drains implements AsyncDisposable {
     return this.#running.has(JSON.stringify([keyOf(owner), uid]));
   }
 
-  /** What is remembered of a hold. */
+  /** What the drains of a hold remember. */
   memoryOf(owner: CordonOwner): DrainMemory {
-    const key = keyOf(owner);
-    const known = this.#memories.get(key);
-    if (known !== undefined) return known.memory;
-    const memory = new DrainMemory();
-    this.#memories.set(key, { owner, memory });
-    return memory;
+    return this.#rememberedOf(owner).memory;
+  }
+
+  /** When a Node of a hold may be drained again. */
+  paceOf(owner: CordonOwner, { uid }: HeldNode): DrainPace {
+    const { paces } = this.#rememberedOf(owner);
+    const pace = paces.get(uid) ?? new DrainPace(this.#clock);
+    paces.set(uid, pace);
+    return pace;
   }
 
   /** The drains that run for a client in a group. */
@@ -111,6 +162,13 @@ export class Drains implements AsyncDisposable {
     const running = [...this.#running.values()];
     for (const drain of running) drain.stop("closing");
     await Promise.allSettled(running.map((drain) => drain.end));
+  }
+
+  #rememberedOf(owner: CordonOwner): Remembered {
+    const key = keyOf(owner);
+    const known = this.#memories.get(key) ?? { owner, memory: new DrainMemory(), paces: new Map() };
+    this.#memories.set(key, known);
+    return known;
   }
 
   #ended(key: string, task: DrainTask, end: DrainEnd | undefined, error?: unknown): void {

@@ -7,11 +7,13 @@
  */
 
 import type { DrainOutcome, Hold, PodLeft } from "../lock/node_keeper.ts";
+import type { Clock } from "../lock/clock.ts";
 import type { HeldNode } from "../lock/semaphore.ts";
 import { judgeNode, type NodeEvidence, type NodeVerdict, type SeenPod, type StayingPod } from "../lock/yes.ts";
 import { collectEvidence, type ProofOptions } from "./drain/proof.ts";
 import { identityOf, type NodeView } from "./nodes/node.ts";
-import { chooseBeside, chooseNode, type NodeChoice } from "./nodes/node_choice.ts";
+import type { NodeCalls } from "./nodes/node_calls.ts";
+import { chooseBeside, chooseNode, type NodeChoice, type Successor, successorOf } from "./nodes/node_choice.ts";
 import type { NodeWatch } from "./nodes/node_watch.ts";
 import { comparableId } from "./nodes/zincati_id.ts";
 
@@ -27,8 +29,12 @@ export type HoldVerdict =
 export interface HoldProofOptions {
   /** Finds the Nodes of a client. */
   readonly nodes: Pick<NodeWatch, "byId" | "listById" | "peekById" | "isSynced" | "isGhost">;
+  /** Reads the noted Node. */
+  readonly calls: Pick<NodeCalls, "getNode">;
   /** Collects the evidence. */
   readonly proof: ProofOptions;
+  /** Tells how old the evidence is. */
+  readonly clock: Pick<Clock, "monotonic">;
 }
 
 /**
@@ -36,15 +42,19 @@ export interface HoldProofOptions {
  *
  * @throws {UnavailableError} The Nodes could not be read.
  */
-export async function findNode(hold: Hold, { nodes }: Pick<HoldProofOptions, "nodes">): Promise<HoldVerdict> {
+export async function findNode(
+  hold: Hold,
+  { nodes, clock }: Pick<HoldProofOptions, "nodes" | "clock">,
+): Promise<HoldVerdict> {
+  const readAt = clock.monotonic();
   const choice = chooseNode(await nodes.byId(hold.id), (node) => nodes.isGhost(node));
   if (choice.kind !== "none") return elsewhere(choice);
   if (hold.isNodeUnreadable) return { kind: "unreadable" };
-  return { kind: "drained", host: { kind: "no_node" }, staying: [] };
+  return { kind: "drained", host: { kind: "no_node" }, readAt, staying: [] };
 }
 
 /**
- * Proves a hold on the Node that it notes.
+ * Proves a hold on the Node that it notes. The pods are listed last of all, since they may come at any moment.
  *
  * @throws {UnavailableError} The Node, its pods or the Nodes of the client could not be read.
  */
@@ -54,34 +64,46 @@ export async function proveHold(
   options: HoldProofOptions,
   signal: AbortSignal,
 ): Promise<HoldVerdict> {
-  const proof = await collectEvidence(noted, hold.since, options.proof, signal);
-  // The host has registered again under the same name. All pods of that name are drained there, old and new.
-  if (proof.node !== undefined && isRegisteredAgain(hold, noted, proof.node)) {
-    return { kind: "moved", node: identityOf(proof.node) };
+  const { nodes, calls, proof, clock } = options;
+  const readAt = clock.monotonic();
+  const read = await calls.getNode(noted.name, signal);
+  const successor = successorOf(hold.id, noted, read);
+  // All pods of the name are drained there, old and new.
+  if (read !== undefined && successor === "same_host") return { kind: "moved", node: identityOf(read) };
+  const node = read?.uid === noted.uid ? read : undefined;
+  const choice = await chooseFor(hold, noted, node, nodes);
+  const evidence = await collectEvidence(noted, read, hold.since, proof, signal);
+  const verdict = judgeNode(evidence);
+  if (verdict.kind !== "empty") return notEmpty(verdict, evidence, successor);
+  switch (choice.kind) {
+    case "ambiguous":
+      return choice;
+    case "none":
+      if (successor === "unknown") return { kind: "not_empty", pods: [], reason: UNKNOWN_REASON };
+      break;
+    case "node":
+      if (choice.node.uid !== noted.uid) return elsewhere(choice);
+      break;
   }
-  const verdict = judgeNode(proof.evidence);
-  if (verdict.kind !== "empty") return notEmpty(verdict, proof.evidence);
-  const { nodes } = options;
-  const isGhost = (node: NodeView) => nodes.isGhost(node);
-  const drained = (node: NodeView | undefined): HoldVerdict => ({
-    kind: "drained",
-    host: { kind: "node", evidence: proof.evidence },
-    node: identityOf(node ?? noted),
-    staying: verdict.staying,
-  });
-  const node = proof.node?.uid === noted.uid ? proof.node : undefined;
-  if (node === undefined) {
-    const choice = chooseNode(await nodes.byId(hold.id, noted.uid), isGhost);
-    return choice.kind === "none" ? drained(undefined) : elsewhere(choice);
-  }
-  const hasId = node.ids.includes(comparableId(hold.id));
-  const choice = chooseBeside(node, hasId, await othersOf(hold, node, hasId, nodes), isGhost);
-  return choice.kind === "node" && choice.node.uid === noted.uid ? drained(node) : elsewhere(choice);
+  const { staying } = verdict;
+  return { kind: "drained", host: { kind: "node", evidence }, readAt, node: identityOf(node ?? noted), staying };
 }
 
-/** Whether a Node is another one than the hold notes, with the same name and the client's id. */
-export function isRegisteredAgain({ id }: Hold, noted: HeldNode, node: NodeView): boolean {
-  return node.name === noted.name && node.uid !== noted.uid && node.ids.includes(comparableId(id));
+/**
+ * Finds out where the client runs.
+ *
+ * @param node The noted Node as just read; undefined where it is gone.
+ */
+async function chooseFor(
+  hold: Hold,
+  noted: HeldNode,
+  node: NodeView | undefined,
+  nodes: HoldProofOptions["nodes"],
+): Promise<NodeChoice> {
+  const isGhost = (one: NodeView) => nodes.isGhost(one);
+  if (node === undefined) return chooseNode(await nodes.byId(hold.id, noted.uid), isGhost);
+  const hasId = node.ids.includes(comparableId(hold.id));
+  return chooseBeside(node, hasId, await othersOf(hold, node, hasId, nodes), isGhost);
 }
 
 /**
@@ -110,9 +132,16 @@ const REASONS: Readonly<Record<Exclude<NodeVerdict["kind"], "empty">, string | u
   node_ending: "its Node is being deleted",
 };
 
-function notEmpty(verdict: Exclude<NodeVerdict, { kind: "empty" }>, evidence: NodeEvidence): HoldVerdict {
+/** Why a Node of the noted name is no proof: see {@link successorOf}. */
+const UNKNOWN_REASON = "its Node was replaced, and whose the new one is is unknown";
+
+function notEmpty(
+  verdict: Exclude<NodeVerdict, { kind: "empty" }>,
+  evidence: NodeEvidence,
+  successor: Successor | undefined,
+): HoldVerdict {
   const pods = verdict.kind === "pods_left" ? verdict.pods.map((pod) => podLeft(pod, evidence)) : [];
-  return { kind: "not_empty", pods, reason: REASONS[verdict.kind] };
+  return { kind: "not_empty", pods, reason: successor === "unknown" ? UNKNOWN_REASON : REASONS[verdict.kind] };
 }
 
 function podLeft({ namespace, name, graceEndsAt }: SeenPod, { noted, node }: NodeEvidence): PodLeft {

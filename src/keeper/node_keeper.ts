@@ -17,11 +17,12 @@ import type { DrainEnd } from "./drain/drain.ts";
 import type { DrainContext, DrainOptions } from "./drain/drain_task.ts";
 import { PodCalls } from "./drain/pod_calls.ts";
 import { Drains, isSameHold } from "./drains.ts";
-import { findNode, type HoldVerdict, isRegisteredAgain, proveHold } from "./hold_proof.ts";
+import { findNode, type HoldVerdict, proveHold } from "./hold_proof.ts";
 import { Look, type MissingPermissions } from "./look.ts";
 import { type CordonOwner, cordonOwners } from "./nodes/cordon.ts";
 import { identityOf, type NodeView } from "./nodes/node.ts";
 import { NodeCalls } from "./nodes/node_calls.ts";
+import { successorOf } from "./nodes/node_choice.ts";
 import { NodeCordon } from "./nodes/node_cordon.ts";
 import { NodeWatch } from "./nodes/node_watch.ts";
 import { ReturnWait } from "./nodes/return_wait.ts";
@@ -51,10 +52,6 @@ export interface NodeKeeperOptions extends ReportTargets {
   /** A number from 0 (inclusive) to 1 (exclusive), for jitter. @default {Math.random} */
   readonly random?: () => number;
 }
-
-/** The first and the longest pause between two proofs of one request, in milliseconds; it doubles with each. */
-const PAUSE_MS = 500;
-const MAX_PAUSE_MS = 5_000;
 
 /** See the module. Call {@link run} once. Dispose of it to stop its drains, which any replica can resume. */
 export class KubernetesNodeKeeper implements NodeKeeper {
@@ -113,7 +110,7 @@ export class KubernetesNodeKeeper implements NodeKeeper {
         drainReports.drainEnded(task, end, error);
         if (node !== undefined) this.#repair.nodeChanged(node);
       },
-    });
+    }, clock);
     this.#repair = new CordonRepair({
       namespace: client.namespace,
       nodes,
@@ -147,7 +144,7 @@ export class KubernetesNodeKeeper implements NodeKeeper {
   async drain(hold: Hold, waitMs: number, signal: AbortSignal): Promise<DrainOutcome> {
     const { node: noted } = hold;
     if (noted === undefined || hold.isNodeUnreadable) {
-      const found = await findNode(hold, { nodes: this.#nodes });
+      const found = await findNode(hold, { nodes: this.#nodes, clock: this.#clock });
       return this.#answer(hold, found) ?? { kind: "unreadable" };
     }
     const answered = new AbortController();
@@ -219,12 +216,13 @@ export class KubernetesNodeKeeper implements NodeKeeper {
   /** Drains the Node that a hold notes until a proof for this request succeeds, or until the wait ends. */
   async #drainNoted(hold: Hold, noted: HeldNode, wait: Promise<void>, signal: AbortSignal): Promise<DrainOutcome> {
     const owner = this.#ownerOf(hold);
-    const seen = this.#nodes.peek(noted.name);
-    const isMoved = seen !== undefined && isRegisteredAgain(hold, noted, seen);
+    const pace = this.#drains.paceOf(owner, noted);
+    const isRunning = this.#drains.isRunning(owner, noted);
+    const isMoved = successorOf(hold.id, noted, this.#nodes.peek(noted.name)) === "same_host";
     // A node that was drained before is most likely empty still, and a drain of a Node that is gone waits for pods that
     // the host's next Node keeps.
-    let isToDrain = !isMoved && (noted.phase !== "drained" || this.#drains.isRunning(owner, noted));
-    for (let pauseMs = PAUSE_MS;; pauseMs = Math.min(pauseMs * 2, MAX_PAUSE_MS)) {
+    let isToDrain = !isMoved && (isRunning || (noted.phase !== "drained" && pace.leftMs === 0));
+    while (true) {
       if (isToDrain) {
         const drain = this.#drains.join(owner, noted);
         const end = await Promise.race([drain.end, wait]);
@@ -235,9 +233,9 @@ export class KubernetesNodeKeeper implements NodeKeeper {
       if (verdict === undefined) return { kind: "draining", node: noted.name, pods: [] };
       const answer = this.#answer(hold, verdict);
       if (answer !== undefined) return answer;
-      // What the drain found was not true for long, so another one at once would find the same.
-      if (isToDrain && await within(pauseMs, wait, this.#clock) !== "late") {
-        const { pods, reason } = verdict.kind === "not_empty" ? verdict : { pods: [] };
+      const { pods, reason } = verdict.kind === "not_empty" ? verdict : { pods: [] };
+      if (isToDrain) pace.failed(reason === undefined);
+      if (pace.leftMs > 0 && await within(pace.leftMs, wait, this.#clock) !== "late") {
         return { kind: "draining", node: noted.name, pods, ...(reason !== undefined && { reason }) };
       }
       isToDrain = true;
@@ -248,14 +246,14 @@ export class KubernetesNodeKeeper implements NodeKeeper {
   async #prove(hold: Hold, noted: HeldNode, signal: AbortSignal): Promise<HoldVerdict | undefined> {
     const { exhausted } = this.#drains.memoryOf(this.#ownerOf(hold));
     const proof = {
-      nodes: this.#calls,
       pods: this.#pods,
       clock: this.#client.clock,
       policy: this.#options.drainOptions?.pods ?? {},
       exhausted,
     };
     try {
-      return await proveHold(hold, noted, { nodes: this.#nodes, proof }, signal);
+      const options = { nodes: this.#nodes, calls: this.#calls, proof, clock: this.#clock };
+      return await proveHold(hold, noted, options, signal);
     } catch (error) {
       if (signal.aborted) return undefined;
       throw error;

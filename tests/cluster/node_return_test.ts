@@ -2,6 +2,7 @@
 
 import { deepEqual, equal } from "node:assert/strict";
 import { parseClientId } from "../../src/lock/identity.ts";
+import type { Hold } from "../../src/lock/node_keeper.ts";
 import * as objects from "../support/cluster_objects.ts";
 import { until } from "../support/condition.ts";
 import { clusterTest, useControlPlane } from "../support/control_plane.ts";
@@ -45,16 +46,29 @@ clusterTest("the kubelet of a node that looks as before the reboot must show tha
   });
   // However young the Lease looks, only a renewal during the request shows that the kubelet runs now.
   equal((await test.awaitReturn(0)).kind, "not_ready");
-  // A client that was never told yes has not rebooted.
-  const draining = { ...test.hold, node: { ...test.hold.node!, phase: "draining" as const } };
-  deepEqual(await test.keeper.awaitReturn(draining, 0, never), READY);
+  // Whatever the hold notes, its client may have been told yes.
+  const held = test.hold.node!;
+  const holds: Hold[] = [
+    test.hold,
+    { ...test.hold, node: { ...held, phase: "draining" } },
+    { ...test.hold, node: { ...held, bootId: undefined } },
+    { ...test.hold, node: undefined },
+    { ...test.hold, node: undefined, isNodeUnreadable: true },
+  ];
+  for (const hold of holds) equal((await test.keeper.awaitReturn(hold, 0, never)).kind, "not_ready");
   const reads = () => test.first.calls.filter((call) => call === "readNamespacedLease").length;
   const before = reads();
-  const waiting = test.awaitReturn();
-  await until(() => reads() > before + 1);
+  const waiting = holds.map((hold) => test.keeper.awaitReturn(hold, 30_000, never));
+  await until(() => reads() >= before + 2 * holds.length);
   // The node's clock is an hour behind.
   await renew(3_600_000);
-  deepEqual(await waiting, READY);
+  for (const outcome of await Promise.all(waiting)) deepEqual(outcome, READY);
+  // A Lease that somebody deletes during the wait shows nothing.
+  const soFar = reads();
+  const silent = test.awaitReturn(3_000);
+  await until(() => reads() > soFar);
+  await plane().request("DELETE", `${leases}/${name}`);
+  equal((await silent).kind, "not_ready");
 });
 
 clusterTest("a host that comes back as another Node is back, although the noted one is not ready or gone", async () => {
@@ -77,7 +91,8 @@ clusterTest("a node matches by its annotation, and two nodes with the same id ar
   await using test = await DrainFixture.create(plane());
   const { keeper, log } = test.first;
   const id = parseClientId(custom.replaceAll("-", ""))!;
-  const identity = { name: annotated.name, uid: annotated.uid, bootId: "boot-1" };
+  const { name, uid, machineId } = annotated;
+  const identity = { name, uid, machineId, bootId: "boot-1" };
   deepEqual(await keeper.look(id), { kind: "clear", node: identity });
   deepEqual(await keeper.look(parseClientId(annotated.machineId)!), { kind: "clear", node: identity });
   deepEqual(await keeper.look(parseClientId(crypto.randomUUID())!), { kind: "clear" });

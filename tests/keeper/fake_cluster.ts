@@ -42,6 +42,8 @@ export class FakeCluster {
   seen: FakeNode[] | undefined;
   /** The calls so far: a verb and a resource, and for an eviction the pod's name. */
   readonly calls: string[] = [];
+  /** Told of each call that is answered, before its answer. */
+  called: (call: string) => void = () => {};
   #version = 100;
 
   /** Adds or replaces a Node, as ready and in its first boot unless said otherwise. */
@@ -131,6 +133,7 @@ export class FakeCluster {
 
   #answer<T>(call: string, answer: T | undefined): Promise<T> {
     this.calls.push(call);
+    this.called(call);
     return answer === undefined ? Promise.reject(refused(404)) : Promise.resolve(answer);
   }
 }

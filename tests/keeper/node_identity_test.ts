@@ -12,6 +12,7 @@ import { type ClientId, parseClientId, parseGroup } from "../../src/lock/identit
 import type { DrainOutcome, Hold } from "../../src/lock/node_keeper.ts";
 import type { HeldNode } from "../../src/lock/semaphore.ts";
 import { until } from "../support/condition.ts";
+import { FakeClock } from "../support/fake_clock.ts";
 import { FakeCluster, type FakeNode } from "./fake_cluster.ts";
 
 const MACHINE = "1c09ca98649c4c7abc779cd04c96812e";
@@ -124,6 +125,18 @@ const ROWS: Row[] = [
     answer: "moved a",
     happens: (cluster) => cluster.put({ ...A, uid: "uid-c", createdAt: newNode() }),
   },
+  {
+    identity: "UID",
+    change: "changed with the loss of the annotation, but not of the machine-id,",
+    node: { ...ANNOTATED, machineID: MACHINE },
+    id: CUSTOM,
+    before: "moved a",
+    answer: "moved a",
+    happens: (cluster) => {
+      cluster.put({ ...A, uid: "uid-c", createdAt: newNode() });
+      cluster.pods.push({ name: "late", node: "a", createdAt: new Date(Date.now() + 5_000) });
+    },
+  },
 ];
 
 function described(outcome: DrainOutcome): string {
@@ -147,7 +160,7 @@ for (const { identity, change, node, id, happens, before = "draining", answer } 
       cluster.pods = [{ name: "web", node: "a", createdAt: new Date(Date.now() - 60_000) }];
       const first = await setUp(cluster);
       await using _first = first.keeper;
-      const hold = holdOf(id, { phase });
+      const hold = holdOf(id, { phase, machineId: node.machineID });
       happens(cluster);
       // The cordon stays on the Node that the hold notes.
       if (cluster.nodes.get("a")?.uid === "uid-a") cluster.nodes.get("a")!.unschedulable = true;
@@ -166,11 +179,11 @@ Deno.test("a hold without a node is about the client's node where there is one, 
   const cluster = new FakeCluster();
   const { keeper } = await setUp(cluster);
   await using _ = keeper;
-  deepEqual(await keeper.drain(holdOf(ZINCATI), 0, never), { kind: "drained", host: { kind: "no_node" } });
+  equal(described(await keeper.drain(holdOf(ZINCATI), 0, never)), "drained undefined");
   deepEqual(await keeper.drain({ ...holdOf(ZINCATI), isNodeUnreadable: true }, 0, never), { kind: "unreadable" });
   // The watch does not show it.
   cluster.put(A);
-  const moved = { kind: "moved", node: { name: "a", uid: "uid-a", bootId: "boot-1" } };
+  const moved = { kind: "moved", node: { name: "a", uid: "uid-a", machineId: MACHINE, bootId: "boot-1" } };
   for (const isNodeUnreadable of [undefined, true]) {
     deepEqual(await keeper.drain({ ...holdOf(ZINCATI), isNodeUnreadable }, 0, never), moved);
   }
@@ -186,7 +199,7 @@ Deno.test("the bootID to note is the one that the proof has read, not the one th
   await using _ = keeper;
   const outcome = await keeper.drain(holdOf(ZINCATI, {}), 2_000, never);
   ok(outcome.kind === "drained");
-  deepEqual(outcome.node, { name: "a", uid: "uid-a", bootId: "boot-2" });
+  deepEqual(outcome.node, { name: "a", uid: "uid-a", machineId: MACHINE, bootId: "boot-2" });
 });
 
 Deno.test("a host that joined again as another Node is drained there too, although the old Node is still there", async () => {
@@ -213,6 +226,78 @@ Deno.test("a Node that is being deleted is not a yes until it is gone", async ()
   equal(described(await keeper.drain(hold, 50, never)), "draining");
   cluster.nodes.delete("a");
   equal(described(await keeper.drain(hold, 2_000, never)), "drained a");
+});
+
+Deno.test("a Node that was replaced by one of an unknown machine is not a yes until the machine is known", async () => {
+  const reason = "its Node was replaced, and whose the new one is is unknown";
+  const replacement: FakeNode = { name: "a", uid: "uid-c", createdAt: newNode() };
+  for (
+    const [notedId, machineID, answer] of [
+      [MACHINE, undefined, "draining"],
+      [undefined, MACHINE, "draining"],
+      [MACHINE, MACHINE, "moved a"],
+      [MACHINE, OTHER_MACHINE, "drained a"],
+    ] as const
+  ) {
+    for (const phase of ["draining", "drained"] as const) {
+      const cluster = new FakeCluster();
+      cluster.put({ ...replacement, machineID });
+      // It may be the host's, which has come back without its cordon.
+      cluster.pods = [{ name: "theirs", node: "a", createdAt: new Date(Date.now() + 5_000) }];
+      const { keeper } = await setUp(cluster);
+      await using _ = keeper;
+      const outcome = await keeper.drain(holdOf(CUSTOM, { phase, machineId: notedId }), 100, never);
+      equal(described(outcome), answer);
+      if (outcome.kind === "draining") equal(outcome.reason, reason);
+      ok(!cluster.calls.includes("evict theirs"));
+      ok(!cluster.calls.includes("patch nodes"));
+    }
+  }
+});
+
+Deno.test("the pods are listed last, and a yes tells when its oldest reading began", async () => {
+  for (
+    const [what, node, noted, calls] of [
+      ["a node with the id", { ...A, unschedulable: true }, {}, ["get nodes", "list pods"]],
+      ["a node without the id", { ...A, machineID: "", unschedulable: true }, {}, [
+        "get nodes",
+        "list nodes",
+        "list pods",
+      ]],
+      ["a node that is gone", undefined, {}, ["get nodes", "list nodes", "list pods"]],
+      ["no node", undefined, undefined, ["list nodes"]],
+    ] as const
+  ) {
+    const cluster = new FakeCluster();
+    if (node !== undefined) cluster.put(node);
+    let now = 5_000;
+    const { keeper } = await setUp(cluster, { clock: Object.assign(new FakeClock(), { monotonic: () => now }) });
+    await using _ = keeper;
+    cluster.calls.length = 0;
+    cluster.called = () => now += 1_000;
+    const before = now;
+    const outcome = await keeper.drain(holdOf(ZINCATI, noted && { ...noted, phase: "drained" }), 60_000, never);
+    equal(outcome.kind, "drained", what);
+    deepEqual(cluster.calls, calls, what);
+    equal(outcome.kind === "drained" && outcome.readAt, before, what);
+  }
+});
+
+Deno.test("a Node that stays in deletion is drained seldom, over several requests too, and the answers say why", async () => {
+  const cluster = new FakeCluster();
+  cluster.put({ ...A, unschedulable: true, deletedAt: new Date() });
+  const clock = new FakeClock();
+  const { keeper, log } = await setUp(cluster, { clock });
+  await using _ = keeper;
+  for (let request = 0; request < 4; request++) {
+    let answered = false;
+    const outcome = keeper.drain(holdOf(ZINCATI, {}), 16_000, never).finally(() => answered = true);
+    for (let ms = 0; ms < 16_000 || !answered; ms += 100) await clock.advance(100);
+    deepEqual(await outcome, { kind: "draining", node: "a", pods: [], reason: "its Node is being deleted" });
+  }
+  // At 0, 2, 6 and 14 s, and then every 10 s.
+  const drains = log.filter((line) => line === "draining the node").length;
+  ok(drains >= 6 && drains <= 9, `${drains} drains in 64 s`);
 });
 
 Deno.test("each request proves for itself: a node that was drained before is read, and its pods listed, after the call", async () => {

@@ -7,7 +7,7 @@
 
 import type { SeenNode } from "../../lock/yes.ts";
 import { isNewer, type NodeView } from "../nodes/node.ts";
-import { comparableId } from "../nodes/zincati_id.ts";
+import { successorOf } from "../nodes/node_choice.ts";
 import type { CallRetry } from "./call_retry.ts";
 import type { NodeMemory } from "./drain_memory.ts";
 import type { DrainContext, DrainTask } from "./drain_task.ts";
@@ -83,10 +83,11 @@ export class CordonGuard {
 
   /**
    * Whether the host has registered again under the same name: the Node of the task is gone, and the one that has its
-   * name is the client's too. Its pods are drained there, so nothing is left to wait for here.
+   * name is the same host's. Its pods are drained there, so nothing is left to wait for here.
    */
   get isRegisteredAgain(): boolean {
-    return this.isGone && (this.#read?.ids.includes(comparableId(this.#options.task.owner.id)) ?? false);
+    const { task } = this.#options;
+    return this.isGone && successorOf(task.owner.id, task, this.#read) === "same_host";
   }
 
   /** Whether what is known of the cordon is recent enough for an eviction. If not, {@link confirm} it first. */

@@ -41,6 +41,8 @@ export interface DrainTask {
   readonly node: string;
   /** The UID of the very Node on which the hold's drain began. */
   readonly uid: string;
+  /** Its machine-id as noted with the hold; undefined where that is unknown. */
+  readonly machineId?: string;
   /** What this process remembers of the hold's drain. */
   readonly memory: DrainMemory;
   /** The hold. */

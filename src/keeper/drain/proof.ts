@@ -8,14 +8,11 @@ import type { ServerClock } from "../../kubernetes/server_clock.ts";
 import type { HeldNode } from "../../lock/semaphore.ts";
 import type { NodeEvidence, SeenPod } from "../../lock/yes.ts";
 import type { NodeView } from "../nodes/node.ts";
-import type { NodeCalls } from "../nodes/node_calls.ts";
 import type { PodCalls } from "./pod_calls.ts";
 import { judge, type PodPolicy, type PodView } from "./pods.ts";
 
 /** What {@link collectEvidence} works with. */
 export interface ProofOptions {
-  /** Reads the Node. */
-  readonly nodes: Pick<NodeCalls, "getNode">;
   /** Lists the pods. */
   readonly pods: Pick<PodCalls, "listPods">;
   /** Shows the API server's time. */
@@ -24,16 +21,6 @@ export interface ProofOptions {
   readonly policy: PodPolicy;
   /** See {@link NodeEvidence.exhausted}. */
   readonly exhausted: ReadonlyMap<string, number>;
-}
-
-/** The evidence, and the Node and the pods that it was made from. */
-export interface Proof {
-  /** For the definition of a yes. */
-  readonly evidence: NodeEvidence;
-  /** The Node of the noted name; undefined where there is none. */
-  readonly node?: NodeView;
-  /** The pods bound to that name. */
-  readonly pods: readonly PodView[];
 }
 
 /** How recently the API server must have told its time for anything to be permitted by it, in milliseconds. */
@@ -45,32 +32,29 @@ export function knownTime(clock: Pick<ServerClock, "now" | "isFresh">): number |
 }
 
 /**
- * Reads the Node on which a hold's drain began (get nodes), then the pods bound to its name (list pods). Both reads
- * begin after the call.
+ * Lists the pods bound to the name of the Node on which a hold's drain began (list pods). The list begins after the
+ * call.
  *
  * @param noted The Node as noted with the hold.
+ * @param node The Node of that name, as read for the request before the call; undefined where there is none.
  * @param grantedAt When the slot was granted, in milliseconds since the epoch by the API server's clock.
- * @throws {UnavailableError} One of the reads failed.
+ * @throws {UnavailableError} The pods could not be listed.
  */
 export async function collectEvidence(
   noted: Pick<HeldNode, "name" | "uid">,
+  node: NodeView | undefined,
   grantedAt: number,
-  { nodes, pods: podCalls, clock, policy, exhausted }: ProofOptions,
+  { pods: podCalls, clock, policy, exhausted }: ProofOptions,
   signal?: AbortSignal,
-): Promise<Proof> {
-  const node = await nodes.getNode(noted.name, signal);
+): Promise<NodeEvidence> {
   const pods = await podCalls.listPods(noted.name, signal);
   return {
-    evidence: {
-      noted: { name: noted.name, uid: noted.uid },
-      ...(node && { node }),
-      pods: pods.map((pod) => seenPod(pod, policy)),
-      grantedAt,
-      now: knownTime(clock),
-      exhausted,
-    },
+    noted: { name: noted.name, uid: noted.uid },
     ...(node && { node }),
-    pods,
+    pods: pods.map((pod) => seenPod(pod, policy)),
+    grantedAt,
+    now: knownTime(clock),
+    exhausted,
   };
 }
 

@@ -41,8 +41,8 @@ export interface CordonState {
   /** The value of {@link CORDON_ANNOTATION}; undefined where the Node does not carry it. */
   readonly cordon?: string;
   /**
-   * Whether the Node shows that somebody else set `spec.unschedulable`, after an uncordoning that left our annotation
-   * in place. The annotation then says nothing about the cordon.
+   * Whether the Node shows that somebody else set `spec.unschedulable`: after an uncordoning that left our annotation in
+   * place, or beside us. The annotation then says nothing about the cordon.
    */
   readonly isCordonForeign?: boolean;
 }

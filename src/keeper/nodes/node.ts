@@ -36,6 +36,8 @@ export interface NodeView extends CordonState {
   readonly ids: readonly string[];
   /** Whether its `status.nodeInfo.machineID` is malformed. A missing one is not. */
   readonly malformed: boolean;
+  /** `status.nodeInfo.machineID` as it is; undefined where the kubelet has not reported it. */
+  readonly machineId?: string;
   /** `status.nodeInfo.bootID`; undefined where the kubelet has not reported it. */
   readonly bootId?: string;
   /** The status of its Ready condition: "True", "False" or "Unknown"; undefined where it has no such condition. */
@@ -65,6 +67,7 @@ export function viewNode(node: V1Node): NodeView {
     resourceVersion: metadata.resourceVersion ?? "",
     ids: [...ids],
     malformed: Boolean(machineID) && derived === undefined,
+    machineId: machineID || undefined,
     bootId: bootID || undefined,
     unschedulable: node.spec?.unschedulable === true,
     cordon: metadata.annotations?.[CORDON_ANNOTATION],
@@ -75,14 +78,15 @@ export function viewNode(node: V1Node): NodeView {
 }
 
 /** Says which Node it is, without what else is known of it. */
-export function identityOf({ name, uid, bootId }: NodeIdentity): NodeIdentity {
-  return { name, uid, ...(bootId !== undefined && { bootId }) };
+export function identityOf({ name, uid, machineId, bootId }: NodeIdentity): NodeIdentity {
+  return { name, uid, ...(machineId !== undefined && { machineId }), ...(bootId !== undefined && { bootId }) };
 }
 
 /**
- * Whether somebody else set `spec.unschedulable`, as the API server noted it. Uncordoning ends our ownership of the
- * field, and whoever cordons then owns it, while our annotation stays ours. An earlier version of this server may have
- * set both under another name.
+ * Whether somebody else set `spec.unschedulable`, alone or beside us, as the API server noted it. Uncordoning ends our
+ * ownership of the field, and whoever cordons then owns it, while our annotation stays ours. Who applies the cordon that
+ * we have set owns it too, and expects it to stay. An earlier version of this server may have set both under another
+ * name.
  *
  * @returns False where the API server noted nobody.
  *
@@ -92,9 +96,9 @@ function isSetByOthers(managed: readonly V1ManagedFieldsEntry[] = []): boolean {
   const owners = managed.filter(({ fieldsV1 }) => {
     return (fieldsV1 as ManagedFields | undefined)?.["f:spec"]?.["f:unschedulable"] !== undefined;
   });
-  return owners.length > 0 && !owners.some(({ manager, fieldsV1 }) => {
+  return owners.some(({ manager, fieldsV1 }) => {
     const annotations = (fieldsV1 as ManagedFields)["f:metadata"]?.["f:annotations"];
-    return manager === FIELD_MANAGER || annotations?.[`f:${CORDON_ANNOTATION}`] !== undefined;
+    return manager !== FIELD_MANAGER && annotations?.[`f:${CORDON_ANNOTATION}`] === undefined;
   });
 }
 

@@ -4,7 +4,10 @@
  * @module
  */
 
+import type { ClientId } from "../../lock/identity.ts";
+import type { HeldNode } from "../../lock/semaphore.ts";
 import type { NodeView } from "./node.ts";
+import { comparableId } from "./zincati_id.ts";
 
 /** The Node that a client runs on, as far as the Nodes with its id tell. */
 export type NodeChoice =
@@ -46,6 +49,34 @@ export function chooseBeside(
   const isElsewhere = !hasId || isGhost(noted);
   if (isElsewhere && more.length === 0) return { kind: "node", node: other };
   return { kind: "ambiguous", nodes: namesOf(isElsewhere ? live : [noted, ...live]) };
+}
+
+/** Whose a Node is that has the name of a Node that is gone. */
+export type Successor =
+  /** The same host's, which has registered again. */
+  | "same_host"
+  /** Another machine's. */
+  | "other_machine"
+  /** Nobody can tell. */
+  | "unknown";
+
+/**
+ * Decides whose a Node is that has the name of the one that a hold notes.
+ *
+ * @param id The client that holds.
+ * @param noted The Node as noted with the hold.
+ * @param node The Node of that name, as just read.
+ * @returns Undefined where there is none, or it is the noted one.
+ */
+export function successorOf(
+  id: ClientId,
+  noted: Pick<HeldNode, "uid" | "machineId">,
+  node: NodeView | undefined,
+): Successor | undefined {
+  if (node === undefined || node.uid === noted.uid) return undefined;
+  if (node.ids.includes(comparableId(id))) return "same_host";
+  if (node.machineId === undefined || noted.machineId === undefined) return "unknown";
+  return comparableId(node.machineId) === comparableId(noted.machineId) ? "same_host" : "other_machine";
 }
 
 function namesOf(nodes: readonly NodeView[]): string[] {

@@ -21,7 +21,7 @@ import type { NodeView } from "./node.ts";
 export type ReturnState =
   /** One is ready after the reboot, or there is no Node to wait for. */
   | { readonly kind: "ready" }
-  /** `node` is ready; it has not rebooted since the grant, or it has and its kubelet has not reported yet. */
+  /** `node` is ready, and may look as before the reboot because its kubelet has not reported yet. */
   | { readonly kind: "same_boot"; readonly node: NodeView }
   /** None is ready. `reason` is for a person. */
   | { readonly kind: "not_ready"; readonly node: string; readonly reason: string };
@@ -29,7 +29,8 @@ export type ReturnState =
 /**
  * Judges whether the host of a hold is back.
  *
- * @param hold Tells what was noted at the yes. Where no bootID was noted, any bootID counts as new.
+ * @param hold Tells what was noted. Only a bootID other than the noted one shows a reboot: without either of them, the
+ * kubelet has to show that it runs, however far the hold's drain is.
  * @param nodes The Nodes that the host may run on: the noted one, where it exists, and then others with the client's id.
  */
 export function judgeReturn(
@@ -39,10 +40,9 @@ export function judgeReturn(
   const [first] = nodes;
   if (first === undefined) return { kind: "ready" };
   const ready = nodes.filter((node) => node.ready === "True");
-  // Where nobody can tell which bootID was noted, the kubelet has to show that it runs.
-  const mayBeSameBoot = (node: NodeView) => {
-    if (isNodeUnreadable) return true;
-    return noted?.bootId !== undefined && (node.bootId === undefined || node.bootId === noted.bootId);
+  const notedBoot = isNodeUnreadable ? undefined : noted?.bootId;
+  const mayBeSameBoot = ({ bootId }: NodeView) => {
+    return notedBoot === undefined || bootId === undefined || bootId === notedBoot;
   };
   if (ready.some((node) => !mayBeSameBoot(node))) return { kind: "ready" };
   if (ready[0] !== undefined) return { kind: "same_boot", node: ready[0] };
@@ -67,7 +67,8 @@ const SETTLE_MS = 3_000;
  * @param renewal Reads when the kubelet last renewed its Lease, in milliseconds since the epoch; undefined without a Lease.
  * @param ms How long to wait at most, in milliseconds.
  * @param signal Ends the wait at once.
- * @returns Whether the kubelet runs. True also where it keeps no Lease, since then nothing can show it.
+ * @returns Whether the kubelet runs. True also where it keeps no Lease at the first reading, since then nothing can show
+ * it. A Lease that is deleted later shows nothing.
  */
 export async function kubeletIsAlive(
   renewal: () => Promise<number | undefined>,
@@ -80,7 +81,9 @@ export async function kubeletIsAlive(
   if (first === undefined) return true;
   while (clock.monotonic() < deadline && !signal.aborted) {
     await clock.sleep(Math.min(POLL_MS, Math.max(deadline - clock.monotonic(), 1)), signal).catch(() => {});
-    if (signal.aborted || (await renewal()) === first) continue;
+    if (signal.aborted) continue;
+    const renewed = await renewal();
+    if (renewed === undefined || renewed === first) continue;
     await clock.sleep(SETTLE_MS, signal).catch(() => {});
     return !signal.aborted;
   }

@@ -14,7 +14,7 @@ import { comparableId } from "./zincati_id.ts";
 
 /** Told by {@link NodeWatch}. The methods must not throw. */
 export interface NodeListener {
-  /** A node is new or has changed. Not called for a state that `learn` was told before. */
+  /** A node is new or has changed, or a new list shows it. Not called for a change that `learn` was told before. */
   changed?(node: NodeView): void;
   /** The watch is in step with the cluster. */
   synced?(): void;
@@ -212,15 +212,22 @@ export class NodeWatch {
     this.#moment = moment;
     const names = new Set(nodes.map((node) => node.name));
     for (const node of this.#nodes.values()) if (!names.has(node.name)) this.#remove(node);
-    for (const node of nodes) this.#take(node);
+    for (const node of nodes) this.#take(node, moment);
     this.#synced = true;
     this.#listener.synced?.();
     this.#wake();
   }
 
-  #take(node: NodeView): void {
+  /**
+   * Takes a state that the watch shows.
+   *
+   * @param moment The version of the list that shows it; what was known at that version is replaced whatever its own
+   * version. It may be the higher one: from before a cluster was restored from a backup.
+   */
+  #take(node: NodeView, moment = 0n): void {
     const known = this.#nodes.get(node.name);
-    if (known !== undefined && !isNewer(node, known)) {
+    const isListed = known !== undefined && BigInt(known.resourceVersion || 0) <= moment;
+    if (known !== undefined && !isListed && !isNewer(node, known)) {
       this.#noteReady(known);
       return;
     }

@@ -20,6 +20,9 @@ const LAG_MS = 500;
 /** How often to read while the watch is behind, in milliseconds. */
 const BLIND_MS = 5_000;
 
+/** Why a node that is ready does not count as back. */
+const SILENT_REASON = "its kubelet has not reported since this request came";
+
 /** What a {@link ReturnWait} works with. */
 export interface ReturnWaitOptions {
   /** The calls. */
@@ -57,15 +60,18 @@ export class ReturnWait {
     while (true) {
       let state = await this.#read(hold);
       if (state.kind === "same_boot") {
-        // Only a client that was told yes can have rebooted.
-        const mayHaveRebooted = hold.isNodeUnreadable || hold.node?.phase === "drained";
-        const { name } = state.node;
-        if (mayHaveRebooted && !(await this.#kubeletIsAlive(name, leftMs(), signal))) {
-          return { kind: "not_ready", node: name, reason: "its kubelet has not reported since the reboot" };
+        // Whatever the hold notes, its client may have been told yes: the note of a drain that begins anew on another
+        // Node, or that others edited, does not say that it was not.
+        const { name, uid } = state.node;
+        const silent: ReturnOutcome = { kind: "not_ready", node: name, reason: SILENT_REASON };
+        if (!(await this.#kubeletIsAlive(name, leftMs(), signal))) return silent;
+        state = await this.#read(hold);
+        if (state.kind === "same_boot") {
+          if (state.node.uid === uid) return { kind: "ready" };
+          state = silent;
         }
-        if (mayHaveRebooted) state = await this.#read(hold);
       }
-      if (state.kind !== "not_ready") return { kind: "ready" };
+      if (state.kind === "ready") return { kind: "ready" };
       // If the watch shows the node ready and a read does not, the watch is behind: give it a moment.
       await clock.sleep(Math.min(LAG_MS, leftMs()), signal).catch(() => {});
       if (signal.aborted || leftMs() === 0) return state;

@@ -16,8 +16,8 @@ const CASES: [what: string, hold: Pick<Hold, "node" | "isNodeUnreadable">, nodes
   ["ready after another boot", NOTED, [{ ...NODE, bootId: "2" }], "ready"],
   ["ready in the same boot", NOTED, [NODE], "same_boot a"],
   ["ready, and its kubelet has not told the boot", NOTED, [{ ...NODE, bootId: undefined }], "same_boot a"],
-  ["ready, and no boot was noted", NOTED_WITHOUT_BOOT, [NODE], "ready"],
-  ["ready, and no node was noted", {}, [NODE], "ready"],
+  ["ready, and no boot was noted", NOTED_WITHOUT_BOOT, [NODE], "same_boot a"],
+  ["ready, and no node was noted", {}, [NODE], "same_boot a"],
   ["ready, and what was noted cannot be read", { isNodeUnreadable: true }, [NODE], "same_boot a"],
   ["not ready after another boot", NOTED, [{ ...NODE, bootId: "2", ready: "False" }], "not_ready a"],
   ["without a report of its kubelet", NOTED, [{ ...NODE, ready: "Unknown" }], "not_ready a"],
@@ -49,6 +49,21 @@ Deno.test("a Lease counts only when it is renewed after the call, however young 
   const renewed = clock.now();
   equal(await kubeletIsAlive(() => Promise.resolve(renewed), clock, 0, never), false);
   equal(await kubeletIsAlive(() => Promise.resolve(renewed), clock, 60_000, never), false);
+});
+
+Deno.test("a Lease that is deleted during the wait is not a renewal, but one that the kubelet makes anew is", async () => {
+  const clock = new HastyClock();
+  const alive = async (...renewals: (number | undefined)[]) => {
+    return await kubeletIsAlive(
+      () => Promise.resolve(renewals.length > 1 ? renewals.shift() : renewals[0]),
+      clock,
+      60_000,
+      never,
+    );
+  };
+  equal(await alive(1_000, undefined), false);
+  equal(await alive(1_000, undefined, 1_000), false);
+  equal(await alive(1_000, undefined, 2_000), true);
 });
 
 Deno.test("a kubelet whose Lease is old counts as running when it renews it, whatever its clock says", async () => {

@@ -41,6 +41,10 @@ for (
       { manager: "fleetlock", fieldsV1: annotation },
       { manager: "kubectl", fieldsV1: cordon },
     ], true],
+    ["us, and somebody applies it too", [
+      { manager: "gitops", fieldsV1: cordon },
+      { manager: "fleetlock", fieldsV1: { ...annotation, ...cordon } },
+    ], true],
     ["nobody, after an uncordoning", [{ manager: "fleetlock", fieldsV1: annotation }], false],
   ] as const
 ) {

@@ -90,6 +90,19 @@ Deno.test("what was seen before a cluster was restored from a backup is forgotte
   equal(watch.peek("a")?.bootId, "again");
 });
 
+Deno.test("a list after a restore shows the truth, although the cluster's version has passed the one seen before", async () => {
+  const { watch, watcher, changed } = setUp();
+  (await watcher).synced([view("a", 5, { bootId: "before" })], "5");
+  (await watcher).changed("MODIFIED", view("a", 8, { bootId: "after" }));
+  (await watcher).synced([view("a", 5, { bootId: "before" })], "200");
+  equal(watch.peek("a")?.bootId, "before");
+  deepEqual(changed, ["a", "a", "a"]);
+  // One of our own calls has shown a state that is later than the list.
+  watch.learn(view("a", 210, { bootId: "learned" }));
+  (await watcher).synced([view("a", 205, { bootId: "listed" })], "209");
+  equal(watch.peek("a")?.bootId, "learned");
+});
+
 Deno.test("a request shares a listing only if it came before the listing began", async () => {
   const answers: PromiseWithResolvers<NodeView[]>[] = [];
   const { watch, lists, clock } = setUp(() => {

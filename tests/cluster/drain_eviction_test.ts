@@ -196,6 +196,32 @@ for (const onTimeout of ["refuse", "proceed", "delete"] as const) {
   });
 }
 
+clusterTest(
+  "a pod that was pending, older than the later Node that it is bound to, does not block a hold of the earlier one",
+  async () => {
+    await using test = await DrainFixture.create(plane());
+    const later = `node-${crypto.randomUUID().slice(0, 8)}`;
+    const path = `/api/v1/namespaces/${test.namespace}/pods`;
+    await plane().request("POST", path, objects.pod({ name: "pending", namespace: test.namespace }));
+    const created = async () =>
+      Date.parse((await plane().request("GET", `${path}/pending`)).metadata.creationTimestamp);
+    const oldPod = await created();
+    await until(() => Date.now() >= oldPod + 1_100);
+    await objects.createNode(plane(), { name: later });
+    const node = await plane().request("GET", `/api/v1/nodes/${later}`);
+    await until(() => Date.now() >= Date.parse(node.metadata.creationTimestamp) + 1_100);
+    await plane().request("POST", `${path}/pending/binding`, {
+      metadata: { name: "pending" },
+      target: { kind: "Node", name: later },
+    });
+    // The host of the earlier Node is another machine and has no Node by now.
+    const noted = { name: later, uid: crypto.randomUUID(), machineId: crypto.randomUUID().replaceAll("-", "") };
+    const hold = test.locks.grant(crypto.randomUUID(), { node: { ...noted, phase: "draining" } });
+    equal((await test.keeper.drain(hold, 10_000, never)).kind, "drained");
+    ok(!test.first.calls.includes("createNamespacedPodEviction"));
+  },
+);
+
 clusterTest("the API server refuses to evict a pod under the UID of an earlier one", async () => {
   await using test = await DrainFixture.create(plane(), { drainOptions: { onTimeout: "delete" } });
   await test.pod("web");

@@ -173,7 +173,11 @@ class Cluster {
       holdExists: () => Promise.resolve(this.isHeld),
       random: () => 1,
     };
-    return new Drain({ node: "n", uid: "n1", memory: this.memory, owner, again: false }, options, context);
+    return new Drain(
+      { node: "n", uid: "n1", machineId: "m1", memory: this.memory, owner, again: false },
+      options,
+      context,
+    );
   }
 
   /** Puts a pod on the node. */
@@ -330,6 +334,26 @@ Deno.test("a drain whose Node is gone does not wait for a pod that was pending a
   deepEqual(await drain.end, { kind: "emptied" });
   deepEqual([cluster.evicted, cluster.pods.size], [[], 1]);
 });
+
+for (
+  const [whose, machineId, isWaiting] of [["the same machine's", "m1", false], [
+    "another machine's",
+    "m2",
+    true,
+  ]] as const
+) {
+  Deno.test(`a drain whose Node is gone ${isWaiting ? "waits" : "does not wait"} where the next one of the name is ${whose}`, async () => {
+    const cluster = new Cluster(1);
+    cluster.node = nodeView({ uid: "n2", ids: [], machineId });
+    const drain = cluster.drain();
+    if (isWaiting) {
+      await until(() => drain.left.length === 1);
+      cluster.end(cluster.pods.get("pod-0")!);
+    }
+    deepEqual(await drain.end, { kind: "emptied" });
+    deepEqual([cluster.evicted.length, cluster.pods.size], [0, isWaiting ? 0 : 1]);
+  });
+}
 
 Deno.test("nothing is evicted from a node that others have uncordoned: it is cordoned again first, after a pause", async () => {
   const cluster = new Cluster(5);

@@ -50,6 +50,14 @@ export interface ConnectionOptions {
   readonly serverName?: string;
 }
 
+/** Connections that share their certificates. */
+export interface Connections {
+  /** Works like the global `fetch`, with a string as body. */
+  fetch(url: string, init: RequestInit): Promise<Response>;
+  /** Closes all connections. */
+  close(): void;
+}
+
 /** Where the kubelet mounts the files of a pod's service account. */
 export const SERVICE_ACCOUNT_FOLDER = "/var/run/secrets/kubernetes.io/serviceaccount";
 

@@ -9,7 +9,6 @@ import type { ConfigurationOptions } from "@kubernetes/client-node/dist/gen/conf
 import { of } from "@kubernetes/client-node/dist/gen/rxjsStub.js";
 import { CallRefusedError } from "../lock/errors.ts";
 import { KubernetesError } from "./errors.ts";
-import type { ResourceWatcher } from "./watch.ts";
 
 /** The media type of a merge patch: it replaces the fields that it names and removes those that it sets to null. */
 export const MERGE_PATCH = "application/merge-patch+json";
@@ -67,17 +66,4 @@ export async function valueOfStatus<T, V = never>(
     const sentence = hints[error.status] === undefined ? error.message : `${error.message}: ${hints[error.status]}`;
     throw new CallRefusedError(`the API server refused ${subject}: ${sentence}`, sentence, { cause: error });
   }
-}
-
-/**
- * Makes a watcher of whole objects out of a watcher of views, so that a caller need not keep the objects.
- *
- * @param view Takes from an object what the watcher needs.
- */
-export function viewingWatcher<A, B>(watcher: ResourceWatcher<B>, view: (object: A) => B): ResourceWatcher<A> {
-  return {
-    synced: (items, version) => watcher.synced(items.map(view), version),
-    changed: (type, object) => watcher.changed(type, view(object)),
-    lost: (error) => watcher.lost(error),
-  };
 }

@@ -11,16 +11,8 @@
  */
 
 import { ConfigError } from "../config/config_error.ts";
-import type { ConnectionOptions } from "./access.ts";
+import type { ConnectionOptions, Connections } from "./access.ts";
 import { innermostMessage } from "./errors.ts";
-
-/** Connections that share their certificates. */
-export interface Connections {
-  /** Works like the global `fetch`, with a string as body. */
-  fetch(url: string, init: RequestInit): Promise<Response>;
-  /** Closes all connections. */
-  close(): void;
-}
 
 /** A pool of connections. It closes once it is retired and nobody uses it. */
 export class Pool {

@@ -9,8 +9,7 @@
 
 import { Agent, request } from "node:https";
 import { Readable } from "node:stream";
-import type { ConnectionOptions } from "./access.ts";
-import type { Connections } from "./connection_pool.ts";
+import type { ConnectionOptions, Connections } from "./access.ts";
 
 /** Prepares connections as `tls` says. Connects at the first call. */
 export function openUnchecked(tls: ConnectionOptions): Connections {

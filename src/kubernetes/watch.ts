@@ -245,3 +245,16 @@ class SilenceAlarm implements Disposable {
     ring();
   }
 }
+
+/**
+ * Makes a watcher of whole objects out of a watcher of views, so that a caller need not keep the objects.
+ *
+ * @param view Takes from an object what the watcher needs.
+ */
+export function viewingWatcher<A, B>(watcher: ResourceWatcher<B>, view: (object: A) => B): ResourceWatcher<A> {
+  return {
+    synced: (items, version) => watcher.synced(items.map(view), version),
+    changed: (type, object) => watcher.changed(type, view(object)),
+    lost: (error) => watcher.lost(error),
+  };
+}

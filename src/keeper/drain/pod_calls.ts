@@ -6,10 +6,10 @@
  */
 
 import type { V1Pod } from "@kubernetes/client-node/dist/gen/models/V1Pod.js";
-import { callOptions, valueOfStatus, viewingWatcher } from "../../kubernetes/calls.ts";
+import { callOptions, valueOfStatus } from "../../kubernetes/calls.ts";
 import type { KubernetesClient } from "../../kubernetes/client.ts";
 import type { Permission } from "../../kubernetes/errors.ts";
-import { type ResourceWatcher, watchResource } from "../../kubernetes/watch.ts";
+import { type ResourceWatcher, viewingWatcher, watchResource } from "../../kubernetes/watch.ts";
 import { answerOf, type Claim, type EvictionAnswer, type PodView, viewPod } from "./pods.ts";
 
 /**

@@ -5,10 +5,10 @@
  * @module
  */
 
-import { callOptions, MERGE_PATCH, valueOfStatus, viewingWatcher } from "../../kubernetes/calls.ts";
+import { callOptions, MERGE_PATCH, valueOfStatus } from "../../kubernetes/calls.ts";
 import type { KubernetesClient } from "../../kubernetes/client.ts";
 import type { Permission } from "../../kubernetes/errors.ts";
-import { type ResourceWatcher, watchResource } from "../../kubernetes/watch.ts";
+import { type ResourceWatcher, viewingWatcher, watchResource } from "../../kubernetes/watch.ts";
 import { CORDON_ANNOTATION, type NodePatch } from "./cordon.ts";
 import { FIELD_MANAGER, type NodeView, viewNode } from "./node.ts";
 

@@ -350,6 +350,8 @@ clusterTest(
   "a drain whose Node is gone waits for the Node's pods, and leaves a later Node of its name alone",
   async () => {
     await using test = await DrainFixture.create(plane());
+    // Without the noted machine-id, nobody could tell that the later Node is another machine's.
+    test.grant({ node: { machineId: test.node.machineId } });
     await test.pod("old", { finalizers: ["example.com/hold"] });
     equal((await test.drain(500)).kind, "draining");
     await plane().request("DELETE", `/api/v1/nodes/${test.name}`);

@@ -88,6 +88,11 @@ for (const what of ["joined", "rejoined under another name"]) {
     const [url] = all.urls;
     const isInStep = async () => (await metricsOf(url)).includes("\nfleetlock_nodes_synced 1\n");
     await until(isInStep);
+    // Only a watch that is open shows a new Node. A list alone is in step too, and the watch would then open later.
+    const malformed = async () => Number(/^fleetlock_nodes_malformed (\d+)$/m.exec(await metricsOf(url))![1]);
+    const before = await malformed();
+    await createNode(plane(), { machineId: "malformed" });
+    await until(async () => await malformed() > before);
     proxy.silence();
     if (earlier !== undefined) await plane().request("DELETE", `/api/v1/nodes/${earlier.name}`);
     const { name, id } = await createNode(plane(), { machineId });

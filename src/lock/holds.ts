@@ -212,9 +212,13 @@ const NOT_HELD: Decision<{ readonly kind: "not_held" }> = {
 /** That a hold has changed is certain only by the same. */
 const CONTENDED: Decision<Refused> = { kind: "answer", needs: "fresh", answer: refused({ kind: "contended" }) };
 
-/** Makes the refusal of a client whose turn it is not, which names the other holders. */
-export function refuseFull({ holders }: GroupState, id: ClientId, slots: number): Refused {
-  return refused({ kind: "lock_held", holders: holders.filter((holder) => holder.id !== id), slots });
+/**
+ * Makes the refusal of a client whose turn it is not, which names the other holders. For a client that is no holder it
+ * has the group's own list, not a copy, so that the reply to one waiting host serves all others.
+ */
+export function refuseFull(state: GroupState, id: ClientId, slots: number): Refused {
+  const others = holderOf(state, id) === undefined ? state.holders : state.holders.filter((one) => one.id !== id);
+  return refused({ kind: "lock_held", holders: others, slots });
 }
 
 /** That the group's object is being deleted is a refusal, which may rest on the view. */

@@ -31,7 +31,8 @@ export function fleetLockRequest(path: string, id: string, group = "default"): U
 export class Client implements Disposable {
   readonly #connection: Deno.Conn;
   readonly #buffer = new Uint8Array(16_384);
-  readonly #decoder = new TextDecoder();
+  /** One character a byte, since the length of a body is in bytes. */
+  readonly #decoder = new TextDecoder("latin1");
 
   private constructor(connection: Deno.TcpConn) {
     connection.setNoDelay(true);

@@ -1,6 +1,7 @@
 import { deepEqual, equal, ok, rejects } from "node:assert/strict";
 import fc from "fast-check";
 import { type ClientId, type Group, parseClientId, parseGroup } from "../../src/lock/identity.ts";
+import type { Refused } from "../../src/lock/outcomes.ts";
 import { LockService, type LockServiceOptions } from "../../src/lock/lock_service.ts";
 import { UnavailableError } from "../../src/lock/errors.ts";
 import {
@@ -92,6 +93,18 @@ for (const watch of [false, true]) {
     equal(store.backend.groups.get(group)?.state.transitions, 2);
   });
 }
+
+Deno.test("the refusals of all waiting clients share one list of holders, so that their replies can be shared too", async () => {
+  await using all = setUp({ watch: true });
+  await all.locks.preReboot(alice, group);
+  const lists = new Set<unknown>();
+  for (const id of [bob, parseClientId("carol")!]) {
+    const { refusal } = await all.locks.preReboot(id, group) as Refused;
+    ok(refusal.kind === "lock_held");
+    lists.add(refusal.holders);
+  }
+  equal(lists.size, 1);
+});
 
 Deno.test("with a watch, each operation costs the fewest possible calls to the store", async () => {
   await using all = setUp({ watch: true });

@@ -95,15 +95,33 @@ export function checkAnswer(method: string, url: string, sent: string | undefine
  * @throws {UnavailableError} It is not a whole list of the objects of `path`.
  */
 export function checkList(path: ResourcePath, answer: unknown): void {
+  if (checkPage(path, answer).next !== undefined) throw unexpected(`a whole list of ${path.kind} objects`);
+}
+
+/** A page of a list. */
+export interface ListPage {
+  /** Its objects. */
+  readonly items: readonly unknown[];
+  /** The version that it shows. */
+  readonly version: string;
+  /** The token that asks for the next page; undefined after the last one. */
+  readonly next?: string;
+}
+
+/**
+ * Checks a list, or a page of one.
+ *
+ * @throws {UnavailableError} It is not a list of the objects of `path`.
+ */
+export function checkPage(path: ResourcePath, answer: unknown): ListPage {
   const list = answer as Answered | null | undefined;
-  const isList = list?.apiVersion === path.apiVersion && list.kind === `${path.kind}List` &&
-    isText(list.metadata?.resourceVersion) && Array.isArray(list.items);
-  if (!isList) throw unexpected(`a list of ${path.kind} objects`);
-  if (isText(list.metadata?.continue)) throw unexpected(`a whole list of ${path.kind} objects`);
-  for (const item of list.items as Answered[]) {
-    // The API server leaves the kind out of the items.
-    if (!isNamed(path, item)) throw unexpected(`a list of ${path.kind} objects`);
+  const { resourceVersion, continue: next } = list?.metadata ?? {};
+  const isList = list?.apiVersion === path.apiVersion && list.kind === `${path.kind}List` && Array.isArray(list.items);
+  // The API server leaves the kind out of the items.
+  if (!isList || !isText(resourceVersion) || !(list.items as Answered[]).every((item) => isNamed(path, item))) {
+    throw unexpected(`a list of ${path.kind} objects`);
   }
+  return { items: list.items as unknown[], version: resourceVersion, next: isText(next) ? next : undefined };
 }
 
 /**
@@ -146,8 +164,13 @@ function nameOf(sent: string | undefined): string | undefined {
 }
 
 function parse(text: string): Answered | undefined {
+  return (parseJson(text) as Answered | null | undefined) ?? undefined;
+}
+
+/** Parses an answer. Returns undefined for what is not JSON, since an error of the parser would quote it. */
+export function parseJson(text: string): unknown {
   try {
-    return JSON.parse(text) ?? undefined;
+    return JSON.parse(text);
   } catch {
     return undefined;
   }

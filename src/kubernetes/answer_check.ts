@@ -35,6 +35,9 @@ export interface ResourcePath {
   readonly subresource?: string;
 }
 
+/** What {@link checkPage} checks a list for that was asked for objects' metadata alone, whatever their kind is. */
+export const METADATA: ResourcePath = { apiVersion: "meta.k8s.io/v1", kind: "PartialObjectMetadata" };
+
 /** The parts of an answer's object that are checked. */
 interface Answered {
   readonly apiVersion?: unknown;
@@ -116,12 +119,14 @@ export interface ListPage {
 export function checkPage(path: ResourcePath, answer: unknown): ListPage {
   const list = answer as Answered | null | undefined;
   const { resourceVersion, continue: next } = list?.metadata ?? {};
-  const isList = list?.apiVersion === path.apiVersion && list.kind === `${path.kind}List` && Array.isArray(list.items);
-  // The API server leaves the kind out of the items.
-  if (!isList || !isText(resourceVersion) || !(list.items as Answered[]).every((item) => isNamed(path, item))) {
+  // The API server writes an empty list of metadata as null.
+  const items = list?.items === null && path.kind === METADATA.kind ? [] : list?.items;
+  const isList = list?.apiVersion === path.apiVersion && list.kind === `${path.kind}List` && Array.isArray(items);
+  // It leaves the kind out of the items.
+  if (!isList || !isText(resourceVersion) || !items.every((item) => isNamed(path, item))) {
     throw unexpected(`a list of ${path.kind} objects`);
   }
-  return { items: list.items as unknown[], version: resourceVersion, next: isText(next) ? next : undefined };
+  return { items, version: resourceVersion, next: isText(next) ? next : undefined };
 }
 
 /**

@@ -7,7 +7,7 @@
  */
 
 import { UnavailableError } from "../lock/errors.ts";
-import { checkPage, parseJson, parseResourcePath, type ResourcePath } from "./answer_check.ts";
+import { checkPage, METADATA, parseJson, parseResourcePath } from "./answer_check.ts";
 import type { KubernetesClient } from "./client.ts";
 import { KubernetesError } from "./errors.ts";
 
@@ -35,9 +35,6 @@ export interface Pages<T> {
 
 /** The media type that asks for the metadata of a list's objects alone. */
 const METADATA_ONLY = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1";
-
-/** The objects of such a list. */
-const METADATA: ResourcePath = { apiVersion: "meta.k8s.io/v1", kind: "PartialObjectMetadata" };
 
 /**
  * Reads a collection (list). Where the API server forgets the version between two pages, it starts again once.

@@ -316,7 +316,7 @@ export class FakeCluster {
       apiVersion: "meta.k8s.io/v1",
       kind: "PartialObjectMetadataList",
       metadata,
-      items: items.map((node) => ({ metadata: node.metadata })),
+      items: items.length === 0 ? null : items.map((node) => ({ metadata: node.metadata })),
     };
   }
 

@@ -31,6 +31,8 @@ export interface SeenNodes {
   readonly ownChanges: number;
   /** The Nodes. */
   readonly nodes: Iterable<NodeView>;
+  /** How many there are. */
+  readonly count: number;
   /** A Node. */
   peek(name: string): NodeView | undefined;
   /** Waits until a condition is met, which is asked after each change. */
@@ -48,10 +50,10 @@ interface Reading {
   readonly found: Promise<NodeView[]>;
 }
 
-/** How many readings may run at a time. */
-const MAX_READINGS = 4;
+/** How many readings may run at a time where each is cheap. */
+const MAX_CHEAP = 4;
 
-/** How long a request waits for others that may share its reading while one runs, in milliseconds. */
+/** How long a request waits for others that may share its reading while a cheap one runs, in milliseconds. */
 const GATHER_MS = 20;
 
 /** From how many Nodes on a list of their versions takes longer than to wait for a change. */
@@ -120,12 +122,17 @@ export class FreshNodes {
     return { wanted, found };
   }
 
-  /** Waits until the next reading may begin: at once where none runs. */
+  /**
+   * Waits until the next reading may begin: at once where none runs. An API server answers most lists only when its own
+   * watch of the store has shown progress, up to 100 ms later, so a cheap one need not wait for those before it.
+   */
   async #turn(): Promise<void> {
     if (this.#running.size === 0) return;
+    const isCheap = this.#seen.isSynced && (this.#seen.count <= MANY_NODES || this.#changesAreFrequent());
+    if (!isCheap || this.#running.size >= MAX_CHEAP) return await Promise.race(this.#running);
     const over = new AbortController();
     const gathered = this.#clock.sleep(GATHER_MS, over.signal).catch(() => {});
-    await Promise.race([...this.#running, ...(this.#running.size < MAX_READINGS ? [gathered] : [])]);
+    await Promise.race([...this.#running, gathered]);
     over.abort();
   }
 
@@ -136,7 +143,7 @@ export class FreshNodes {
   /** @returns Undefined where that is not worth a try, or did not succeed. */
   async #byWaiting(isWanted: (node: NodeView) => boolean): Promise<NodeView[] | undefined> {
     const seen = this.#seen;
-    if (!seen.isSynced || !this.#changesAreFrequent()) return undefined;
+    if (!seen.isSynced || seen.count <= MANY_NODES || !this.#changesAreFrequent()) return undefined;
     const { moment, ownChanges } = seen;
     const version = BigInt(await this.#calls.currentVersion());
     const isReached = () => seen.isSynced && seen.moment >= version;
@@ -163,10 +170,11 @@ export class FreshNodes {
       else if (isWanted(known)) found.push(known);
     }
     if (others.length > MAX_SINGLE) return undefined;
-    for (
-      const [n, node] of (await Promise.all(others.map(({ name }) => this.#calls.nodeAt(name, version)))).entries()
-    ) {
-      if (!isSameState(node, others[n]!)) return undefined;
+    const read = await Promise.all(others.map(async (listed) => {
+      return { listed, node: await this.#calls.nodeAt(listed.name, version) };
+    }));
+    for (const { listed, node } of read) {
+      if (!isSameState(node, listed)) return undefined;
       if (isWanted(node)) found.push(node);
     }
     return found;
@@ -174,8 +182,7 @@ export class FreshNodes {
 
   #changesAreFrequent(): boolean {
     const [oldest] = this.#changes;
-    if (this.#changes.length < CHANGES || this.#clock.monotonic() - oldest! > LATELY_MS) return false;
-    return [...this.#seen.nodes].length > MANY_NODES;
+    return this.#changes.length === CHANGES && this.#clock.monotonic() - oldest! <= LATELY_MS;
   }
 }
 

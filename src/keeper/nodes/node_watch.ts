@@ -87,6 +87,11 @@ export class NodeWatch {
     return [...this.#nodes.values()].filter((node) => node.malformed).length;
   }
 
+  /** How many nodes there are, as last seen. */
+  get count(): number {
+    return this.#nodes.size;
+  }
+
   /** All nodes, as last seen. */
   get nodes(): Iterable<NodeView> {
     return this.#nodes.values();

@@ -52,23 +52,17 @@ export async function readPages<T>(
   try {
     return await readOnce(client, options, view, signal);
   } catch (error) {
-    if (!isForgotten(error)) throw error;
-  }
-  try {
+    if (!(error instanceof ForgottenError)) throw error;
     return await readOnce(client, options, view, signal);
-  } catch (error) {
-    if (!isForgotten(error)) throw error;
-    throw new UnavailableError("the API server forgets the version of a list before its last page", { cause: error });
   }
 }
 
-/** Whether a page could not be read because the version of those before it is no longer stored. */
-function isForgotten(error: unknown): boolean {
-  return error instanceof ForgottenError;
+/** The version of a list's first page is no longer stored, so that the list cannot be continued (410). */
+class ForgottenError extends UnavailableError {
+  constructor(cause: KubernetesError) {
+    super("the API server forgets the version of a list before its last page", { cause });
+  }
 }
-
-/** A page that continues a list was refused with 410. */
-class ForgottenError extends Error {}
 
 async function readOnce<T>(
   client: Pick<KubernetesClient, "get">,
@@ -91,7 +85,7 @@ async function readOnce<T>(
     });
     const { text } = await client.get(`${path}?${parameters}`, signal, headers).catch((error) => {
       const isLater = next !== undefined && error instanceof KubernetesError && error.status === 410;
-      throw isLater ? new ForgottenError(error.message, { cause: error }) : error;
+      throw isLater ? new ForgottenError(error) : error;
     });
     const page = checkPage(checked, parseJson(text));
     version ??= page.version;

@@ -2,8 +2,8 @@
  * Finds the Nodes of clients as they were at one moment after the request for them, so that it also proves that a client
  * has none: a host without a Node gets its yes without a drain, and the watch may be behind a Node that has just joined.
  *
- * It never reads all Nodes whole while the watch is in step. There are three ways, from the cheapest to the one that
- * always works:
+ * It reads whole Nodes, apart from a few, only where the watch is not in step or far behind. There are three ways, from
+ * the cheapest to the one that always works:
  *
  * 1. Where Nodes change all the time: read the version that the Nodes are at, and wait until the watch has reached it.
  * 2. Read which Nodes there are and their versions, and read those whose version the watch has not seen.

@@ -1,6 +1,6 @@
 /**
  * The Nodes of the cluster, kept up to date by a watch: finds them by a client's id or by name, and waits for their
- * changes. What it has seen may be behind, so it never proves that there is no Node: that is asked of the API server.
+ * changes. What it has seen may be behind, so it never proves that there is no Node: {@link FreshNodes} does.
  * It changes nothing in the cluster.
  *
  * @module

@@ -63,10 +63,10 @@ const MANY_NODES = 500;
 const CHANGES = 10;
 
 /** See {@link CHANGES}. */
-const LATELY_MS = 2_000;
+const LATELY_MS = 3_000;
 
 /** How long to wait for the watch to reach a version, in milliseconds. */
-const PATIENCE_MS = 500;
+const PATIENCE_MS = 2_000;
 
 /** How many Nodes that the watch shows in another state are read singly. More are read with all others. */
 const MAX_SINGLE = 50;

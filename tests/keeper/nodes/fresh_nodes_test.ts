@@ -342,7 +342,7 @@ Deno.test("where the next change does not come, the versions are compared", asyn
   script.beat();
   script.version = 30;
   deepEqual(await script.find(), []);
-  equal(script.clock.monotonic(), 500);
+  equal(script.clock.monotonic(), 2_000);
   deepEqual(script.made, ["version", "versions"]);
 });
 
@@ -350,7 +350,7 @@ Deno.test("where Nodes change seldom, or are few, nobody waits for a change", as
   const seldom = new Script();
   for (let n = 0; n < 20; n++) {
     seldom.show(state(`n${n}`, ++seldom.version));
-    await seldom.clock.pass(300);
+    await seldom.clock.pass(400);
   }
   await seldom.find();
   deepEqual(seldom.made, ["versions"]);

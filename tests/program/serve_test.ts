@@ -137,6 +137,30 @@ test("the line that it listens names the SQLite file, from the root on", async (
   deepEqual([store, file], ["sqlite", `${await Deno.realPath(folder.path)}/locks.db`]);
 });
 
+test("the line that it listens names the namespace of the Leases, and a store in memory as it is", async () => {
+  await using folder = await temporary();
+  const kubeconfig = {
+    clusters: [{ name: "nobody", cluster: { server: "http://127.0.0.1:9" } }],
+    contexts: [{ name: "nobody", context: { cluster: "nobody", user: "nobody" } }],
+    users: [{ name: "nobody", user: {} }],
+    "current-context": "nobody",
+  };
+  await Deno.writeTextFile(`${folder.path}/kubeconfig`, JSON.stringify(kubeconfig));
+  const KUBECONFIG = `${folder.path}/kubeconfig`;
+  const placeOf = async (args: string[], environment: Record<string, string>) => {
+    await using program = await startProgram(args, environment);
+    const { store, namespace, file } = program.records().find(({ message }) => message === "listening")!;
+    return { store, namespace, file };
+  };
+  deepEqual(await placeOf([], { KUBECONFIG, NAMESPACE: "reboots" }), {
+    store: "kubernetes",
+    namespace: "reboots",
+    file: undefined,
+  });
+  deepEqual((await placeOf([], { KUBECONFIG })).namespace, "default");
+  deepEqual(await placeOf(["--store=memory"], {}), { store: "memory", namespace: undefined, file: undefined });
+});
+
 test("the help names the variables that have no flag", async () => {
   const { stdout } = await runProgram(["--help"]);
   for (const name of ["NAMESPACE", "KUBECONFIG", "POD_NAME"]) match(stdout, new RegExp(`^  ${name} +[a-z]`, "m"));

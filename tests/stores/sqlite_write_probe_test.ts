@@ -101,6 +101,8 @@ Deno.test("a check changes nothing that anybody reads, and leaves pages for late
   for (let n = 0; n < 3; n++) {
     await clock.advance(10_000);
     await store.checkWritable();
+    const { blocks, size } = Deno.statSync(file);
+    ok(blocks! * 512 >= size, "the pages are on the disk, and not only promised");
     await other.checkWritable();
     sizes.add(Deno.statSync(file).size);
   }

@@ -196,7 +196,10 @@ function findPlugin(user: KubeconfigEntry): Plugin | undefined {
     throw new ConfigError(`The exec plugin of ${user.where} has no command: name its program`);
   }
   const resolved = user.resolveCommand(command);
-  return { command: resolved, where: user.where, exec: { ...exec, command: resolved } };
+  // Some plugins refuse to run without what kubectl tells them in this variable.
+  const info = { kind: "ExecCredential", apiVersion: exec.apiVersion, spec: { interactive: false } };
+  const env = [exec.env ?? [], { name: "KUBERNETES_EXEC_INFO", value: JSON.stringify(info) }].flat();
+  return { command: resolved, where: user.where, exec: { ...exec, command: resolved, env } };
 }
 
 /** Makes the header of a user name and password, if there are any. */

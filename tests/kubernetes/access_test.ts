@@ -21,6 +21,19 @@ folderTest("an exec plugin runs once, and again when its credentials are refused
   equal(await token(true), "Bearer two");
 });
 
+folderTest("an exec plugin gets KUBERNETES_EXEC_INFO, its own variables and ours", async (folder) => {
+  const script =
+    `test -n "$PATH" && printf '{"status":{"token":"%s %s"}}' "$MINE" "$(echo "$KUBERNETES_EXEC_INFO" | tr -d '"')"`;
+  const apiVersion = "client.authentication.k8s.io/v1";
+  const exec = { apiVersion, command: "sh", args: ["-c", script], env: [{ name: "MINE", value: "mine" }] };
+  await Deno.writeTextFile(`${folder}/a`, kubeconfig({ exec }));
+  const { headers } = await (await kubeconfigAccess(`${folder}/a`)).credentials(false);
+  equal(
+    headers.authorization,
+    `Bearer mine {kind:ExecCredential,apiVersion:${apiVersion},spec:{interactive:false}}`,
+  );
+});
+
 folderTest("a call gives up on an exec plugin that hangs, and a later call waits for the same run", async (folder) => {
   const path = `${folder}/a`;
   const script = `echo >> '${folder}/runs'; until [ -e '${folder}/go' ]; do sleep 0.02; done; ` +

@@ -1,6 +1,6 @@
 /** Pools of connections: when they close, when they are replaced, and which call retires one. @module */
 
-import { equal, notEqual, ok } from "node:assert/strict";
+import { equal, notEqual, ok, rejects } from "node:assert/strict";
 import { CallDeadline } from "../../src/kubernetes/call_deadline.ts";
 import { ConnectionPools, Pool } from "../../src/kubernetes/connection_pool.ts";
 import { UnavailableError } from "../../src/lock/errors.ts";
@@ -58,6 +58,17 @@ Deno.test("calls that begin side by side share a pool whose module is still bein
   ok(!one.isRetired);
   pools.retire();
 });
+
+const FAULTS = [
+  ["a proxy's URL that cannot be used", { proxy: "http://a b" }, /The proxy-url in a test cannot be used: /],
+  ["an authority that is not PEM", { ca: "x" }, /The certificates for a test cannot be used: /],
+  ["both", { ca: "x", proxy: "http://a b" }, /The certificates for a test cannot be used: /],
+] as const;
+for (const [name, tls, says] of FAULTS) {
+  Deno.test(`the error about ${name} names what to correct`, async () => {
+    await rejects(new ConnectionPools().get({ source: "a test", ...tls }), says);
+  });
+}
 
 for (const [waitedMs, isBlamed] of [[0, true], [500, true], [501, false]] as const) {
   const does = isBlamed ? "retires" : "keeps";

@@ -21,9 +21,9 @@ const TOKEN = "hunter2.token";
 
 /** What stands in for the API server. It is told what the request contains, as far as it could repeat it. */
 const ANSWERS: Readonly<Record<string, (seen: string) => Response>> = {
-  "a page with status 403 that repeats the request": (seen) => new Response(seen, { status: 403 }),
-  "a page with status 500 that repeats the request": (seen) => new Response(seen, { status: 500 }),
-  "a page with status 200 that repeats the request": (seen) => new Response(seen),
+  "a page with status 403 that repeats the request": (seen) => new Response(`<html>${seen}`, { status: 403 }),
+  "a page with status 500 that repeats the request": (seen) => new Response(`<html>${seen}`, { status: 500 }),
+  "a page with status 200 that repeats the request": (seen) => new Response(`<html>${seen}`),
   "an object with status 200 that repeats the request": (seen) => Response.json({ apiVersion: "v1", kind: seen }),
   "a redirect that repeats the request": (seen) =>
     new Response(null, { status: 302, headers: { location: `/login?${encodeURIComponent(seen)}` } }),

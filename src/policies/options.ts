@@ -125,7 +125,7 @@ export interface PolicyOptions {
 }
 
 /** The options of a group for which nothing is said. */
-export const DEFAULT_GROUP: GroupOptions = Object.freeze({
+export const DEFAULT_GROUP: GroupOptions = Object.freeze<GroupOptions>({
   slots: { kind: "number", value: 1 },
   unavailable: "ignore",
   allow: [],
@@ -137,7 +137,7 @@ export const DEFAULT_GROUP: GroupOptions = Object.freeze({
 });
 
 /** The policies where there is no configuration file. */
-export const NO_POLICIES: PolicyOptions = Object.freeze({
+export const NO_POLICIES: PolicyOptions = Object.freeze<PolicyOptions>({
   timeZone: "UTC",
   allowUnknownGroups: true,
   defaults: DEFAULT_GROUP,

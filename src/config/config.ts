@@ -58,6 +58,8 @@ export interface Config {
   readonly replyWaitMs: number;
   /** Label selectors of pods that a drain leaves on the node: those that any of them matches. Not parsed yet. */
   readonly drainSkipSelectors: readonly string[];
+  /** Path of the configuration file of the policies; undefined for none. */
+  readonly policyFile?: string;
   /** How to drain Kubernetes nodes; undefined if nodes are not drained. */
   readonly drain?: DrainConfig;
 }
@@ -115,6 +117,7 @@ export function parseConfig(flags: SettingTexts, environment: Environment): Conf
     maxGroups: read("max-groups"),
     kubeConcurrency: read("kube-concurrency"),
     replyWaitMs: read("reply-wait"),
+    policyFile: read("config") || undefined,
     drainSkipSelectors: Object.freeze(readAll("drain-skip-selector")),
     drain: read("drain") && store.kind === "kubernetes" ? drain : undefined,
   });

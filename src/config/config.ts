@@ -130,6 +130,29 @@ export function parseConfig(flags: SettingTexts, environment: Environment): Conf
   return config;
 }
 
+/** What the settings say about the things on which a configuration file depends. */
+export interface FileSettings {
+  /** Where the locks are stored. */
+  readonly store: StoreChoice["kind"];
+  /** The time limit of a drain, in milliseconds; undefined if nodes are not drained. */
+  readonly drainTimeoutMs?: number;
+  /** What to do when a drain times out; undefined if nodes are not drained. */
+  readonly drainOnTimeout?: DrainConfig["onTimeout"];
+}
+
+/**
+ * Checks only the settings on which a configuration file depends.
+ *
+ * @param flags The flags that were given, by name.
+ * @throws {ConfigError} One of them is not valid.
+ */
+export function parseFileSettings(flags: SettingTexts, environment: Environment): FileSettings {
+  const read = <Name extends SettingName>(name: Name) => readSetting(name, flags, environment)[0]!;
+  const store = read("store").kind;
+  if (store !== "kubernetes" || !read("drain")) return { store };
+  return { store, drainTimeoutMs: read("drain-timeout"), drainOnTimeout: read("drain-on-timeout") };
+}
+
 /**
  * Finds, checks and parses the values of one setting.
  *

@@ -99,6 +99,28 @@ Deno.test("the JSON Schema has every key with a description, allows no other, an
   ok(new RegExp(slots.anyOf[1].pattern).test("10%"));
 });
 
+Deno.test("docs/policies.md describes every key, and the files that it and README show are valid", async () => {
+  const root = fileURLToPath(new URL("../../", import.meta.url));
+  const policies = await Deno.readTextFile(`${root}docs/policies.md`);
+  const schema = JSON.parse((await fleetlock(["config", "schema"])).stdout);
+  const described = new Set(
+    [...policies.matchAll(/^\| `(?:prometheus\.|alertmanager\.)?([\w$]+)`/gm)].map(([, key]) => key),
+  );
+  // deno-lint-ignore no-explicit-any
+  const keysOf = (node: any): string[] =>
+    Object.entries(node?.properties ?? node?.items?.properties ?? {}).flatMap((
+      [key, value],
+    ) => [key, ...keysOf(value)]);
+  // The keys of one query stand in the row of the list.
+  const inRow = ["name", "expr", "prometheus", "alertmanager"];
+  deepEqual(keysOf(schema).filter((key) => !described.has(key) && !inRow.includes(key)), []);
+  for (const text of [policies, await Deno.readTextFile(`${root}README.md`)]) {
+    const files = [...text.matchAll(/^```yaml\n(timeZone[^`]*)```$/gm)].map(([, file]) => file!);
+    equal(files.length, 1);
+    equal(parse(files[0]!, EXAMPLES[0]![2]).options.defaults.allow.length, 1);
+  }
+});
+
 Deno.test("config check marks what the file leaves to its defaults, to the program and to the flags", async () => {
   const path = await Deno.makeTempFile({ suffix: ".json" });
   try {

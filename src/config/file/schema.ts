@@ -6,10 +6,11 @@
  * @module
  */
 
+import type { GenericSchema, ObjectEntries } from "valibot";
 import * as v from "valibot";
 import { parseLabelSelector } from "../../kubernetes/label_selector.ts";
 import { MAX_GROUP_LENGTH } from "../../lock/identity.ts";
-import type { AllowWindow, Amount, Freeze } from "../../policies/options.ts";
+import type { AllowWindow, Amount, Freeze, GroupOptions, HealthOptions } from "../../policies/options.ts";
 import { MAPPING } from "./shape.ts";
 import {
   durationOrZero,
@@ -218,8 +219,32 @@ const drain = v.pipe(
   })),
 );
 
+/** What a file says about a group, parsed. What it does not say is missing. */
+export interface SaidGroup extends Partial<Omit<GroupOptions, "settleMs" | "health">> {
+  /** See {@link GroupOptions.settleMs}. */
+  readonly settle?: number;
+  /** See {@link GroupOptions.health}. */
+  readonly health?: Omit<HealthOptions, "budgets"> & { readonly budgets?: "refuse" | "ignore" };
+}
+
+/** What a file says at its top, parsed, without its groups. What it does not say is missing. */
+export interface SaidFile {
+  /** See {@link PolicyOptions.timeZone}. */
+  readonly timeZone?: string;
+  /** See {@link PolicyOptions.allowUnknownGroups}. */
+  readonly allowUnknownGroups?: boolean;
+  /** What applies to groups that do not say otherwise. */
+  readonly defaults?: SaidGroup;
+}
+
+/** Checks a mapping and parses its values. */
+export type MappingSchema<T> = GenericSchema<unknown, T> & {
+  /** The schemas of its values, by key. */
+  readonly entries: ObjectEntries;
+};
+
 /** What a file can say about a group. */
-export const GROUP_SCHEMA = v.object({
+export const GROUP_SCHEMA: MappingSchema<SaidGroup> = v.object({
   nodes: v.optional(text(labelSelector, "A label selector of the group's Nodes, which percentages count")),
   slots: v.optional(
     amount(
@@ -251,11 +276,8 @@ export const GROUP_SCHEMA = v.object({
   health: v.optional(health),
 }, MAPPING);
 
-/** What a file can say about one group, parsed. */
-export type SaidGroup = v.InferOutput<typeof GROUP_SCHEMA>;
-
 /** The file without its groups, which are checked one by one. */
-export const FILE_SCHEMA = v.object({
+export const FILE_SCHEMA: MappingSchema<SaidFile> = v.object({
   $schema: v.optional(text(someText("the address of a JSON Schema"), "Where editors find this schema")),
   timeZone: v.optional(text(timeZone, "The time zone of all windows and freezes; UTC where nothing is said")),
   allowUnknownGroups: v.optional(
@@ -268,7 +290,7 @@ export const FILE_SCHEMA = v.object({
 }, MAPPING);
 
 /** The whole file, for editors. */
-export const WHOLE_SCHEMA = v.object({
+export const WHOLE_SCHEMA: MappingSchema<unknown> = v.object({
   ...FILE_SCHEMA.entries,
   groups: v.optional(
     v.pipe(

@@ -26,7 +26,9 @@ export type SourceNode = MappingNode | SequenceNode | ScalarNode;
 
 /** A mapping. */
 export interface MappingNode {
+  /** What it is. */
   readonly kind: "mapping";
+  /** Where it begins. */
   readonly offset: number;
   /** The pairs in their order, each key once. */
   readonly pairs: { readonly key: string; readonly keyOffset: number; readonly value: SourceNode }[];
@@ -34,15 +36,21 @@ export interface MappingNode {
 
 /** A list. */
 export interface SequenceNode {
+  /** What it is. */
   readonly kind: "sequence";
+  /** Where it begins. */
   readonly offset: number;
+  /** The items in their order. */
   readonly items: SourceNode[];
 }
 
 /** A single value. */
 export interface ScalarNode {
+  /** What it is. */
   readonly kind: "scalar";
+  /** Where it begins, its quote included. */
   readonly offset: number;
+  /** The value. */
   readonly value: string | number | boolean | null;
 }
 

@@ -8,6 +8,7 @@
 import { Command, CommanderError } from "commander";
 import { type Setting, SETTINGS } from "../config/settings.ts";
 import { SIMULATION_FLAGS, type SimulationFlag } from "../simulator/options.ts";
+import { checkConfig, printConfigSchema } from "./config.ts";
 import { EXIT, type Io, printError, processIo, VERSION } from "./command.ts";
 import { serve } from "./serve.ts";
 import { simulate } from "./simulate.ts";
@@ -55,6 +56,7 @@ export async function run(args: readonly string[], signal: AbortSignal, io: Io =
     .description("run simulated hosts against a server and check that no two hosts of a group reboot at a time")
     .action(action((flags) => simulate(flags as Record<string, string>, signal, io)));
   addSimulationFlags(simulator);
+  addConfigCommands(program, io, (result) => code = result);
   try {
     await program.parseAsync(args.map(doubleDash), { from: "user" });
   } catch (error) {
@@ -62,6 +64,20 @@ export async function run(args: readonly string[], signal: AbortSignal, io: Io =
     return error.exitCode === 0 ? EXIT.OK : EXIT.USAGE;
   }
   return code;
+}
+
+/** Adds the commands about configuration files. */
+function addConfigCommands(program: Command, io: Io, end: (code: number) => void): void {
+  const config = program.command("config").description("check configuration files");
+  config.command("check").argument("<file>", "the configuration file")
+    .description("check a configuration file and print the values in force; the server's flags count, such as --store")
+    .option("--at <time>", "ask the rules at this time instead of now, as in 2026-12-24T12:00")
+    .action(async (path: string, _options: unknown, command: Command) => {
+      const { at, ...flags } = flagsByName(command.optsWithGlobals());
+      end(await checkConfig({ path, at: at as string | undefined, flags }, io));
+    });
+  config.command("schema").description("print the JSON Schema of configuration files, for editors")
+    .action(async () => end(await printConfigSchema(io)));
 }
 
 function addServerFlags(command: Command): void {

@@ -28,8 +28,13 @@ export async function serve(flags: SettingTexts, signal: AbortSignal, io: Io): P
       console: config.openTelemetry,
     });
     const logger = getLogger("fleetlock");
-    using _hangup = io.onHangup(() => logger.info("SIGHUP received: there is nothing to reload"));
+    let reload = () => logger.info("SIGHUP received: the server is still starting");
+    using _hangup = io.onHangup(() => reload());
     await using service = await startService(config, { version: VERSION });
+    reload = () => {
+      logger.info("SIGHUP received: reading the configuration file again");
+      service.reload();
+    };
     logger.info("listening", { address: service.url, ...service.store, version: VERSION });
     await aborted(signal);
     logger.info("stopping", { reason: String(signal.reason) });

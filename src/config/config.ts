@@ -58,6 +58,8 @@ export interface Config {
   readonly replyWaitMs: number;
   /** Label selectors of pods that a drain leaves on the node: those that any of them matches. Not parsed yet. */
   readonly drainSkipSelectors: readonly string[];
+  /** Path of the configuration file of the policies; undefined for none. */
+  readonly policyFile?: string;
   /** How to drain Kubernetes nodes; undefined if nodes are not drained. */
   readonly drain?: DrainConfig;
 }
@@ -115,6 +117,7 @@ export function parseConfig(flags: SettingTexts, environment: Environment): Conf
     maxGroups: read("max-groups"),
     kubeConcurrency: read("kube-concurrency"),
     replyWaitMs: read("reply-wait"),
+    policyFile: read("config") || undefined,
     drainSkipSelectors: Object.freeze(readAll("drain-skip-selector")),
     drain: read("drain") && store.kind === "kubernetes" ? drain : undefined,
   });
@@ -132,6 +135,29 @@ function readNamespace({ NAMESPACE: raw }: Environment): string | undefined {
   const parsed = namespaceName.parse(raw);
   if (parsed !== undefined) return parsed;
   throw new ConfigError(`NAMESPACE must be ${namespaceName.expected}: it is ${JSON.stringify(raw)}`);
+}
+
+/** What the settings say about the things on which a configuration file depends. */
+export interface FileSettings {
+  /** Where the locks are stored. */
+  readonly store: StoreChoice["kind"];
+  /** The time limit of a drain, in milliseconds; undefined if nodes are not drained. */
+  readonly drainTimeoutMs?: number;
+  /** What to do when a drain times out; undefined if nodes are not drained. */
+  readonly drainOnTimeout?: DrainConfig["onTimeout"];
+}
+
+/**
+ * Checks only the settings on which a configuration file depends.
+ *
+ * @param flags The flags that were given, by name.
+ * @throws {ConfigError} One of them is not valid.
+ */
+export function parseFileSettings(flags: SettingTexts, environment: Environment): FileSettings {
+  const read = <Name extends SettingName>(name: Name) => readSetting(name, flags, environment)[0]!;
+  const store = read("store").kind;
+  if (store !== "kubernetes" || !read("drain")) return { store };
+  return { store, drainTimeoutMs: read("drain-timeout"), drainOnTimeout: read("drain-on-timeout") };
 }
 
 /**

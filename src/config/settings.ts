@@ -137,6 +137,13 @@ export const SETTINGS = [
     parser: duration,
   },
   {
+    flag: "config",
+    placeholder: "file",
+    description: "configuration file of the policies, YAML or JSON, which is read again when it changes",
+    default: "",
+    parser: text("the path of a file"),
+  },
+  {
     flag: "log-level",
     placeholder: "level",
     description: "minimum level to log: trace, debug, info, warning or error",

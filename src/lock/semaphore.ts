@@ -8,6 +8,7 @@
  */
 
 import type { ClientId } from "./identity.ts";
+import type { GroupNotes } from "./policy.ts";
 
 /** How far a drain is: under way, done, or failed with pods left. */
 export type DrainPhase = "draining" | "drained" | "failed";
@@ -59,6 +60,8 @@ export interface GroupState {
    * from write to write, and no time of a holder is later.
    */
   readonly renewed?: number;
+  /** What is noted for the policies. */
+  readonly notes?: GroupNotes;
 }
 
 /** Where {@link GroupState.transitions} stops to count: the largest value that a Lease can store. */

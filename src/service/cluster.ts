@@ -9,10 +9,10 @@
 import type { Logger } from "@logtape/logtape";
 import type { Config, DrainConfig } from "../config/config.ts";
 import { ConfigError } from "../config/config_error.ts";
-import { type LabelSelector, parseLabelSelector } from "../keeper/drain/label_selector.ts";
 import { KubernetesNodeKeeper } from "../keeper/node_keeper.ts";
 import { connectKubernetes, type ConnectOptions, type KubernetesClient } from "../kubernetes/client.ts";
 import { ClusterEvents } from "../kubernetes/events.ts";
+import { type LabelSelector, parseLabelSelector } from "../kubernetes/label_selector.ts";
 import type { PermissionMonitor } from "../kubernetes/permission_monitor.ts";
 import type { Clock } from "../lock/clock.ts";
 import type { LockObserver } from "../lock/lock_service.ts";

@@ -9,6 +9,7 @@ import { getLogger, type Logger } from "@logtape/logtape";
 import { resolve } from "node:path";
 import type { Config, StoreChoice } from "../config/config.ts";
 import { ConfigError } from "../config/config_error.ts";
+import type { PolicyFile } from "../config/reload.ts";
 import { createHandler, type Readiness } from "../http/handler.ts";
 import { Server, type ServerOptions } from "../http/server.ts";
 import type { ConnectOptions, KubernetesClient } from "../kubernetes/client.ts";
@@ -24,6 +25,7 @@ import { MeteredLockStore } from "../telemetry/metered_store.ts";
 import { Metrics } from "../telemetry/metrics.ts";
 import { connectCluster, parseSkipSelectors, startDraining } from "./cluster.ts";
 import { PermissionGate, usedPermissions } from "./permissions.ts";
+import { openPolicyFile, withConfigNote } from "./policies.ts";
 
 /** A running server. Disposing of it stops it. */
 export interface Service extends AsyncDisposable {
@@ -37,6 +39,8 @@ export interface Service extends AsyncDisposable {
    * within 10 s. Then everything is closed. Further calls wait for the same stop.
    */
   stop(): Promise<void>;
+  /** Reads the configuration file again now, and logs the result. */
+  reload(): void;
 }
 
 /** Options of {@link startService}. */
@@ -79,6 +83,7 @@ export async function startService(config: Config, options: ServiceOptions): Pro
   // Replicas' own clocks may differ by hours. What they tell of the locks goes by the one clock that they share.
   const shared = client?.clock ?? clock;
   const metrics = new Metrics({ version: options.version, clock: shared });
+  const file = cleanup.use(await openPolicyFile(config, { metrics, logger, clock }));
   const engine = cleanup.use(await openStore(config.store, client, { clock, random }));
   const store = new MeteredLockStore(options.wrapStore?.(engine) ?? engine, metrics, clock);
   const { podName } = config.kubernetes;
@@ -109,7 +114,7 @@ export async function startService(config: Config, options: ServiceOptions): Pro
   });
 
   const gate = permissions && new PermissionGate(permissions);
-  const server = serveLocks(config, locks, { ...parts, clock: shared, stopping: stopping.signal, cleanup, gate });
+  const server = serveLocks(config, locks, { ...parts, clock: shared, stopping: stopping.signal, cleanup, gate, file });
   const resources = cleanup.move();
   const stop = async () => {
     stopping.abort();
@@ -117,7 +122,11 @@ export async function startService(config: Config, options: ServiceOptions): Pro
     // What is still open after this, such as a connection that nothing can close, ends with the process.
     await within(SHUTDOWN_GRACE_MS, resources.disposeAsync(), clock);
   };
-  return runningService(server, placeOf(config.store, client), stop);
+  const reload = () => {
+    if (file === undefined) logger.info("asked to reload: there is no configuration file");
+    else file.reload();
+  };
+  return runningService(server, placeOf(config.store, client), { stop, reload });
 }
 
 /** Makes what asks for the server's permissions, and its metrics. */
@@ -166,16 +175,18 @@ interface ServingParts {
   readonly cleanup: AsyncDisposableStack;
   /** Judges the readiness by the permissions; undefined without a cluster. */
   readonly gate?: PermissionGate;
+  /** The configuration file; undefined where there is none. */
+  readonly file?: PolicyFile;
 }
 
 /** Starts to answer requests. */
 function serveLocks(config: Config, locks: LockService, parts: ServingParts): Server {
-  const { metrics, logger, clock, stopping, cleanup, gate } = parts;
+  const { metrics, logger, clock, stopping, cleanup, gate, file } = parts;
   const probe = reported(() => locks.probe(PROBED_GROUP), logger);
   const readiness = async (): Promise<Readiness> => {
     if (stopping.aborted) return { kind: "not_ready", reason: "the server is stopping" };
     await probe();
-    return gate?.judge() ?? { kind: "ready" };
+    return withConfigNote(gate?.judge() ?? { kind: "ready" }, file);
   };
   const { address, basePath } = config;
   const handler = cleanup.use(createHandler({ locks, metrics, logger, readiness, clock, basePath }));
@@ -226,13 +237,14 @@ function placeOf(choice: StoreChoice, client: KubernetesClient | undefined): Rec
 function runningService(
   { address: { hostname, port } }: Server,
   store: Readonly<Record<string, string>>,
-  stop: () => Promise<void>,
+  { stop, reload }: { stop: () => Promise<void>; reload: () => void },
 ): Service {
   let stopped: Promise<void> | undefined;
   return {
     url: `http://${hostAndPort(hostname, port)}`,
     store,
     stop: () => stopped ??= stop(),
+    reload,
     [Symbol.asyncDispose]: () => stopped ??= stop(),
   };
 }

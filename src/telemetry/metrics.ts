@@ -10,6 +10,7 @@ import type { Group } from "../lock/identity.ts";
 import type { Versioned } from "../lock/lock_store.ts";
 import { within } from "../lock/within.ts";
 import { addClusterMetrics, type ClusterSource } from "./cluster_metrics.ts";
+import { addConfigMetrics, type ConfigSource } from "./config_metrics.ts";
 import { DrainMetrics } from "./drain_metrics.ts";
 import { LockMetrics } from "./lock_metrics.ts";
 import { addProcessMetrics } from "./process_metrics.ts";
@@ -71,6 +72,11 @@ export class Metrics {
   /** Adds the metrics of the connection to a cluster. Must be called once at most. */
   addCluster(source: ClusterSource): void {
     addClusterMetrics(this.#registry, source);
+  }
+
+  /** Adds the metrics of a configuration file. Must be called once at most. */
+  addConfig(source: ConfigSource): void {
+    addConfigMetrics(this.#registry, source);
   }
 
   /** Adds the metrics of the drains. Must be called once at most. */

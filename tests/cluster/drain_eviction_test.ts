@@ -1,7 +1,7 @@
 /** What a drain evicts, what holds it back, and how it ends. @module */
 
 import { deepEqual, equal, match, ok, rejects } from "node:assert/strict";
-import { parseLabelSelector } from "../../src/keeper/drain/label_selector.ts";
+import { parseLabelSelector } from "../../src/kubernetes/label_selector.ts";
 import { PodCalls } from "../../src/keeper/drain/pod_calls.ts";
 import { viewPod } from "../../src/keeper/drain/pods.ts";
 import { keeperPermissions } from "../../src/keeper/permissions.ts";

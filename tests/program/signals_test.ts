@@ -30,7 +30,7 @@ async function survive(program: Program, pid: number): Promise<void> {
   ]);
 }
 
-Deno.test("SIGHUP is a line in the log, SIGUSR1 and SIGUSR2 are ignored, and SIGQUIT stops gracefully", async () => {
+Deno.test("without a configuration file SIGHUP is a line in the log, SIGUSR1 and SIGUSR2 are ignored, and SIGQUIT stops gracefully", async () => {
   await using program = await startProgram(["--store=memory"]);
   await survive(program, program.process.pid);
 });

@@ -31,7 +31,7 @@ Deno.test("the bundle runs alone, reports its commit, has no static imports and 
   }
 });
 
-Deno.test("the program loads modules for kubeconfigs and unchecked connections only on demand", async () => {
+Deno.test("the program loads modules for kubeconfigs, unchecked connections and configuration files only on demand", async () => {
   interface Module {
     specifier: string;
     dependencies?: { code?: { specifier: string }; isDynamic?: boolean }[];
@@ -50,6 +50,8 @@ Deno.test("the program loads modules for kubeconfigs and unchecked connections o
   ok(files.includes("src/kubernetes/client.ts"));
   ok(!files.includes("src/kubernetes/kubeconfig.ts"));
   ok(!files.includes("src/kubernetes/unchecked_connection.ts"));
-  deepEqual([...loaded].filter((one) => one.endsWith("client-node/dist/config.js")), []);
+  deepEqual(files.filter((file) => /^src\/config\/(file\/|reload)/.test(file)), []);
+  deepEqual([...loaded].filter((one) => /client-node\/dist\/config\.js$|valibot|js-yaml/.test(one)), []);
   ok([...bySpecifier.keys()].some((one) => one.endsWith("src/kubernetes/kubeconfig.ts")));
+  ok([...bySpecifier.keys()].some((one) => one.includes("valibot")));
 });

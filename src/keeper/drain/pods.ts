@@ -11,7 +11,7 @@ import { CallRefusedError, UnavailableError } from "../../lock/errors.ts";
 import type { PodLeft } from "../../lock/node_keeper.ts";
 import { ForbiddenError, KubernetesError } from "../../kubernetes/errors.ts";
 import { timeOf } from "../../kubernetes/micro_time.ts";
-import type { Labels, LabelSelector } from "./label_selector.ts";
+import type { Labels, LabelSelector } from "../../kubernetes/label_selector.ts";
 
 /** A PersistentVolumeClaim. */
 export interface Claim {

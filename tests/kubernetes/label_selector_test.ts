@@ -1,6 +1,6 @@
 import { equal, throws } from "node:assert/strict";
 import fc from "fast-check";
-import { parseLabelSelector } from "../../../src/keeper/drain/label_selector.ts";
+import { parseLabelSelector } from "../../src/kubernetes/label_selector.ts";
 
 const LABELS = { app: "web", "example.com/tier": "front", empty: "" };
 

@@ -1,6 +1,6 @@
 /**
- * Label selectors in the syntax of kubectl's `--selector`. They are evaluated here, because the pods that they exempt
- * are already in memory. Pure.
+ * Label selectors in the syntax of kubectl's `--selector`. They are evaluated here, because the objects that they
+ * select are already in memory. Pure.
  *
  * @module
  */
@@ -21,7 +21,7 @@ const EQUALITY = /^([^\s=!]+)\s*(==|=|!=)\s*(\S*)$/;
  * `key==value`, `key!=value`, `key in (a, b)`, `key notin (a, b)`, `key` or `!key`. As in Kubernetes, `!=` and `notin`
  * also match an object without the key.
  *
- * @returns A function that tests labels. A blank text matches nothing, unlike in Kubernetes: it exempts no pods.
+ * @returns A function that tests labels. A blank text matches nothing, unlike in Kubernetes.
  * @throws {SyntaxError} The text is not a label selector; the message names the wrong requirement.
  *
  * @see https://kubernetes.io/docs/concepts/overview/working-with-objects/labels/#label-selectors

@@ -1,0 +1,118 @@
+/**
+ * What the operator's policies say about a grant: how many slots a group has now,
+ * and every reason not to grant one. This is the port between the lock service and
+ * the rules; it knows no rule.
+ *
+ * A policy gates grants only. It never speaks against a release, the renewal of a
+ * hold, or a drain under way.
+ *
+ * @module
+ */
+
+import type { ClientId, Group } from "./identity.ts";
+import type { NodeIdentity } from "./node_keeper.ts";
+import type { GroupState } from "./semaphore.ts";
+
+/** The kinds of reasons not to grant a slot now. Each is the `kind` of a 423. */
+export const REASON_KINDS = [
+  "unknown_group",
+  "paused",
+  "node_on_hold",
+  "frozen",
+  "outside_window",
+  "deferred",
+  "settling",
+  "fleet_unhealthy",
+  "pods_blocking",
+  "budget_exhausted",
+  "policy_undecided",
+] as const;
+
+/** One of {@link REASON_KINDS}. */
+export type ReasonKind = typeof REASON_KINDS[number];
+
+/** A reason not to grant a slot now. */
+export interface Reason {
+  /** What kind of reason it is. */
+  readonly kind: ReasonKind;
+  /** The rule that speaks, by its key in the configuration file, such as `allow` or `health.notReady`. */
+  readonly rule: string;
+  /** A sentence for the host's journal: what it waits for, and until when. */
+  readonly sentence: string;
+  /** When the reason ends by itself, in milliseconds since the epoch; undefined where nobody can know. */
+  readonly until?: number;
+}
+
+/** Somebody's order that no slot of a group is granted. */
+export interface Pause {
+  /** Why, for the replies. */
+  readonly reason?: string;
+  /** Who ordered it. */
+  readonly by?: string;
+  /** When it ends, in milliseconds since the epoch; undefined for until somebody lifts it. */
+  readonly until?: number;
+  /** Whether drains under way yield too. @default {false} */
+  readonly drains?: boolean;
+}
+
+/** A host whose node could not be drained, so that it freed its slot for others and waits longer than they. */
+export interface Deferral {
+  /** The host. */
+  readonly id: ClientId;
+  /** The name of its Node. */
+  readonly node: string;
+  /** When it may get a slot again, in milliseconds since the epoch. */
+  readonly until: number;
+  /** How many times in a row it has yielded, 1 or more. */
+  readonly count: number;
+  /** A few of the pods that kept it, as `namespace/name: reason`. */
+  readonly pods: readonly string[];
+}
+
+/** What is noted with a group's lock for the policies, so that every replica knows it after a restart too. */
+export interface GroupNotes {
+  /** When a holder last came back from a reboot that happened, in milliseconds since the epoch. */
+  readonly returned?: number;
+  /** The hosts that have yielded, at most {@link MAX_DEFERRALS}, oldest first. */
+  readonly deferred?: readonly Deferral[];
+  /** The pause in force. One that cannot be read is a pause with a reason that says so. */
+  readonly pause?: Pause;
+}
+
+/** How many hosts of a group are remembered to have yielded. */
+export const MAX_DEFERRALS = 64;
+
+/** What a policy is asked. */
+export interface PolicyQuestion {
+  /** The client's group. */
+  readonly group: Group;
+  /** Who asks. */
+  readonly id: ClientId;
+  /** The group's state, on which the grant will be decided; its `notes` say what is noted for the policies. */
+  readonly state: GroupState;
+  /** The client's Node; undefined where it has none, and before anybody has looked for it. */
+  readonly node?: NodeIdentity;
+}
+
+/** What a policy answers. */
+export interface PolicyAnswer {
+  /** How many clients of the group may hold a slot now, a positive integer, or 0 where none may get one. */
+  readonly slots: number;
+  /** Every reason not to grant a slot now, the one that lasts longest first. Empty where nothing speaks against it. */
+  readonly reasons: readonly Reason[];
+  /** Reasons of a group in warn mode, or that a Node was told to skip. They do not count, and are logged. */
+  readonly ignored: readonly Reason[];
+}
+
+/** Says whether a slot may be granted now. Its methods do not throw: what they cannot know is a reason. */
+export interface GrantPolicy {
+  /** How many slots a group has, by what is known at this moment, a positive integer. It makes no calls. */
+  slotsOf(group: Group): number;
+  /**
+   * Answers at once, from what is known already, and makes no calls. A reason in the answer refuses; an answer without
+   * one says nothing yet.
+   */
+  peek(question: PolicyQuestion): PolicyAnswer;
+  /** Answers from facts that are fresh enough for a grant, and may make calls for them, shared and bounded in time. */
+  judge(question: PolicyQuestion): Promise<PolicyAnswer>;
+}

@@ -1,0 +1,145 @@
+/**
+ * What an operator can say about a group, with every default filled in. The
+ * configuration file is checked against it; the rules read it. It holds data only.
+ *
+ * @module
+ */
+
+/** A number of nodes, or a share of the group's nodes. */
+export type Amount =
+  | { readonly kind: "number"; readonly value: number }
+  /** From 0 to 100. */
+  | { readonly kind: "percent"; readonly value: number };
+
+/** A weekday, Monday is 1. */
+export type Weekday = 1 | 2 | 3 | 4 | 5 | 6 | 7;
+
+/** Days on which a window opens. */
+export type WindowDay =
+  /** Every such weekday. */
+  | { readonly kind: "weekly"; readonly weekday: Weekday }
+  /** The first to fifth such weekday of a month, or the last. */
+  | { readonly kind: "monthly"; readonly weekday: Weekday; readonly nth: 1 | 2 | 3 | 4 | 5 | "last" };
+
+/** A window in which slots are granted. */
+export interface AllowWindow {
+  /** The days on which it opens; empty for every day. */
+  readonly days: readonly WindowDay[];
+  /** The local time at which it opens. */
+  readonly at: { readonly hour: number; readonly minute: number };
+  /** How long it stays open, in milliseconds of elapsed time. */
+  readonly forMs: number;
+  /** How long before its end the last slot is granted, in milliseconds; undefined for the time limit of a drain. */
+  readonly cutoffMs?: number;
+}
+
+/** A time in which no slots are granted, whatever a window says. */
+export interface Freeze {
+  /** When it begins: a local date (`2026-12-20`, from its first moment) or date and time (`2026-12-20T18:00`). */
+  readonly from: string;
+  /** When it ends: a local date (to its last moment) or date and time. */
+  readonly to: string;
+  /** Why, for the replies. */
+  readonly reason?: string;
+}
+
+/** Where a group's Prometheus is, and what to ask it. */
+export interface PrometheusHealth {
+  /** The base URL. */
+  readonly url: string;
+  /** Queries whose non-empty result blocks. */
+  readonly queries: readonly { readonly name: string; readonly expr: string }[];
+  /** What to do where it does not answer. */
+  readonly onError: "refuse" | "allow";
+  /** A file with a bearer token. */
+  readonly tokenFile?: string;
+  /** A file with the CAs of its certificate, in PEM. */
+  readonly caFile?: string;
+}
+
+/** Where a group's Alertmanager is, and which alerts block. */
+export interface AlertmanagerHealth {
+  /** The base URL. */
+  readonly url: string;
+  /** A regular expression over alert names. Those that are active, neither silenced nor inhibited, block. */
+  readonly alerts: string;
+  /** What to do where it does not answer. */
+  readonly onError: "refuse" | "allow";
+  /** A file with a bearer token. */
+  readonly tokenFile?: string;
+  /** A file with the CAs of its certificate, in PEM. */
+  readonly caFile?: string;
+}
+
+/** What must be healthy before a slot is granted. */
+export interface HealthOptions {
+  /** How many of the group's nodes may be NotReady, besides those that are left out of the count. */
+  readonly notReady?: Amount;
+  /** A label selector: a running pod on the asking node that matches blocks. */
+  readonly blockingPods?: string;
+  /** Whether a dry-run eviction must find no budget that allows none. */
+  readonly budgets?: "refuse";
+  /** Queries of a Prometheus. */
+  readonly prometheus?: PrometheusHealth;
+  /** Alerts of an Alertmanager. */
+  readonly alertmanager?: AlertmanagerHealth;
+}
+
+/** Everything that an operator can say about a group. */
+export interface GroupOptions {
+  /** A label selector of the group's nodes, which percentages count; undefined for all nodes. */
+  readonly nodes?: string;
+  /** How many clients may hold a slot. A percentage is rounded down, and is at least 1. */
+  readonly slots: Amount;
+  /** Whether nodes of the group that are NotReady, or cordoned by others, take a slot. */
+  readonly unavailable: "ignore" | "count";
+  /** Windows in which slots are granted; empty for always. */
+  readonly allow: readonly AllowWindow[];
+  /** Times in which no slots are granted. */
+  readonly freeze: readonly Freeze[];
+  /** How long to wait after a holder came back from a reboot, in milliseconds; 0 for not at all. */
+  readonly settleMs: number;
+  /** Whether the group's rules refuse, or only log what they would refuse. */
+  readonly mode: "enforce" | "warn";
+  /** How a drain of the group's nodes differs from what the flags say. */
+  readonly drain: {
+    /** The time limit of a drain, in milliseconds. */
+    readonly timeoutMs?: number;
+    /** What to do when a drain times out. */
+    readonly onTimeout?: "refuse" | "proceed" | "delete" | "yield";
+  };
+  /** What must be healthy. */
+  readonly health: HealthOptions;
+}
+
+/** The policies of all groups. */
+export interface PolicyOptions {
+  /** The IANA name of the time zone of all windows. */
+  readonly timeZone: string;
+  /** Whether groups that are not named get slots. */
+  readonly allowUnknownGroups: boolean;
+  /** What applies to a group that is not named. */
+  readonly defaults: GroupOptions;
+  /** What applies to a named group: the defaults with what the group says. */
+  readonly groups: ReadonlyMap<string, GroupOptions>;
+}
+
+/** The options of a group for which nothing is said. */
+export const DEFAULT_GROUP: GroupOptions = Object.freeze<GroupOptions>({
+  slots: { kind: "number", value: 1 },
+  unavailable: "ignore",
+  allow: [],
+  freeze: [],
+  settleMs: 0,
+  mode: "enforce",
+  drain: {},
+  health: {},
+});
+
+/** The policies where there is no configuration file. */
+export const NO_POLICIES: PolicyOptions = Object.freeze<PolicyOptions>({
+  timeZone: "UTC",
+  allowUnknownGroups: true,
+  defaults: DEFAULT_GROUP,
+  groups: new Map(),
+});

@@ -150,7 +150,7 @@ export class Calendar {
 }
 
 /** The spans of a window that end after `from` and begin before `to`, in order. */
-export function spansOfWindow(window: AllowWindow, timeZone: string, from: number, to: number): Span[] {
+function spansOfWindow(window: AllowWindow, timeZone: string, from: number, to: number): Span[] {
   const spans: Span[] = [];
   // A day may be 25 hours long, and a whole date may be left out: two days more on either side.
   const last = dateOf(to, timeZone).add({ days: 2 });
@@ -165,7 +165,7 @@ export function spansOfWindow(window: AllowWindow, timeZone: string, from: numbe
 }
 
 /** The span of a freeze. */
-export function spanOfFreeze({ from, to }: Pick<Freeze, "from" | "to">, timeZone: string): Span {
+function spanOfFreeze({ from, to }: Pick<Freeze, "from" | "to">, timeZone: string): Span {
   const isDate = (text: string) => !text.includes("T");
   const last = Temporal.PlainDateTime.from(to);
   return {

@@ -124,7 +124,7 @@ export class Policies implements GrantPolicy {
 }
 
 /** What applies to a group. */
-export function optionsOf({ groups, defaults }: PolicyOptions, group: Group): GroupOptions {
+function optionsOf({ groups, defaults }: PolicyOptions, group: Group): GroupOptions {
   return groups.get(group) ?? defaults;
 }
 

@@ -20,7 +20,7 @@ export interface Rule {
 }
 
 /** A reason without the name of its rule. */
-type Finding = Omit<Reason, "rule">;
+export type Finding = Omit<Reason, "rule">;
 
 /** How many objects a sentence names. */
 const NAMED = 5;

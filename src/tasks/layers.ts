@@ -39,6 +39,7 @@ const ROOMS: Readonly<Record<string, readonly string[]>> = {
   "config/values": [],
   policies: ["policies/options", "kubernetes/label_selector", "lock"],
   "policies/options": [],
+  status: ["lock"],
   http: ["telemetry", "lock"],
   stores: ["stores/lease", "stores/holder_record", "config", "config/config_error", "kubernetes", "lock"],
   "stores/lease": ["stores/holder_record", "kubernetes", "lock"],

@@ -1,0 +1,155 @@
+/**
+ * The operator's policies as the lock service asks them: gathers a snapshot, asks
+ * the rules, and leaves out what a group in warn mode or a skip annotation lets
+ * pass. It decides nothing by itself and does no I/O but through its sources.
+ *
+ * @module
+ */
+
+import type { Group } from "../lock/identity.ts";
+import type { GrantPolicy, PolicyAnswer, PolicyQuestion, Reason, ReasonKind } from "../lock/policy.ts";
+import { Calendar } from "./calendar.ts";
+import { slotsOf, unavailableNodes } from "./nodes.ts";
+import type { GroupOptions, PolicyOptions } from "./options.ts";
+import { reasonsOf } from "./rules.ts";
+import type { Gathered, HealthFacts, NodeFacts, Snapshot } from "./snapshot.ts";
+
+/** Gathers what the rules need from outside. Its methods do not throw. */
+export interface FactsSource {
+  /** The drain's time, in milliseconds since the epoch. */
+  now(): number;
+  /** Whether that time was heard within the last minute. */
+  isTimeFresh(): boolean;
+  /** Hears the time anew, where it was not heard lately. */
+  hearTime(): Promise<void>;
+  /**
+   * The nodes of a group, and those on which a client may run, as the watch of the nodes shows them. It makes no calls.
+   *
+   * @param question Undefined where nobody in particular asks.
+   */
+  nodes(options: GroupOptions, question?: PolicyQuestion): Gathered<readonly NodeFacts[]>;
+  /** The health of the fleet, as far as it was asked within the last seconds. It makes no calls. */
+  knownHealth(options: GroupOptions, question: PolicyQuestion): HealthFacts;
+  /** The health of the fleet, asked now where it was not asked within the last seconds. */
+  askHealth(options: GroupOptions, question: PolicyQuestion): Promise<HealthFacts>;
+}
+
+/** What {@link Policies} works with. */
+export interface PoliciesOptions {
+  /** The policies in force. */
+  readonly current: () => PolicyOptions;
+  /** Where the facts come from. */
+  readonly facts: FactsSource;
+  /** The time limit of a drain where a group does not say, in milliseconds. */
+  readonly drainTimeoutMs: number;
+}
+
+/** The reasons that are orders of a person or results of the group's past, which warn mode does not let pass. */
+const ALWAYS_ENFORCED: ReadonlySet<ReasonKind> = new Set(["unknown_group", "paused", "node_on_hold", "deferred"]);
+
+/** See the module. */
+export class Policies implements GrantPolicy {
+  readonly #options: PoliciesOptions;
+  /** The calendar of each group's options. Options that are no longer in force take theirs with them. */
+  readonly #calendars = new WeakMap<GroupOptions, Calendar>();
+
+  /** Makes policies that are in force at once. */
+  constructor(options: PoliciesOptions) {
+    this.#options = options;
+  }
+
+  /** See {@link GrantPolicy.slotsOf}. */
+  slotsOf(group: Group): number {
+    const options = optionsOf(this.#options.current(), group);
+    return options.slots.kind === "number" ? options.slots.value : slotsOf(options, this.#options.facts.nodes(options));
+  }
+
+  /** See {@link GrantPolicy.peek}. */
+  peek(question: PolicyQuestion): PolicyAnswer {
+    return this.#answer(question, (options) => this.#options.facts.knownHealth(options, question));
+  }
+
+  /** See {@link GrantPolicy.judge}. */
+  async judge(question: PolicyQuestion): Promise<PolicyAnswer> {
+    const { facts, current } = this.#options;
+    const options = optionsOf(current(), question.group);
+    if (!facts.isTimeFresh() && hasCalendar(options)) await facts.hearTime();
+    const health = await facts.askHealth(options, question);
+    return this.#answer(question, () => health);
+  }
+
+  /**
+   * When the windows and freezes of a group next allow a grant, in milliseconds since the epoch: now, where they allow
+   * one. Undefined where they do not within a year.
+   */
+  nextOpening(group: Group): number | undefined {
+    const policies = this.#options.current();
+    const now = this.#options.facts.now();
+    const { isOpen, next } = this.#calendarOf(policies, optionsOf(policies, group)).at(now);
+    return isOpen ? now : next;
+  }
+
+  #answer(question: PolicyQuestion, healthOf: (options: GroupOptions) => HealthFacts): PolicyAnswer {
+    const { facts, current } = this.#options;
+    const policies = current();
+    const options = optionsOf(policies, question.group);
+    const now = facts.now();
+    const snapshot: Snapshot = {
+      question,
+      options,
+      isNamed: policies.groups.has(question.group),
+      allowUnknownGroups: policies.allowUnknownGroups,
+      timeZone: policies.timeZone,
+      now,
+      isTimeFresh: facts.isTimeFresh(),
+      calendar: this.#calendarOf(policies, options).at(now),
+      nodes: facts.nodes(options, question),
+      health: healthOf(options),
+    };
+    const all = reasonsOf(snapshot);
+    const passes = passOf(snapshot);
+    const ignored = all.filter(passes);
+    return { slots: slotsLeft(snapshot, passes), reasons: all.filter((reason) => !passes(reason)), ignored };
+  }
+
+  #calendarOf({ timeZone }: PolicyOptions, options: GroupOptions): Calendar {
+    let calendar = this.#calendars.get(options);
+    if (calendar === undefined) {
+      const cutoffMs = options.drain.timeoutMs ?? this.#options.drainTimeoutMs;
+      calendar = new Calendar({ allow: options.allow, freeze: options.freeze, timeZone, cutoffMs });
+      this.#calendars.set(options, calendar);
+    }
+    return calendar;
+  }
+}
+
+/** What applies to a group. */
+function optionsOf({ groups, defaults }: PolicyOptions, group: Group): GroupOptions {
+  return groups.get(group) ?? defaults;
+}
+
+function hasCalendar({ allow, freeze }: GroupOptions): boolean {
+  return allow.length > 0 || freeze.length > 0;
+}
+
+/** Which reasons do not count: those that the asking node was told to skip, and the rules of a group in warn mode. */
+function passOf({ options, nodes }: Snapshot): (reason: Pick<Reason, "kind" | "rule">) => boolean {
+  const asking = nodes.kind === "known" ? nodes.value.filter(({ isAsking }) => isAsking) : [];
+  // Of several nodes with the client's id, nobody knows which one asks.
+  const skipped = (asking.length === 1 ? asking[0]!.skip ?? "" : "").split(",").map((name) => name.trim());
+  return ({ kind, rule }) => {
+    if (skipped.some((name) => name === "all" || name === rule || rule.startsWith(`${name}.`))) return true;
+    return options.mode === "warn" && !ALWAYS_ENFORCED.has(kind);
+  };
+}
+
+/** The slots that unavailable nodes leave. */
+function slotsLeft(
+  { options, nodes, question }: Snapshot,
+  passes: (reason: Pick<Reason, "kind" | "rule">) => boolean,
+): number {
+  const slots = slotsOf(options, nodes);
+  if (options.unavailable !== "count" || nodes.kind !== "known") return slots;
+  if (passes({ kind: "fleet_unhealthy", rule: "unavailable" })) return slots;
+  return Math.max(0, slots - unavailableNodes(nodes.value, question.state).length);
+}

@@ -1,0 +1,222 @@
+/**
+ * The rules, one function each: what speaks against a grant now, by a snapshot.
+ * They are pure, and each knows only its own reason.
+ *
+ * @module
+ */
+
+import { printable, printableReason } from "../lock/wording.ts";
+import type { Reason, ReasonKind } from "../lock/policy.ts";
+import { describeMoment } from "./local_time.ts";
+import { countOf, describeNodes, slotsOf, unavailableNodes, unreadyNodes } from "./nodes.ts";
+import type { Alarm, Gathered, Snapshot } from "./snapshot.ts";
+
+/** One rule. */
+export interface Rule {
+  /** Its key in the configuration file, or the name of what it obeys. */
+  readonly name: string;
+  /** Says what speaks against a grant; undefined where nothing does. */
+  readonly judge: (snapshot: Snapshot) => Finding | undefined;
+}
+
+/** A reason without the name of its rule. */
+export type Finding = Omit<Reason, "rule">;
+
+/** How many objects a sentence names. */
+const NAMED = 5;
+
+/**
+ * Every rule, in the order in which their reasons are told where several last equally long: first what a person has
+ * ordered, then the calendar, then what heals by itself.
+ */
+export const RULES: readonly Rule[] = [
+  { name: "allowUnknownGroups", judge: unknownGroup },
+  { name: "paused", judge: paused },
+  { name: "hold", judge: onHold },
+  { name: "freeze", judge: frozen },
+  { name: "allow", judge: outsideWindow },
+  { name: "deferred", judge: deferred },
+  { name: "settle", judge: settling },
+  { name: "slots", judge: uncountable },
+  { name: "unavailable", judge: unavailable },
+  { name: "health.notReady", judge: notReady },
+  { name: "health.blockingPods", judge: blockingPods },
+  { name: "health.budgets", judge: budgets },
+  { name: "health.prometheus", judge: prometheus },
+  { name: "health.alertmanager", judge: alertmanager },
+];
+
+/** Asks every rule. @returns The reasons, the one that lasts longest first. */
+export function reasonsOf(snapshot: Snapshot): Reason[] {
+  const found = RULES.flatMap(({ name, judge }) => {
+    const finding = judge(snapshot);
+    return finding === undefined ? [] : [{ ...finding, rule: name }];
+  });
+  const end = ({ until }: Reason) => until ?? Infinity;
+  return found.toSorted((one, other) => end(one) === end(other) ? 0 : end(other) - end(one));
+}
+
+function unknownGroup({ question, isNamed, allowUnknownGroups }: Snapshot): Finding | undefined {
+  if (isNamed || allowUnknownGroups) return undefined;
+  return { kind: "unknown_group", sentence: `the configuration file does not name the group "${question.group}"` };
+}
+
+function paused({ question, now, timeZone }: Snapshot): Finding | undefined {
+  const pause = question.state.notes?.pause;
+  if (pause === undefined || pause.until !== undefined && pause.until <= now) return undefined;
+  const { reason, by, until } = pause;
+  const who = by === undefined ? "" : ` by ${printable(by, 100)}`;
+  const end = until === undefined ? "" : ` until ${describeMoment(until, timeZone)}`;
+  const why = reason === undefined ? "" : `: ${printableReason(reason)}`;
+  return { kind: "paused", until, sentence: `group "${question.group}" is paused${who}${end}${why}` };
+}
+
+function onHold({ nodes }: Snapshot): Finding | undefined {
+  if (nodes.kind !== "known") return undefined;
+  const held = nodes.value.find(({ isAsking, hold }) => isAsking && hold !== undefined);
+  if (held === undefined) return undefined;
+  const why = held.hold!.trim() === "" ? "" : `: ${printableReason(held.hold!)}`;
+  return { kind: "node_on_hold", sentence: `node "${held.name}" is on hold${why}` };
+}
+
+function frozen({ question, calendar, timeZone, now }: Snapshot): Finding | undefined {
+  if (calendar.frozen === undefined) return undefined;
+  const { from, until, reason } = calendar.frozen;
+  const why = reason === undefined ? "" : ` (${printableReason(reason)})`;
+  const which = from > now
+    ? `group "${question.group}" has no time left for a drain before its freeze from ${describeMoment(from, timeZone)}`
+    : `group "${question.group}" is frozen`;
+  return { kind: "frozen", until, sentence: `${which} until ${describeMoment(until, timeZone)}${why}` };
+}
+
+function outsideWindow(snapshot: Snapshot): Finding | undefined {
+  const { question, calendar, timeZone, isTimeFresh, options } = snapshot;
+  if (calendar.outside !== undefined) {
+    const next = calendar.next === undefined
+      ? "it does not open within a year"
+      : `it opens at ${describeMoment(calendar.next, timeZone)}`;
+    const sentence = `group "${question.group}" is outside its maintenance windows: ${next}`;
+    return { kind: "outside_window", until: calendar.outside.until ?? calendar.next, sentence };
+  }
+  if (isTimeFresh || options.allow.length === 0 && options.freeze.length === 0) return undefined;
+  return undecided("the time is not known well enough to tell whether a maintenance window is open");
+}
+
+function deferred({ question, now, timeZone }: Snapshot): Finding | undefined {
+  const deferral = question.state.notes?.deferred?.find(({ id }) => id === question.id);
+  if (deferral === undefined || deferral.until <= now) return undefined;
+  const { node, pods, until } = deferral;
+  const kept = pods.length === 0 ? "" : `, kept by ${pods.map(printableReason).join("; ")}`;
+  const sentence = `node "${printable(node, 253)}" could not be drained and let others go first${kept}; ` +
+    `it gets its next turn at ${describeMoment(until, timeZone)}`;
+  return { kind: "deferred", until, sentence };
+}
+
+function settling({ question, options, now, timeZone }: Snapshot): Finding | undefined {
+  const returned = question.state.notes?.returned;
+  if (options.settleMs === 0 || returned === undefined) return undefined;
+  // A return that seems to lie ahead, by a clock that was set back, has its age counted from now.
+  const until = now + options.settleMs - Math.max(0, now - returned);
+  if (until <= now) return undefined;
+  const sentence = `group "${question.group}" settles after the reboot of a host until ${
+    describeMoment(until, timeZone)
+  }`;
+  return { kind: "settling", until, sentence };
+}
+
+/** A share of nodes that nobody can count. */
+function uncountable({ options, nodes }: Snapshot): Finding | undefined {
+  if (options.slots.kind !== "percent" || nodes.kind === "known") return undefined;
+  return undecided(`the nodes of the group cannot be counted: ${whyUnknown(nodes)}`);
+}
+
+function unavailable(snapshot: Snapshot): Finding | undefined {
+  const { options, nodes, question } = snapshot;
+  if (options.unavailable !== "count") return undefined;
+  if (nodes.kind !== "known") {
+    return undecided(`the unavailable nodes of the group cannot be counted: ${whyUnknown(nodes)}`);
+  }
+  const missing = unavailableNodes(nodes.value, question.state);
+  const slots = slotsOf(options, nodes);
+  if (missing.length === 0 || question.state.holders.length + missing.length < slots) return undefined;
+  const sentence = `nodes that are unavailable take ${missing.length} of the ${slots} reboot slots of group ` +
+    `"${question.group}": ${describeNodes(missing)}`;
+  return { kind: "fleet_unhealthy", sentence };
+}
+
+function notReady({ options, nodes, question }: Snapshot): Finding | undefined {
+  const { notReady: limit } = options.health;
+  if (limit === undefined) return undefined;
+  if (nodes.kind !== "known") return undecided(`the nodes of the group cannot be counted: ${whyUnknown(nodes)}`);
+  const sick = unreadyNodes(nodes.value, question.state);
+  const most = limit.kind === "number" ? limit.value : Math.floor(countOf(nodes.value) * limit.value / 100);
+  if (sick.length <= most) return undefined;
+  const sentence = `${sick.length} nodes of group "${question.group}" are not ready and at most ${most} may be: ` +
+    describeNodes(sick);
+  return { kind: "fleet_unhealthy", sentence };
+}
+
+function blockingPods({ options, health }: Snapshot): Finding | undefined {
+  if (options.health.blockingPods === undefined) return undefined;
+  return fromFacts(health.blockingPods, "the pods of the node", (pods) => ({
+    kind: "pods_blocking",
+    sentence: `pods that block a reboot run on the node: ${list(pods)}`,
+  }));
+}
+
+function budgets({ options, health }: Snapshot): Finding | undefined {
+  if (options.health.budgets === undefined) return undefined;
+  return fromFacts(health.budgets, "the budgets of the node's pods", (refusals) => ({
+    kind: "budget_exhausted",
+    sentence: `pods of the node cannot be evicted now: ${list(refusals)}`,
+  }));
+}
+
+function prometheus({ options, health }: Snapshot): Finding | undefined {
+  const source = options.health.prometheus;
+  if (source === undefined) return undefined;
+  return fromFacts(health.prometheus, "Prometheus", alarmed("queries"), source.onError === "allow");
+}
+
+function alertmanager({ options, health }: Snapshot): Finding | undefined {
+  const source = options.health.alertmanager;
+  if (source === undefined) return undefined;
+  return fromFacts(health.alertmanager, "Alertmanager", alarmed("alerts"), source.onError === "allow");
+}
+
+function alarmed(what: string): (alarms: readonly Alarm[]) => Finding {
+  return (alarms) => ({
+    kind: "fleet_unhealthy",
+    sentence: `${what} speak against a reboot: ${list(alarms.map(({ name, detail }) => `${name} (${detail})`))}`,
+  });
+}
+
+/** The reason of facts of which every entry speaks against a grant. Facts that nobody has asked for say nothing yet. */
+function fromFacts<T>(
+  facts: Gathered<readonly T[]>,
+  source: string,
+  describe: (entries: readonly T[]) => Finding,
+  isErrorAllowed = false,
+): Finding | undefined {
+  switch (facts.kind) {
+    case "known":
+      return facts.value.length === 0 ? undefined : describe(facts.value);
+    case "not_asked":
+      return undefined;
+    case "failed":
+      return isErrorAllowed ? undefined : undecided(`${source} cannot be asked: ${printableReason(facts.reason)}`);
+  }
+}
+
+function undecided(sentence: string): Finding {
+  return { kind: "policy_undecided" satisfies ReasonKind, sentence };
+}
+
+function whyUnknown(facts: Gathered<unknown>): string {
+  return facts.kind === "failed" ? printableReason(facts.reason) : "nobody has asked for them yet";
+}
+
+function list(texts: readonly string[]): string {
+  const shown = texts.slice(0, NAMED).map(printableReason).join("; ");
+  return texts.length > NAMED ? `${shown}; and ${texts.length - NAMED} more` : shown;
+}

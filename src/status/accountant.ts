@@ -1,0 +1,208 @@
+/**
+ * Makes the account of this replica from what it knows already: the groups that
+ * the watch shows, the nodes, the drains that run here, the policies and the
+ * memory. It makes no calls.
+ *
+ * @module
+ */
+
+import type { ClientId, Group } from "../lock/identity.ts";
+import type { Versioned } from "../lock/lock_store.ts";
+import type { PodLeft } from "../lock/node_keeper.ts";
+import { describeRefusal, type Refusal } from "../lock/outcomes.ts";
+import type { GrantPolicy, Reason } from "../lock/policy.ts";
+import type { GroupState, Holder } from "../lock/semaphore.ts";
+import { printable } from "../lock/wording.ts";
+import {
+  type Account,
+  ACCOUNT_VERSION,
+  type GroupAccount,
+  type HolderAccount,
+  type ReasonAccount,
+  type RefusedAccount,
+} from "./account.ts";
+import type { LateRefusal, StatusMemory } from "./memory.ts";
+import { type HeldNodeFacts, isStuck, stageOf, type Thresholds } from "./stage.ts";
+
+/** A drain that this replica runs. */
+export interface RunningDrain {
+  /** The pods that it waits for. */
+  readonly pods: readonly PodLeft[];
+  /** How many of them a budget holds back. */
+  readonly blocked: number;
+}
+
+/** Where an {@link Accountant} looks. None of it makes calls or throws. */
+export interface AccountSources {
+  /** What does not change while the replica runs. */
+  readonly replica: Pick<Account, "replica" | "program" | "store" | "started">;
+  /** The time of the locks, in milliseconds since the epoch. */
+  readonly now: () => number;
+  /** The groups as the watch shows them. */
+  readonly groups: () => ReadonlyMap<Group, Versioned>;
+  /** Whether they are in step with the store. */
+  readonly isInStep: () => boolean;
+  /** The policies. */
+  readonly policy: GrantPolicy & { nextOpening(group: Group): number | undefined };
+  /** What this replica remembers. */
+  readonly memory: StatusMemory;
+  /** How long a hold may stay in each stage. */
+  readonly thresholds: Thresholds;
+  /** The nodes of the cluster; undefined where nodes are not drained. */
+  readonly nodes?: {
+    /** Whether the watch of the nodes is in step. */
+    readonly isSynced: boolean;
+    /** What the watch shows of the node that is noted with a hold. */
+    factsOf(node: NonNullable<Holder["node"]>): HeldNodeFacts;
+    /** The name of the node with a client's id, where the watch shows exactly one. */
+    nameOf(id: ClientId): string | undefined;
+    /** The drain that this replica runs for a hold. */
+    drainOf(group: Group, holder: Holder): RunningDrain | undefined;
+  };
+  /** The configuration file; undefined where there is none. */
+  readonly config?: () => NonNullable<Account["config"]>;
+}
+
+/** How much of a client's id is shown, in characters. */
+const ID_SHOWN = 8;
+
+/** How many waiting clients of a group are listed. */
+const WAITING_SHOWN = 50;
+
+/** Who asks, where the question is what speaks against a grant to anybody. */
+const ANYBODY = "anybody" as ClientId;
+
+/** See the module. */
+export class Accountant {
+  readonly #sources: AccountSources;
+
+  /** Makes one that looks at `sources` whenever it is asked. */
+  constructor(sources: AccountSources) {
+    this.#sources = sources;
+  }
+
+  /** Makes the account of this moment. */
+  account(): Account {
+    const { replica, now, groups, isInStep, nodes, config } = this.#sources;
+    const at = now();
+    const byName = [...groups()].toSorted(([one], [other]) => one < other ? -1 : 1);
+    return {
+      version: ACCOUNT_VERSION,
+      ...replica,
+      at: timeOf(at),
+      isInStep: isInStep(),
+      ...(nodes && { areNodesInStep: nodes.isSynced }),
+      ...(config && { config: config() }),
+      groups: byName.map(([name, { state }]) => this.#group(name, state, at)),
+    };
+  }
+
+  #group(name: Group, state: GroupState, now: number): GroupAccount {
+    const { policy, memory } = this.#sources;
+    const answer = policy.peek({ group: name, id: ANYBODY, state });
+    const slots = policy.slotsOf(name);
+    const opens = policy.nextOpening(name);
+    const waiting = memory.waiting(name, now);
+    const { pause, deferred = [] } = state.notes ?? {};
+    return {
+      name,
+      slots,
+      transitions: state.transitions,
+      holders: state.holders.map((holder) => this.#holder(name, holder, now)),
+      blocks: blocksOf(name, state, slots, answer.reasons, now),
+      ...(opens !== undefined && { nextOpening: timeOf(opens) }),
+      ...(pause && {
+        pause: {
+          ...(pause.reason !== undefined && { reason: printable(pause.reason, 500) }),
+          ...(pause.by !== undefined && { by: printable(pause.by, 100) }),
+          ...(pause.until !== undefined && { until: timeOf(pause.until) }),
+        },
+      }),
+      deferred: deferred.map(({ id, node, until, pods }) => ({
+        id: shortId(id),
+        node: printable(node, 253),
+        until: timeOf(until),
+        pods: pods.map((pod) => printable(pod, 500)),
+      })),
+      waiting: waiting.slice(0, WAITING_SHOWN).map((one) => this.#waiting(name, one, now)),
+      waitingMore: Math.max(0, waiting.length - WAITING_SHOWN),
+      turns: memory.turns(name).map(({ holder, released, isSameImage }) => ({
+        id: shortId(holder.id),
+        ...(holder.node && { node: printable(holder.node.name, 253) }),
+        granted: timeOf(holder.since),
+        released: timeOf(released),
+        ...(isSameImage !== undefined && { isSameImage }),
+      })),
+    };
+  }
+
+  #holder(group: Group, holder: Holder, now: number): HolderAccount {
+    const { nodes, memory, thresholds } = this.#sources;
+    const { id, node, since } = holder;
+    const facts = node === undefined || nodes === undefined || !nodes.isSynced
+      ? { kind: "unknown" as const }
+      : nodes.factsOf(node);
+    const drain = nodes?.drainOf(group, holder);
+    const stage = stageOf(holder, facts, drain && { left: drain.pods.length, blocked: drain.blocked });
+    // A drain began with the grant; of any other stage, this replica knows only since when it has seen it.
+    const seen = memory.stage(group, holder, stage, now);
+    const stageSince = stage === "draining" ? since : seen;
+    const lastPoll = memory.lastPoll(group, id);
+    return {
+      id: shortId(id),
+      ...(node && { node: printable(node.name, 253) }),
+      since: timeOf(since),
+      stage,
+      stageSince: timeOf(stageSince),
+      isStuck: isStuck(stage, now - stageSince, thresholds),
+      ...(drain && { pods: drain.pods.map(podAccount) }),
+      ...(lastPoll !== undefined && { lastPoll: timeOf(lastPoll) }),
+    };
+  }
+
+  #waiting(group: Group, { id, at, since, refusal }: LateRefusal & { id: ClientId }, now: number): RefusedAccount {
+    const node = this.#sources.nodes?.nameOf(id);
+    return {
+      id: shortId(id),
+      ...(node !== undefined && { node }),
+      at: timeOf(at),
+      since: timeOf(since),
+      kind: refusal.kind,
+      sentence: describeRefusal(refusal, group, now),
+    };
+  }
+}
+
+/** What speaks against a grant to anybody: the slots, and the policies. */
+function blocksOf(
+  group: Group,
+  { holders }: GroupState,
+  slots: number,
+  reasons: readonly Reason[],
+  now: number,
+): ReasonAccount[] {
+  const held: Refusal = { kind: "lock_held", holders, slots };
+  const full = holders.length < slots ? [] : [{ kind: held.kind, sentence: describeRefusal(held, group, now) }];
+  const spoken = reasons.map(({ kind, rule, sentence, until }) => ({
+    kind,
+    rule,
+    sentence,
+    ...(until !== undefined && { until: timeOf(until) }),
+  }));
+  return [...full, ...spoken];
+}
+
+function podAccount({ namespace, name, reason }: PodLeft): { pod: string; reason: string } {
+  return { pod: printable(`${namespace}/${name}`, 507), reason: printable(reason, 500) };
+}
+
+/** The start of an id. Whoever knows a whole one can free its slot. */
+function shortId(id: string): string {
+  return printable(id, ID_SHOWN);
+}
+
+/** Writes a time as RFC 3339. One that somebody wrote by hand may be outside the range of dates. */
+function timeOf(ms: number): string {
+  const most = 8.64e15;
+  return new Date(Math.min(Math.max(ms, -most), most) || 0).toISOString();
+}

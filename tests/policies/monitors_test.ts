@@ -1,0 +1,161 @@
+import { deepEqual, equal, ok } from "node:assert/strict";
+import { Monitors } from "../../src/policies/monitors.ts";
+import type { AlertmanagerHealth, PrometheusHealth } from "../../src/policies/options.ts";
+import { FakeClock } from "../support/fake_clock.ts";
+
+/** A monitor that answers as a test says. */
+async function serving(
+  answer: (request: Request) => Response | Promise<Response>,
+  body: (url: string) => Promise<void>,
+): Promise<void> {
+  const server = Deno.serve({ hostname: "127.0.0.1", port: 0, onListen() {} }, answer);
+  try {
+    await body(`http://127.0.0.1:${server.addr.port}/monitor`);
+  } finally {
+    await server.shutdown();
+  }
+}
+
+function prometheus(url: string, more: Partial<PrometheusHealth> = {}): PrometheusHealth {
+  return { url, queries: [{ name: "lag", expr: "lag > 5" }], onError: "refuse", ...more };
+}
+
+function alertmanager(url: string, more: Partial<AlertmanagerHealth> = {}): AlertmanagerHealth {
+  return { url, alerts: "^Ceph", onError: "refuse", ...more };
+}
+
+const vector = (...result: unknown[]) => Response.json({ status: "success", data: { resultType: "vector", result } });
+const series = { metric: { __name__: "lag", pod: "db-0" }, value: [1, "7"] };
+
+Deno.test("each series of a query's vector is an alarm with its labels and value", () =>
+  serving((request) => {
+    const { pathname, searchParams } = new URL(request.url);
+    equal(pathname, "/monitor/api/v1/query");
+    equal(request.headers.get("authorization"), null);
+    return searchParams.get("query") === "lag > 5" ? vector(series) : vector();
+  }, async (url) => {
+    const monitors = new Monitors({ clock: new FakeClock() });
+    const queries = [{ name: "lag", expr: "lag > 5" }, { name: "quiet", expr: "up == 0" }];
+    deepEqual(await monitors.ask(prometheus(url, { queries })), {
+      kind: "known",
+      value: [{ name: "lag", detail: "__name__=lag,pod=db-0 7" }],
+    });
+  }));
+
+Deno.test("each active alert whose name matches is an alarm with its labels", () =>
+  serving((request) => {
+    const { pathname, search } = new URL(request.url);
+    equal(pathname, "/monitor/api/v2/alerts");
+    equal(search, "?active=true&silenced=false&inhibited=false&unprocessed=false");
+    return Response.json([
+      { labels: { alertname: "CephDown", osd: "3" }, status: { state: "active" } },
+      { labels: { alertname: "CephSlow" }, status: { state: "suppressed" } },
+      { labels: { alertname: "NotCeph" }, status: { state: "active" } },
+      { labels: { alertname: "CephFull" }, status: { state: "active" } },
+    ]);
+  }, async (url) => {
+    // A trailing slash of the URL does not matter.
+    deepEqual(await new Monitors({ clock: new FakeClock() }).ask(alertmanager(`${url}/`)), {
+      kind: "known",
+      value: [{ name: "CephDown", detail: "osd=3" }, { name: "CephFull", detail: "active" }],
+    });
+  }));
+
+Deno.test("questions that come together are one, and an answer serves for some seconds", async () => {
+  let asked = 0;
+  await serving(() => (asked++, vector()), async (url) => {
+    const clock = new FakeClock();
+    const monitors = new Monitors({ clock });
+    const monitor = prometheus(url);
+    deepEqual(monitors.known(monitor), { kind: "not_asked" });
+    await Promise.all([monitors.ask(monitor), monitors.ask(monitor)]);
+    equal(asked, 1);
+    clock.advance(9_999);
+    deepEqual(monitors.known(monitor), { kind: "known", value: [] });
+    await monitors.ask(monitor);
+    equal(asked, 1);
+    clock.advance(1);
+    deepEqual(monitors.known(monitor), { kind: "not_asked" });
+    await monitors.ask(monitor);
+    equal(asked, 2);
+    await monitors.ask({ ...monitor });
+    equal(asked, 3, "the monitor of another file is another one");
+  });
+});
+
+const faults: readonly [string, (url: string) => Response | Promise<Response>, string, "both" | "prometheus"][] = [
+  ["an error status", () => new Response("{}", { status: 503 }), "it answered with status 503", "both"],
+  ["a redirect", (url) => Response.redirect(`${url}/x`), "it answered with status 302", "both"],
+  ["garbage", () => new Response("<html>"), "its answer is not JSON", "both"],
+  ["nothing", () => new Response(""), "its answer is not JSON", "both"],
+  [
+    "endless text",
+    () => new Response("x".repeat(4 * 1024 * 1024 + 1)),
+    "its answer is longer than 4194304 bytes",
+    "both",
+  ],
+  ["null", () => Response.json(null), "its answer is not that of a ", "both"],
+  ["another program's JSON", () => Response.json({ items: [] }), "its answer is not that of a ", "both"],
+  ["a list of nothing", () => Response.json([null]), "its answer is not that of a ", "both"],
+  [
+    "an error of the query",
+    () => Response.json({ status: "error", error: "parse error" }, { status: 200 }),
+    "the query lag failed: parse error",
+    "prometheus",
+  ],
+  [
+    "a scalar",
+    () => Response.json({ status: "success", data: { resultType: "scalar", result: [1, "1"] } }),
+    'the query lag must give a vector, such as "x > 5": it gives a scalar',
+    "prometheus",
+  ],
+];
+
+for (const [name, answer, reason, of] of faults) {
+  Deno.test(`an answer that is not one is a failure with a sentence: ${name}`, () =>
+    serving((request) => answer(request.url), async (url) => {
+      const monitors = new Monitors({ clock: new FakeClock() });
+      for (const monitor of of === "both" ? [prometheus(url), alertmanager(url)] : [prometheus(url)]) {
+        const known = await monitors.ask(monitor);
+        ok(known.kind === "failed" && known.reason.startsWith(reason.replace(/ $/, "")), JSON.stringify(known));
+        deepEqual(monitors.known(monitor), known);
+      }
+    }));
+}
+
+Deno.test("a monitor that hangs or cannot be reached is a failure that does not show its address", async () => {
+  const hanging = Promise.withResolvers<Response>();
+  await serving(() => hanging.promise, async (url) => {
+    const monitors = new Monitors({ clock: new FakeClock(), timeoutMs: 50 });
+    deepEqual(await monitors.ask(prometheus(url)), { kind: "failed", reason: "it did not answer in time" });
+    hanging.resolve(vector());
+  });
+  const closed = "http://user:secret@127.0.0.1:1/";
+  const monitors = new Monitors({ clock: new FakeClock() });
+  deepEqual(await monitors.ask(alertmanager(closed)), { kind: "failed", reason: "it cannot be reached" });
+});
+
+Deno.test("the token is read for each question, and its absence is a failure", async () => {
+  const tokens: (string | null)[] = [];
+  const folder = await Deno.makeTempDir();
+  const tokenFile = `${folder}/token`;
+  await serving((request) => (tokens.push(request.headers.get("authorization")), vector()), async (url) => {
+    const clock = new FakeClock();
+    const monitors = new Monitors({ clock });
+    const monitor = prometheus(url, { tokenFile });
+    deepEqual(await monitors.ask(monitor), { kind: "failed", reason: `the file ${tokenFile} cannot be read` });
+    for (const token of ["one", "two"]) {
+      await Deno.writeTextFile(tokenFile, `${token}\n`);
+      clock.advance(10_000);
+      equal((await monitors.ask(monitor)).kind, "known");
+    }
+  });
+  deepEqual(tokens, ["Bearer one", "Bearer two"]);
+  await Deno.remove(folder, { recursive: true });
+});
+
+Deno.test("an answer keeps a bounded number of alarms", () =>
+  serving(() => vector(...Array.from({ length: 1_000 }, () => series)), async (url) => {
+    const known = await new Monitors({ clock: new FakeClock() }).ask(prometheus(url));
+    equal(known.kind === "known" && known.value.length, 20);
+  }));

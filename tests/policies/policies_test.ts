@@ -1,0 +1,188 @@
+import { deepEqual, equal } from "node:assert/strict";
+import type { PolicyQuestion } from "../../src/lock/policy.ts";
+import { FREE, type GroupState } from "../../src/lock/semaphore.ts";
+import { DEFAULT_GROUP, type GroupOptions, NO_POLICIES, type PolicyOptions } from "../../src/policies/options.ts";
+import { type FactsSource, Policies } from "../../src/policies/policies.ts";
+import type { HealthFacts, NodeFacts } from "../../src/policies/snapshot.ts";
+import { heldBy, HOST, node, NOT_ASKED, NOW, options, WORKERS } from "./support.ts";
+
+/** Facts that a test sets, and what was asked of them. */
+class ScriptedFacts implements FactsSource {
+  time = NOW;
+  isFresh = true;
+  all: NodeFacts[] = [];
+  health: HealthFacts = NOT_ASKED;
+  asked: HealthFacts = NOT_ASKED;
+  readonly calls: string[] = [];
+
+  now() {
+    return this.time;
+  }
+  isTimeFresh() {
+    return this.isFresh;
+  }
+  hearTime() {
+    this.calls.push("hearTime");
+    this.isFresh = true;
+    return Promise.resolve();
+  }
+  nodes(_options: GroupOptions, question?: PolicyQuestion) {
+    const value = question === undefined ? this.all.map((one) => ({ ...one, isAsking: false })) : this.all;
+    return { kind: "known" as const, value };
+  }
+  knownHealth(_options: GroupOptions, question: PolicyQuestion) {
+    equal(question.id, HOST);
+    return this.health;
+  }
+  askHealth(_options: GroupOptions, question: PolicyQuestion) {
+    equal(question.id, HOST);
+    this.calls.push("askHealth");
+    return Promise.resolve(this.asked);
+  }
+}
+
+function policies(facts: FactsSource, workers: Partial<GroupOptions>, more: Partial<PolicyOptions> = {}): Policies {
+  const current = { ...NO_POLICIES, groups: new Map([["workers", options(workers)]]), ...more };
+  return new Policies({ current: () => current, facts, drainTimeoutMs: 900_000 });
+}
+
+const question = (state: GroupState = FREE): PolicyQuestion => ({ group: WORKERS, id: HOST, state });
+const sick = options({ health: { blockingPods: "app=job" } });
+const blocking: HealthFacts = { ...NOT_ASKED, blockingPods: { kind: "known", value: ["default/job"] } };
+
+Deno.test("without a file, every group has one slot and nothing speaks against a grant", async () => {
+  const all = new Policies({ current: () => NO_POLICIES, facts: new ScriptedFacts(), drainTimeoutMs: 900_000 });
+  equal(all.slotsOf(WORKERS), 1);
+  deepEqual(await all.judge(question()), { slots: 1, reasons: [], ignored: [] });
+  equal(all.nextOpening(WORKERS), NOW);
+});
+
+Deno.test("a look goes by what is known and asks nothing; a judgement asks", async () => {
+  const facts = new ScriptedFacts();
+  facts.asked = blocking;
+  const all = policies(facts, sick);
+  deepEqual(all.peek(question()).reasons, []);
+  deepEqual(facts.calls, []);
+  deepEqual((await all.judge(question())).reasons.map(({ rule }) => rule), ["health.blockingPods"]);
+  deepEqual(facts.calls, ["askHealth"]);
+  facts.health = blocking;
+  deepEqual(all.peek(question()).reasons.map(({ rule }) => rule), ["health.blockingPods"]);
+});
+
+Deno.test("a judgement hears the time first where a window needs it and it was not heard lately", async () => {
+  const facts = new ScriptedFacts();
+  const always = [{ days: [], at: { hour: 0, minute: 0 }, forMs: 48 * 3_600_000, cutoffMs: 0 }];
+  for (
+    const [allow, isFresh, calls] of [[always, false, ["hearTime", "askHealth"]], [always, true, ["askHealth"]], [
+      [],
+      false,
+      ["askHealth"],
+    ]] as const
+  ) {
+    facts.isFresh = isFresh;
+    facts.calls.length = 0;
+    deepEqual((await policies(facts, { allow }).judge(question())).reasons, []);
+    deepEqual(facts.calls, calls);
+  }
+  facts.isFresh = false;
+  deepEqual(policies(facts, { allow: always }).peek(question()).reasons.map(({ kind }) => kind), ["policy_undecided"]);
+});
+
+Deno.test("a group that the file does not name has the defaults, or none", () => {
+  const facts = new ScriptedFacts();
+  const defaults = options({ slots: { kind: "number", value: 3 } });
+  const open = policies(facts, {}, { groups: new Map(), defaults });
+  equal(open.slotsOf(WORKERS), 3);
+  equal(open.peek(question()).slots, 3);
+  const shut = policies(facts, {}, { groups: new Map(), defaults, allowUnknownGroups: false });
+  deepEqual(shut.peek(question()).reasons.map(({ kind }) => kind), ["unknown_group"]);
+});
+
+Deno.test("a share of the nodes is rounded down and is one slot at least", () => {
+  const facts = new ScriptedFacts();
+  const all = policies(facts, { slots: { kind: "percent", value: 10 } });
+  for (const [count, slots] of [[0, 1], [9, 1], [19, 1], [20, 2], [39, 3]] as const) {
+    facts.all = Array.from({ length: count }, (_, index) => node(`n${index}`));
+    facts.all.push(node("of-another-group", { isInGroup: false }));
+    equal(all.slotsOf(WORKERS), slots);
+    equal(all.peek(question()).slots, slots);
+  }
+});
+
+Deno.test("unavailable nodes take slots, down to none", () => {
+  const facts = new ScriptedFacts();
+  facts.all = [node("a", { isReady: false }), node("b", { isCordoned: true }), node("h", { isReady: false })];
+  const all = policies(facts, { slots: { kind: "number", value: 4 }, unavailable: "count" });
+  equal(all.peek(question(heldBy("h"))).slots, 2);
+  equal(policies(facts, { unavailable: "count" }).peek(question()).slots, 0);
+  // What a holder may go on with is not changed by what befalls other nodes.
+  equal(all.slotsOf(WORKERS), 4);
+});
+
+Deno.test("a group in warn mode grants, and tells what its rules would have refused; orders count in any mode", () => {
+  const facts = new ScriptedFacts();
+  facts.health = blocking;
+  facts.all = [node("a", { isReady: false }), node("mine", { isAsking: true, hold: "debugging" })];
+  const all = policies(facts, { ...sick, mode: "warn", unavailable: "count" });
+  const answer = all.peek(question({ ...FREE, notes: { pause: { reason: "x" } } }));
+  equal(answer.slots, 1);
+  deepEqual(answer.reasons.map(({ rule }) => rule), ["paused", "hold"]);
+  deepEqual(answer.ignored.map(({ rule }) => rule), ["unavailable", "health.blockingPods"]);
+});
+
+Deno.test("the skip annotation of the asking node lets it pass all rules, one, or those of one section", () => {
+  const facts = new ScriptedFacts();
+  facts.health = blocking;
+  const state = { ...FREE, notes: { pause: { reason: "x" } } };
+  const all = policies(facts, sick);
+  const cases: [string, string[]][] = [
+    ["all", []],
+    ["paused", ["health.blockingPods"]],
+    ["health", ["paused"]],
+    ["health.blockingPods, paused", []],
+    ["heal", ["paused", "health.blockingPods"]],
+    ["", ["paused", "health.blockingPods"]],
+  ];
+  for (const [skip, left] of cases) {
+    facts.all = [node("mine", { isAsking: true, skip })];
+    deepEqual(all.peek(question(state)).reasons.map(({ rule }) => rule), left, skip);
+  }
+  facts.all = [node("mine", { isAsking: true }), node("other", { skip: "all" })];
+  equal(all.peek(question(state)).reasons.length, 2);
+  // Of two nodes with the client's id, nobody knows which one asks.
+  facts.all = [node("mine", { isAsking: true, skip: "all" }), node("twin", { isAsking: true })];
+  equal(all.peek(question(state)).reasons.length, 2);
+});
+
+Deno.test("a node that skips the count of unavailable nodes has all slots", () => {
+  const facts = new ScriptedFacts();
+  facts.all = [node("a", { isReady: false }), node("mine", { isAsking: true, skip: "unavailable" })];
+  deepEqual(policies(facts, { unavailable: "count" }).peek(question()).slots, 1);
+});
+
+Deno.test("the group's own drain time is the cutoff of its windows, and the server's where it has none", () => {
+  const facts = new ScriptedFacts();
+  facts.time = Date.parse("2026-11-26T00:00:00Z");
+  const allow = [{ days: [], at: { hour: 0, minute: 0 }, forMs: 3_600_000 }];
+  const open = (more: Partial<GroupOptions>) =>
+    policies(facts, { allow, ...more }).peek(question()).reasons.length === 0;
+  for (
+    const [minutes, own, expected] of [[44, undefined, true], [45, undefined, false], [29, 30, true], [30, 30, false]]
+  ) {
+    facts.time = Date.parse("2026-11-26T00:00:00Z") + (minutes as number) * 60_000;
+    equal(
+      open({ drain: own === undefined ? {} : { timeoutMs: (own as number) * 60_000 } }),
+      expected,
+      `${minutes} ${own}`,
+    );
+  }
+});
+
+Deno.test("policies that come into force apply at once", () => {
+  const facts = new ScriptedFacts();
+  let current: PolicyOptions = NO_POLICIES;
+  const all = new Policies({ current: () => current, facts, drainTimeoutMs: 900_000 });
+  equal(all.slotsOf(WORKERS), 1);
+  current = { ...NO_POLICIES, defaults: { ...DEFAULT_GROUP, slots: { kind: "number", value: 5 } } };
+  equal(all.slotsOf(WORKERS), 5);
+});

@@ -1,0 +1,171 @@
+import { deepEqual, equal } from "node:assert/strict";
+import { type ClientId, type Group, parseGroup } from "../../src/lock/identity.ts";
+import type { GrantPolicy, Reason } from "../../src/lock/policy.ts";
+import type { GroupState, Holder } from "../../src/lock/semaphore.ts";
+import { Accountant, type AccountSources } from "../../src/status/accountant.ts";
+import { StatusMemory } from "../../src/status/memory.ts";
+import { defaultThresholds, type HeldNodeFacts } from "../../src/status/stage.ts";
+
+const NOW = Date.parse("2026-11-26T12:00:00Z");
+const MINUTE = 60_000;
+const WORKERS: Group = parseGroup("workers")!;
+const id = (text: string) => text as ClientId;
+const at = (ms: number) => new Date(ms).toISOString();
+const WHOLE_ID = "978a225b3d7b40e9acd7ce9b62f68444";
+
+/** The sources of an accountant, with some that differ. */
+function sources(states: Record<string, GroupState>, more: Partial<AccountSources> = {}): AccountSources {
+  const groups = new Map(Object.entries(states).map(([name, state]) => [parseGroup(name)!, { state, version: 1 }]));
+  return {
+    replica: { replica: "fleetlock-0", program: "1.2.3", store: "memory", started: at(NOW - 1) },
+    now: () => NOW,
+    groups: () => groups as unknown as ReturnType<AccountSources["groups"]>,
+    isInStep: () => true,
+    policy: policy(1, []),
+    memory: new StatusMemory(),
+    thresholds: defaultThresholds(15 * MINUTE),
+    ...more,
+  };
+}
+
+function policy(slots: number, reasons: Reason[], opens?: number): GrantPolicy & { nextOpening(): number | undefined } {
+  const answer = { slots, reasons, ignored: [] };
+  return { slotsOf: () => slots, peek: () => answer, judge: () => Promise.resolve(answer), nextOpening: () => opens };
+}
+
+const holder: Holder = {
+  id: id(WHOLE_ID),
+  since: NOW - 3 * MINUTE,
+  node: { name: "node-a", uid: "u", bootId: "b1", phase: "drained" },
+};
+
+Deno.test("an account names groups in order, and shows nothing of a group of which nothing is known", () => {
+  const account = new Accountant(sources({ b: { holders: [], transitions: 7 }, a: { holders: [], transitions: 0 } }))
+    .account();
+  deepEqual(account, {
+    version: 1,
+    replica: "fleetlock-0",
+    program: "1.2.3",
+    store: "memory",
+    started: at(NOW - 1),
+    at: at(NOW),
+    isInStep: true,
+    groups: [["a", 0], ["b", 7]].map(([name, transitions]) => ({
+      name,
+      slots: 1,
+      transitions,
+      holders: [],
+      blocks: [],
+      deferred: [],
+      waiting: [],
+      waitingMore: 0,
+      turns: [],
+    })),
+  });
+});
+
+Deno.test("a full group is blocked by its holders, beside what its policies say", () => {
+  const until = NOW + 10 * MINUTE;
+  const reason: Reason = { kind: "frozen", rule: "freeze", sentence: "it is frozen", until };
+  const account = new Accountant(
+    sources({ workers: { holders: [holder], transitions: 1 } }, { policy: policy(1, [reason], until) }),
+  ).account();
+  deepEqual(account.groups[0]!.blocks, [
+    {
+      kind: "lock_held",
+      sentence: 'reboot slot of group "workers" is held by node "node-a" since 2026-11-26T11:57:00Z (3 min)',
+    },
+    { kind: "frozen", rule: "freeze", sentence: "it is frozen", until: at(until) },
+  ]);
+  equal(account.groups[0]!.nextOpening, at(until));
+});
+
+Deno.test("a hold is shown with its stage, the pods that its drain waits for, and its client's last poll", () => {
+  const memory = new StatusMemory();
+  memory.refused(WORKERS, holder.id, { kind: "contended" }, NOW - 20_000);
+  let facts: HeldNodeFacts = { kind: "seen", isReady: true, bootId: "b1" };
+  let now = NOW;
+  const all = sources({ workers: { holders: [holder], transitions: 1 } }, {
+    memory,
+    now: () => now,
+    nodes: {
+      isSynced: true,
+      factsOf: ({ name }) => (equal(name, "node-a"), facts),
+      nameOf: () => "node-a",
+      drainOf: (group, { id }) => {
+        deepEqual([group, id], ["workers", WHOLE_ID]);
+        return { pods: [{ namespace: "web", name: "x\u001b", reason: "its budget" }], blocked: 1 };
+      },
+    },
+  });
+  const accountant = new Accountant(all);
+  const shown = () => accountant.account().groups[0]!.holders[0]!;
+  deepEqual(shown(), {
+    id: "978a225b…",
+    node: "node-a",
+    since: at(NOW - 3 * MINUTE),
+    stage: "granted-not-rebooting",
+    stageSince: at(NOW),
+    isStuck: false,
+    pods: [{ pod: "web/x\ufffd", reason: "its budget" }],
+    lastPoll: at(NOW - 20_000),
+  });
+  now += 20 * MINUTE - 1;
+  equal(shown().isStuck, false);
+  now += 1;
+  equal(shown().isStuck, true);
+  equal(shown().stageSince, at(NOW));
+  facts = { kind: "gone" };
+  deepEqual([shown().stage, shown().stageSince, shown().isStuck], ["node-gone", at(now), false]);
+});
+
+Deno.test("a drain has lasted since the grant, also where this replica has just started", () => {
+  const draining: Holder = { ...holder, since: NOW - 20 * MINUTE, node: { ...holder.node!, phase: "draining" } };
+  const shown = new Accountant(sources({ workers: { holders: [draining], transitions: 1 } })).account().groups[0]!;
+  deepEqual([shown.holders[0]!.stage, shown.holders[0]!.isStuck], ["draining", true]);
+  equal(shown.holders[0]!.pods, undefined);
+});
+
+Deno.test("what the nodes show counts only while their watch is in step", () => {
+  const nodes = {
+    isSynced: false,
+    factsOf: () => ({ kind: "gone" as const }),
+    nameOf: () => undefined,
+    drainOf: () => undefined,
+  };
+  const account = new Accountant(sources({ workers: { holders: [holder], transitions: 1 } }, { nodes })).account();
+  deepEqual([account.areNodesInStep, account.groups[0]!.holders[0]!.stage], [false, "unknown"]);
+});
+
+Deno.test("waiting clients, turns, pauses and deferrals are shown, and no whole id and no control character", () => {
+  const memory = new StatusMemory();
+  for (let nth = 0; nth < 60; nth++) {
+    memory.refused(WORKERS, id(`${WHOLE_ID}${nth}`), { kind: "lock_held", holders: [holder], slots: 1 }, NOW - nth);
+  }
+  const before = { holders: [holder], transitions: 1 };
+  memory.changed(WORKERS, before, { holders: [], transitions: 1 }, NOW - 5);
+  const notes = {
+    pause: { reason: "x\u202e", by: "ann\n", until: NOW + 1 },
+    deferred: [{ id: id(WHOLE_ID), node: "n\u0007", until: NOW + 2, count: 1, pods: ["web/x: \u001b[2J"] }],
+  };
+  const account = new Accountant(sources({ workers: { ...before, notes } }, { memory })).account();
+  const { waiting, waitingMore, turns, pause, deferred } = account.groups[0]!;
+  deepEqual([waiting.length, waitingMore], [50, 10]);
+  deepEqual(waiting[0], {
+    id: "978a225b…",
+    at: at(NOW - 59),
+    since: at(NOW - 59),
+    kind: "lock_held",
+    sentence: 'reboot slot of group "workers" is held by node "node-a" since 2026-11-26T11:57:00Z (3 min)',
+  });
+  deepEqual(turns, [{ id: "978a225b…", node: "node-a", granted: at(holder.since), released: at(NOW - 5) }]);
+  deepEqual(pause, { reason: "x\ufffd", by: "ann\ufffd", until: at(NOW + 1) });
+  deepEqual(deferred, [{ id: "978a225b…", node: "n\ufffd", until: at(NOW + 2), pods: ["web/x: \ufffd[2J"] }]);
+  equal(JSON.stringify(account).includes(WHOLE_ID), false);
+});
+
+Deno.test("times outside the range of dates do not break the account", () => {
+  const odd = [NaN, Infinity, -Infinity, 1e300].map((since, nth) => ({ ...holder, id: id(`h${nth}`), since }));
+  const { holders } = new Accountant(sources({ workers: { holders: odd, transitions: 1 } })).account().groups[0]!;
+  equal(holders.length, 4);
+});

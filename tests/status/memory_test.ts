@@ -1,0 +1,73 @@
+import { deepEqual, equal } from "node:assert/strict";
+import { type ClientId, type Group, parseGroup } from "../../src/lock/identity.ts";
+import type { Refusal } from "../../src/lock/outcomes.ts";
+import type { GroupState } from "../../src/lock/semaphore.ts";
+import { StatusMemory } from "../../src/status/memory.ts";
+
+const NOW = Date.parse("2026-11-26T12:00:00Z");
+const WORKERS: Group = parseGroup("workers")!;
+const OTHERS: Group = parseGroup("others")!;
+const contended: Refusal = { kind: "contended" };
+const id = (text: string) => text as ClientId;
+const state = (...holders: [string, number][]): GroupState => {
+  return { holders: holders.map(([each, since]) => ({ id: id(each), since })), transitions: 0 };
+};
+
+Deno.test("a client waits from its first refusal until it is served, or has stopped to ask", () => {
+  const memory = new StatusMemory();
+  memory.refused(WORKERS, id("a"), contended, NOW);
+  memory.refused(WORKERS, id("b"), contended, NOW + 1_000);
+  memory.refused(OTHERS, id("c"), contended, NOW);
+  memory.refused(WORKERS, id("a"), { kind: "too_many_groups", limit: 3 }, NOW + 300_000);
+  const waiting = memory.waiting(WORKERS, NOW + 300_000);
+  deepEqual(waiting.map((one) => [one.id, one.since, one.at, one.refusal.kind]), [
+    ["a", NOW, NOW + 300_000, "too_many_groups"],
+    ["b", NOW + 1_000, NOW + 1_000, "contended"],
+  ]);
+  equal(memory.waiting(WORKERS, NOW + 1_000 + 12 * 60_000).length, 2);
+  equal(memory.waiting(WORKERS, NOW + 1_001 + 12 * 60_000).length, 1);
+  memory.served(WORKERS, id("a"), NOW + 400_000);
+  deepEqual(memory.waiting(WORKERS, NOW + 300_000).map((one) => one.id), ["b"]);
+  equal(memory.lastPoll(WORKERS, id("a")), NOW + 400_000);
+  equal(memory.lastPoll(WORKERS, id("b")), NOW + 1_000);
+  equal(memory.lastPoll(OTHERS, id("a")), undefined);
+});
+
+Deno.test("a turn is over when its hold is gone, whoever ended it, also where the client holds a slot again", () => {
+  const memory = new StatusMemory();
+  memory.changed(WORKERS, undefined, state(["a", NOW]), NOW);
+  memory.changed(WORKERS, state(["a", NOW]), state(["a", NOW], ["b", NOW + 1]), NOW + 1);
+  deepEqual(memory.turns(WORKERS), []);
+  memory.changed(WORKERS, state(["a", NOW], ["b", NOW + 1]), state(["b", NOW + 1]), NOW + 60_000);
+  memory.changed(WORKERS, state(["b", NOW + 1]), state(["b", NOW + 90_000]), NOW + 90_000);
+  deepEqual(memory.turns(WORKERS).map(({ holder, released }) => [holder.id, holder.since, released]), [
+    ["b", NOW + 1, NOW + 90_000],
+    ["a", NOW, NOW + 60_000],
+  ]);
+  deepEqual(memory.turns(OTHERS), []);
+});
+
+Deno.test("a hold's stage has begun when it was first seen, and begins anew with another stage or another hold", () => {
+  const memory = new StatusMemory();
+  const hold = { id: id("a"), since: NOW };
+  equal(memory.stage(WORKERS, hold, "draining", NOW), NOW);
+  equal(memory.stage(WORKERS, hold, "draining", NOW + 5_000), NOW);
+  equal(memory.stage(WORKERS, hold, "rebooting", NOW + 6_000), NOW + 6_000);
+  equal(memory.stage(WORKERS, { ...hold, since: NOW + 1 }, "rebooting", NOW + 7_000), NOW + 7_000);
+  equal(memory.stage(OTHERS, hold, "rebooting", NOW + 8_000), NOW + 8_000);
+  equal(memory.stage(WORKERS, hold, "rebooting", NOW + 9_000), NOW + 6_000);
+});
+
+Deno.test("what is remembered is bounded, and the oldest is forgotten first", () => {
+  const memory = new StatusMemory();
+  for (let nth = 0; nth < 5_000; nth++) memory.refused(WORKERS, id(`h${nth}`), contended, NOW + nth);
+  const waiting = memory.waiting(WORKERS, NOW + 5_000);
+  equal(waiting.length, 4_096);
+  equal(waiting[0]!.id, "h904");
+  equal(memory.lastPoll(WORKERS, id("h903")), undefined);
+  for (let nth = 0; nth < 30; nth++) memory.changed(WORKERS, state([`t${nth}`, NOW]), state(), NOW);
+  equal(memory.turns(WORKERS).length, 20);
+  equal(memory.turns(WORKERS)[0]!.holder.id, "t29");
+  for (let nth = 0; nth < 300; nth++) memory.changed(parseGroup(`g${nth}`)!, state(["t", NOW]), state(), NOW);
+  equal(memory.turns(WORKERS).length, 0);
+});

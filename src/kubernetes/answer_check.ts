@@ -95,11 +95,21 @@ export function checkAnswer(method: string, url: string, sent: string | undefine
  * @throws {UnavailableError} It is not a whole list of the objects of `path`.
  */
 export function checkList(path: ResourcePath, answer: unknown): void {
+  checkPage(path, answer);
+  const { metadata } = answer as Answered;
+  if (isText(metadata?.continue)) throw unexpected(`a whole list of ${path.kind} objects`);
+}
+
+/**
+ * Checks a page of a list, which may be the whole list.
+ *
+ * @throws {UnavailableError} It does not hold objects of `path`.
+ */
+export function checkPage(path: ResourcePath, answer: unknown): void {
   const list = answer as Answered | null | undefined;
   const isList = list?.apiVersion === path.apiVersion && list.kind === `${path.kind}List` &&
     isText(list.metadata?.resourceVersion) && Array.isArray(list.items);
   if (!isList) throw unexpected(`a list of ${path.kind} objects`);
-  if (isText(list.metadata?.continue)) throw unexpected(`a whole list of ${path.kind} objects`);
   for (const item of list.items as Answered[]) {
     // The API server leaves the kind out of the items.
     if (!isNamed(path, item)) throw unexpected(`a list of ${path.kind} objects`);

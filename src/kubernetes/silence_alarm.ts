@@ -42,6 +42,7 @@ export class SilenceAlarm implements Disposable {
     this.#silenceMs = silenceMs;
   }
 
+  /** Stops it. */
   [Symbol.dispose](): void {
     this.#stop.abort();
   }

@@ -15,7 +15,7 @@ export const ObjectSerializer = {
   deserialize: (data: unknown): unknown => data,
   /** Returns a media type without its parameters. */
   normalizeMediaType: (mediaType: string | undefined): string | undefined =>
-    mediaType?.split(";", 1)[0]!.trim().toLowerCase(),
+    mediaType?.replace(/;.*/s, "").trim().toLowerCase(),
   /** Returns the media type of a request's body: the API server takes JSON for every call. */
   getPreferredMediaType: (): string => "application/json",
   /** Writes JSON. */

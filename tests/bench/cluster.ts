@@ -21,12 +21,13 @@ const USER = "system:serviceaccount:default:fleetlock";
 
 /** A control plane that counts the calls of the manifests' service account. */
 export class BenchCluster implements AsyncDisposable {
-  readonly #plane: ControlPlane;
+  /** The control plane. */
+  readonly plane: ControlPlane;
   readonly #audit: string;
   readonly #kubeconfig: string;
 
   private constructor(plane: ControlPlane, audit: string, kubeconfig: string) {
-    this.#plane = plane;
+    this.plane = plane;
     this.#audit = audit;
     this.#kubeconfig = kubeconfig;
   }
@@ -59,13 +60,18 @@ export class BenchCluster implements AsyncDisposable {
   }
 
   /**
-   * Starts the program with the manifests' roles and waits until it is ready. The program runs as in a pod if this
+   * Starts the program with the manifests' roles and waits until it listens. The program runs as in a pod if this
    * machine supports that, and with a kubeconfig otherwise.
    */
-  async startServer(...args: string[]): Promise<Program> {
-    const program = PODS_POSSIBLE
-      ? await startInPod(this.#plane, { namespace: "default", name: "fleetlock" }, args)
+  async startUnsynced(...args: string[]): Promise<Program> {
+    return PODS_POSSIBLE
+      ? await startInPod(this.plane, { namespace: "default", name: "fleetlock" }, args)
       : await startProgram(args, { KUBECONFIG: this.#kubeconfig });
+  }
+
+  /** Starts the program as {@link startUnsynced} does, and waits until its watches are in step. */
+  async startServer(...args: string[]): Promise<Program> {
+    const program = await this.startUnsynced(...args);
     await until(async () => {
       const metrics = await fetch(`${program.url}/metrics`).then((reply) => reply.text());
       return /^fleetlock_watch_synced 1$/m.test(metrics) && !/^fleetlock_nodes_synced 0$/m.test(metrics);
@@ -115,7 +121,7 @@ export class BenchCluster implements AsyncDisposable {
       }));
       const rate = writes / ((performance.now() - start) / 1_000);
       for (const name of names) {
-        await this.#plane.request("DELETE", `/apis/coordination.k8s.io/v1/namespaces/default/leases/${name}`);
+        await this.plane.request("DELETE", `/apis/coordination.k8s.io/v1/namespaces/default/leases/${name}`);
       }
       return rate;
     } finally {
@@ -126,23 +132,23 @@ export class BenchCluster implements AsyncDisposable {
   /** Deletes the Leases of all groups. */
   async clear(): Promise<void> {
     const path = "/apis/coordination.k8s.io/v1/namespaces/default/leases";
-    for (const { metadata: { name } } of (await this.#plane.request("GET", path)).items) {
-      if (name.startsWith("fleetlock-")) await this.#plane.request("DELETE", `${path}/${name}`);
+    for (const { metadata: { name } } of (await this.plane.request("GET", path)).items) {
+      if (name.startsWith("fleetlock-")) await this.plane.request("DELETE", `${path}/${name}`);
     }
   }
 
   /** Creates a node with pods that end immediately when they are evicted. */
   async fullNode(pods: number): Promise<{ id: string; podsLeft: () => Promise<number> }> {
-    const namespace = await this.#plane.createNamespace();
-    const { name, id } = await createNode(this.#plane);
+    const namespace = await this.plane.createNamespace();
+    const { name, id } = await createNode(this.plane);
     for (let n = 0; n < pods; n++) {
-      await createPod(this.#plane, { name: `pod-${n}`, namespace, node: name, graceSeconds: 0 });
+      await createPod(this.plane, { name: `pod-${n}`, namespace, node: name, graceSeconds: 0 });
     }
-    return { id, podsLeft: async () => (await podsOn(this.#plane, name)).size };
+    return { id, podsLeft: async () => (await podsOn(this.plane, name)).size };
   }
 
   [Symbol.asyncDispose](): Promise<void> {
-    return this.#plane.stop();
+    return this.plane.stop();
   }
 }
 
@@ -155,9 +161,8 @@ export async function benchCluster(
   row: Row,
   cyclesPerSecond: (program: Pick<Program, "url">, groups: number) => Promise<number>,
   options: { seconds: number; polls: number },
+  cluster: BenchCluster,
 ): Promise<void> {
-  await using cluster = await BenchCluster.start();
-
   heading("On a real API server: calls to it, by its audit log");
   {
     await using server = await cluster.startServer("--drain=false");

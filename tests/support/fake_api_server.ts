@@ -15,17 +15,17 @@ export interface FakeApiServer extends AsyncDisposable {
   readonly requests: string[];
 }
 
-/** Starts a fake that answers with `handle`, which learns the port of the client's connection. If `clientServer` is given, the client calls that instead. */
+/** Starts a fake that answers with `handle`. If `clientServer` is given, the client calls that instead. */
 export async function fakeApiServer(
-  handle: (request: Request, count: number, clientPort: string) => Response | Promise<Response>,
+  handle: (request: Request, count: number) => Response | Promise<Response>,
   options: ConnectOptions = {},
   clientServer?: string,
 ): Promise<FakeApiServer> {
   const requests: string[] = [];
-  const server = Deno.serve({ hostname: "127.0.0.1", port: 0, onListen() {} }, (request, { remoteAddr }) => {
+  const server = Deno.serve({ hostname: "127.0.0.1", port: 0, onListen() {} }, (request) => {
     const { pathname, search } = new URL(request.url);
     requests.push(`${request.method} ${pathname}${search}`);
-    return handle(request, requests.length, `${remoteAddr.port}`);
+    return handle(request, requests.length);
   });
   const path = await Deno.makeTempFile({ suffix: ".kubeconfig" });
   await Deno.writeTextFile(

@@ -94,7 +94,7 @@ export function checkAnswer(method: string, url: string, sent: string | undefine
  *
  * @throws {UnavailableError} It is not a whole list of the objects of `path`.
  */
-export function checkList(path: ResourcePath, answer: unknown): void {
+function checkList(path: ResourcePath, answer: unknown): void {
   checkPage(path, answer);
   const { metadata } = answer as Answered;
   if (isText(metadata?.continue)) throw unexpected(`a whole list of ${path.kind} objects`);

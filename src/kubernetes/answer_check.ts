@@ -97,7 +97,7 @@ export function checkAnswer(method: string, url: string, sent: string | undefine
  *
  * @throws {UnavailableError} It is not a whole list of the objects of `path`.
  */
-export function checkList(path: ResourcePath, answer: unknown): void {
+function checkList(path: ResourcePath, answer: unknown): void {
   if (checkPage(path, answer).next !== undefined) throw unexpected(`a whole list of ${path.kind} objects`);
 }
 

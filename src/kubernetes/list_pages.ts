@@ -6,6 +6,7 @@
  * @module
  */
 
+import type { Clock } from "../lock/clock.ts";
 import { UnavailableError } from "../lock/errors.ts";
 import { checkPage, METADATA, parseJson, parseResourcePath } from "./answer_check.ts";
 import type { KubernetesClient } from "./client.ts";
@@ -23,6 +24,10 @@ export interface PagesOptions {
   readonly firstPageOnly?: boolean;
   /** More parameters of the query, such as a field selector. */
   readonly query?: Readonly<Record<string, string>>;
+  /** How often to start again where the API server forgets the version between two pages. @default {1} */
+  readonly restarts?: number;
+  /** When to give up, looked at before each page. @default never */
+  readonly deadline?: { readonly clock: Pick<Clock, "monotonic">; readonly at: number };
 }
 
 /** What was read. */
@@ -37,9 +42,10 @@ export interface Pages<T> {
 const METADATA_ONLY = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1";
 
 /**
- * Reads a collection (list). Where the API server forgets the version between two pages, it starts again once.
+ * Reads a collection (list). Where the API server forgets the version between two pages, it starts again.
  *
  * @param view Takes from an object, as it is in the JSON, what the caller needs; undefined leaves it out.
+ * @throws {UnavailableError} The version was forgotten again and again, or the deadline has passed.
  * @throws {KubernetesError} The API server refused the call.
  * @throws What `client.get` throws otherwise.
  */
@@ -49,11 +55,12 @@ export async function readPages<T>(
   view: (object: unknown) => T | undefined,
   signal?: AbortSignal,
 ): Promise<Pages<T>> {
-  try {
-    return await readOnce(client, options, view, signal);
-  } catch (error) {
-    if (!(error instanceof ForgottenError)) throw error;
-    return await readOnce(client, options, view, signal);
+  for (let restarts = options.restarts ?? 1;; restarts--) {
+    try {
+      return await readOnce(client, options, view, signal);
+    } catch (error) {
+      if (restarts === 0 || !(error instanceof ForgottenError)) throw error;
+    }
   }
 }
 
@@ -70,7 +77,7 @@ async function readOnce<T>(
   view: (object: unknown) => T | undefined,
   signal?: AbortSignal,
 ): Promise<Pages<T>> {
-  const { path, limit, metadataOnly = false, firstPageOnly = false, query = {} } = options;
+  const { path, limit, metadataOnly = false, firstPageOnly = false, query = {}, deadline } = options;
   const checked = metadataOnly ? METADATA : parseResourcePath(path);
   if (checked === undefined) throw new TypeError(`Cannot list ${path}: its kind is unknown`);
   const headers = metadataOnly ? { accept: METADATA_ONLY } : undefined;
@@ -78,6 +85,7 @@ async function readOnce<T>(
   let version: string | undefined;
   let next: string | undefined;
   do {
+    if (deadline && deadline.clock.monotonic() >= deadline.at) throw new UnavailableError("a list took too long");
     const parameters = new URLSearchParams({
       ...query,
       limit: `${limit}`,

@@ -1,39 +1,48 @@
 /**
- * Follows a resource: lists it, watches it from there, and starts again after a
- * failure. It knows nothing about the objects except their resourceVersion.
+ * Follows a resource: shows its objects, watches it from there, and starts again
+ * after a failure. It keeps no whole object: each is turned into a view as it
+ * arrives. It knows nothing about the objects except their names and versions.
  *
  * @see https://kubernetes.io/docs/reference/using-api/api-concepts/#efficient-detection-of-changes
  * @module
  */
 
-import { ObjectSerializer } from "@kubernetes/client-node/dist/gen/models/ObjectSerializer.js";
 import type { Clock } from "../lock/clock.ts";
 import { UnavailableError } from "../lock/errors.ts";
-import { checkList, checkObject, parseResourcePath, type ResourcePath } from "./answer_check.ts";
+import { parseResourcePath } from "./answer_check.ts";
 import type { KubernetesClient } from "./client.ts";
-import { errorOfStatus, ForbiddenError, KubernetesError } from "./errors.ts";
-import { readJsonLines } from "./json_lines.ts";
+import { ForbiddenError, KubernetesError } from "./errors.ts";
+import { refusesInitialEvents } from "./initial_objects.ts";
+import { readPages } from "./list_pages.ts";
+import type { Stream } from "./transport.ts";
+import { type ResourceWatcher, WatchReader } from "./watch_reader.ts";
 
-/** Receives what {@link watchResource} finds. Its methods must not throw. */
-export interface ResourceWatcher<T> {
-  /** All objects, at the start and whenever changes may have been missed. */
-  synced(items: T[], resourceVersion: string): void;
-  /** One object changed. A deleted object is in its last state, with the resourceVersion of its deletion. */
-  changed(type: "ADDED" | "MODIFIED" | "DELETED", object: T): void;
-  /** The watch failed. Changes may be missed until the next {@link synced}. */
-  lost(error: unknown): void;
-}
+export type { ResourceWatcher } from "./watch_reader.ts";
 
-/** Options of {@link watchResource}. */
-export interface WatchOptions {
+/** What {@link watchResource} follows, and how. */
+export interface WatchOptions<R, T> extends WatchTiming {
   /** The path of the collection, such as `/api/v1/nodes`. */
   readonly path: string;
-  /** The objects' class in the client library, such as "V1Node". The list's class is its name with "List". */
-  readonly model: string;
+  /**
+   * Takes from an object what the watcher needs. The object is as the API server sent it: its times are strings, even
+   * where a class of the client library types them as dates.
+   */
+  readonly view: (object: R) => T;
   /** A field selector, such as `spec.nodeName=a`. */
   readonly fieldSelector?: string;
   /** A label selector, such as `app=web`. */
   readonly labelSelector?: string;
+}
+
+/** The timing of {@link watchResource}. */
+export interface WatchTiming {
+  /**
+   * How long the connection may carry nothing until all initial objects have arrived, in milliseconds.
+   * @default {15_000}
+   */
+  readonly initialSilenceMs?: number;
+  /** How long it may take until all initial objects have arrived, in milliseconds. @default {120_000} */
+  readonly initialMs?: number;
   /**
    * How long the connection may carry nothing before it counts as silent, in
    * milliseconds. The API server sends a bookmark every minute.
@@ -62,22 +71,36 @@ export interface WatchOptions {
   readonly random?: () => number;
 }
 
-/** The part of every Kubernetes object that a watch needs. */
-interface KubernetesObject {
-  metadata: { resourceVersion: string };
-}
-
-/** A line of a watch's stream. */
-interface WatchLine {
-  type: "ADDED" | "MODIFIED" | "DELETED" | "BOOKMARK";
-  object: KubernetesObject;
-}
-
-/** The message of a watch whose connection carried nothing for too long. */
-const SILENT = "the watch's connection has gone silent";
-
 /** A watch that lasted this long, in milliseconds, counts as a success. The next failure then is a first one. */
 const HEALTHY_MS = 10_000;
+
+/**
+ * How long a watch lists in pages after the API server refused or did not complete the initial events, in milliseconds.
+ * An upgrade of the API server may change that.
+ */
+const PAGES_MS = 600_000;
+
+/** How many objects a page has. A Node may have 20 kB. */
+const PAGE_SIZE = 50;
+
+/** How often a list starts again because the API server forgets its version between two pages. */
+const MAX_RESTARTS = 3;
+
+/** What was found about an API server. All watches over a client share it. */
+interface Findings {
+  /** Until when to list in pages, by the clock's monotonic time. */
+  pagesUntil: number;
+  /** Whether the API server sends a bookmark from time to time. It sends none without its watch cache. */
+  sendsBookmarks: boolean;
+}
+
+const findings = new WeakMap<KubernetesClient, Findings>();
+
+function findingsOf(client: KubernetesClient): Findings {
+  let found = findings.get(client);
+  if (found === undefined) findings.set(client, found = { pagesUntil: -Infinity, sendsBookmarks: false });
+  return found;
+}
 
 /**
  * Follows a resource (list and watch) until the signal aborts. It does not
@@ -85,9 +108,9 @@ const HEALTHY_MS = 10_000;
  *
  * @param signal Ends the watch.
  */
-export async function watchResource<T>(
+export async function watchResource<R, T>(
   client: KubernetesClient,
-  options: WatchOptions,
+  options: WatchOptions<R, T>,
   watcher: ResourceWatcher<T>,
   signal: AbortSignal,
 ): Promise<void> {
@@ -111,7 +134,7 @@ export async function watchResource<T>(
  *
  * @param failures How many failures there were in a row, 1 or more.
  */
-function pauseAfter(error: unknown, failures: number, options: WatchOptions): number {
+function pauseAfter(error: unknown, failures: number, options: WatchTiming): number {
   const { random = Math.random, pauseMs = 500, maxPauseMs = 30_000, forbiddenPauseMs = 60_000 } = options;
   if (error instanceof ForbiddenError) return forbiddenPauseMs * (0.8 + 0.4 * random());
   // The server no longer has the version that we watched from. That is normal, so list again at once.
@@ -122,139 +145,89 @@ function pauseAfter(error: unknown, failures: number, options: WatchOptions): nu
 }
 
 /**
- * Lists once, then watches again and again from where the last watch ended.
- * Throws at a failure, and returns when the signal aborts.
+ * Shows all objects once, then watches again and again from where the last watch ended. Throws at a failure. Returns
+ * when the signal aborts, and where all objects must be shown again although nothing failed.
  */
-async function follow<T>(
+async function follow<R, T>(
   client: KubernetesClient,
-  options: WatchOptions,
+  options: WatchOptions<R, T>,
   watcher: ResourceWatcher<T>,
   signal: AbortSignal,
 ): Promise<void> {
-  const { clock = client.clock, random = Math.random, pauseMs = 500, windowMs = 300_000 } = options;
+  const { path, view, initialMs = 120_000, clock = client.clock, random = Math.random } = options;
+  const { pauseMs = 500, windowMs = 300_000 } = options;
   const selectors: Record<string, string> = {
     ...(options.fieldSelector && { fieldSelector: options.fieldSelector }),
     ...(options.labelSelector && { labelSelector: options.labelSelector }),
   };
-  const path = parseResourcePath(options.path);
-  if (path === undefined) throw new TypeError(`Cannot watch ${options.path}: its kind is unknown`);
-  const listed = await client.get(`${options.path}?${new URLSearchParams(selectors)}`, signal);
-  const parsed = parseJson(listed.text);
-  checkList(path, parsed);
-  const list: KubernetesObject & { items: T[] } = ObjectSerializer.deserialize(parsed, `${options.model}List`, "");
-  let version = list.metadata.resourceVersion;
-  watcher.synced(list.items, version);
+  const resource = parseResourcePath(path);
+  if (resource === undefined) throw new TypeError(`Cannot watch ${path}: its kind is unknown`);
+  const found = findingsOf(client);
+  const open = (parameters: Record<string, string>) => {
+    const timeoutSeconds = String(Math.ceil(windowMs / 1000 * (1 + random() / 10)));
+    const query = { ...selectors, watch: "1", allowWatchBookmarks: "true", timeoutSeconds, ...parameters };
+    return client.stream(`${path}?${new URLSearchParams(query)}`, signal);
+  };
+  const reader = new WatchReader({
+    resource,
+    view,
+    watcher,
+    silenceMs: options.silenceMs ?? 75_000,
+    initialSilenceMs: options.initialSilenceMs ?? 15_000,
+    initialMs,
+    clock,
+    expectsBookmarks: () => found.sendsBookmarks,
+    bookmarked: () => found.sendsBookmarks = true,
+  });
 
+  if (clock.monotonic() >= found.pagesUntil) {
+    const outcome = await readInitialEvents(open, reader, found, clock, signal);
+    if (outcome === "silent") return;
+  }
+  if (reader.version === "" && !signal.aborted) {
+    const deadline = { clock, at: clock.monotonic() + initialMs };
+    const pages = { path, query: selectors, limit: PAGE_SIZE, restarts: MAX_RESTARTS, deadline };
+    const { items, version } = await readPages(client, pages, (object) => view(object as R), signal);
+    reader.version = version;
+    watcher.synced(items, version);
+  }
   while (!signal.aborted) {
     const began = clock.monotonic();
-    const query = new URLSearchParams({
-      ...selectors,
-      watch: "1",
-      allowWatchBookmarks: "true",
-      resourceVersion: version,
-      timeoutSeconds: String(Math.ceil(windowMs / 1000 * (1 + random() / 10))),
-    });
-    const before = version;
-    await using stream = await client.stream(`${options.path}?${query}`, signal);
-    using silence = new SilenceAlarm(clock, options.silenceMs ?? 75_000, () => {
-      stream.retire();
-      // Ends the loop below, which waits for bytes that will not come.
-      stream[Symbol.asyncDispose]();
-    });
-    try {
-      for await (const line of readJsonLines(stream.body, () => silence.reset())) {
-        const { type, object } = checkLine(path, line);
-        version = object.metadata.resourceVersion;
-        if (type !== "BOOKMARK") watcher.changed(type, ObjectSerializer.deserialize(object, options.model, ""));
-      }
-    } catch (error) {
-      if (error instanceof KubernetesError || error instanceof UnavailableError) throw error;
-      throw new UnavailableError(silence.rang ? SILENT : "the watch's connection failed", { cause: error });
-    }
-    if (silence.rang) throw new UnavailableError(SILENT);
+    const before = reader.version;
+    if (await reader.read(await open({ resourceVersion: before })) === "silent") return;
     // Pause where the server ends each watch at once without sending anything.
-    if (version === before && clock.monotonic() - began < 1_000) await clock.sleep(pauseMs, signal).catch(() => {});
-  }
-}
-
-/**
- * Checks a line of a watch's stream.
- *
- * @throws {KubernetesError | UnavailableError} It reports an error, or it is not the API server's.
- */
-function checkLine(path: ResourcePath, line: unknown): WatchLine {
-  const { type, object } = (line ?? {}) as { type?: unknown; object?: KubernetesObject | null };
-  switch (type) {
-    case "ERROR":
-      throw errorOfStatus(object);
-    case "ADDED":
-    case "MODIFIED":
-    case "DELETED":
-      checkObject(path, object);
-      return { type, object: object! };
-    case "BOOKMARK":
-      // It has no name, since it is about the whole watch.
-      if (object?.metadata?.resourceVersion) return { type, object };
-  }
-  throw new UnavailableError("a line of the watch is not the API server's: is the address right?");
-}
-
-/** Parses a list. Throws no error that quotes it. */
-function parseJson(text: string): unknown {
-  try {
-    return JSON.parse(text);
-  } catch {
-    return undefined;
-  }
-}
-
-/** Rings once, when the connection has carried nothing for a while. */
-class SilenceAlarm implements Disposable {
-  /** Whether it has rung. */
-  rang = false;
-  readonly #clock: Clock;
-  readonly #silenceMs: number;
-  readonly #stop = new AbortController();
-  #last: number;
-
-  constructor(clock: Clock, silenceMs: number, ring: () => void) {
-    this.#clock = clock;
-    this.#silenceMs = silenceMs;
-    this.#last = clock.monotonic();
-    this.#run(ring);
-  }
-
-  /** Notes that bytes have arrived. */
-  reset(): void {
-    this.#last = this.#clock.monotonic();
-  }
-
-  [Symbol.dispose](): void {
-    this.#stop.abort();
-  }
-
-  async #run(ring: () => void): Promise<void> {
-    const { signal } = this.#stop;
-    for (;;) {
-      const left = this.#last + this.#silenceMs - this.#clock.monotonic();
-      if (left <= 0) break;
-      await this.#clock.sleep(left, signal).catch(() => {});
-      if (signal.aborted) return;
+    if (reader.version === before && clock.monotonic() - began < 1_000) {
+      await clock.sleep(pauseMs, signal).catch(() => {});
     }
-    this.rang = true;
-    ring();
   }
 }
 
 /**
- * Makes a watcher of whole objects out of a watcher of views, so that a caller need not keep the objects.
+ * Reads a watch that begins with all objects. The next tries list in pages where the API server refuses that, which is
+ * not a failure, or does not complete it.
  *
- * @param view Takes from an object what the watcher needs.
+ * @returns "refused", or what {@link WatchReader.read} returns.
  */
-export function viewingWatcher<A, B>(watcher: ResourceWatcher<B>, view: (object: A) => B): ResourceWatcher<A> {
-  return {
-    synced: (items, version) => watcher.synced(items.map(view), version),
-    changed: (type, object) => watcher.changed(type, view(object)),
-    lost: (error) => watcher.lost(error),
-  };
+async function readInitialEvents(
+  open: (parameters: Record<string, string>) => Promise<Stream>,
+  reader: Pick<WatchReader<unknown, unknown>, "read" | "version">,
+  found: Findings,
+  clock: Clock,
+  signal: AbortSignal,
+): Promise<"ended" | "silent" | "refused"> {
+  const listInPages = () => found.pagesUntil = clock.monotonic() + PAGES_MS;
+  let stream: Stream;
+  try {
+    stream = await open({ sendInitialEvents: "true", resourceVersionMatch: "NotOlderThan" });
+  } catch (error) {
+    if (!refusesInitialEvents(error)) throw error;
+    listInPages();
+    return "refused";
+  }
+  try {
+    return await reader.read(stream, true);
+  } catch (error) {
+    if (reader.version === "" && !signal.aborted) listInPages();
+    throw error;
+  }
 }

@@ -66,6 +66,15 @@ const withoutNeverCalled: esbuild.Plugin = {
   },
 };
 
+/** Puts a serializer that passes objects through in the place of the Kubernetes client's, which knows every model. */
+const withoutModels: esbuild.Plugin = {
+  name: "without-models",
+  setup(build) {
+    const path = resolve(root, "src/kubernetes/model_serializer.ts");
+    build.onResolve({ filter: /\/ObjectSerializer\.js$/ }, () => ({ path }));
+  },
+};
+
 /** Reduces deno.json to the version, which is all that the program reads from it. */
 function onlyVersion(version: string): esbuild.Plugin {
   return {
@@ -93,7 +102,7 @@ await esbuild.build({
   logLevel: "warning",
   // The bundle runs the program even when another module, such as a launcher, imports it.
   define: { "import.meta.main": "true" },
-  plugins: [nodeBuiltins, withoutNeverCalled, onlyVersion(version)],
+  plugins: [nodeBuiltins, withoutNeverCalled, withoutModels, onlyVersion(version)],
 });
 await esbuild.stop();
 const { size } = await Deno.stat(resolve(root, outfile));

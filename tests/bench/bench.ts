@@ -3,14 +3,20 @@
  * the figures of one run with one another, not with those of another machine.
  * The part on a cluster needs `KUBEBUILDER_ASSETS`.
  *
+ * `--quick` measures each row for a shorter time, and skips big clusters.
+ * `--nodes 1000,5000,15000` measures nothing but clusters of these sizes.
+ *
  * @module
  */
 
+import { parseArgs } from "node:util";
 import { PROGRAM, type Program, startProgram } from "../support/program.ts";
-import { benchCluster } from "./cluster.ts";
+import { benchBigClusters } from "./big_cluster.ts";
+import { BenchCluster, benchCluster } from "./cluster.ts";
 import { fleetLockRequest, load, type LoadResult, median, residentMegabytes } from "./load.ts";
 
-const quick = Deno.args.includes("--quick");
+const { quick, nodes } =
+  parseArgs({ args: Deno.args, options: { quick: { type: "boolean" }, nodes: { type: "string" } } }).values;
 const seconds = quick ? 1 : 5;
 
 function heading(text: string): void {
@@ -65,59 +71,71 @@ function percent(part: number, whole: number): string {
 
 console.log(`fleetlock, ${PROGRAM}; Deno ${Deno.version.deno}; ${navigator.hardwareConcurrency} processors`);
 
-heading("Start to first reply (median)");
-const bareStart = await startUp(startBare);
-const memoryStart = await startUp(() => startProgram(["--store=memory"]));
-row("bare Deno.serve, from source", `${bareStart.toFixed(0)} ms`);
-row("fleetlock --store memory", `${memoryStart.toFixed(0)} ms`, `aim: 150 (bundle), 250 (executable)`);
-
-heading("Refused pre-reboot requests");
-{
-  await using bare = await startBare();
-  await using program = await startProgram(["--store=memory"]);
-  const bareAtStart = residentMegabytes(bare.pid);
-  const atStart = residentMegabytes(program.process.pid);
-  await load(program.url, 1, () => fleetLockRequest("/v1/pre-reboot", "holder"), { requests: 1 });
-  const poll = fleetLockRequest("/v1/pre-reboot", "c988d2509fdf5cdcbed39037c56406fb");
-  // Warms up both, then measures them in turn.
-  for (const url of [bare.url, program.url]) await load(url, 16, () => poll, { seconds });
-  for (const connections of [1, 16, 64, 1_000]) {
-    const pairs: [LoadResult, LoadResult][] = [];
-    for (let round = 0; round < (quick ? 1 : 3); round++) {
-      pairs.push([
-        await load(bare.url, connections, () => poll, { seconds }),
-        await load(program.url, connections, () => poll, { seconds }),
-      ]);
-    }
-    const ratios = pairs.map(([one, two]) => two.perSecond / one.perSecond);
-    const [one, two] = pairs.at(-1)!;
-    row(
-      `${connections} connections: bare, fleetlock`,
-      `${one.perSecond.toFixed(0)}/s`,
-      `${two.perSecond.toFixed(0)}/s = ${percent(median(ratios), 1)} (aim: 60 %); p99 ${two.p99.toFixed(1)} ms (bare ${
-        one.p99.toFixed(1)
-      })`,
-    );
-  }
-  heading("Resident memory");
-  row("after start: bare", `${bareAtStart.toFixed(0)} MB`);
-  row("after start: fleetlock", `${atStart.toFixed(0)} MB`, "aim: 60 (bundle, with Kubernetes), 70 (executable)");
-  row("after these polls: bare", `${residentMegabytes(bare.pid).toFixed(0)} MB`);
-  row("after these polls: fleetlock", `${residentMegabytes(program.process.pid).toFixed(0)} MB`);
-}
-
-heading("Lock and unlock, over 16 groups");
-const folder = await Deno.makeTempDir({ prefix: "fleetlock-bench-" });
-for (const store of ["memory", `sqlite:${folder}/locks.db`]) {
-  await using program = await startProgram([`--store=${store}`]);
-  const cycles = await cyclesPerSecond(program, 16);
-  row(`--store ${store.split(":")[0]}`, `${cycles.toFixed(0)}/s`);
-}
-await Deno.remove(folder, { recursive: true });
-
+if (nodes === undefined) await benchServer();
 if (Deno.env.get("KUBEBUILDER_ASSETS")) {
-  await benchCluster(heading, row, cyclesPerSecond, { seconds, polls: quick ? 50_000 : 1_000_000 });
+  await using cluster = await BenchCluster.start();
+  if (nodes === undefined) {
+    await benchCluster(heading, row, cyclesPerSecond, { seconds, polls: quick ? 50_000 : 1_000_000 }, cluster);
+  }
+  const sizes = nodes?.split(",").map(Number) ?? (quick ? [] : [1_000, 5_000]);
+  await benchBigClusters(cluster, heading, row, sizes, {
+    watchSeconds: quick ? 30 : 300,
+    polls: quick ? 50_000 : 500_000,
+  });
 } else console.log("\nSkipped the part on a cluster: KUBEBUILDER_ASSETS is not set");
+
+/** Measures the server without a cluster. */
+async function benchServer(): Promise<void> {
+  heading("Start to first reply (median)");
+  const bareStart = await startUp(startBare);
+  const memoryStart = await startUp(() => startProgram(["--store=memory"]));
+  row("bare Deno.serve, from source", `${bareStart.toFixed(0)} ms`);
+  row("fleetlock --store memory", `${memoryStart.toFixed(0)} ms`, `aim: 150 (bundle), 250 (executable)`);
+
+  heading("Refused pre-reboot requests");
+  {
+    await using bare = await startBare();
+    await using program = await startProgram(["--store=memory"]);
+    const bareAtStart = residentMegabytes(bare.pid);
+    const atStart = residentMegabytes(program.process.pid);
+    await load(program.url, 1, () => fleetLockRequest("/v1/pre-reboot", "holder"), { requests: 1 });
+    const poll = fleetLockRequest("/v1/pre-reboot", "c988d2509fdf5cdcbed39037c56406fb");
+    // Warms up both, then measures them in turn.
+    for (const url of [bare.url, program.url]) await load(url, 16, () => poll, { seconds });
+    for (const connections of [1, 16, 64, 1_000]) {
+      const pairs: [LoadResult, LoadResult][] = [];
+      for (let round = 0; round < (quick ? 1 : 3); round++) {
+        pairs.push([
+          await load(bare.url, connections, () => poll, { seconds }),
+          await load(program.url, connections, () => poll, { seconds }),
+        ]);
+      }
+      const ratios = pairs.map(([one, two]) => two.perSecond / one.perSecond);
+      const [one, two] = pairs.at(-1)!;
+      row(
+        `${connections} connections: bare, fleetlock`,
+        `${one.perSecond.toFixed(0)}/s`,
+        `${two.perSecond.toFixed(0)}/s = ${percent(median(ratios), 1)} (aim: 60 %); p99 ${
+          two.p99.toFixed(1)
+        } ms (bare ${one.p99.toFixed(1)})`,
+      );
+    }
+    heading("Resident memory");
+    row("after start: bare", `${bareAtStart.toFixed(0)} MB`);
+    row("after start: fleetlock", `${atStart.toFixed(0)} MB`, "aim: 60 (bundle, with Kubernetes), 70 (executable)");
+    row("after these polls: bare", `${residentMegabytes(bare.pid).toFixed(0)} MB`);
+    row("after these polls: fleetlock", `${residentMegabytes(program.process.pid).toFixed(0)} MB`);
+  }
+
+  heading("Lock and unlock, over 16 groups");
+  const folder = await Deno.makeTempDir({ prefix: "fleetlock-bench-" });
+  for (const store of ["memory", `sqlite:${folder}/locks.db`]) {
+    await using program = await startProgram([`--store=${store}`]);
+    const cycles = await cyclesPerSecond(program, 16);
+    row(`--store ${store.split(":")[0]}`, `${cycles.toFixed(0)}/s`);
+  }
+  await Deno.remove(folder, { recursive: true });
+}
 
 /** Measures cycles of lock and unlock a second, with one connection for each group. */
 async function cyclesPerSecond(program: Pick<Program, "url">, groups: number): Promise<number> {

@@ -120,10 +120,30 @@ export async function load(
 
 /** Reads the resident memory of a process, in megabytes. */
 export function residentMegabytes(pid: number): number {
-  // Deno reads /proc only with all permissions.
-  const { stdout } = new Deno.Command("cat", { args: [`/proc/${pid}/status`] }).outputSync();
-  const kilobytes = /^VmRSS:\s+(\d+) kB$/m.exec(new TextDecoder().decode(stdout))?.[1];
+  return statusMegabytes(pid, "VmRSS");
+}
+
+/** Reads the highest resident memory that a process ever had, in megabytes. */
+export function peakMegabytes(pid: number): number {
+  return statusMegabytes(pid, "VmHWM");
+}
+
+/** Reads the processor time that a process has used, in seconds. */
+export function cpuSeconds(pid: number): number {
+  // The name of the program, in brackets, may contain spaces. Field 14 is the user time and 15 the system's, in 1/100 s.
+  const fields = readProcess(pid, "stat").replace(/^.*\) /s, "").split(" ");
+  return (Number(fields[11]) + Number(fields[12])) / 100;
+}
+
+function statusMegabytes(pid: number, field: string): number {
+  const kilobytes = new RegExp(`^${field}:\\s+(\\d+) kB$`, "m").exec(readProcess(pid, "status"))?.[1];
   return Number(kilobytes) / 1_024;
+}
+
+function readProcess(pid: number, file: string): string {
+  // Deno reads /proc only with all permissions.
+  const { stdout } = new Deno.Command("cat", { args: [`/proc/${pid}/${file}`] }).outputSync();
+  return new TextDecoder().decode(stdout);
 }
 
 /** Returns the median of some figures. */

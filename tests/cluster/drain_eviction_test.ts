@@ -44,7 +44,6 @@ clusterTest("a drain evicts the pods that it should, leaves the others, and make
   await test.first.events.settled();
   deepEqual(test.first.calls.filter((call) => !/Event$/.test(call)).sort(), [
     ...Array(3).fill("createNamespacedPodEviction"),
-    "get /api/v1/pods",
     "listPodForAllNamespaces",
     "listVolumeAttachment",
     "patchNode",

@@ -133,7 +133,7 @@ async function withinBudget(fleet: Fleet, run: () => Promise<void>): Promise<voi
   const over = new AbortController();
   await using client = await connectKubernetes({ kubeconfig: plane().kubeconfig });
   const path = `/api/v1/namespaces/${fleet.namespace}/pods`;
-  const watching = watchResource<V1Pod>(client, { path, model: "V1Pod", labelSelector: "app=web" }, {
+  const watching = watchResource(client, { path, view: (pod: V1Pod) => pod, labelSelector: "app=web" }, {
     synced(items) {
       for (const one of items) note("ADDED", one);
       listed.resolve();

@@ -223,7 +223,28 @@ export class FakeCluster {
         if (resource === "nodes") { for (const node of list.items) client.sees(node as V1Node); }
         return { status: 200, headers: {}, text: JSON.stringify(list) };
       },
-      stream: (path, signal) => Promise.resolve(this.#stream(path, client, signal)),
+      stream: async (path, signal) => {
+        const asked = new URLSearchParams(path.split("?")[1]);
+        if (asked.get("sendInitialEvents") !== "true") {
+          return this.#stream(path, client, Number(asked.get("resourceVersion")), [], signal);
+        }
+        equal(asked.get("resourceVersionMatch"), "NotOlderThan");
+        equal(asked.get("resourceVersion"), null, "any version would allow what was true before the call");
+        const resource = path.startsWith("/api/v1/nodes") ? "nodes" : "pods";
+        const { items, metadata } = await client.call(
+          `watch ${resource}`,
+          () => this.#list(path),
+          `list ${resource}`,
+        );
+        signal?.throwIfAborted();
+        const annotations = { "k8s.io/initial-events-end": "true" };
+        const initial = [
+          ...items.map((object) => ({ type: "ADDED", object })),
+          { type: "BOOKMARK", object: { metadata: { ...metadata, annotations } } },
+        ];
+        if (resource === "nodes") { for (const node of items) client.sees(node as V1Node); }
+        return this.#stream(path, client, Number(metadata.resourceVersion), initial, signal);
+      },
       [Symbol.asyncDispose]: () => Promise.resolve(),
     };
   }
@@ -320,7 +341,7 @@ export class FakeCluster {
     };
   }
 
-  #list(path: string): { items: unknown[] } {
+  #list(path: string): { items: unknown[]; metadata: { resourceVersion: string } } {
     const metadata = { resourceVersion: `${this.#version}` };
     const list = (kind: string, items: unknown[]) => ({ apiVersion: "v1", kind, metadata, items });
     if (path.startsWith("/api/v1/nodes")) {
@@ -330,7 +351,13 @@ export class FakeCluster {
     return list("PodList", this.#podsOn(nodeOf(path)));
   }
 
-  #stream(path: string, client: FakeClient, signal?: AbortSignal) {
+  #stream(
+    path: string,
+    client: FakeClient,
+    from: number,
+    initial: { type: string; object: unknown }[],
+    signal?: AbortSignal,
+  ) {
     const encoder = new TextEncoder();
     let watch: OpenWatch | undefined;
     const body = new ReadableStream<Uint8Array>({
@@ -352,7 +379,7 @@ export class FakeCluster {
           },
         };
         this.#watches.add(watch);
-        const from = Number(new URLSearchParams(path.split("?")[1]).get("resourceVersion"));
+        for (const { type, object } of initial) line(type, object);
         for (const event of this.#events) if (event.version > from && isAbout(watch, event)) watch.send(event);
         const bookmark = () => line("BOOKMARK", { metadata: { resourceVersion: `${this.#version}` } });
         this.#keepAlive(watch, bookmark, signal);

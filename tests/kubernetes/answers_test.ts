@@ -13,6 +13,7 @@ const NODE = { apiVersion: "v1", kind: "Node" };
 const POD = { apiVersion: "v1", kind: "Pod" };
 const meta = (fields: Record<string, unknown> = {}) => ({ name: "a", resourceVersion: "7", ...fields });
 const inNs = (fields: Record<string, unknown> = {}) => meta({ namespace: "ns", ...fields });
+const asIs = (object: unknown) => object;
 const listOf = (of: { apiVersion: string; kind: string }, fields: Record<string, unknown> = {}) => ({
   ...of,
   kind: `${of.kind}List`,
@@ -87,10 +88,13 @@ const CALLS: Record<string, Row> = {
     ],
   },
   watch: {
-    call: async (client) => {
+    call: async (real) => {
       const stop = new AbortController();
       let failure: unknown;
-      await watchResource(client, { path: "/api/v1/nodes", model: "V1Node" }, {
+      // Only the pages are answers of this table. The lines of a watch are below.
+      const stream = () => Promise.reject(new KubernetesError("not enabled", 422, "Invalid"));
+      const client = { ...real, stream };
+      await watchResource(client, { path: "/api/v1/nodes", view: asIs }, {
         synced: () => stop.abort(),
         changed: () => {},
         lost(error) {
@@ -252,23 +256,31 @@ const LINES: [string, unknown][] = [
   ["null", null],
   ["an error that is not a Status", { type: "ERROR", object: { code: 410 } }],
 ];
+const INITIAL_END = {
+  type: "BOOKMARK",
+  object: { metadata: { resourceVersion: "7", annotations: { "k8s.io/initial-events-end": "true" } } },
+};
 for (const [name, line] of LINES) {
-  Deno.test(`a line of a watch with ${name} breaks the watch`, async () => {
-    await using fake = await fakeApiServer((request) =>
-      request.url.includes("watch=1") ? new Response(`${JSON.stringify(line)}\n`) : json(listOf(NODE, { items: [] }))
-    );
-    const stop = new AbortController();
-    const told: unknown[] = [];
-    await watchResource(fake.client, { path: "/api/v1/nodes", model: "V1Node" }, {
-      synced: () => told.push("synced"),
-      changed: () => told.push("changed"),
-      lost(error) {
-        told.push(error instanceof UnavailableError ? "lost" : error);
-        stop.abort();
-      },
-    }, stop.signal);
-    deepEqual(told, ["synced", "lost"]);
-  });
+  for (
+    const [when, before, expected] of [["initial", [], ["lost"]], ["later", [INITIAL_END], ["synced", "lost"]]] as const
+  ) {
+    Deno.test(`a line of a watch with ${name} among its ${when} events breaks the watch`, async () => {
+      const text = [...before, line].map((one) => `${JSON.stringify(one)}\n`).join("");
+      await using fake = await fakeApiServer(() => new Response(text));
+      const stop = new AbortController();
+      const told: unknown[] = [];
+      await watchResource(fake.client, { path: "/api/v1/nodes", view: asIs }, {
+        synced: () => told.push("synced"),
+        changed: () => told.push("changed"),
+        lost(error) {
+          told.push(error instanceof UnavailableError ? "lost" : error);
+          match(String(error), /not (a Node|the API server's)|failed/);
+          stop.abort();
+        },
+      }, stop.signal);
+      deepEqual(told, expected);
+    });
+  }
 }
 
 Deno.test("the client's clock follows the answers of the API server, and not those of a proxy", async () => {

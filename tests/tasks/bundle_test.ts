@@ -26,6 +26,7 @@ Deno.test("the bundle runs alone, reports its commit, has no static imports and 
     const { sources }: { sources: string[] } = JSON.parse(await Deno.readTextFile(`${bundle}.map`));
     ok(sources.some((source) => source.endsWith("src/lock/semaphore.ts")));
     deepEqual(sources.filter((source) => source.includes("/node_modules/undici/")), []);
+    deepEqual(sources.filter((source) => source.includes("/dist/gen/models/")), []);
   } finally {
     await Deno.remove(folder, { recursive: true });
   }

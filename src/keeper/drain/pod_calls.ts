@@ -5,11 +5,10 @@
  * @module
  */
 
-import type { V1Pod } from "@kubernetes/client-node/dist/gen/models/V1Pod.js";
 import { callOptions, valueOfStatus } from "../../kubernetes/calls.ts";
 import type { KubernetesClient } from "../../kubernetes/client.ts";
 import type { Permission } from "../../kubernetes/errors.ts";
-import { type ResourceWatcher, viewingWatcher, watchResource } from "../../kubernetes/watch.ts";
+import { type ResourceWatcher, watchResource } from "../../kubernetes/watch.ts";
 import { answerOf, type Claim, type EvictionAnswer, type PodView, viewPod } from "./pods.ts";
 
 /**
@@ -59,12 +58,12 @@ export class PodCalls {
   async watchPods(node: string, watcher: ResourceWatcher<PodView>, signal: AbortSignal): Promise<void> {
     const what = {
       path: "/api/v1/pods",
-      model: "V1Pod",
+      view: viewPod,
       fieldSelector: `spec.nodeName=${node}`,
       maxPauseMs: 5_000,
       forbiddenPauseMs: 1_000,
     };
-    await watchResource(this.#client, what, viewingWatcher<V1Pod, PodView>(watcher, viewPod), signal);
+    await watchResource(this.#client, what, watcher, signal);
   }
 
   /** Reads the pods bound to a Node's name (list pods), past every cache. */

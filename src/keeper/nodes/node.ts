@@ -34,6 +34,8 @@ export interface NodeView extends CordonState {
   readonly resourceVersion: string;
   /** The ids of clients that may run on it, as {@link comparableId} normalizes them. */
   readonly ids: readonly string[];
+  /** The one of them that is derived from the machine-id; undefined where that is missing or malformed. */
+  readonly derivedId?: string;
   /** Whether its `status.nodeInfo.machineID` is malformed. A missing one is not. */
   readonly malformed: boolean;
   /** `status.nodeInfo.machineID` as it is; undefined where the kubelet has not reported it. */
@@ -46,11 +48,15 @@ export interface NodeView extends CordonState {
   readonly readyMessage?: string;
 }
 
-/** Takes from a Node what the keeper needs. */
-export function viewNode(node: V1Node): NodeView {
+/**
+ * Takes from a Node what the keeper needs.
+ *
+ * @param known An earlier view of it, which saves the work of deriving its id again.
+ */
+export function viewNode(node: V1Node, known?: NodeView): NodeView {
   const metadata = node.metadata ?? {};
   const { machineID, bootID } = node.status?.nodeInfo ?? {};
-  const derived = zincatiId(machineID ?? "");
+  const derived = machineID && known?.machineId === machineID ? known.derivedId : zincatiId(machineID ?? "");
   const named = metadata.annotations?.[ID_ANNOTATION]?.trim();
   // Some agents send the machine-id itself. Whatever it looks like, its host must not count as one without a node.
   const raw = machineID?.trim();
@@ -66,6 +72,7 @@ export function viewNode(node: V1Node): NodeView {
     deleting: timeOf(metadata.deletionTimestamp) !== undefined,
     resourceVersion: metadata.resourceVersion ?? "",
     ids: [...ids],
+    derivedId: derived,
     malformed: Boolean(machineID) && derived === undefined,
     machineId: machineID || undefined,
     bootId: bootID || undefined,

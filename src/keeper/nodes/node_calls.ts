@@ -10,7 +10,7 @@ import { callOptions, MERGE_PATCH, valueOfStatus } from "../../kubernetes/calls.
 import type { KubernetesClient } from "../../kubernetes/client.ts";
 import type { Permission } from "../../kubernetes/errors.ts";
 import { type Pages, readPages } from "../../kubernetes/list_pages.ts";
-import { type ResourceWatcher, viewingWatcher, watchResource } from "../../kubernetes/watch.ts";
+import { type ResourceWatcher, watchResource } from "../../kubernetes/watch.ts";
 import { CORDON_ANNOTATION, type NodePatch } from "./cordon.ts";
 import { FIELD_MANAGER, type NodeView, viewNode } from "./node.ts";
 
@@ -58,7 +58,7 @@ export class NodeCalls {
   /** Reads a Node (get nodes). Returns undefined where there is none. */
   async getNode(name: string, signal?: AbortSignal): Promise<NodeView | undefined> {
     const call = this.#client.apis.core.readNode({ name }, callOptions(signal));
-    return await valueOfStatus(call.then(viewNode), { 404: undefined }, REFUSED);
+    return await valueOfStatus(call.then((node) => viewNode(node)), { 404: undefined }, REFUSED);
   }
 
   /** Reads those of all Nodes (list nodes) that `keep` chooses, in pages. */
@@ -96,14 +96,19 @@ export class NodeCalls {
     return found?.items.find((node) => node.name === name);
   }
 
-  /** Follows all Nodes (list and watch nodes) until the signal aborts. Does not throw. */
-  async watchNodes(watcher: ResourceWatcher<NodeView>, signal: AbortSignal): Promise<void> {
-    await watchResource(
-      this.#client,
-      { path: NODES, model: "V1Node", maxPauseMs: 5_000, forbiddenPauseMs: 10_000 },
-      viewingWatcher(watcher, viewNode),
-      signal,
-    );
+  /**
+   * Follows all Nodes (list and watch nodes) until the signal aborts. Does not throw.
+   *
+   * @param known Returns what is known of a Node already, by its name.
+   */
+  async watchNodes(
+    watcher: ResourceWatcher<NodeView>,
+    signal: AbortSignal,
+    known: (name: string) => NodeView | undefined = () => undefined,
+  ): Promise<void> {
+    const view = (node: V1Node) => viewNode(node, known(node.metadata?.name ?? ""));
+    const what = { path: NODES, view, maxPauseMs: 5_000, forbiddenPauseMs: 10_000 };
+    await watchResource(this.#client, what, watcher, signal);
   }
 
   /**
@@ -124,7 +129,7 @@ export class NodeCalls {
     const call = this.#client.apis.core.patchNode(parameters, callOptions(signal, MERGE_PATCH));
     // A new Node of the same name has another UID. That is a conflict too.
     const values = { 404: "gone" as const, 409: "conflict" as const };
-    return await valueOfStatus(call.then(viewNode), values, REFUSED);
+    return await valueOfStatus(call.then((node) => viewNode(node)), values, REFUSED);
   }
 
   /**

@@ -99,23 +99,27 @@ export class NodeWatch {
 
   /** Follows the Nodes (list and watch nodes) until the signal aborts. Does not throw. */
   async run(signal: AbortSignal): Promise<void> {
-    await this.#calls.watchNodes({
-      synced: (nodes, version) => this.#listed(nodes, BigInt(version || 0)),
-      changed: (type, node) => {
-        const version = BigInt(node.resourceVersion || 0);
-        if (version > this.#moment) this.#moment = version;
-        if (type === "DELETED") this.#remove(node);
-        else this.#take(node);
-        this.#fresh.noteChange();
-        this.#wake();
+    await this.#calls.watchNodes(
+      {
+        synced: (nodes, version) => this.#listed(nodes, BigInt(version || 0)),
+        changed: (type, node) => {
+          const version = BigInt(node.resourceVersion || 0);
+          if (version > this.#moment) this.#moment = version;
+          if (type === "DELETED") this.#remove(node);
+          else this.#take(node);
+          this.#fresh.noteChange();
+          this.#wake();
+        },
+        lost: (error) => {
+          this.#synced = false;
+          // A node may be ready in between.
+          this.#notReady.clear();
+          this.#listener.lost?.(error);
+        },
       },
-      lost: (error) => {
-        this.#synced = false;
-        // A node may be ready in between.
-        this.#notReady.clear();
-        this.#listener.lost?.(error);
-      },
-    }, signal);
+      signal,
+      (name) => this.#nodes.get(name),
+    );
     this.#synced = false;
   }
 

@@ -10,7 +10,7 @@ import type { V1LeaseList } from "@kubernetes/client-node/dist/gen/models/V1Leas
 import { callOptions, valueOfStatus } from "../../kubernetes/calls.ts";
 import type { KubernetesClient } from "../../kubernetes/client.ts";
 import type { Permission } from "../../kubernetes/errors.ts";
-import { type ResourceWatcher, type WatchOptions, watchResource } from "../../kubernetes/watch.ts";
+import { type ResourceWatcher, watchResource, type WatchTiming } from "../../kubernetes/watch.ts";
 
 /** Lists the permissions for reading and writing locks. Without them the server cannot work. */
 export function requiredPermissions(namespace: string): Permission[] {
@@ -26,6 +26,9 @@ function permissions(namespace: string, verbs: string[]): Permission[] {
   return verbs.map((verb) => ({ verb, group: "coordination.k8s.io", resource: "leases", namespace }));
 }
 
+/** A Lease is small, and a write needs the whole of it. */
+const asIs = (lease: V1Lease): V1Lease => lease;
+
 /** How a refusal is worded. */
 const REFUSED = { subject: "the Lease", hints: { 404: "does the namespace exist?" } };
 
@@ -36,12 +39,12 @@ const REFUSED = { subject: "the Lease", hints: { 404: "does the namespace exist?
  */
 export class Leases {
   readonly #client: KubernetesClient;
-  readonly #watchOptions: Partial<WatchOptions>;
+  readonly #watchTiming: WatchTiming;
 
-  /** Makes calls over `client`, which its owner disposes of. `watchOptions` sets the timing of {@link watch}. */
-  constructor(client: KubernetesClient, watchOptions: Partial<WatchOptions> = {}) {
+  /** Makes calls over `client`, which its owner disposes of. `watchTiming` is the timing of {@link watch}. */
+  constructor(client: KubernetesClient, watchTiming: WatchTiming = {}) {
     this.#client = client;
-    this.#watchOptions = watchOptions;
+    this.#watchTiming = watchTiming;
   }
 
   /** The namespace. */
@@ -82,6 +85,6 @@ export class Leases {
   /** Follows all (list and watch leases) until the signal aborts. Starts again after failures; does not throw. */
   async watch(watcher: ResourceWatcher<V1Lease>, signal: AbortSignal): Promise<void> {
     const path = `/apis/coordination.k8s.io/v1/namespaces/${encodeURIComponent(this.namespace)}/leases`;
-    await watchResource(this.#client, { ...this.#watchOptions, path, model: "V1Lease" }, watcher, signal);
+    await watchResource(this.#client, { ...this.#watchTiming, path, view: asIs }, watcher, signal);
   }
 }

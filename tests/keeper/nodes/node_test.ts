@@ -25,6 +25,19 @@ for (
   Deno.test(`a node matches the ids of ${what}`, () => deepEqual(found, expected));
 }
 
+Deno.test("the id of a node whose machine-id did not change is taken from an earlier view, and derived otherwise", () => {
+  const node = (machineID: string | undefined) => ({ metadata: { name: "a" }, status: { nodeInfo: { machineID } } });
+  const view = (machineID: string | undefined, known?: ReturnType<typeof viewNode>) =>
+    viewNode(node(machineID) as Parameters<typeof viewNode>[0], known);
+  const known = { ...view(MACHINE), derivedId: "taken" };
+  deepEqual(view(MACHINE, known).ids, ["taken", MACHINE]);
+  const other = "ad432f2cb0c28bbcd1f87a20199237f9";
+  for (const machineID of [other, "web-1", "", undefined]) {
+    deepEqual(view(machineID, known), view(machineID));
+    deepEqual(view(machineID, view(machineID)), view(machineID));
+  }
+});
+
 const annotation = { "f:metadata": { "f:annotations": { [`f:${CORDON_ANNOTATION}`]: {} } } };
 const cordon = { "f:spec": { "f:unschedulable": {} } };
 

@@ -87,6 +87,7 @@ export async function startService(config: Config, options: ServiceOptions): Pro
   const locks = new LockService(store, {
     maxGroups: config.maxGroups,
     keeper: draining?.keeper,
+    drain: config.drain && { timeoutMs: config.drain.timeoutMs, onTimeout: config.drain.onTimeout },
     replyWaitMs: config.replyWaitMs,
     stopping: stopping.signal,
     observer: { ...lockObserver(metrics, logger), ...draining?.observer },

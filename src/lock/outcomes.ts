@@ -21,6 +21,7 @@ import {
   describeGroupLimit,
   describeHolders,
   describeMissingPermission,
+  describeReason,
   describeRefusedDrain,
   describeUnreadableHold,
   describeUnreadyNode,
@@ -92,7 +93,7 @@ export interface RefusalRule<R extends Refusal> {
 const BY_POLICY: RefusalRule<PolicyRefusal> = {
   status: 423,
   endpoints: ["pre-reboot"],
-  describe: ({ reasons: [reason] }) => reason.sentence,
+  describe: ({ reasons: [reason] }) => describeReason(reason.sentence),
 };
 
 /** The table of refusals, by kind. */

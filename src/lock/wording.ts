@@ -29,6 +29,9 @@ const NAME_SHOWN = 253;
 /** How much of a reason in words is shown, in characters. */
 const REASON_SHOWN = 500;
 
+/** How much of a sentence is shown that a policy has made, in characters. */
+const SENTENCE_SHOWN = 1_500;
+
 /**
  * The characters that a terminal or a page would not show as themselves: control
  * characters, line separators, and the marks that change the direction of text.
@@ -70,6 +73,11 @@ export function describeHolders(holders: readonly Holder[], slots: number, group
     ? `reboot slot of group "${group}" is`
     : `all ${slots} reboot slots of group "${group}" are`;
   return `${which} held by ${list(holders, HOLDERS_NAMED, (holder) => describeHolder(holder, now))}`;
+}
+
+/** Shows the sentence of a policy's reason. */
+export function describeReason(sentence: string): string {
+  return printable(sentence, SENTENCE_SHOWN);
 }
 
 /** Says that a host has yielded its slot, for which pods, and until when it waits. */

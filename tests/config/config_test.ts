@@ -46,7 +46,7 @@ const refused: [Parameters<typeof parseConfig>[0], Record<string, string>, RegEx
   [{ "drain-timeout": "15" }, inPod, /^--drain-timeout must be a duration, as in 90s, 15m or 1h30m: it is "15"$/],
   [{ "drain-timeout": "0s" }, inPod, /^--drain-timeout must be/],
   [{ "drain-timeout": "1000h" }, inPod, /^--drain-timeout must be/],
-  [{ "drain-on-timeout": "wait" }, inPod, /^--drain-on-timeout must be refuse, proceed or delete/],
+  [{ "drain-on-timeout": "wait" }, inPod, /^--drain-on-timeout must be refuse, proceed, delete or yield/],
   [{ store: "sqlite:" }, inPod, /^--store must be/],
   [{ store: "postgres" }, inPod, /^--store must be/],
   [{ "drain-empty-dir": "keep" }, inPod, /^--drain-empty-dir must be evict or refuse: it is "keep"$/],

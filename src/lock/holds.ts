@@ -22,6 +22,7 @@ import {
   type HeldNode,
   type Holder,
   holderOf,
+  isSameStage,
   mayGoOn,
   mayHaveHadYes,
   release,
@@ -54,7 +55,7 @@ export type Yielding =
   | { readonly kind: "not_held"; readonly state: GroupState };
 
 /** Says what speaks against a grant on a state; undefined where nothing does. */
-type Gate = (state: GroupState) => Refused | undefined;
+export type Gate = (state: GroupState) => Refused | undefined;
 
 /** That a slot may be granted, as far as it is known before the write. */
 export interface Permit {
@@ -323,13 +324,4 @@ function refuseEnding(ending: NonNullable<Versioned["ending"]>): Decision<Refuse
 /** The writer has compared what was written with what was sent, so the holder is there. */
 function proven(kind: Proven["kind"], id: ClientId, written: Written): Proven {
   return { kind, holder: holderOf(written.state, id)!, written };
-}
-
-/**
- * Whether two records of a client are of the same grant and the same node, with its drain at the same phase, and no
- * pre-reboot request has written in between. Such a request may have ended in a yes.
- */
-export function isSameStage(one: Holder, other: Holder): boolean {
-  return one.since === other.since && one.renewed === other.renewed &&
-    one.node?.uid === other.node?.uid && one.node?.phase === other.node?.phase;
 }

@@ -10,7 +10,7 @@
 import { type Clock, systemClock } from "./clock.ts";
 import { GroupWriter, type Ticket } from "./group_writer.ts";
 import { GroupView } from "./group_view.ts";
-import { Holds, type HoldsObserver, isSameStage, type Proven } from "./holds.ts";
+import { Holds, type HoldsObserver, type Proven } from "./holds.ts";
 import type { ClientId, Group } from "./identity.ts";
 import { UnavailableError } from "./errors.ts";
 import { ABSENT, type LockStore, type Versioned } from "./lock_store.ts";
@@ -18,7 +18,7 @@ import type { DrainRule, NodeIdentity, NodeKeeper } from "./node_keeper.ts";
 import { type PreRebootOutcome, type Refused, refused, refusedFor, type SteadyStateOutcome } from "./outcomes.ts";
 import { type GrantPolicy, type IgnoredReason, type Pause, type Reason, slotsOnly } from "./policy.ts";
 import { heldNode, Prover } from "./prover.ts";
-import { type GroupState, type Holder, holderOf, mayHaveHadYes } from "./semaphore.ts";
+import { type GroupState, type Holder, holderOf, isSameStage, mayHaveHadYes } from "./semaphore.ts";
 import { Yields } from "./yields.ts";
 
 /** Options of {@link LockService}. */

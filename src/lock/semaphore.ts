@@ -139,6 +139,15 @@ export function mayHaveHadYes({ node, hadYes, isNodeUnreadable }: Holder): boole
 }
 
 /**
+ * Whether two records of a client are of the same grant and the same node, with its drain at the same phase, and no
+ * pre-reboot request has written in between. Such a request may have ended in a yes.
+ */
+export function isSameStage(one: Holder, other: Holder): boolean {
+  return one.since === other.since && one.renewed === other.renewed &&
+    one.node?.uid === other.node?.uid && one.node?.phase === other.node?.phase;
+}
+
+/**
  * Decides whether a client gets a slot.
  *
  * A holder stays a holder when `slots` shrinks, since its host may be rebooting.

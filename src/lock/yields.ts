@@ -83,7 +83,12 @@ export class Yields {
   toDrain(holder: Holder, group: Group): Hold {
     const { id, since, node, isNodeUnreadable } = holder;
     const rule = this.#options.ruleOf(group);
-    if (rule.onTimeout === "yield" && !mayHaveHadYes(holder)) this.#watch(group, holder).graceMs = 0;
+    if (rule.onTimeout === "yield" && !mayHaveHadYes(holder)) {
+      const watched = this.#watch(group, holder);
+      // The watch may have shown the grant already.
+      if (watched.graceMs > 0) this.#sleep.wake();
+      watched.graceMs = 0;
+    }
     return { group, id, since, node, isNodeUnreadable, rule };
   }
 

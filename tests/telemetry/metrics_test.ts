@@ -126,6 +126,30 @@ Deno.test("the lock gauges show the current state of the store", async () => {
   deepEqual(await gauges(), [0, 2, 0, 2, 0]);
 });
 
+Deno.test("the page shows which groups are paused and how many hosts wait, as of now, and counts what policies did", async () => {
+  const clock = new FakeClock();
+  const until = clock.now() + 60_000;
+  const deferral = { id: parseClientId("a")!, node: "a", until, count: 1, pods: [] };
+  const deferred = [deferral, { ...deferral, id: parseClientId("b")!, until: clock.now() }];
+  const state = { holders: [], transitions: 0, notes: { pause: { until }, deferred } };
+  const metrics = new Metrics({ version: "0.0.0", clock });
+  const groups = new Map([[parseGroup("default")!, { state, version: 1 }]]);
+  metrics.collectLocks({ slotsOf: () => 1, groups: () => Promise.resolve(groups) });
+  const shown = async (name: string) => (await scrape(metrics)).get(name);
+  equal(await shown('fleetlock_lock_paused{group="default"}'), 1);
+  equal(await shown('fleetlock_lock_deferred{group="default"}'), 1);
+  await clock.advance(60_000);
+  equal(await shown('fleetlock_lock_paused{group="default"}'), 0);
+  equal(await shown('fleetlock_lock_deferred{group="default"}'), 0);
+  equal(await shown('fleetlock_policy_refusals_total{kind="frozen"}'), 0);
+  metrics.policyRefused("frozen");
+  metrics.policyIgnored("frozen", "skip");
+  metrics.yielded("timed_out");
+  equal(await shown('fleetlock_policy_refusals_total{kind="frozen"}'), 1);
+  equal(await shown('fleetlock_policy_ignored_total{kind="frozen",because="skip"}'), 1);
+  equal(await shown('fleetlock_yields_total{cause="timed_out"}'), 1);
+});
+
 Deno.test("a group that was deleted from the store disappears from the page", async () => {
   const metrics = new Metrics({ version: "1" });
   const groups = new Map([[GROUP, { state: { holders: [], transitions: 3 }, version: 1 }]]);

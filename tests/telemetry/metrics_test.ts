@@ -5,7 +5,7 @@
  */
 
 import { deepEqual, equal, match, ok } from "node:assert/strict";
-import { type ClientId, parseGroup } from "../../src/lock/identity.ts";
+import { type ClientId, parseClientId, parseGroup } from "../../src/lock/identity.ts";
 import { LockService } from "../../src/lock/lock_service.ts";
 import { slotsOnly } from "../../src/lock/policy.ts";
 import { UnavailableError } from "../../src/lock/errors.ts";

@@ -67,18 +67,18 @@ const SETTLE_MS = 3_000;
  * @param renewal Reads when the kubelet last renewed its Lease, in milliseconds since the epoch; undefined without a Lease.
  * @param ms How long to wait at most, in milliseconds.
  * @param signal Ends the wait at once.
- * @returns Whether the kubelet runs. True also where it keeps no Lease at the first reading, since then nothing can show
- * it. A Lease that is deleted later shows nothing.
+ * @returns Whether the kubelet runs; "unknown", which must do, where it keeps no Lease at the first reading, since then
+ * nothing can show it. A Lease that is deleted later shows nothing.
  */
 export async function kubeletIsAlive(
   renewal: () => Promise<number | undefined>,
   clock: Clock,
   ms: number,
   signal: AbortSignal,
-): Promise<boolean> {
+): Promise<boolean | "unknown"> {
   const deadline = clock.monotonic() + ms;
   const first = await renewal();
-  if (first === undefined) return true;
+  if (first === undefined) return "unknown";
   while (clock.monotonic() < deadline && !signal.aborted) {
     await clock.sleep(Math.min(POLL_MS, Math.max(deadline - clock.monotonic(), 1)), signal).catch(() => {});
     if (signal.aborted) continue;

@@ -64,10 +64,11 @@ export class ReturnWait {
         // Node, or that others edited, does not say that it was not.
         const { name, uid } = state.node;
         const silent: ReturnOutcome = { kind: "not_ready", node: name, reason: SILENT_REASON };
-        if (!(await this.#kubeletIsAlive(name, leftMs(), signal))) return silent;
+        const isAlive = await this.#kubeletIsAlive(name, leftMs(), signal);
+        if (isAlive === false) return silent;
         state = await this.#read(hold);
         if (state.kind === "same_boot") {
-          if (state.node.uid === uid) return sameBoot(hold, state.node.bootId);
+          if (state.node.uid === uid) return isAlive === true ? sameBoot(hold, state.node.bootId) : { kind: "ready" };
           state = silent;
         }
       }
@@ -119,19 +120,19 @@ export class ReturnWait {
     return (await nodes.listById(id)).filter(isOther);
   }
 
-  async #kubeletIsAlive(name: string, ms: number, signal: AbortSignal): Promise<boolean> {
+  async #kubeletIsAlive(name: string, ms: number, signal: AbortSignal): Promise<boolean | "unknown"> {
     const { calls, clock, forbidden } = this.#options;
     try {
       return await kubeletIsAlive(() => calls.kubeletRenewal(name), clock, ms, signal);
     } catch (error) {
       if (!(error instanceof ForbiddenError)) throw error;
       forbidden(error);
-      return true;
+      return "unknown";
     }
   }
 }
 
-/** The Node runs the boot that the hold notes, so that its host has not rebooted; or one of the two names none. */
+/** The kubelet has shown that it runs the boot that the hold notes, so that its host has not rebooted; or one of the two names none. */
 function sameBoot({ node, isNodeUnreadable }: Hold, bootId: string | undefined): ReturnOutcome {
   const isKnown = !isNodeUnreadable && node?.bootId !== undefined && node.bootId === bootId;
   return { kind: "ready", ...(isKnown && { rebooted: false }) };

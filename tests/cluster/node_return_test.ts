@@ -82,9 +82,9 @@ clusterTest("a host that comes back as another Node is back, although the noted 
   const waiting = test.awaitReturn();
   const { machineId } = test.node;
   await objects.createNode(plane(), { machineId, bootId: "boot-2" });
-  deepEqual(await waiting, READY);
+  deepEqual(await waiting, REBOOTED);
   await plane().request("DELETE", `/api/v1/nodes/${test.name}`);
-  deepEqual(await test.awaitReturn(0), READY);
+  deepEqual(await test.awaitReturn(0), REBOOTED);
 });
 
 clusterTest("a node matches by its annotation, and two nodes with the same id are ambiguous", async () => {

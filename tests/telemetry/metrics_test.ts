@@ -5,8 +5,9 @@
  */
 
 import { deepEqual, equal, match, ok } from "node:assert/strict";
-import { type ClientId, parseGroup } from "../../src/lock/identity.ts";
+import { type ClientId, parseClientId, parseGroup } from "../../src/lock/identity.ts";
 import { LockService } from "../../src/lock/lock_service.ts";
+import { slotsOnly } from "../../src/lock/policy.ts";
 import { UnavailableError } from "../../src/lock/errors.ts";
 import { ABSENT, MemoryLockStore } from "../../src/lock/lock_store.ts";
 import { FREE } from "../../src/lock/semaphore.ts";
@@ -106,7 +107,7 @@ Deno.test("a grant to a client without a Node is counted", async () => {
 Deno.test("the lock gauges show the current state of the store", async () => {
   const clock = new FakeClock();
   const store = new MemoryLockStore();
-  const locks = new LockService(store, { clock, slotsOf: () => 2 });
+  const locks = new LockService(store, { clock, policy: slotsOnly(() => 2) });
   const metrics = new Metrics({ version: "1", clock });
   metrics.collectLocks(locks);
   const gauges = async () => {
@@ -123,6 +124,30 @@ Deno.test("the lock gauges show the current state of the store", async () => {
   deepEqual(await gauges(), [1, 2, 1, 2, 0]);
   await locks.steadyState(id("b"), GROUP);
   deepEqual(await gauges(), [0, 2, 0, 2, 0]);
+});
+
+Deno.test("the page shows which groups are paused and how many hosts wait, as of now, and counts what policies did", async () => {
+  const clock = new FakeClock();
+  const until = clock.now() + 60_000;
+  const deferral = { id: parseClientId("a")!, node: "a", until, count: 1, pods: [] };
+  const deferred = [deferral, { ...deferral, id: parseClientId("b")!, until: clock.now() }];
+  const state = { holders: [], transitions: 0, notes: { pause: { until }, deferred } };
+  const metrics = new Metrics({ version: "0.0.0", clock });
+  const groups = new Map([[parseGroup("default")!, { state, version: 1 }]]);
+  metrics.collectLocks({ slotsOf: () => 1, groups: () => Promise.resolve(groups) });
+  const shown = async (name: string) => (await scrape(metrics)).get(name);
+  equal(await shown('fleetlock_lock_paused{group="default"}'), 1);
+  equal(await shown('fleetlock_lock_deferred{group="default"}'), 1);
+  await clock.advance(60_000);
+  equal(await shown('fleetlock_lock_paused{group="default"}'), 0);
+  equal(await shown('fleetlock_lock_deferred{group="default"}'), 0);
+  equal(await shown('fleetlock_policy_refusals_total{kind="frozen"}'), 0);
+  metrics.policyRefused("frozen");
+  metrics.policyIgnored("frozen", "skip");
+  metrics.yielded("timed_out");
+  equal(await shown('fleetlock_policy_refusals_total{kind="frozen"}'), 1);
+  equal(await shown('fleetlock_policy_ignored_total{kind="frozen",because="skip"}'), 1);
+  equal(await shown('fleetlock_yields_total{cause="timed_out"}'), 1);
 });
 
 Deno.test("a group that was deleted from the store disappears from the page", async () => {

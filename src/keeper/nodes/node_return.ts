@@ -19,8 +19,8 @@ import type { NodeView } from "./node.ts";
 
 /** What the Nodes of a host show of its return. */
 export type ReturnState =
-  /** One is ready after the reboot, or there is no Node to wait for. */
-  | { readonly kind: "ready" }
+  /** One is ready after the reboot (`rebooted`), or there is no Node to wait for. */
+  | { readonly kind: "ready"; readonly rebooted?: true }
   /** `node` is ready, and may look as before the reboot because its kubelet has not reported yet. */
   | { readonly kind: "same_boot"; readonly node: NodeView }
   /** None is ready. `reason` is for a person. */
@@ -44,7 +44,7 @@ export function judgeReturn(
   const mayBeSameBoot = ({ bootId }: NodeView) => {
     return notedBoot === undefined || bootId === undefined || bootId === notedBoot;
   };
-  if (ready.some((node) => !mayBeSameBoot(node))) return { kind: "ready" };
+  if (ready.some((node) => !mayBeSameBoot(node))) return { kind: "ready", rebooted: true };
   if (ready[0] !== undefined) return { kind: "same_boot", node: ready[0] };
   const message = first.readyMessage === undefined ? "" : ` (${first.readyMessage})`;
   return {
@@ -67,18 +67,18 @@ const SETTLE_MS = 3_000;
  * @param renewal Reads when the kubelet last renewed its Lease, in milliseconds since the epoch; undefined without a Lease.
  * @param ms How long to wait at most, in milliseconds.
  * @param signal Ends the wait at once.
- * @returns Whether the kubelet runs. True also where it keeps no Lease at the first reading, since then nothing can show
- * it. A Lease that is deleted later shows nothing.
+ * @returns Whether the kubelet runs; "unknown", which must do, where it keeps no Lease at the first reading, since then
+ * nothing can show it. A Lease that is deleted later shows nothing.
  */
 export async function kubeletIsAlive(
   renewal: () => Promise<number | undefined>,
   clock: Clock,
   ms: number,
   signal: AbortSignal,
-): Promise<boolean> {
+): Promise<boolean | "unknown"> {
   const deadline = clock.monotonic() + ms;
   const first = await renewal();
-  if (first === undefined) return true;
+  if (first === undefined) return "unknown";
   while (clock.monotonic() < deadline && !signal.aborted) {
     await clock.sleep(Math.min(POLL_MS, Math.max(deadline - clock.monotonic(), 1)), signal).catch(() => {});
     if (signal.aborted) continue;

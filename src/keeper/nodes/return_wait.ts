@@ -64,14 +64,15 @@ export class ReturnWait {
         // Node, or that others edited, does not say that it was not.
         const { name, uid } = state.node;
         const silent: ReturnOutcome = { kind: "not_ready", node: name, reason: SILENT_REASON };
-        if (!(await this.#kubeletIsAlive(name, leftMs(), signal))) return silent;
+        const isAlive = await this.#kubeletIsAlive(name, leftMs(), signal);
+        if (isAlive === false) return silent;
         state = await this.#read(hold);
         if (state.kind === "same_boot") {
-          if (state.node.uid === uid) return { kind: "ready" };
+          if (state.node.uid === uid) return isAlive === true ? sameBoot(hold, state.node.bootId) : { kind: "ready" };
           state = silent;
         }
       }
-      if (state.kind === "ready") return { kind: "ready" };
+      if (state.kind === "ready") return state;
       // If the watch shows the node ready and a read does not, the watch is behind: give it a moment.
       await clock.sleep(Math.min(LAG_MS, leftMs()), signal).catch(() => {});
       if (signal.aborted || leftMs() === 0) return state;
@@ -121,14 +122,20 @@ export class ReturnWait {
     return (await nodes.listById(id)).filter(isOther);
   }
 
-  async #kubeletIsAlive(name: string, ms: number, signal: AbortSignal): Promise<boolean> {
+  async #kubeletIsAlive(name: string, ms: number, signal: AbortSignal): Promise<boolean | "unknown"> {
     const { calls, clock, forbidden } = this.#options;
     try {
       return await kubeletIsAlive(() => calls.kubeletRenewal(name), clock, ms, signal);
     } catch (error) {
       if (!(error instanceof ForbiddenError)) throw error;
       forbidden(error);
-      return true;
+      return "unknown";
     }
   }
+}
+
+/** The kubelet has shown that it runs the boot that the hold notes, so that its host has not rebooted; or one of the two names none. */
+function sameBoot({ node, isNodeUnreadable }: Hold, bootId: string | undefined): ReturnOutcome {
+  const isKnown = !isNodeUnreadable && node?.bootId !== undefined && node.bootId === bootId;
+  return { kind: "ready", ...(isKnown && { rebooted: false }) };
 }

@@ -102,18 +102,23 @@ async function main(args: readonly string[]): Promise<number> {
     console.error("deno task mutate: the paths do not name a file of src");
     return 2;
   }
-  const results = await run(files, files.flatMap((file) => testsOf(file, sources)), Number(values.jobs));
+  const tests = Object.fromEntries(files.map((file) => [file, testsOf(file, sources)]));
+  const results = await run(files, tests, Number(values.jobs));
   const list: Equivalent[] = JSON.parse(Deno.readTextFileSync("tests/mutation/equivalent.json"));
   report(results, sources, list);
   return 0;
 }
 
-async function run(files: string[], tests: readonly string[], concurrency: number): Promise<MutantResult[]> {
+async function run(
+  files: string[],
+  denoTestFiles: RunnerOptions["denoTestFiles"],
+  concurrency: number,
+): Promise<MutantResult[]> {
   const options: PartialStrykerOptions & RunnerOptions = {
     mutate: files,
     mutator: { excludedMutations: ["StringLiteral"] },
     testRunner: RUNNER_NAME,
-    denoTestFiles: [...new Set(tests)],
+    denoTestFiles,
     plugins: [new URL("./mutation_runner.ts", import.meta.url).href],
     coverageAnalysis: "perTest",
     ignoreStatic: false,

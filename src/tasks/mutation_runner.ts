@@ -9,7 +9,7 @@
  * @module
  */
 
-import { join } from "node:path";
+import { join, relative } from "node:path";
 import { setImmediate as turn } from "node:timers/promises";
 import { pathToFileURL } from "node:url";
 import type { InstrumenterContext, StrykerOptions } from "@stryker-mutator/api/core";
@@ -30,15 +30,13 @@ import {
 /** The name of the runner in Stryker's option `testRunner`. */
 export const RUNNER_NAME = "deno";
 
-/** The option of Stryker that names the test files, by their paths from the project's root. */
+/** The option of Stryker that names the test files of each source file. All paths are from the project's root. */
 export interface RunnerOptions {
-  readonly denoTestFiles: readonly string[];
+  readonly denoTestFiles: Readonly<Record<string, readonly string[]>>;
 }
 
 /** Tells Stryker which options this plugin knows. */
-export const strykerValidationSchema = {
-  properties: { denoTestFiles: { type: "array", items: { type: "string" } } },
-};
+export const strykerValidationSchema = { properties: { denoTestFiles: { type: "object" } } };
 
 interface RegisteredTest {
   readonly id: string;
@@ -63,7 +61,7 @@ const context: InstrumenterContext = (globalThis as { __stryker__?: Instrumenter
 
 class DenoTestRunner implements TestRunner {
   static readonly inject = tokens(commonTokens.options);
-  readonly #files: readonly string[];
+  readonly #testFiles: RunnerOptions["denoTestFiles"];
   readonly #tests: RegisteredTest[] = [];
   readonly #after: (() => unknown)[] = [];
   /** What an event handler or a promise that nobody awaits threw during the current test. */
@@ -75,7 +73,7 @@ class DenoTestRunner implements TestRunner {
   #hanging = false;
 
   constructor(options: StrykerOptions) {
-    this.#files = (options as StrykerOptions & RunnerOptions).denoTestFiles;
+    this.#testFiles = (options as StrykerOptions & RunnerOptions).denoTestFiles;
     const note = (event: Event, error: unknown) => {
       event.preventDefault();
       this.#stray ??= { error };
@@ -99,7 +97,7 @@ class DenoTestRunner implements TestRunner {
   async mutantRun(options: MutantRunOptions): Promise<MutantRunResult> {
     // Stryker replaces a worker that has ended, and repeats the call.
     if (this.#hanging) Deno.exit(1);
-    const { activeMutant, mutantActivation, testFilter } = options;
+    const { activeMutant, sandboxFileName, mutantActivation, testFilter } = options;
     const activate = () => {
       context.activeMutant = activeMutant.id;
       // For the processes that a test starts.
@@ -111,7 +109,8 @@ class DenoTestRunner implements TestRunner {
     const times = this.#times ??= new Map<string, number>(JSON.parse(await Deno.readTextFile(TIMES_FILE)));
     context.hitCount = 0;
     context.hitLimit = options.hitLimit;
-    const chosen = this.#tests.filter(({ id }) => testFilter?.includes(id) ?? true)
+    const files = this.#testFiles[relative(Deno.cwd(), sandboxFileName)] ?? [];
+    const chosen = this.#tests.filter(({ id, file }) => files.includes(file) && (testFilter?.includes(id) ?? true))
       .sort((a, b) => times.get(a.id)! - times.get(b.id)!);
     const tests = await this.#run(chosen, options.disableBail);
     const endless = determineHitLimitReached(context.hitCount, context.hitLimit);
@@ -125,7 +124,7 @@ class DenoTestRunner implements TestRunner {
   async #load(): Promise<void> {
     if (this.#loaded) return;
     this.#loaded = true;
-    for (const file of this.#files) {
+    for (const file of new Set(Object.values(this.#testFiles).flat())) {
       this.#collectFrom(file);
       await import(pathToFileURL(join(Deno.cwd(), file)).href);
     }

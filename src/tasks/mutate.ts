@@ -125,7 +125,7 @@ async function run(
     concurrency,
     timeoutMS: 10_000,
     dryRunTimeoutMinutes: 10,
-    reporters: Deno.stdout.isTerminal() ? ["progress"] : [],
+    reporters: [Deno.stdout.isTerminal() ? "progress" : "progress-append-only"],
     tempDirName: ".stryker-tmp",
     ignorePatterns: ["bin", "dist", "coverage", ".fleetlock"],
     logLevel: "error" as LogLevel,

@@ -97,6 +97,10 @@ class Cluster {
   /** Whether a volume is attached, at each look at it. */
   attached: (look: number) => boolean = () => false;
   readonly #looks = { count: 0 };
+  /** Which volumes were still attached when the drain no longer waited for them. */
+  stillAttached: unknown[] = [];
+  /** Whether a patch does not find the Node, whatever reads show. */
+  isUnpatchable = false;
   /** Why the node cannot be cordoned. */
   cordonFault?: Error;
   /** Why the pods cannot be watched. */
@@ -107,9 +111,10 @@ class Cluster {
     this.pods = new Map(names.map((name) => [name, { ...viewPod(pod({ name, namespace: "shop" })), uid: name }]));
   }
 
-  drain(options: DrainOptions = {}): Drain {
+  drain(options: DrainOptions = {}, change: Partial<DrainTask> = {}): Drain {
     const pods: Partial<PodCalls> = {
-      watchPods: (_node, watcher, signal) => {
+      watchPods: (node, watcher, signal) => {
+        equal(node, "n");
         this.watcher = watcher;
         if (this.unwatchable !== undefined) watcher.lost(this.unwatchable);
         else watcher.synced([...this.pods.values()], "1");
@@ -132,18 +137,27 @@ class Cluster {
         this.end(pod);
         return Promise.resolve({ kind: "accepted" });
       },
-      listAttachments: () => Promise.resolve(this.attached(0) ? [{ name: "volume" }] : []),
-      hasAttachment: () => Promise.resolve(this.attached(++this.#looks.count)),
+      listAttachments: (node) => {
+        equal(node, "n");
+        return Promise.resolve(this.attached(0) ? [{ name: "volume" }] : []);
+      },
+      hasAttachment: (name) => {
+        equal(name, "volume");
+        return Promise.resolve(this.attached(++this.#looks.count));
+      },
     };
     const nodes: DrainContext["nodes"] = {
-      getNode: async () => {
+      getNode: async (name) => {
+        equal(name, "n");
         this.calls.read++;
         await this.getNode();
         return this.node;
       },
     };
     const cordon: DrainContext["cordon"] = {
-      set: async ({ uid }, _owner, holdExists) => {
+      set: async ({ name, uid }, by, holdExists) => {
+        deepEqual([name, by], ["n", owner]);
+        if (this.isUnpatchable) return "gone";
         if (this.cordonFault !== undefined) throw this.cordonFault;
         if (this.node?.uid !== uid) return "gone";
         if (this.node.unschedulable) return "already";
@@ -152,7 +166,9 @@ class Cluster {
         this.node = { ...this.node, unschedulable: true };
         return "cordoned";
       },
-      lift: () => {
+      lift: (name, by, readFirst) => {
+        // What the watch shows may be from before the cordon.
+        deepEqual([name, by, readFirst], ["n", owner, true]);
         this.calls.lifted++;
         return Promise.resolve(true);
       },
@@ -160,6 +176,7 @@ class Cluster {
     const listener = new Proxy({}, {
       get: (_, event: string) => (_task: DrainTask, pods: unknown) => {
         this.told.push(event);
+        if (event === "stillAttached") this.stillAttached.push(pods);
         if (event === "staying") this.staying = (pods as StayingPod[]).map(({ pod, why }) => `${pod.name}: ${why}`);
       },
     }) as DrainListener;
@@ -174,7 +191,7 @@ class Cluster {
       random: () => 1,
     };
     return new Drain(
-      { node: "n", uid: "n1", machineId: "m1", memory: this.memory, owner, again: false },
+      { node: "n", uid: "n1", machineId: "m1", memory: this.memory, owner, again: false, ...change },
       options,
       context,
     );
@@ -623,7 +640,7 @@ Deno.test("a drain whose hold is gone before it cordons the node is abandoned", 
   cluster.isHeld = false;
   deepEqual(await cluster.drain().end, { kind: "abandoned" });
   deepEqual([cluster.calls.cordoned, cluster.calls.lifted], [0, 1]);
-  equal(cluster.pods.size, 1);
+  deepEqual([cluster.pods.size, cluster.clock.passed], [1, 0]);
 });
 
 for (const [reason, kind, lifted] of [["hold_gone", "abandoned", 1], ["closing", "draining", 0]] as const) {
@@ -639,3 +656,79 @@ for (const [reason, kind, lifted] of [["hold_gone", "abandoned", 1], ["closing",
     equal(cluster.calls.lifted, lifted);
   });
 }
+
+Deno.test("unless told otherwise, a drain has 15 minutes from the grant, and ten evictions under way at a time", async () => {
+  const cluster = new Cluster(30);
+  cluster.answer = async () => {
+    await cluster.clock.advance(0);
+    return { kind: "blocked", budget: "web", reason: "its budget" };
+  };
+  await cluster.clock.advance(100_000);
+  equal((await cluster.drain().end).kind, "failed");
+  ok(cluster.clock.passed >= 900_000 && cluster.clock.passed < 906_000, `${cluster.clock.passed}`);
+  equal(cluster.mostEvicting, 10);
+});
+
+Deno.test("unless told otherwise, a call that is denied is repeated for ten seconds", async () => {
+  const cluster = new Cluster(1);
+  cluster.cordonFault = denied("patch", "nodes");
+  await rejects(cluster.drain().end, ForbiddenError);
+  ok(cluster.clock.passed >= 10_000 && cluster.clock.passed <= 15_000, `${cluster.clock.passed}`);
+  ok(cluster.told.includes("retrying"));
+});
+
+Deno.test("unless told otherwise, a drain waits two minutes for volumes, tells which are still attached, and ends", async () => {
+  const cluster = new Cluster(1);
+  cluster.attached = () => true;
+  deepEqual(await cluster.drain().end, { kind: "emptied" });
+  ok(cluster.clock.passed >= 120_000 && cluster.clock.passed <= 122_000, `${cluster.clock.passed}`);
+  deepEqual(cluster.stillAttached, [["volume"]]);
+  const detached = new Cluster(1);
+  deepEqual(await detached.drain().end, { kind: "emptied" });
+  deepEqual(detached.stillAttached, []);
+});
+
+Deno.test("a drain that only proves the node empty again does not look at volumes, nor one whose Node is gone", async () => {
+  const again = new Cluster(1);
+  const gone = new Cluster(0);
+  again.attached = gone.attached = () => true;
+  deepEqual(await again.drain({}, { again: true }).end, { kind: "emptied" });
+  gone.node = undefined;
+  deepEqual(await gone.drain().end, { kind: "emptied" });
+  deepEqual([again.clock.passed, again.stillAttached, gone.stillAttached], [0, [], []]);
+});
+
+Deno.test("a drain whose patches do not find the Node that reads show fails as one that others disturb", async () => {
+  const cluster = new Cluster(1);
+  cluster.isUnpatchable = true;
+  deepEqual(await cluster.drain().end, {
+    kind: "failed",
+    node: "n",
+    pods: [],
+    reason: "others uncordon the node again and again",
+  });
+  equal(cluster.pods.size, 1);
+});
+
+Deno.test("a drain that fails before anybody awaits its end is not an unhandled rejection", async () => {
+  const cluster = new Cluster(1);
+  cluster.cordonFault = new CallRefusedError("refused", "no");
+  const { end } = cluster.drain();
+  await new Promise((resolve) => setTimeout(resolve, 0));
+  await rejects(end, CallRefusedError);
+});
+
+Deno.test("a pod that its budget holds back is neither deleted nor left before the time-out, and then at once", async () => {
+  for (const onTimeout of ["refuse", "proceed", "delete"] as const) {
+    const cluster = new Cluster(2);
+    cluster.answer = (pod) =>
+      Promise.resolve(
+        pod.name === "pod-0" ? { kind: "accepted" } : { kind: "blocked", budget: "web", reason: "its budget" },
+      );
+    const { kind } = await cluster.drain({ timeoutMs: 300_000, onTimeout }).end;
+    equal(kind, { refuse: "failed", proceed: "proceed", delete: "emptied" }[onTimeout]);
+    ok(cluster.clock.passed >= 300_000 && cluster.clock.passed < 306_000, `${cluster.clock.passed}`);
+    equal(cluster.deleted.length, onTimeout === "delete" ? 1 : 0);
+    equal(cluster.told.includes("deleting"), onTimeout === "delete");
+  }
+});

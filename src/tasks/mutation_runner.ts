@@ -4,7 +4,8 @@
  * It does not choose the mutants or the test files (`mutate.ts` does), and it does not judge the results.
  *
  * It offers what the tests of this project use of `Deno.test`: names, options, steps, and hooks before and after all
- * tests of a file. It lacks the sanitizers, so a mutant that only leaks counts as survived.
+ * tests of a file. It lacks the sanitizers, so a mutant that only leaks counts as survived, and it leaves out tests that
+ * ask for permissions of their own.
  *
  * @module
  */
@@ -137,8 +138,8 @@ class DenoTestRunner implements TestRunner {
       for (const hook of before.splice(0)) await hook();
     };
     const register = (...args: unknown[]) => {
-      const { name, ignore, fn } = definitionOf(args);
-      if (ignore) return;
+      const { name, ignore, permissions, fn } = definitionOf(args);
+      if (ignore || permissions !== undefined) return;
       const run = async () => {
         await beforeOnce();
         await fn(testContext(name, file));
@@ -205,6 +206,7 @@ class DenoTestRunner implements TestRunner {
 interface Definition {
   readonly name: string;
   readonly ignore?: boolean;
+  readonly permissions?: Deno.PermissionOptions;
   readonly fn: (context: Deno.TestContext) => void | Promise<void>;
 }
 

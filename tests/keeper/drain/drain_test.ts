@@ -15,7 +15,7 @@ import type { StayingPod } from "../../../src/lock/yes.ts";
 import { parseClientId, parseGroup } from "../../../src/lock/identity.ts";
 import { pod } from "../../support/cluster_objects.ts";
 import { until } from "../../support/condition.ts";
-import { HastyClock } from "../../support/fake_clock.ts";
+import { FakeClock, HastyClock } from "../../support/fake_clock.ts";
 
 const owner = {
   namespace: "ops",
@@ -28,11 +28,18 @@ const denied = (verb: string, resource: string) => new ForbiddenError("no", { ve
 /** A clock that shows the API server's time as long as a test does not say otherwise. */
 class TestClock extends HastyClock {
   isTimeKnown = true;
+  /** Whether sleeps end at once. If not, they end when the test moves the time on. */
+  isHasty = true;
   /** How far its wall clock is ahead, in milliseconds. */
   skewMs = 0;
 
   override now(): number {
     return super.now() + this.skewMs;
+  }
+
+  override async sleep(ms: number, signal?: AbortSignal): Promise<void> {
+    if (this.isHasty) await super.sleep(ms);
+    else await FakeClock.prototype.sleep.call(this, ms, signal);
   }
 
   isFresh(_ms: number): boolean {
@@ -97,6 +104,9 @@ class Cluster {
   /** Whether a volume is attached, at each look at it. */
   attached: (look: number) => boolean = () => false;
   readonly #looks = { count: 0 };
+  /** What was told of the pods that were left and blocked, and of those that were deleted. */
+  readonly progress: string[] = [];
+  readonly deleting: unknown[] = [];
   /** Which volumes were still attached when the drain no longer waited for them. */
   stillAttached: unknown[] = [];
   /** Whether a patch does not find the Node, whatever reads show. */
@@ -174,8 +184,10 @@ class Cluster {
       },
     };
     const listener = new Proxy({}, {
-      get: (_, event: string) => (_task: DrainTask, pods: unknown) => {
+      get: (_, event: string) => (_task: DrainTask, pods: unknown, blocked: unknown) => {
         this.told.push(event);
+        if (event === "progress") this.progress.push(`${pods} left, ${blocked} blocked`);
+        if (event === "deleting") this.deleting.push(pods);
         if (event === "stillAttached") this.stillAttached.push(pods);
         if (event === "staying") this.staying = (pods as StayingPod[]).map(({ pod, why }) => `${pod.name}: ${why}`);
       },
@@ -731,4 +743,163 @@ Deno.test("a pod that its budget holds back is neither deleted nor left before t
     equal(cluster.deleted.length, onTimeout === "delete" ? 1 : 0);
     equal(cluster.told.includes("deleting"), onTimeout === "delete");
   }
+});
+
+Deno.test("a drain tells each answer to an eviction, how many pods are left, and which stay only where some do", async () => {
+  const cluster = new Cluster(2);
+  let refusals = 1;
+  cluster.answer = ({ name }) => {
+    const isBlocked = name === "pod-1" && refusals-- > 0;
+    return Promise.resolve(isBlocked ? { kind: "blocked", budget: "web", reason: "its budget" } : { kind: "accepted" });
+  };
+  await cluster.drain().end;
+  equal(cluster.told.filter((event) => event === "evicted").length, 3);
+  const { progress } = cluster;
+  deepEqual([progress[0], progress.at(-1)], ["2 left, 0 blocked", "0 left, 0 blocked"]);
+  ok(progress.includes("1 left, 1 blocked"));
+  equal(cluster.told.includes("staying"), false);
+});
+
+Deno.test("a drain that ends otherwise tells what is left at the end too", async () => {
+  const cluster = new Cluster(1);
+  cluster.answer = () => {
+    cluster.start(created("late", -5));
+    return Promise.reject(new CallRefusedError("refused", "no"));
+  };
+  await rejects(cluster.drain().end, CallRefusedError);
+  equal(cluster.progress.at(-1), "2 left, 0 blocked");
+});
+
+Deno.test("a drain whose hold ends during the evictions is abandoned", async () => {
+  const cluster = new Cluster(1);
+  cluster.answer = () => {
+    cluster.isHeld = false;
+    cluster.node = nodeView({ unschedulable: false });
+    return Promise.resolve({ kind: "blocked", budget: "web", reason: "its budget" });
+  };
+  deepEqual(await cluster.drain().end, { kind: "abandoned" });
+  deepEqual([cluster.calls.lifted, cluster.pods.size], [1, 1]);
+});
+
+Deno.test("an eviction that the cluster does not answer is repeated like one that failed", async () => {
+  const cluster = new Cluster(1);
+  let tries = 0;
+  cluster.answer = () =>
+    ++tries < 3 ? Promise.reject(new UnavailableError("away")) : Promise.resolve({ kind: "accepted" });
+  deepEqual(await cluster.drain().end, { kind: "emptied" });
+  deepEqual([tries, cluster.clock.passed >= 2_250], [3, true]);
+});
+
+Deno.test("the wait for pods that are going costs no reads of the node while its watch is in step", async () => {
+  const cluster = new Cluster(0);
+  const going = created("going", -5, { terminating: true });
+  cluster.start(going);
+  const drain = cluster.drain({ timeoutMs: 600_000 });
+  await until(() => cluster.clock.passed > 120_000);
+  cluster.end(going);
+  deepEqual(await drain.end, { kind: "emptied" });
+  equal(cluster.calls.read, 0);
+});
+
+Deno.test("a drain that cannot see the pods tells each loss, and why in the end", async () => {
+  const cluster = new Cluster(1);
+  cluster.unwatchable = new UnavailableError("away");
+  await rejects(cluster.drain({ timeoutMs: 60_000 }).end, { cause: cluster.unwatchable });
+  ok(cluster.told.includes("retrying"));
+});
+
+Deno.test("the API server is asked for its time once a second until it tells it, and the drain goes on at once", async () => {
+  const cluster = new Cluster(1);
+  const { clock } = cluster;
+  clock.isTimeKnown = false;
+  clock.isHasty = false;
+  cluster.answer = () => Promise.resolve({ kind: "blocked", budget: "web", reason: "its budget" });
+  const drain = cluster.drain({ timeoutMs: 30_000, onTimeout: "proceed" });
+  while (clock.passed < 30_000) await clock.advance(1_000);
+  const asked: number[] = [];
+  cluster.getNode = () => {
+    asked.push(clock.passed);
+    if (asked.length === 1) return Promise.reject(new UnavailableError("away"));
+    clock.isTimeKnown = asked.length === 3;
+    return Promise.resolve();
+  };
+  while (asked.length < 3) {
+    ok(clock.passed < 40_000);
+    await clock.advance(500);
+  }
+  equal((await drain.end).kind, "proceed");
+  const [first, ...more] = asked;
+  deepEqual(more, [first! + 1_000, first! + 2_000]);
+  equal(clock.passed, asked[2]);
+});
+
+Deno.test("a drain whose question for the time is denied for good ends with that", async () => {
+  const cluster = new Cluster(1);
+  cluster.clock.isTimeKnown = false;
+  cluster.answer = () => Promise.resolve({ kind: "blocked", budget: "web", reason: "its budget" });
+  const drain = cluster.drain({ timeoutMs: 30_000, onTimeout: "proceed", deniedMs: 0 });
+  await until(() => cluster.clock.passed >= 25_000);
+  cluster.getNode = () => Promise.reject(denied("get", "nodes"));
+  await rejects(drain.end, ForbiddenError);
+});
+
+Deno.test("at the time-out, pods are deleted at once, whatever pause their budget asks for, and named", async () => {
+  const cluster = new Cluster(2);
+  cluster.answer = () =>
+    Promise.resolve({ kind: "blocked", budget: "web", reason: "its budget", retryAfterMs: 3_600_000 });
+  deepEqual(await cluster.drain({ timeoutMs: 300_000, onTimeout: "delete" }).end, { kind: "emptied" });
+  deepEqual(cluster.deleted, [300_000, 300_000]);
+  const reason = "its eviction has not begun";
+  ok((cluster.deleting[0] as { name: string; reason: string }[]).every((one) => one.reason !== reason));
+  equal(cluster.deleting.length, 1);
+});
+
+Deno.test("the next eviction begins as soon as one has been answered, and a drain ends as soon as the last pod is gone", async () => {
+  const cluster = new Cluster(2);
+  cluster.clock.isHasty = false;
+  const answers: PromiseWithResolvers<EvictionAnswer>[] = [];
+  cluster.answer = () => {
+    answers.push(Promise.withResolvers());
+    return answers.at(-1)!.promise;
+  };
+  const drain = cluster.drain({ concurrency: 1 });
+  await cluster.clock.advance(0);
+  equal(answers.length, 1);
+  answers[0]!.resolve({ kind: "accepted" });
+  await cluster.clock.advance(0);
+  equal(answers.length, 2);
+  answers[1]!.resolve({ kind: "accepted" });
+  deepEqual(await drain.end, { kind: "emptied" });
+  deepEqual([cluster.clock.passed, cluster.clock.sleepers], [0, 0]);
+});
+
+Deno.test("an eviction that fails frees its place at once", async () => {
+  const cluster = new Cluster(2);
+  cluster.clock.isHasty = false;
+  const tried: string[] = [];
+  cluster.answer = async ({ name }) => {
+    tried.push(name);
+    await new Promise((resolve) => setTimeout(resolve, 0));
+    return { kind: "failed", reason: "busy" };
+  };
+  const drain = cluster.drain({ concurrency: 1 });
+  for (let turns = 0; turns < 5; turns++) await cluster.clock.advance(0);
+  deepEqual(tried, ["pod-0", "pod-1"]);
+  drain.stop("closing");
+  equal((await drain.end).kind, "draining");
+});
+
+Deno.test("a drain that is stopped ends when the evictions under way have ended, not before", async () => {
+  const cluster = new Cluster(1);
+  const gate = Promise.withResolvers<EvictionAnswer>();
+  cluster.answer = () => gate.promise;
+  const drain = cluster.drain();
+  await until(() => cluster.evicting === 1);
+  drain.stop("closing");
+  let isOver = false;
+  drain.end.then(() => isOver = true);
+  for (let turns = 0; turns < 5; turns++) await new Promise((resolve) => setTimeout(resolve, 0));
+  equal(isOver, false);
+  gate.resolve({ kind: "accepted" });
+  equal((await drain.end).kind, "draining");
 });

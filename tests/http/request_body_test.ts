@@ -163,6 +163,16 @@ Deno.test("a request without a body, a body that is not JSON and one with a byte
   }
 });
 
+Deno.test("a character whose bytes come in two chunks is read whole, and bytes that are not UTF-8 are replaced", async () => {
+  using reader = new BodyReader({}, new FakeClock());
+  const inChunks = (...chunks: number[][]) => ReadableStream.from(chunks.map((bytes) => new Uint8Array(bytes)));
+  const post = (body: ReadableStream<Uint8Array>) => new Request("http://localhost/", { method: "POST", body });
+  const whole = await reader.read(post(inChunks([0x22, 0xc3], [0xa4, 0x22])));
+  deepEqual(whole, { kind: "json", value: "\u00e4" });
+  const broken = await reader.read(post(inChunks([0x22, 0xc3], [0x22])));
+  deepEqual(broken, { kind: "json", value: "\ufffd" });
+});
+
 Deno.test("a client that leaves in the middle of its body is cut off, announced or not", async () => {
   using reader = new BodyReader({}, new FakeClock());
   const broken = () => new ReadableStream({ start: (controller) => controller.error(new Error("the client left")) });

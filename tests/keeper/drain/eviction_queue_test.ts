@@ -357,6 +357,23 @@ for (const [random, share] of [[1, 1], [0, 0.75], [0.5, 0.875]] as const) {
     deepEqual(pauses, [1_000, 2_000, 4_000, 8_000, 16_000, 30_000, 30_000].map((ms) => ms * share));
   });
 
+  Deno.test(`the pause of a budget doubles up to 5 s, and begins anew once it lets a pod go: random number ${random}`, () => {
+    const queue = queueOf({ random: () => random });
+    queue.listed([view("a"), view("b")]);
+    const pauses: number[] = [];
+    for (const one of drainNow(queue, 5_000)) queue.answered(one, blocked(), 5_000);
+    for (let now = 5_000; pauses.length < 5;) {
+      const next = queue.nextAt()!;
+      pauses.push(next - now);
+      const [one] = drainNow(queue, now = next);
+      queue.answered(one!, pauses.length === 4 ? { kind: "accepted" } : blocked(), now);
+      if (pauses.length < 4) continue;
+      const [other] = drainNow(queue, now);
+      if (other !== undefined) queue.answered(other, blocked(), now);
+    }
+    deepEqual(pauses, [1_000, 2_000, 4_000, 5_000, 1_000].map((ms) => ms * share));
+  });
+
   Deno.test(`the pause after a budget's refusal is shortened by jitter, Retry-After is not: random number ${random}`, () => {
     const queue = queueOf({ random: () => random });
     queue.listed([view("a"), view("b")]);

@@ -3,86 +3,41 @@
  * or folder of `src`, by default `src`. Stryker makes the changes (mutants), `mutation_runner.ts` runs the tests. The
  * output is each mutant that no test noticed, and the score of each file. `--jobs N` sets the number of processes.
  *
- * The tests of a file are those whose test file, or a helper of it under `tests`, imports the file. Where there are
- * none, they are the tests of the files that import it. Tests that need a cluster or that start the program are left
- * out. Mutants of strings are left out too: sentences are for people, and the compiler checks the kinds of a union.
+ * `test_choice.ts` chooses the tests of each file. Mutants of strings are left out: sentences are for people, and the
+ * compiler checks the kinds of a union.
  *
  * `tests/mutation/equivalent.json` lists the mutants that do not change what the program does, each with its reason.
  *
  * @module
  */
 
-import { dirname, join } from "node:path";
+import { relative } from "node:path";
 import { parseArgs } from "node:util";
 import type { LogLevel, MutantResult, PartialStrykerOptions } from "@stryker-mutator/api/core";
 import { Stryker } from "@stryker-mutator/core";
-import { RUNNER_NAME, type RunnerOptions } from "./mutation_runner.ts";
+import * as runner from "./mutation_runner.ts";
 import { sourceFiles } from "./source_files.ts";
+import { testsOf } from "./test_choice.ts";
 
 /** A mutant that no test can notice, because the program does the same with it. */
-export interface Equivalent {
+interface Equivalent {
   /** The path of the source file from the project's root. */
   readonly file: string;
   /** The first line of the mutated code, without its indentation. It stands for the place, as line numbers change. */
   readonly line: string;
-  /** What the mutant puts in place of the code; left out for every mutant of the line. */
-  readonly replacement?: string;
+  /** The code that is replaced, as the task prints it: its first line, and ` …` where there are more. */
+  readonly code: string;
+  /** What the mutant puts in its place. */
+  readonly replacement: string;
   /** Why the program does the same. */
   readonly reason: string;
 }
 
-/** Tests that are slow or that do not run the program in this process. */
-const OTHER_TESTS = /^tests\/(cluster|program|chaos|bench|tasks)\//;
+/** What identifies a mutant. */
+const KEYS = ["file", "line", "code", "replacement"] as const;
 
-const IMPORT = /^(?:import|export) [^"]*?from "(\.[^"]+)"|\bimport\("(\.[^"]+)"\)/gm;
-
-/**
- * Chooses the test files of a source file.
- *
- * @param file The path of the source file from the project's root.
- * @param sources The text of each file of `src` and `tests` by its path.
- * @returns The paths of the test files, sorted. Empty if no test reaches the file.
- */
-export function testsOf(file: string, sources: ReadonlyMap<string, string>): string[] {
-  const importers = new Map<string, string[]>();
-  for (const [importer, text] of sources) {
-    for (const [, named, dynamic] of text.matchAll(IMPORT)) {
-      const imported = join(dirname(importer), (named ?? dynamic)!);
-      importers.set(imported, [...importers.get(imported) ?? [], importer]);
-    }
-  }
-  const seen = new Set<string>();
-  for (let sourcesToReach = [file]; sourcesToReach.length > 0;) {
-    const reached = new Set<string>();
-    const visit = (imported: string) => {
-      for (const importer of importers.get(imported) ?? []) {
-        if (seen.has(importer) || OTHER_TESTS.test(importer)) continue;
-        seen.add(importer);
-        reached.add(importer);
-        if (importer.startsWith("tests/")) visit(importer);
-      }
-    };
-    sourcesToReach.forEach(visit);
-    const tests = [...reached].filter((path) => path.endsWith("_test.ts"));
-    if (tests.length > 0) return tests.sort();
-    sourcesToReach = [...reached].filter((path) => path.startsWith("src/"));
-  }
-  return [];
-}
-
-/**
- * Finds the entry for a mutant in the list of equivalent ones.
- *
- * @param mutant Its file from the project's root, the line on which it starts, and its replacement.
- */
-export function findEquivalent(
-  mutant: { readonly file: string; readonly line: string; readonly replacement: string },
-  list: readonly Equivalent[],
-): Equivalent | undefined {
-  return list.find(({ file, line, replacement }) =>
-    file === mutant.file && line === mutant.line.trim() && (replacement ?? mutant.replacement) === mutant.replacement
-  );
-}
+/** A mutant as the task prints it and as the list of the equivalent ones names it. */
+type Mutation = Omit<Equivalent, "reason">;
 
 async function main(args: readonly string[]): Promise<number> {
   const { values, positionals } = parseArgs({
@@ -111,13 +66,13 @@ async function main(args: readonly string[]): Promise<number> {
 
 async function run(
   files: string[],
-  denoTestFiles: RunnerOptions["denoTestFiles"],
+  denoTestFiles: runner.RunnerOptions["denoTestFiles"],
   concurrency: number,
 ): Promise<MutantResult[]> {
-  const options: PartialStrykerOptions & RunnerOptions = {
+  const options: PartialStrykerOptions & runner.RunnerOptions = {
     mutate: files,
     mutator: { excludedMutations: ["StringLiteral"] },
-    testRunner: RUNNER_NAME,
+    testRunner: runner.RUNNER_NAME,
     denoTestFiles,
     plugins: [new URL("./mutation_runner.ts", import.meta.url).href],
     coverageAnalysis: "perTest",
@@ -141,15 +96,14 @@ function report(
 ): void {
   const used = new Set<Equivalent>();
   const scores = new Map<string, { noticed: number; all: number; equivalent: number }>();
-  for (const { fileName, location, replacement, status } of results) {
-    const file = fileName.slice(Deno.cwd().length + 1);
+  for (const result of results) {
+    const file = relative(Deno.cwd(), result.fileName);
     const score = scores.get(file) ?? { noticed: 0, all: 0, equivalent: 0 };
     scores.set(file, score);
-    if (status === "Ignored" || status === "CompileError" || status === "RuntimeError") continue;
-    const lines = sources.get(file)!.split("\n");
-    const line = lines[location.start.line - 1]!;
-    const equivalent = findEquivalent({ file, line, replacement: replacement ?? "" }, list);
-    const isNoticed = status === "Killed" || status === "Timeout";
+    if (!["Killed", "Timeout", "Survived", "NoCoverage"].includes(result.status)) continue;
+    const mutation = describe(file, sources.get(file)!, result);
+    const isNoticed = result.status === "Killed" || result.status === "Timeout";
+    const equivalent = list.find((entry) => KEYS.every((key) => entry[key] === mutation[key]));
     if (equivalent !== undefined && !isNoticed) {
       used.add(equivalent);
       score.equivalent++;
@@ -157,7 +111,11 @@ function report(
     }
     score.all++;
     if (isNoticed) score.noticed++;
-    else console.log(survivor(file, lines, location, replacement ?? "", status === "NoCoverage"));
+    else {
+      const remark = result.status === "NoCoverage" ? "  (no test reaches it)" : "";
+      console.log(`${file}:${result.location.start.line}: ${mutation.line}`);
+      console.log(`    ${mutation.code}  ->  ${mutation.replacement}${remark}`);
+    }
   }
   const sum = { noticed: 0, all: 0, equivalent: 0 };
   console.log("\nscore  noticed  mutants  equivalent");
@@ -180,20 +138,15 @@ function report(
   }
 }
 
-/** A mutant in two lines: the place with the code as it is, and what replaced it. */
-function survivor(
+function describe(
   file: string,
-  lines: readonly string[],
-  { start, end }: MutantResult["location"],
-  replacement: string,
-  isUnreached: boolean,
-): string {
-  const last = start.line === end.line ? end.column - 1 : undefined;
-  const original = lines[start.line - 1]!.slice(start.column - 1, last) + (last === undefined ? " …" : "");
-  const by = replacement.replace(/\s+/g, " ");
-  return `${file}:${start.line}: ${lines[start.line - 1]!.trim()}\n    ${original}  ->  ${by}${
-    isUnreached ? "  (no test reaches it)" : ""
-  }`;
+  source: string,
+  { location: { start, end }, replacement = "" }: MutantResult,
+): Mutation {
+  const line = source.split("\n")[start.line - 1]!;
+  const isWhole = start.line === end.line;
+  const code = isWhole ? line.slice(start.column - 1, end.column - 1) : `${line.slice(start.column - 1)} …`;
+  return { file, line: line.trim(), code, replacement: replacement.replace(/\s+/g, " ") };
 }
 
 if (import.meta.main) Deno.exitCode = await main(Deno.args);

@@ -69,11 +69,13 @@ async function run(
   denoTestFiles: runner.RunnerOptions["denoTestFiles"],
   concurrency: number,
 ): Promise<MutantResult[]> {
+  const failedTests = Deno.makeTempFileSync();
   const options: PartialStrykerOptions & runner.RunnerOptions = {
     mutate: files,
     mutator: { excludedMutations: ["StringLiteral"] },
     testRunner: runner.RUNNER_NAME,
     denoTestFiles,
+    denoFailedTests: failedTests,
     plugins: [new URL("./mutation_runner.ts", import.meta.url).href],
     coverageAnalysis: "perTest",
     ignoreStatic: false,
@@ -85,7 +87,14 @@ async function run(
     ignorePatterns: ["bin", "dist", "coverage", ".fleetlock"],
     logLevel: "error" as LogLevel,
   };
-  return await new Stryker(options).runMutationTest();
+  try {
+    return await new Stryker(options).runMutationTest();
+  } finally {
+    for (const name of Deno.readTextFileSync(failedTests).split("\n").filter(Boolean)) {
+      console.error(`Left out, because it fails without a change too: ${name}`);
+    }
+    Deno.removeSync(failedTests);
+  }
 }
 
 /** Prints the mutants that no test noticed, and the score of each file. */

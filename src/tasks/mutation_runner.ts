@@ -4,8 +4,8 @@
  * It does not choose the mutants or the test files (`mutate.ts` does), and it does not judge the results.
  *
  * It offers what the tests of this project use of `Deno.test`: names, options, steps, and hooks before and after all
- * tests of a file. It lacks the sanitizers, so a mutant that only leaks counts as survived, and it leaves out tests that
- * ask for permissions of their own.
+ * tests of a file. It lacks the sanitizers, so a mutant that only leaks counts as survived, and it runs the tests with
+ * all permissions. It leaves out tests that fail then.
  *
  * @module
  */
@@ -31,13 +31,18 @@ import {
 /** The name of the runner in Stryker's option `testRunner`. */
 export const RUNNER_NAME = "deno";
 
-/** The option of Stryker that names the test files of each source file. All paths are from the project's root. */
+/** The options of Stryker that are this runner's. */
 export interface RunnerOptions {
+  /** The test files of each source file. All paths are from the project's root. */
   readonly denoTestFiles: Readonly<Record<string, readonly string[]>>;
+  /** Where to write the names of the tests that fail without a mutant, one a line. They are left out. */
+  readonly denoFailedTests: string;
 }
 
 /** Tells Stryker which options this plugin knows. */
-export const strykerValidationSchema = { properties: { denoTestFiles: { type: "object" } } };
+export const strykerValidationSchema = {
+  properties: { denoTestFiles: { type: "object" }, denoFailedTests: { type: "string" } },
+};
 
 interface RegisteredTest {
   readonly id: string;
@@ -62,7 +67,7 @@ const context: InstrumenterContext = (globalThis as { __stryker__?: Instrumenter
 
 class DenoTestRunner implements TestRunner {
   static readonly inject = tokens(commonTokens.options);
-  readonly #testFiles: RunnerOptions["denoTestFiles"];
+  readonly #options: RunnerOptions;
   readonly #tests: RegisteredTest[] = [];
   readonly #after: (() => unknown)[] = [];
   /** What an event handler or a promise that nobody awaits threw during the current test. */
@@ -74,7 +79,7 @@ class DenoTestRunner implements TestRunner {
   #hanging = false;
 
   constructor(options: StrykerOptions) {
-    this.#testFiles = (options as StrykerOptions & RunnerOptions).denoTestFiles;
+    this.#options = options as StrykerOptions & RunnerOptions;
     const note = (event: Event, error: unknown) => {
       event.preventDefault();
       this.#stray ??= { error };
@@ -90,9 +95,12 @@ class DenoTestRunner implements TestRunner {
   async dryRun(options: DryRunOptions): Promise<DryRunResult> {
     await this.#load();
     if (options.coverageAnalysis !== "off") context.mutantCoverage ??= { static: {}, perTest: {} };
-    const results = await this.#run(this.#tests, options.disableBail);
-    await Deno.writeTextFile(TIMES_FILE, JSON.stringify(results.map(({ id, timeSpentMs }) => [id, timeSpentMs])));
-    return { status: DryRunStatus.Complete, tests: results, mutantCoverage: context.mutantCoverage };
+    const results = await this.#run(this.#tests, true);
+    const passed = results.filter(({ status }) => status === TestStatus.Success);
+    await Deno.writeTextFile(TIMES_FILE, JSON.stringify(passed.map(({ id, timeSpentMs }) => [id, timeSpentMs])));
+    const failed = results.filter((result) => !passed.includes(result)).map(({ id }) => `${id}\n`);
+    await Deno.writeTextFile(this.#options.denoFailedTests, failed.join(""));
+    return { status: DryRunStatus.Complete, tests: passed, mutantCoverage: context.mutantCoverage };
   }
 
   async mutantRun(options: MutantRunOptions): Promise<MutantRunResult> {
@@ -110,8 +118,10 @@ class DenoTestRunner implements TestRunner {
     const times = this.#times ??= new Map<string, number>(JSON.parse(await Deno.readTextFile(TIMES_FILE)));
     context.hitCount = 0;
     context.hitLimit = options.hitLimit;
-    const files = this.#testFiles[relative(Deno.cwd(), sandboxFileName)] ?? [];
-    const chosen = this.#tests.filter(({ id, file }) => files.includes(file) && (testFilter?.includes(id) ?? true))
+    const files = this.#options.denoTestFiles[relative(Deno.cwd(), sandboxFileName)] ?? [];
+    const isChosen = ({ id, file }: RegisteredTest) =>
+      times.has(id) && files.includes(file) && (testFilter?.includes(id) ?? true);
+    const chosen = this.#tests.filter(isChosen)
       .sort((a, b) => times.get(a.id)! - times.get(b.id)!);
     const tests = await this.#run(chosen, options.disableBail);
     const endless = determineHitLimitReached(context.hitCount, context.hitLimit);
@@ -125,7 +135,7 @@ class DenoTestRunner implements TestRunner {
   async #load(): Promise<void> {
     if (this.#loaded) return;
     this.#loaded = true;
-    for (const file of new Set(Object.values(this.#testFiles).flat())) {
+    for (const file of new Set(Object.values(this.#options.denoTestFiles).flat())) {
       this.#collectFrom(file);
       await import(pathToFileURL(join(Deno.cwd(), file)).href);
     }
@@ -138,8 +148,8 @@ class DenoTestRunner implements TestRunner {
       for (const hook of before.splice(0)) await hook();
     };
     const register = (...args: unknown[]) => {
-      const { name, ignore, permissions, fn } = definitionOf(args);
-      if (ignore || permissions !== undefined) return;
+      const { name, ignore, fn } = definitionOf(args);
+      if (ignore) return;
       const run = async () => {
         await beforeOnce();
         await fn(testContext(name, file));
@@ -206,7 +216,6 @@ class DenoTestRunner implements TestRunner {
 interface Definition {
   readonly name: string;
   readonly ignore?: boolean;
-  readonly permissions?: Deno.PermissionOptions;
   readonly fn: (context: Deno.TestContext) => void | Promise<void>;
 }
 

@@ -11,7 +11,7 @@ import { FakeClock } from "../../support/fake_clock.ts";
 const claim = (name: string) => ({ namespace: "shop", name });
 
 /** Waits on a clock of the test for a node whose volumes are attached until the times given. */
-async function setUp(attachments: (Attachment & { untilMs?: number })[], claims: string[] = []) {
+function setUp(attachments: (Attachment & { untilMs?: number })[], claims: string[] = []) {
   const clock = new FakeClock();
   const stop = new AbortController();
   const state = { failures: [] as unknown[], looks: [] as number[], read: [] as string[], left: undefined as unknown };
@@ -53,13 +53,13 @@ async function setUp(attachments: (Attachment & { untilMs?: number })[], claims:
 }
 
 Deno.test("a node without volumes is not waited for, and no claim is read", async () => {
-  const { state, start } = await setUp([], ["data"]);
+  const { state, start } = setUp([], ["data"]);
   await start();
   deepEqual([state.left, state.read, state.looks], [[], [], []]);
 });
 
 Deno.test("volumes are looked at every two seconds until the last is detached", async () => {
-  const { clock, state, start } = await setUp([{ name: "a", untilMs: 1_000 }, { name: "b", untilMs: 3_000 }]);
+  const { clock, state, start } = setUp([{ name: "a", untilMs: 1_000 }, { name: "b", untilMs: 3_000 }]);
   await start();
   await clock.advance(1_999);
   deepEqual(state.looks, []);
@@ -71,7 +71,7 @@ Deno.test("volumes are looked at every two seconds until the last is detached", 
 });
 
 Deno.test("when the wait is over, the volumes that are still attached are named", async () => {
-  const { clock, state, start } = await setUp([{ name: "a", untilMs: 3_000 }, { name: "b" }]);
+  const { clock, state, start } = setUp([{ name: "a", untilMs: 3_000 }, { name: "b" }]);
   await start();
   for (let passed = 0; passed < 8_000; passed += 2_000) await clock.advance(2_000);
   equal(state.left, undefined);
@@ -82,7 +82,7 @@ Deno.test("when the wait is over, the volumes that are still attached are named"
 
 Deno.test("the volumes of pods that stay are not waited for, inline ones and others are", async () => {
   const attached = [{ name: "stays", volume: "pv-data" }, { name: "other", volume: "pv-other" }, { name: "inline" }];
-  const { clock, state, start } = await setUp(attached, ["data", "unbound"]);
+  const { clock, state, start } = setUp(attached, ["data", "unbound"]);
   await start();
   deepEqual(state.read, ["data", "unbound"]);
   for (let passed = 0; passed < 10_000; passed += 2_000) await clock.advance(2_000);
@@ -90,7 +90,7 @@ Deno.test("the volumes of pods that stay are not waited for, inline ones and oth
 });
 
 Deno.test("without the permission to read claims, the volumes of pods that stay are waited for too", async () => {
-  const { clock, state, start } = await setUp([{ name: "stays", volume: "pv-data" }], ["data"]);
+  const { clock, state, start } = setUp([{ name: "stays", volume: "pv-data" }], ["data"]);
   state.failures = [
     undefined,
     new ForbiddenError("no", { verb: "get", group: "", resource: "persistentvolumeclaims" }),
@@ -102,19 +102,19 @@ Deno.test("without the permission to read claims, the volumes of pods that stay 
 
 Deno.test("a call that fails is repeated, and one that is denied ends the wait with its error", async () => {
   const away = new UnavailableError("away");
-  const { clock, state, start } = await setUp([{ name: "a", volume: "pv-data", untilMs: 2_500 }], ["data"]);
+  const { clock, state, start } = setUp([{ name: "a", volume: "pv-data", untilMs: 2_500 }], ["data"]);
   state.failures = [away, undefined, away, undefined, away];
   await start();
   for (let passed = 0; passed < 10_000; passed += 500) await clock.advance(500);
   deepEqual(state.left, []);
-  const other = await setUp([{ name: "a" }]);
+  const other = setUp([{ name: "a" }]);
   const error = new ForbiddenError("no", { verb: "list", group: "storage.k8s.io", resource: "volumeattachments" });
   other.state.failures = [error];
   await rejects((await other.start()).end, error);
 });
 
 Deno.test("a stop ends the wait at once", async () => {
-  const { stop, clock, state, start } = await setUp([{ name: "a" }]);
+  const { stop, clock, state, start } = setUp([{ name: "a" }]);
   const { end } = await start();
   await clock.advance(500);
   stop.abort(new Error("stop"));

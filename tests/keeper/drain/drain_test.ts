@@ -109,6 +109,8 @@ class Cluster {
   readonly deleting: unknown[] = [];
   /** Which volumes were still attached when the drain no longer waited for them. */
   stillAttached: unknown[] = [];
+  /** Whether the node was to be read before each cordoning. */
+  readonly readFirst: boolean[] = [];
   /** Whether a patch does not find the Node, whatever reads show. */
   isUnpatchable = false;
   /** Why the node cannot be cordoned. */
@@ -165,8 +167,9 @@ class Cluster {
       },
     };
     const cordon: DrainContext["cordon"] = {
-      set: async ({ name, uid }, by, holdExists) => {
+      set: async ({ name, uid }, by, holdExists, readFirst) => {
         deepEqual([name, by], ["n", owner]);
+        this.readFirst.push(readFirst);
         if (this.isUnpatchable) return "gone";
         if (this.cordonFault !== undefined) throw this.cordonFault;
         if (this.node?.uid !== uid) return "gone";
@@ -653,6 +656,7 @@ Deno.test("a drain whose hold is gone before it cordons the node is abandoned", 
   deepEqual(await cluster.drain().end, { kind: "abandoned" });
   deepEqual([cluster.calls.cordoned, cluster.calls.lifted], [0, 1]);
   deepEqual([cluster.pods.size, cluster.clock.passed], [1, 0]);
+  equal(cluster.memory.node("n1").wasCordoned, false);
 });
 
 for (const [reason, kind, lifted] of [["hold_gone", "abandoned", 1], ["closing", "draining", 0]] as const) {
@@ -902,4 +906,60 @@ Deno.test("a drain that is stopped ends when the evictions under way have ended,
   equal(isOver, false);
   gate.resolve({ kind: "accepted" });
   equal((await drain.end).kind, "draining");
+});
+
+for (
+  const [what, seen, readFirst] of [
+    ["that the watch shows is cordoned on what it shows", nodeView({ unschedulable: false }), false],
+    ["that the watch does not show is read first", undefined, true],
+    ["whose name the watch shows for another Node is read first", nodeView({ uid: "earlier" }), true],
+  ] as const
+) {
+  Deno.test(`a node ${what}, and the cordoning is told once`, async () => {
+    const cluster = new Cluster(1);
+    cluster.peek = () => seen;
+    deepEqual(await cluster.drain().end, { kind: "emptied" });
+    deepEqual(cluster.readFirst, [readFirst]);
+    equal(cluster.told.filter((event) => event === "cordoned").length, 1);
+    equal(cluster.memory.node("n1").wasCordoned, true);
+  });
+}
+
+Deno.test("a later drain of the hold reads the node before its first eviction, and cordons it again after a read", async () => {
+  const cluster = new Cluster(1);
+  cluster.memory.node("n1").wasCordoned = true;
+  // The watch has not shown yet that others have lifted the cordon.
+  cluster.peek = () => nodeView({ unschedulable: true });
+  deepEqual(await cluster.drain().end, { kind: "emptied" });
+  deepEqual([cluster.readFirst, cluster.calls.read, cluster.clock.passed], [[true], 1, 5_000]);
+});
+
+Deno.test("changes of a cordoned node that the watch shows cost no reads", async () => {
+  const cluster = new Cluster(0);
+  cluster.peek = () => cluster.node && { ...cluster.node };
+  const going = created("going", -5, { terminating: true });
+  cluster.start(going);
+  const drain = cluster.drain({ timeoutMs: 600_000 });
+  await until(() => cluster.clock.passed > 120_000);
+  cluster.end(going);
+  deepEqual(await drain.end, { kind: "emptied" });
+  equal(cluster.calls.read, 0);
+});
+
+Deno.test("the node is read again before an eviction ten seconds after a read has shown the cordon, not earlier", async () => {
+  const cluster = new Cluster(1);
+  const { clock } = cluster;
+  clock.isHasty = false;
+  const tried: number[] = [];
+  cluster.answer = () => {
+    tried.push(clock.passed);
+    const retryAfterMs = tried.length === 1 ? 9_999 : 10_000;
+    return Promise.resolve(tried.length < 3 ? { kind: "failed", reason: "busy", retryAfterMs } : { kind: "accepted" });
+  };
+  const drain = cluster.drain();
+  while (tried.length < 2) await clock.advance(clock.nextIn ?? 0);
+  deepEqual([tried, cluster.calls.read], [[0, 9_999], 0]);
+  while (tried.length < 3) await clock.advance(clock.nextIn ?? 0);
+  deepEqual([tried, cluster.calls.read], [[0, 9_999, 19_999], 1]);
+  deepEqual(await drain.end, { kind: "emptied" });
 });

@@ -229,3 +229,16 @@ Deno.test("a later Node of the same name is not cordoned, whatever the watch sti
   equal(await set(one), "gone");
   deepEqual(one.state, UNCORDONED);
 });
+
+Deno.test("a Node is cordoned although the watch still shows an earlier one of its name", async () => {
+  const one = new OneNode({ uid: "earlier" });
+  one.node = { ...one.node!, uid: "u" };
+  equal(await set(one), "cordoned");
+  deepEqual(one.state, OURS);
+});
+
+Deno.test("whether the hold exists is not asked where there is nothing to patch", async () => {
+  const one = new OneNode({ unschedulable: true });
+  const unasked = () => Promise.reject(new Error("asked"));
+  equal(await one.cordon.set({ name: "n", uid: "u" }, OWNER, unasked, true, never), "already");
+});

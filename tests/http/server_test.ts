@@ -128,6 +128,15 @@ for (
   });
 }
 
+Deno.test("0.0.0.0 on a host whose :: is in use on that port is in use, although IPv4 alone would be free", () => {
+  const platform = new Platform();
+  platform.refuse = (host) => {
+    if (host === "::") throw new Deno.errors.AddrInUse("in use");
+  };
+  throws(() => start({ address: { hostname: "0.0.0.0", port: 80 }, serve: platform.serve }), Deno.errors.AddrInUse);
+  deepEqual(platform.opened, []);
+});
+
 for (const hostname of ["127.0.0.1", "::", "::1"]) {
   Deno.test(`${hostname} is listened on alone`, async () => {
     const platform = new Platform();

@@ -834,6 +834,7 @@ Deno.test("the API server is asked for its time once a second until it tells it,
   equal((await drain.end).kind, "proceed");
   const [first, ...more] = asked;
   deepEqual(more, [first! + 1_000, first! + 2_000]);
+  ok(cluster.told.includes("retrying"));
   equal(clock.passed, asked[2]);
 });
 

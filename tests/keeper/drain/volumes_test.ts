@@ -102,7 +102,9 @@ Deno.test("without the permission to read claims, the volumes of pods that stay 
 
 Deno.test("a call that fails is repeated, and one that is denied ends the wait with its error", async () => {
   const away = new UnavailableError("away");
-  const { clock, state, start } = setUp([{ name: "a", volume: "pv-data", untilMs: 2_500 }], ["data"]);
+  const { clock, state, start } = setUp([{ name: "stays", volume: "pv-data" }, { name: "b", untilMs: 2_500 }], [
+    "data",
+  ]);
   state.failures = [away, undefined, away, undefined, away];
   await start();
   for (let passed = 0; passed < 10_000; passed += 500) await clock.advance(500);

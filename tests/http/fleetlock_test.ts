@@ -1,6 +1,13 @@
 import { deepEqual, equal, ok } from "node:assert/strict";
 import fc from "fast-check";
-import { answerKinds, decodeRequest, encodeJson, ERROR_STATUS, type ErrorKind } from "../../src/http/fleetlock.ts";
+import {
+  answerKinds,
+  decodeRequest,
+  encodeJson,
+  ERROR_STATUS,
+  type ErrorKind,
+  SUCCESS_TEXT,
+} from "../../src/http/fleetlock.ts";
 import { REASON_KINDS } from "../../src/lock/policy.ts";
 import { type ClientId, parseClientId, parseGroup } from "../../src/lock/identity.ts";
 
@@ -20,6 +27,15 @@ Deno.test("unknown keys are ignored, and the last value of a repeated key counts
   deepEqual(decodeRequest(JSON.parse(text)), { kind: "request", id: "last", group: "g" });
 });
 
+Deno.test("each success is told in the Go program's words", () => {
+  deepEqual(SUCCESS_TEXT, {
+    granted: "obtained reboot lease",
+    renewed: "retained reboot lease",
+    released: "steady-state confirmed",
+    not_held: "steady-state confirmed",
+  });
+});
+
 const REFUSED: [name: string, text: string, kind: string][] = [
   [
     "U+FFFD beside client_params",
@@ -27,6 +43,11 @@ const REFUSED: [name: string, text: string, kind: string][] = [
     "decode_error",
   ],
   ["U+FFFD in client_params", body({ id: "a", group: "b", x: "\ufffd" }), "decode_error"],
+  [
+    "U+FFFD beside client_params, which has an unknown key too",
+    '{"x":"\ufffd",' + body({ id: "a", group: "b", y: 1 }).slice(1),
+    "decode_error",
+  ],
   ["U+FFFD in a key", body({ id: "a", group: "b", "\ufffd": 1 }), "decode_error"],
   ["null", "null", "decode_error"],
   ["a number", "1", "decode_error"],

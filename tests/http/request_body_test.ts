@@ -5,7 +5,8 @@
  */
 
 import { deepEqual, equal } from "node:assert/strict";
-import { BodyReader, type BodyResult } from "../../src/http/request_body.ts";
+import { type BodyLimits, BodyReader, type BodyResult } from "../../src/http/request_body.ts";
+import { until } from "../support/condition.ts";
 import { FakeClock } from "../support/fake_clock.ts";
 
 /** A request whose body ends when the test says so, with what the test says. */
@@ -24,9 +25,9 @@ const TIMEOUT_MS = 50;
 const TICK_MS = 5;
 
 /** A reader on a clock of the test. */
-function startReader() {
+function startReader(limits: BodyLimits = { bodyTimeoutMs: TIMEOUT_MS }) {
   const clock = new FakeClock();
-  const reader = new BodyReader({ bodyTimeoutMs: TIMEOUT_MS }, clock);
+  const reader = new BodyReader(limits, clock);
   return {
     clock,
     read(request: Request): () => BodyResult | undefined {
@@ -95,4 +96,92 @@ Deno.test("disposal times out the bodies that are awaited", async () => {
   await reader.pass(TIMEOUT_MS);
   deepEqual(result(), { kind: "timeout" });
   slow.fail();
+});
+
+/** A request with a body of so many bytes, which is a JSON string. */
+function sized(bytes: number, announced: boolean): Request {
+  const text = JSON.stringify("x".repeat(bytes - 2));
+  const chunks = new ReadableStream({
+    start(controller) {
+      for (let at = 0; at < bytes; at += 1_000) {
+        controller.enqueue(new TextEncoder().encode(text.slice(at, at + 1_000)));
+      }
+      controller.close();
+    },
+  });
+  const headers = new Headers(announced ? { "content-length": `${bytes}` } : {});
+  return new Request("http://localhost/", { method: "POST", headers, body: announced ? text : chunks });
+}
+
+for (const announced of [true, false]) {
+  const how = announced ? "that is announced" : "that comes in chunks";
+  Deno.test(`unless told otherwise, a body ${how} may have 16 KiB and not one byte more`, async () => {
+    using reader = new BodyReader({}, new FakeClock());
+    equal((await reader.read(sized(16_384, announced))).kind, "json");
+    deepEqual(await reader.read(sized(16_385, announced)), { kind: "too_large" });
+  });
+}
+
+Deno.test("a body that is too large is refused at once, and then read to its end and thrown away", async () => {
+  using reader = new BodyReader({ maxBodyBytes: 100 }, new FakeClock());
+  let left = 50;
+  const endless = new ReadableStream({
+    pull(controller) {
+      if (left-- > 0) controller.enqueue(new Uint8Array(60));
+      else controller.close();
+    },
+  });
+  const request = new Request("http://localhost/", { method: "POST", body: endless });
+  deepEqual(await reader.read(request), { kind: "too_large" });
+  await until(() => left < 0);
+});
+
+Deno.test("unless told otherwise, a client may take ten seconds to send its body, and at most eleven", async () => {
+  using reader = startReader({});
+  const slow = slowRequest();
+  const result = reader.read(slow.request);
+  for (let passed = 0; passed < 10; passed++) await reader.clock.advance(1_000);
+  equal(result(), undefined);
+  await reader.clock.advance(1_000);
+  deepEqual(result(), { kind: "timeout" });
+  slow.fail();
+});
+
+Deno.test("a request without a body, a body that is not JSON and one with a byte order mark are told apart", async () => {
+  using reader = new BodyReader({}, new FakeClock());
+  const post = (body?: BodyInit, announced = true) =>
+    new Request("http://localhost/", {
+      method: "POST",
+      body,
+      headers: announced ? { "content-length": `${body?.toString().length ?? 0}` } : {},
+    });
+  for (const announced of [true, false]) {
+    equal((await reader.read(post(undefined, announced))).kind, "not_json");
+    equal((await reader.read(post("{", announced))).kind, "not_json");
+    equal((await reader.read(post("\ufeff{}", announced))).kind, "byte_order_mark");
+    deepEqual(await reader.read(post('{"a":1}', announced)), { kind: "json", value: { a: 1 } });
+  }
+});
+
+Deno.test("a character whose bytes come in two chunks is read whole, and bytes that are not UTF-8 are replaced", async () => {
+  using reader = new BodyReader({}, new FakeClock());
+  const inChunks = (...chunks: number[][]) => ReadableStream.from(chunks.map((bytes) => new Uint8Array(bytes)));
+  const post = (body: ReadableStream<Uint8Array>) => new Request("http://localhost/", { method: "POST", body });
+  const whole = await reader.read(post(inChunks([0x22, 0xc3], [0xa4, 0x22])));
+  deepEqual(whole, { kind: "json", value: "\u00e4" });
+  const broken = await reader.read(post(inChunks([0x22, 0xc3], [0x22])));
+  deepEqual(broken, { kind: "json", value: "\ufffd" });
+});
+
+Deno.test("a client that leaves in the middle of its body is cut off, announced or not", async () => {
+  using reader = new BodyReader({}, new FakeClock());
+  const broken = () => new ReadableStream({ start: (controller) => controller.error(new Error("the client left")) });
+  for (const headers of [{ "content-length": "5" }, {}]) {
+    const request = new Request("http://localhost/", {
+      method: "POST",
+      headers: headers as HeadersInit,
+      body: broken(),
+    });
+    deepEqual(await reader.read(request), { kind: "cut_off" });
+  }
 });

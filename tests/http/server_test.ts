@@ -83,6 +83,8 @@ class Platform {
   readonly fail: (() => void)[] = [];
   /** Which listeners were shut down. */
   readonly shut: number[] = [];
+  /** What their shutdown waits for. */
+  readonly closing: Promise<void>[] = [];
   /** Throws where the platform refuses an address. */
   refuse: (hostname: string) => void = () => {};
 
@@ -95,7 +97,10 @@ class Platform {
     return {
       addr: { transport: "tcp", hostname, port: port || 8765 },
       finished: promise,
-      shutdown: () => Promise.resolve(void this.shut.push(number)),
+      shutdown: async () => {
+        this.shut.push(number);
+        await this.closing[number];
+      },
     };
   };
 }
@@ -123,6 +128,15 @@ for (
   });
 }
 
+Deno.test("0.0.0.0 on a host whose :: is in use on that port is in use, although IPv4 alone would be free", () => {
+  const platform = new Platform();
+  platform.refuse = (host) => {
+    if (host === "::") throw new Deno.errors.AddrInUse("in use");
+  };
+  throws(() => start({ address: { hostname: "0.0.0.0", port: 80 }, serve: platform.serve }), Deno.errors.AddrInUse);
+  deepEqual(platform.opened, []);
+});
+
 for (const hostname of ["127.0.0.1", "::", "::1"]) {
   Deno.test(`${hostname} is listened on alone`, async () => {
     const platform = new Platform();
@@ -137,7 +151,11 @@ function startFailing() {
   const platform = new Platform();
   const clock = new FakeClock();
   const logged: string[] = [];
-  const log = (message: string) => void logged.push(message);
+  const errors: unknown[] = [];
+  const log = (message: string, { error }: { error?: unknown } = {}) => {
+    logged.push(message);
+    if (error !== undefined) errors.push(error);
+  };
   const state = { hasDescriptors: true };
   const server = start({
     serve: platform.serve,
@@ -145,7 +163,7 @@ function startFailing() {
     logger: { info: log, error: log },
     hasDescriptors: () => state.hasDescriptors,
   });
-  return { platform, clock, logged, state, server, [Symbol.asyncDispose]: () => server.shutdown() };
+  return { platform, clock, logged, errors, state, server, [Symbol.asyncDispose]: () => server.shutdown() };
 }
 
 Deno.test("a listener that fails is replaced on its address after a second at most, and its connections are kept", async () => {
@@ -238,3 +256,73 @@ Deno.test("an address in use makes the constructor throw, also for 0.0.0.0", asy
   throws(() => start({ address: { hostname: "127.0.0.1", port } }), Deno.errors.AddrInUse);
   throws(() => start({ address: { hostname: "0.0.0.0", port } }), Deno.errors.AddrInUse);
 });
+
+Deno.test("an address that is taken for less than a second is not reported, and one that stays taken is with its error", async () => {
+  await using test = startFailing();
+  const { platform, clock, logged, errors } = test;
+  const taken = new Deno.errors.AddrInUse("in use");
+  platform.refuse = () => {
+    throw taken;
+  };
+  platform.fail[0]!();
+  for (let passed = 0; passed < 1_900; passed += 10) await clock.advance(10);
+  equal(logged.length, 1);
+  match(`${errors[0]}`, /Too many open files/);
+  for (let passed = 0; passed < 2_000; passed += 10) await clock.advance(10);
+  deepEqual(errors.slice(1), [taken]);
+});
+
+Deno.test("what has failed is shut down once, and a shutdown of the server waits for it", async () => {
+  const { platform, clock, server } = startFailing();
+  platform.fail[0]!();
+  for (let passed = 0; passed < 2_000; passed += 10) await clock.advance(10);
+  const closed = Promise.withResolvers<void>();
+  platform.closing[0] = closed.promise;
+  let isOver = false;
+  const over = server.shutdown().then(() => isOver = true);
+  await clock.advance(0);
+  await clock.advance(0);
+  deepEqual([platform.shut.toSorted(), isOver], [[0, 1], false]);
+  closed.resolve();
+  await over;
+});
+
+Deno.test("a listener that ends with an error during the shutdown is not replaced", async () => {
+  const { platform, clock, logged, server } = startFailing();
+  const over = server.shutdown();
+  platform.fail[0]!();
+  await over;
+  await clock.advance(5_000);
+  deepEqual([platform.opened.length, logged, clock.sleepers], [1, [], 0]);
+});
+
+for (
+  const [what, free, error, listens] of [
+    ["four file descriptors are free", 4, "Too many open files (os error 24)", true],
+    ["three file descriptors are free", 3, "Too many open files (os error 24)", false],
+    ["the host has no file to try it with", 0, "No such file or directory (os error 2)", true],
+  ] as const
+) {
+  Deno.test(`a server whose listener failed ${listens ? "listens again" : "waits"} if ${what}`, async () => {
+    const platform = new Platform();
+    const clock = new FakeClock();
+    const { openSync } = Deno;
+    let opened = 0;
+    let closed = 0;
+    Deno.openSync = (path) => {
+      equal(path, "/dev/null");
+      if (opened - closed >= free) throw new Error(error);
+      opened++;
+      return { close: () => void closed++ } as Deno.FsFile;
+    };
+    try {
+      await using _server = start({ serve: platform.serve, clock });
+      platform.fail[0]!();
+      for (let passed = 0; passed < 3_000; passed += 100) await clock.advance(100);
+      equal(platform.opened.length, listens ? 2 : 1);
+      equal(opened, closed);
+    } finally {
+      Deno.openSync = openSync;
+    }
+  });
+}

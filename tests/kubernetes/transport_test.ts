@@ -235,6 +235,26 @@ Deno.test("calls wait while the server asks for a pause, and fail at once if it 
   equal(fake.requests.length, 3);
 });
 
+Deno.test("a stream that the server refuses for a while holds back calls and further streams until then", async () => {
+  const clock = new FakeClock();
+  await using fake = await fakeApiServer((request, count) => {
+    if (count === 1) return status(429, {}, { "retry-after": "3" });
+    return request.url.endsWith("/2") ? json({}) : new Response(new ReadableStream({ start() {} }));
+  }, { timeoutMs: 5_000, clock });
+  await rejects(fake.client.stream("/1"), (error) => error instanceof UnavailableError && error.retryAfterMs === 3_000);
+  const call = fake.client.get("/2");
+  await until(() => clock.sleepers > 0);
+  await clock.advance(2_999);
+  equal(fake.requests.length, 1);
+  const stream = fake.client.stream("/3");
+  await clock.advance(0);
+  equal(fake.requests.length, 1);
+  await clock.advance(1);
+  await call;
+  await (await stream)[Symbol.asyncDispose]();
+  equal(fake.requests.length, 3);
+});
+
 Deno.test("a refused write, which may be about one object only, does not hold back other calls", async () => {
   await using fake = await fakeApiServer((request) =>
     request.method === "GET" ? json({}) : status(429, {}, { "retry-after": "60" })

@@ -30,7 +30,7 @@ class SpyStore extends MemoryLockStore {
   reads = 0;
   writes = 0;
   lists = 0;
-  before: (call: "read" | "write", group: Group) => Promise<void> | void = () => {};
+  before: (call: "read" | "write" | "list", group?: Group) => Promise<void> | void = () => {};
 
   constructor(readonly backend: MemoryBackend = new MemoryBackend()) {
     super(backend);
@@ -48,9 +48,10 @@ class SpyStore extends MemoryLockStore {
     return super.write(group, expected, next, options);
   }
 
-  override list(options?: CallOptions) {
+  override async list(options?: CallOptions) {
     this.lists++;
-    return super.list(options);
+    await this.before("list");
+    return await super.list(options);
   }
 }
 
@@ -349,6 +350,28 @@ for (const watch of [false, true]) {
     equal((await all.locks.preReboot(alice, parseGroup("late")!)).kind, "granted");
   });
 }
+
+Deno.test("at the limit, a group that another replica has created since it was read is not a new one", async () => {
+  await using all = setUp({ maxGroups: 2 });
+  const rival = new LockService(new MemoryLockStore(all.store.backend));
+  await rival.preReboot(alice, group);
+  all.store.before = async (call) => {
+    if (call !== "list") return;
+    await rival.preReboot(alice, other);
+    await rival.steadyState(alice, other);
+  };
+  equal((await all.locks.preReboot(bob, other)).kind, "granted");
+  equal(all.store.lists, 1);
+});
+
+Deno.test("at the limit, a free group that this process knows is granted without a list of the groups", async () => {
+  await using all = setUp({ maxGroups: 1 });
+  await all.locks.preReboot(alice, group);
+  await all.locks.steadyState(alice, group);
+  all.store.lists = 0;
+  equal((await all.locks.preReboot(bob, group)).kind, "granted");
+  equal(all.store.lists, 0);
+});
 
 Deno.test("new groups are served by a store that may not be listed", async () => {
   await using all = setUp();

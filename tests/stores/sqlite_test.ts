@@ -14,6 +14,7 @@ import { fromText } from "../../src/stores/notes_record.ts";
 import { SqliteLockStore, type SqliteLockStoreOptions } from "../../src/stores/sqlite/store.ts";
 import { lockStoreContract } from "../contracts/lock_store_contract.ts";
 import { until } from "../support/condition.ts";
+import { FakeClock } from "../support/fake_clock.ts";
 import { temporaryFolder } from "./sqlite_support.ts";
 
 const GROUP = parseGroup("default") as Group;
@@ -221,6 +222,39 @@ test("a damaged or removed file makes the store unavailable, and a watch reports
     stop.abort();
     await watched;
   }
+});
+
+test("a watch tells each loss once, and each return, by looking at the file once in each interval", async (folder) => {
+  const file = join(folder, "locks.db");
+  const clock = new FakeClock();
+  await using store = await open(file, { pollIntervalMs: 200, clock });
+  const events: string[] = [];
+  const stop = new AbortController();
+  const watched = store.watch({
+    synced: () => void events.push("synced"),
+    changed: () => void events.push("changed"),
+    lost: () => void events.push("lost"),
+  }, stop.signal);
+  await clock.advance(0);
+  for (let round = 1; round <= 2; round++) {
+    const before = events.length;
+    Deno.renameSync(file, `${file}.away`);
+    await clock.advance(199);
+    equal(events.length, before);
+    for (let passed = 0; passed < 1_000; passed += 200) await clock.advance(200);
+    deepEqual(events.slice(before), ["lost"]);
+    Deno.renameSync(`${file}.away`, file);
+    for (let passed = 0; passed < 1_000; passed += 200) await clock.advance(200);
+    deepEqual(events.slice(before), ["lost", "synced"]);
+  }
+  // Its own writes are told at once, and only while it watches.
+  await write(store, ABSENT);
+  equal(events.at(-1), "changed");
+  stop.abort();
+  await watched;
+  const all = events.length;
+  await write(store, await store.read(GROUP));
+  equal(events.length, all);
 });
 
 const FREED = "UPDATE lock_group SET record = json_set(record, '$.holders', json('[]'))";

@@ -7,6 +7,9 @@
 import { setImmediate as turn } from "node:timers/promises";
 import type { Clock } from "../../src/lock/clock.ts";
 
+/** Where the monotonic time of a fake begins, in milliseconds: not at 0, so that a duration is not taken for a time. */
+const MONOTONIC_START = 7_654_321;
+
 /** A clock that stands still until a test calls {@link advance}. Both of its times move together. */
 export class FakeClock implements Clock {
   #now: number;
@@ -16,7 +19,7 @@ export class FakeClock implements Clock {
   /** @param now The first wall-clock time, in milliseconds since the epoch. */
   constructor(now: number = Date.UTC(2026, 0, 1)) {
     this.#now = now;
-    this.#start = now;
+    this.#start = now - MONOTONIC_START;
   }
 
   /** See {@link Clock.now}. */
@@ -27,6 +30,11 @@ export class FakeClock implements Clock {
   /** See {@link Clock.monotonic}. */
   monotonic(): number {
     return this.#now - this.#start;
+  }
+
+  /** How much time has passed since the clock was made, in milliseconds. */
+  get passed(): number {
+    return this.monotonic() - MONOTONIC_START;
   }
 
   /** How many sleeps have not ended. */

@@ -15,7 +15,7 @@ import type { StayingPod } from "../../../src/lock/yes.ts";
 import { parseClientId, parseGroup } from "../../../src/lock/identity.ts";
 import { pod } from "../../support/cluster_objects.ts";
 import { until } from "../../support/condition.ts";
-import { HastyClock } from "../../support/fake_clock.ts";
+import { FakeClock, HastyClock } from "../../support/fake_clock.ts";
 
 const owner = {
   namespace: "ops",
@@ -28,11 +28,18 @@ const denied = (verb: string, resource: string) => new ForbiddenError("no", { ve
 /** A clock that shows the API server's time as long as a test does not say otherwise. */
 class TestClock extends HastyClock {
   isTimeKnown = true;
+  /** Whether sleeps end at once. If not, they end when the test moves the time on. */
+  isHasty = true;
   /** How far its wall clock is ahead, in milliseconds. */
   skewMs = 0;
 
   override now(): number {
     return super.now() + this.skewMs;
+  }
+
+  override async sleep(ms: number, signal?: AbortSignal): Promise<void> {
+    if (this.isHasty) await super.sleep(ms);
+    else await FakeClock.prototype.sleep.call(this, ms, signal);
   }
 
   isFresh(_ms: number): boolean {
@@ -82,7 +89,7 @@ class Cluster {
   isSynced = true;
   /** Whether the hold exists. */
   isHeld = true;
-  /** Until when an eviction may rest on a cordon that is no longer there, by the clock's monotonic time. */
+  /** Until when an eviction may rest on a cordon that is no longer there, by the time that has passed on the clock. */
   mayEvictUntil = -Infinity;
   /** How often the node was cordoned and read, and the cordon lifted. */
   readonly calls = { cordoned: 0, lifted: 0, read: 0 };
@@ -97,6 +104,15 @@ class Cluster {
   /** Whether a volume is attached, at each look at it. */
   attached: (look: number) => boolean = () => false;
   readonly #looks = { count: 0 };
+  /** What was told of the pods that were left and blocked, and of those that were deleted. */
+  readonly progress: string[] = [];
+  readonly deleting: unknown[] = [];
+  /** Which volumes were still attached when the drain no longer waited for them. */
+  stillAttached: unknown[] = [];
+  /** Whether the node was to be read before each cordoning. */
+  readonly readFirst: boolean[] = [];
+  /** Whether a patch does not find the Node, whatever reads show. */
+  isUnpatchable = false;
   /** Why the node cannot be cordoned. */
   cordonFault?: Error;
   /** Why the pods cannot be watched. */
@@ -107,9 +123,10 @@ class Cluster {
     this.pods = new Map(names.map((name) => [name, { ...viewPod(pod({ name, namespace: "shop" })), uid: name }]));
   }
 
-  drain(options: DrainOptions = {}): Drain {
+  drain(options: DrainOptions = {}, change: Partial<DrainTask> = {}): Drain {
     const pods: Partial<PodCalls> = {
-      watchPods: (_node, watcher, signal) => {
+      watchPods: (node, watcher, signal) => {
+        equal(node, "n");
         this.watcher = watcher;
         if (this.unwatchable !== undefined) watcher.lost(this.unwatchable);
         else watcher.synced([...this.pods.values()], "1");
@@ -119,7 +136,7 @@ class Cluster {
         });
       },
       evict: async (pod) => {
-        ok(this.node?.unschedulable || this.clock.monotonic() <= this.mayEvictUntil, "evicted from an uncordoned node");
+        ok(this.node?.unschedulable || this.clock.passed <= this.mayEvictUntil, "evicted from an uncordoned node");
         this.mostEvicting = Math.max(this.mostEvicting, ++this.evicting);
         const answer = await this.answer(pod);
         this.evicting--;
@@ -128,22 +145,32 @@ class Cluster {
         return answer;
       },
       deletePod: (pod) => {
-        this.deleted.push(this.clock.monotonic());
+        this.deleted.push(this.clock.passed);
         this.end(pod);
         return Promise.resolve({ kind: "accepted" });
       },
-      listAttachments: () => Promise.resolve(this.attached(0) ? [{ name: "volume" }] : []),
-      hasAttachment: () => Promise.resolve(this.attached(++this.#looks.count)),
+      listAttachments: (node) => {
+        equal(node, "n");
+        return Promise.resolve(this.attached(0) ? [{ name: "volume" }] : []);
+      },
+      hasAttachment: (name) => {
+        equal(name, "volume");
+        return Promise.resolve(this.attached(++this.#looks.count));
+      },
     };
     const nodes: DrainContext["nodes"] = {
-      getNode: async () => {
+      getNode: async (name) => {
+        equal(name, "n");
         this.calls.read++;
         await this.getNode();
         return this.node;
       },
     };
     const cordon: DrainContext["cordon"] = {
-      set: async ({ uid }, _owner, holdExists) => {
+      set: async ({ name, uid }, by, holdExists, readFirst) => {
+        deepEqual([name, by], ["n", owner]);
+        this.readFirst.push(readFirst);
+        if (this.isUnpatchable) return "gone";
         if (this.cordonFault !== undefined) throw this.cordonFault;
         if (this.node?.uid !== uid) return "gone";
         if (this.node.unschedulable) return "already";
@@ -152,14 +179,19 @@ class Cluster {
         this.node = { ...this.node, unschedulable: true };
         return "cordoned";
       },
-      lift: () => {
+      lift: (name, by, readFirst) => {
+        // What the watch shows may be from before the cordon.
+        deepEqual([name, by, readFirst], ["n", owner, true]);
         this.calls.lifted++;
         return Promise.resolve(true);
       },
     };
     const listener = new Proxy({}, {
-      get: (_, event: string) => (_task: DrainTask, pods: unknown) => {
+      get: (_, event: string) => (_task: DrainTask, pods: unknown, blocked: unknown) => {
         this.told.push(event);
+        if (event === "progress") this.progress.push(`${pods} left, ${blocked} blocked`);
+        if (event === "deleting") this.deleting.push(pods);
+        if (event === "stillAttached") this.stillAttached.push(pods);
         if (event === "staying") this.staying = (pods as StayingPod[]).map(({ pod, why }) => `${pod.name}: ${why}`);
       },
     }) as DrainListener;
@@ -174,7 +206,7 @@ class Cluster {
       random: () => 1,
     };
     return new Drain(
-      { node: "n", uid: "n1", machineId: "m1", memory: this.memory, owner, again: false },
+      { node: "n", uid: "n1", machineId: "m1", memory: this.memory, owner, again: false, ...change },
       options,
       context,
     );
@@ -224,14 +256,14 @@ Deno.test("a call that stays denied ends the drain with the missing permission, 
   cluster.memory.node("n1").wasCordoned = true;
   cluster.getNode = () => Promise.reject(denied("get", "nodes"));
   await rejects(cluster.drain({ timeoutMs: 3_600_000 }).end, ForbiddenError);
-  ok(cluster.clock.monotonic() < 60_000);
+  ok(cluster.clock.passed < 60_000);
 });
 
 Deno.test("a call that the API server refuses for good ends the drain at once, with its sentence", async () => {
   const cluster = new Cluster(1);
   cluster.cordonFault = new CallRefusedError("the API server refused it", "policy 'no-cordons' denied request");
   await rejects(cluster.drain().end, { publicMessage: "policy 'no-cordons' denied request" });
-  equal(cluster.clock.monotonic(), 0);
+  equal(cluster.clock.passed, 0);
 });
 
 Deno.test("a drain repeats its calls until the time-out while the cluster does not answer", async () => {
@@ -240,7 +272,7 @@ Deno.test("a drain repeats its calls until the time-out while the cluster does n
   cluster.memory.node("n1").wasCordoned = true;
   cluster.getNode = () => Promise.reject(new UnavailableError("away"));
   await rejects(cluster.drain({ timeoutMs: 600_000 }).end, /away/);
-  ok(cluster.clock.monotonic() >= 600_000);
+  ok(cluster.clock.passed >= 600_000);
 });
 
 Deno.test("an eviction that is answered with 'gone' does not end the drain while the watch still shows the pod", async () => {
@@ -255,7 +287,7 @@ Deno.test("a drain without a watch of the pods fails at its time-out, not before
   const cluster = new Cluster(1);
   cluster.unwatchable = new UnavailableError("away");
   await rejects(cluster.drain({ timeoutMs: 600_000 }).end, /the pods of the node cannot be watched/);
-  ok(cluster.clock.monotonic() >= 600_000);
+  ok(cluster.clock.passed >= 600_000);
 });
 
 Deno.test("a drain does not end while its watch is behind, even if no pod is left in view", async () => {
@@ -268,8 +300,8 @@ Deno.test("a drain does not end while its watch is behind, even if no pod is lef
   const drain = cluster.drain({ timeoutMs: 3_600_000_000 });
   await until(() => drain.left.length === 0);
   const { clock } = cluster;
-  const later = clock.monotonic() + 600_000;
-  equal(await Promise.race([drain.end, until(() => clock.monotonic() > later)]), true);
+  const later = clock.passed + 600_000;
+  equal(await Promise.race([drain.end, until(() => clock.passed > later)]), true);
   cluster.watcher!.synced([], "2");
   deepEqual(await drain.end, { kind: "emptied" });
 });
@@ -311,8 +343,8 @@ for (const when of ["before it is cordoned", "during the evictions"]) {
       await until(() => drain.left[0]?.reason.includes("its Node no longer exists"));
       if (later) cluster.start(created("of the later Node", 11));
       // The pod stays for as long as the cluster does not remove it, and nothing is evicted.
-      const later_ = cluster.clock.monotonic() + 60_000;
-      await until(() => cluster.clock.monotonic() > later_);
+      const later_ = cluster.clock.passed + 60_000;
+      await until(() => cluster.clock.passed > later_);
       deepEqual(drain.left.map(({ name }) => name), ["old"]);
       cluster.end(cluster.pods.get("old")!);
       deepEqual(await drain.end, { kind: "emptied" });
@@ -364,7 +396,7 @@ Deno.test("nothing is evicted from a node that others have uncordoned: it is cor
   deepEqual(await cluster.drain({ concurrency: 1 }).end, { kind: "emptied" });
   equal(cluster.calls.cordoned, 2);
   equal(cluster.evicted.length, 5);
-  equal(cluster.clock.monotonic(), 5_000);
+  equal(cluster.clock.passed, 5_000);
   ok(cluster.told.includes("uncordonedByOthers"));
 });
 
@@ -379,13 +411,13 @@ Deno.test("against somebody who insists, the first drain of a hold sets the cord
   match(first.reason!, /others uncordon the node/);
   equal(first.pods.length, 9);
   equal(cluster.calls.cordoned, 4);
-  ok(cluster.clock.monotonic() >= 35_000);
+  ok(cluster.clock.passed >= 35_000);
   for (const cordoned of [5, 6]) {
-    const before = cluster.clock.monotonic();
+    const before = cluster.clock.passed;
     const further = await cluster.drain({ concurrency: 1 }).end;
     ok(further.kind === "failed");
     equal(cluster.calls.cordoned, cordoned);
-    ok(cluster.clock.monotonic() - before >= 20_000);
+    ok(cluster.clock.passed - before >= 20_000);
   }
   // Once they let it be cordoned, a drain goes on.
   cluster.node = nodeView();
@@ -427,7 +459,7 @@ for (
     cluster.isSynced = isSynced;
     cluster.node = nodeView({ unschedulable: false });
     // The evictions until then rest on what was known before.
-    const known = cluster.clock.monotonic() + afterMs;
+    const known = cluster.clock.passed + afterMs;
     cluster.mayEvictUntil = known;
     await Promise.race([until(() => cluster.calls.cordoned === 2), drain.end]);
     cluster.answer = () => Promise.resolve({ kind: "accepted" });
@@ -468,7 +500,7 @@ Deno.test("a drain whose hold is gone when it finds its node uncordoned by a rea
   await until(() => drain.left[0]?.reason === "its budget");
   const seen = cluster.node;
   cluster.peek = () => seen;
-  cluster.mayEvictUntil = cluster.clock.monotonic() + 1_500;
+  cluster.mayEvictUntil = cluster.clock.passed + 1_500;
   cluster.isHeld = false;
   cluster.node = nodeView({ unschedulable: false });
   deepEqual(await drain.end, { kind: "abandoned" });
@@ -487,7 +519,7 @@ Deno.test("a drain awaits the volumes before it ends", async () => {
   const cluster = new Cluster(1);
   cluster.attached = (look) => look < 5;
   deepEqual(await cluster.drain().end, { kind: "emptied" });
-  equal(cluster.clock.monotonic(), 5 * 2_000);
+  equal(cluster.clock.passed, 5 * 2_000);
 });
 
 Deno.test("a drain asks for the time where a dead kubelet holds a pod, and does not wait for the pod", async () => {
@@ -501,7 +533,7 @@ Deno.test("a drain asks for the time where a dead kubelet holds a pod, and does 
   };
   deepEqual(await cluster.drain().end, { kind: "emptied" });
   deepEqual(cluster.staying, ["web: kubelet_dead"]);
-  ok(cluster.clock.monotonic() >= 41_000 && cluster.clock.monotonic() <= 47_000);
+  ok(cluster.clock.passed >= 41_000 && cluster.clock.passed <= 47_000);
 });
 
 for (
@@ -519,12 +551,12 @@ for (
       cluster.answer = () => Promise.resolve({ kind: "blocked", budget: "web", reason: "its budget" });
       const drain = cluster.drain({ timeoutMs: 600_000, onTimeout });
       if (knownAt > 0) {
-        await until(() => cluster.clock.monotonic() > knownAt);
+        await until(() => cluster.clock.passed > knownAt);
         deepEqual([cluster.deleted, drain.left.length], [[], 1]);
         Object.assign(cluster.clock, { isTimeKnown: true, skewMs: 0 });
       }
       equal((await drain.end).kind, onTimeout === "proceed" ? "proceed" : "emptied");
-      ok(cluster.clock.monotonic() >= Math.max(600_000, knownAt));
+      ok(cluster.clock.passed >= Math.max(600_000, knownAt));
       if (onTimeout === "delete") ok(cluster.deleted[0]! >= 600_000);
       else deepEqual(cluster.deleted, []);
     });
@@ -565,7 +597,7 @@ for (const onTimeout of ["refuse", "proceed"] as const) {
     };
     const end = await cluster.drain({ timeoutMs: 100_000, onTimeout }).end;
     equal(end.kind, onTimeout === "refuse" ? "failed" : "proceed");
-    ok(cluster.clock.monotonic() >= 100_000 && cluster.clock.monotonic() < 120_000);
+    ok(cluster.clock.passed >= 100_000 && cluster.clock.passed < 120_000);
     ok(started > 20 && started < 32, `${started} pods`);
   });
 }
@@ -608,7 +640,7 @@ Deno.test("whatever the controllers put back, the evictions are bounded by what 
     // A controller of one pod has it evicted three more times; each further pod of it once more.
     const most = there + bare.later + controllers.reduce((sum, { count }) => sum + 2 + count, 0);
     ok(cluster.evicted.length <= most, `${cluster.evicted.length} evictions, at most ${most}`);
-    ok(cluster.clock.monotonic() < 60_000 + bare.later * 5_000);
+    ok(cluster.clock.passed < 60_000 + bare.later * 5_000);
     equal(cluster.staying.length, cluster.pods.size);
     ok([...cluster.pods.values()].every(({ controllerUid }) => controllerUid !== undefined));
   };
@@ -623,7 +655,8 @@ Deno.test("a drain whose hold is gone before it cordons the node is abandoned", 
   cluster.isHeld = false;
   deepEqual(await cluster.drain().end, { kind: "abandoned" });
   deepEqual([cluster.calls.cordoned, cluster.calls.lifted], [0, 1]);
-  equal(cluster.pods.size, 1);
+  deepEqual([cluster.pods.size, cluster.clock.passed], [1, 0]);
+  equal(cluster.memory.node("n1").wasCordoned, false);
 });
 
 for (const [reason, kind, lifted] of [["hold_gone", "abandoned", 1], ["closing", "draining", 0]] as const) {
@@ -639,3 +672,295 @@ for (const [reason, kind, lifted] of [["hold_gone", "abandoned", 1], ["closing",
     equal(cluster.calls.lifted, lifted);
   });
 }
+
+Deno.test("unless told otherwise, a drain has 15 minutes from the grant, and ten evictions under way at a time", async () => {
+  const cluster = new Cluster(30);
+  cluster.answer = async () => {
+    await cluster.clock.advance(0);
+    return { kind: "blocked", budget: "web", reason: "its budget" };
+  };
+  await cluster.clock.advance(100_000);
+  equal((await cluster.drain().end).kind, "failed");
+  ok(cluster.clock.passed >= 900_000 && cluster.clock.passed < 906_000, `${cluster.clock.passed}`);
+  equal(cluster.mostEvicting, 10);
+});
+
+Deno.test("unless told otherwise, a call that is denied is repeated for ten seconds", async () => {
+  const cluster = new Cluster(1);
+  cluster.cordonFault = denied("patch", "nodes");
+  await rejects(cluster.drain().end, ForbiddenError);
+  ok(cluster.clock.passed >= 10_000 && cluster.clock.passed <= 15_000, `${cluster.clock.passed}`);
+  ok(cluster.told.includes("retrying"));
+});
+
+Deno.test("unless told otherwise, a drain waits two minutes for volumes, tells which are still attached, and ends", async () => {
+  const cluster = new Cluster(1);
+  cluster.attached = () => true;
+  deepEqual(await cluster.drain().end, { kind: "emptied" });
+  ok(cluster.clock.passed >= 120_000 && cluster.clock.passed <= 122_000, `${cluster.clock.passed}`);
+  deepEqual(cluster.stillAttached, [["volume"]]);
+  const detached = new Cluster(1);
+  deepEqual(await detached.drain().end, { kind: "emptied" });
+  deepEqual(detached.stillAttached, []);
+});
+
+Deno.test("a drain that only proves the node empty again does not look at volumes, nor one whose Node is gone", async () => {
+  const again = new Cluster(1);
+  const gone = new Cluster(0);
+  again.attached = gone.attached = () => true;
+  deepEqual(await again.drain({}, { again: true }).end, { kind: "emptied" });
+  gone.node = undefined;
+  deepEqual(await gone.drain().end, { kind: "emptied" });
+  deepEqual([again.clock.passed, again.stillAttached, gone.stillAttached], [0, [], []]);
+});
+
+Deno.test("a drain whose patches do not find the Node that reads show fails as one that others disturb", async () => {
+  const cluster = new Cluster(1);
+  cluster.isUnpatchable = true;
+  deepEqual(await cluster.drain().end, {
+    kind: "failed",
+    node: "n",
+    pods: [],
+    reason: "others uncordon the node again and again",
+  });
+  equal(cluster.pods.size, 1);
+});
+
+Deno.test("a drain that fails before anybody awaits its end is not an unhandled rejection", async () => {
+  const cluster = new Cluster(1);
+  cluster.cordonFault = new CallRefusedError("refused", "no");
+  const { end } = cluster.drain();
+  await new Promise((resolve) => setTimeout(resolve, 0));
+  await rejects(end, CallRefusedError);
+});
+
+Deno.test("a pod that its budget holds back is neither deleted nor left before the time-out, and then at once", async () => {
+  for (const onTimeout of ["refuse", "proceed", "delete"] as const) {
+    const cluster = new Cluster(2);
+    cluster.answer = (pod) =>
+      Promise.resolve(
+        pod.name === "pod-0" ? { kind: "accepted" } : { kind: "blocked", budget: "web", reason: "its budget" },
+      );
+    const { kind } = await cluster.drain({ timeoutMs: 300_000, onTimeout }).end;
+    equal(kind, { refuse: "failed", proceed: "proceed", delete: "emptied" }[onTimeout]);
+    ok(cluster.clock.passed >= 300_000 && cluster.clock.passed < 306_000, `${cluster.clock.passed}`);
+    equal(cluster.deleted.length, onTimeout === "delete" ? 1 : 0);
+    equal(cluster.told.includes("deleting"), onTimeout === "delete");
+  }
+});
+
+Deno.test("a drain tells each answer to an eviction, how many pods are left, and which stay only where some do", async () => {
+  const cluster = new Cluster(2);
+  let refusals = 1;
+  cluster.answer = ({ name }) => {
+    const isBlocked = name === "pod-1" && refusals-- > 0;
+    return Promise.resolve(isBlocked ? { kind: "blocked", budget: "web", reason: "its budget" } : { kind: "accepted" });
+  };
+  await cluster.drain().end;
+  equal(cluster.told.filter((event) => event === "evicted").length, 3);
+  const { progress } = cluster;
+  deepEqual([progress[0], progress.at(-1)], ["2 left, 0 blocked", "0 left, 0 blocked"]);
+  ok(progress.includes("1 left, 1 blocked"));
+  equal(cluster.told.includes("staying"), false);
+});
+
+Deno.test("a drain that ends otherwise tells what is left at the end too", async () => {
+  const cluster = new Cluster(1);
+  cluster.answer = () => {
+    cluster.start(created("late", -5));
+    return Promise.reject(new CallRefusedError("refused", "no"));
+  };
+  await rejects(cluster.drain().end, CallRefusedError);
+  equal(cluster.progress.at(-1), "2 left, 0 blocked");
+});
+
+Deno.test("a drain whose hold ends during the evictions is abandoned", async () => {
+  const cluster = new Cluster(1);
+  cluster.answer = () => {
+    cluster.isHeld = false;
+    cluster.node = nodeView({ unschedulable: false });
+    return Promise.resolve({ kind: "blocked", budget: "web", reason: "its budget" });
+  };
+  deepEqual(await cluster.drain().end, { kind: "abandoned" });
+  deepEqual([cluster.calls.lifted, cluster.pods.size], [1, 1]);
+});
+
+Deno.test("an eviction that the cluster does not answer is repeated like one that failed", async () => {
+  const cluster = new Cluster(1);
+  let tries = 0;
+  cluster.answer = () =>
+    ++tries < 3 ? Promise.reject(new UnavailableError("away")) : Promise.resolve({ kind: "accepted" });
+  deepEqual(await cluster.drain().end, { kind: "emptied" });
+  deepEqual([tries, cluster.clock.passed >= 2_250], [3, true]);
+});
+
+Deno.test("the wait for pods that are going costs no reads of the node while its watch is in step", async () => {
+  const cluster = new Cluster(0);
+  const going = created("going", -5, { terminating: true });
+  cluster.start(going);
+  const drain = cluster.drain({ timeoutMs: 600_000 });
+  await until(() => cluster.clock.passed > 120_000);
+  cluster.end(going);
+  deepEqual(await drain.end, { kind: "emptied" });
+  equal(cluster.calls.read, 0);
+});
+
+Deno.test("a drain that cannot see the pods tells each loss, and why in the end", async () => {
+  const cluster = new Cluster(1);
+  cluster.unwatchable = new UnavailableError("away");
+  await rejects(cluster.drain({ timeoutMs: 60_000 }).end, { cause: cluster.unwatchable });
+  ok(cluster.told.includes("retrying"));
+});
+
+Deno.test("the API server is asked for its time once a second until it tells it, and the drain goes on at once", async () => {
+  const cluster = new Cluster(1);
+  const { clock } = cluster;
+  clock.isTimeKnown = false;
+  clock.isHasty = false;
+  cluster.answer = () => Promise.resolve({ kind: "blocked", budget: "web", reason: "its budget" });
+  const drain = cluster.drain({ timeoutMs: 30_000, onTimeout: "proceed" });
+  while (clock.passed < 30_000) await clock.advance(1_000);
+  const asked: number[] = [];
+  cluster.getNode = () => {
+    asked.push(clock.passed);
+    if (asked.length === 1) return Promise.reject(new UnavailableError("away"));
+    clock.isTimeKnown = asked.length === 3;
+    return Promise.resolve();
+  };
+  while (asked.length < 3) {
+    ok(clock.passed < 40_000);
+    await clock.advance(500);
+  }
+  equal((await drain.end).kind, "proceed");
+  const [first, ...more] = asked;
+  deepEqual(more, [first! + 1_000, first! + 2_000]);
+  ok(cluster.told.includes("retrying"));
+  equal(clock.passed, asked[2]);
+});
+
+Deno.test("a drain whose question for the time is denied for good ends with that", async () => {
+  const cluster = new Cluster(1);
+  cluster.clock.isTimeKnown = false;
+  cluster.answer = () => Promise.resolve({ kind: "blocked", budget: "web", reason: "its budget" });
+  const drain = cluster.drain({ timeoutMs: 30_000, onTimeout: "proceed", deniedMs: 0 });
+  await until(() => cluster.clock.passed >= 25_000);
+  cluster.getNode = () => Promise.reject(denied("get", "nodes"));
+  await rejects(drain.end, ForbiddenError);
+});
+
+Deno.test("at the time-out, pods are deleted at once, whatever pause their budget asks for, and named", async () => {
+  const cluster = new Cluster(2);
+  cluster.answer = () =>
+    Promise.resolve({ kind: "blocked", budget: "web", reason: "its budget", retryAfterMs: 3_600_000 });
+  deepEqual(await cluster.drain({ timeoutMs: 300_000, onTimeout: "delete" }).end, { kind: "emptied" });
+  deepEqual(cluster.deleted, [300_000, 300_000]);
+  const reason = "its eviction has not begun";
+  ok((cluster.deleting[0] as { name: string; reason: string }[]).every((one) => one.reason !== reason));
+  equal(cluster.deleting.length, 1);
+});
+
+Deno.test("the next eviction begins as soon as one has been answered, and a drain ends as soon as the last pod is gone", async () => {
+  const cluster = new Cluster(2);
+  cluster.clock.isHasty = false;
+  const answers: PromiseWithResolvers<EvictionAnswer>[] = [];
+  cluster.answer = () => {
+    answers.push(Promise.withResolvers());
+    return answers.at(-1)!.promise;
+  };
+  const drain = cluster.drain({ concurrency: 1 });
+  await cluster.clock.advance(0);
+  equal(answers.length, 1);
+  answers[0]!.resolve({ kind: "accepted" });
+  await cluster.clock.advance(0);
+  equal(answers.length, 2);
+  answers[1]!.resolve({ kind: "accepted" });
+  deepEqual(await drain.end, { kind: "emptied" });
+  deepEqual([cluster.clock.passed, cluster.clock.sleepers], [0, 0]);
+});
+
+Deno.test("an eviction that fails frees its place at once", async () => {
+  const cluster = new Cluster(2);
+  cluster.clock.isHasty = false;
+  const tried: string[] = [];
+  cluster.answer = async ({ name }) => {
+    tried.push(name);
+    await new Promise((resolve) => setTimeout(resolve, 0));
+    return { kind: "failed", reason: "busy" };
+  };
+  const drain = cluster.drain({ concurrency: 1 });
+  for (let turns = 0; turns < 5; turns++) await cluster.clock.advance(0);
+  deepEqual(tried, ["pod-0", "pod-1"]);
+  drain.stop("closing");
+  equal((await drain.end).kind, "draining");
+});
+
+Deno.test("a drain that is stopped ends when the evictions under way have ended, not before", async () => {
+  const cluster = new Cluster(1);
+  const gate = Promise.withResolvers<EvictionAnswer>();
+  cluster.answer = () => gate.promise;
+  const drain = cluster.drain();
+  await until(() => cluster.evicting === 1);
+  drain.stop("closing");
+  let isOver = false;
+  drain.end.then(() => isOver = true);
+  for (let turns = 0; turns < 5; turns++) await new Promise((resolve) => setTimeout(resolve, 0));
+  equal(isOver, false);
+  gate.resolve({ kind: "accepted" });
+  equal((await drain.end).kind, "draining");
+});
+
+for (
+  const [what, seen, readFirst] of [
+    ["that the watch shows is cordoned on what it shows", nodeView({ unschedulable: false }), false],
+    ["that the watch does not show is read first", undefined, true],
+    ["whose name the watch shows for another Node is read first", nodeView({ uid: "earlier" }), true],
+  ] as const
+) {
+  Deno.test(`a node ${what}, and the cordoning is told once`, async () => {
+    const cluster = new Cluster(1);
+    cluster.peek = () => seen;
+    deepEqual(await cluster.drain().end, { kind: "emptied" });
+    deepEqual(cluster.readFirst, [readFirst]);
+    equal(cluster.told.filter((event) => event === "cordoned").length, 1);
+    equal(cluster.memory.node("n1").wasCordoned, true);
+  });
+}
+
+Deno.test("a later drain of the hold reads the node before its first eviction, and cordons it again after a read", async () => {
+  const cluster = new Cluster(1);
+  cluster.memory.node("n1").wasCordoned = true;
+  // The watch has not shown yet that others have lifted the cordon.
+  cluster.peek = () => nodeView({ unschedulable: true });
+  deepEqual(await cluster.drain().end, { kind: "emptied" });
+  deepEqual([cluster.readFirst, cluster.calls.read, cluster.clock.passed], [[true], 1, 5_000]);
+});
+
+Deno.test("changes of a cordoned node that the watch shows cost no reads", async () => {
+  const cluster = new Cluster(0);
+  cluster.peek = () => cluster.node && { ...cluster.node };
+  const going = created("going", -5, { terminating: true });
+  cluster.start(going);
+  const drain = cluster.drain({ timeoutMs: 600_000 });
+  await until(() => cluster.clock.passed > 120_000);
+  cluster.end(going);
+  deepEqual(await drain.end, { kind: "emptied" });
+  equal(cluster.calls.read, 0);
+});
+
+Deno.test("the node is read again before an eviction ten seconds after a read has shown the cordon, not earlier", async () => {
+  const cluster = new Cluster(1);
+  const { clock } = cluster;
+  clock.isHasty = false;
+  const tried: number[] = [];
+  cluster.answer = () => {
+    tried.push(clock.passed);
+    const retryAfterMs = tried.length === 1 ? 9_999 : 10_000;
+    return Promise.resolve(tried.length < 3 ? { kind: "failed", reason: "busy", retryAfterMs } : { kind: "accepted" });
+  };
+  const drain = cluster.drain();
+  while (tried.length < 2) await clock.advance(clock.nextIn ?? 0);
+  deepEqual([tried, cluster.calls.read], [[0, 9_999], 0]);
+  while (tried.length < 3) await clock.advance(clock.nextIn ?? 0);
+  deepEqual([tried, cluster.calls.read], [[0, 9_999, 19_999], 1]);
+  deepEqual(await drain.end, { kind: "emptied" });
+});

@@ -337,3 +337,186 @@ Deno.test("whatever the answers, every pod goes in the end and none is tried twi
     }),
   );
 });
+
+const failed = { kind: "failed", reason: "busy" } as const;
+const names = (pods: readonly { readonly name: string }[]) => pods.map(({ name }) => name);
+
+for (const [random, share] of [[1, 1], [0, 0.75], [0.5, 0.875]] as const) {
+  Deno.test(`the pause after a failure doubles up to 30 s, and jitter shortens it: random number ${random}`, () => {
+    const queue = queueOf({ random: () => random });
+    queue.listed([view("a")]);
+    const pauses: number[] = [];
+    for (let now = 5_000; pauses.length < 7;) {
+      const [one] = drainNow(queue, now);
+      queue.answered(one!, failed, now);
+      const next = queue.nextAt()!;
+      deepEqual(drainNow(queue, next - 1), []);
+      pauses.push(next - now);
+      now = next;
+    }
+    deepEqual(pauses, [1_000, 2_000, 4_000, 8_000, 16_000, 30_000, 30_000].map((ms) => ms * share));
+  });
+
+  Deno.test(`the pause of a budget doubles up to 5 s, and begins anew once it lets a pod go: random number ${random}`, () => {
+    const queue = queueOf({ random: () => random });
+    queue.listed([view("a"), view("b")]);
+    const pauses: number[] = [];
+    for (const one of drainNow(queue, 5_000)) queue.answered(one, blocked(), 5_000);
+    for (let now = 5_000; pauses.length < 5;) {
+      const next = queue.nextAt()!;
+      pauses.push(next - now);
+      const [one] = drainNow(queue, now = next);
+      queue.answered(one!, pauses.length === 4 ? { kind: "accepted" } : blocked(), now);
+      if (pauses.length < 4) continue;
+      const [other] = drainNow(queue, now);
+      if (other !== undefined) queue.answered(other, blocked(), now);
+    }
+    deepEqual(pauses, [1_000, 2_000, 4_000, 5_000, 1_000].map((ms) => ms * share));
+  });
+
+  Deno.test(`the pause after a budget's refusal is shortened by jitter, Retry-After is not: random number ${random}`, () => {
+    const queue = queueOf({ random: () => random });
+    queue.listed([view("a"), view("b")]);
+    const [a, b] = drainNow(queue, 5_000);
+    queue.answered(a!, blocked("one"), 5_000);
+    queue.answered(b!, blocked("two", 2_000), 5_000);
+    equal(queue.nextAt(), 5_000 + 1_000 * share);
+    deepEqual(names(drainNow(queue, 6_999)), ["a"]);
+    deepEqual(names(drainNow(queue, 7_000)), ["b"]);
+  });
+}
+
+Deno.test("a pod that is listed or seen again keeps its pause and its reason", () => {
+  const queue = queueOf();
+  queue.listed([view("a"), view("b")]);
+  for (const one of drainNow(queue, 0)) queue.answered(one, failed, 0);
+  queue.listed([view("a"), view("b")]);
+  queue.seen(view("a", { labels: { changed: "yes" } }));
+  deepEqual(drainNow(queue, 999), []);
+  deepEqual(queue.left().map(({ reason }) => reason), ["busy", "busy"]);
+  deepEqual(names(drainNow(queue, 1_000)), ["a", "b"]);
+});
+
+Deno.test("a pod that the queue does not know, or no longer, changes nothing", () => {
+  const queue = queueOf();
+  queue.listed([view("a")]);
+  queue.began(view("b"), 0);
+  queue.answered(view("b"), failed, 0);
+  queue.answered(view("a"), failed, 0);
+  equal(queue.allTried, false);
+  deepEqual(names(drainNow(queue, 0)), ["a"]);
+});
+
+Deno.test("the next try is that of the first pod whose pause ends, and is unknown while only an answer can allow it", () => {
+  const queue = queueOf();
+  queue.listed([view("a"), view("b")]);
+  const [a, b] = drainNow(queue, 0);
+  equal(queue.nextAt(), undefined);
+  queue.answered(a!, { ...failed, retryAfterMs: 7_000 }, 0);
+  equal(queue.nextAt(), 7_000);
+  queue.answered(b!, failed, 0);
+  equal(queue.nextAt(), 1_000);
+
+  const late = queueOf();
+  late.listed([created("a", 1), created("b", 1)]);
+  begin(late, 0);
+  // The other one waits for its turn.
+  equal(late.nextAt(), undefined);
+});
+
+Deno.test("only pods that a budget has refused and that are still running count as blocked", () => {
+  const queue = queueOf();
+  queue.listed(["untried", "accepted", "refused", "going", "failed"].map((name) => view(name)));
+  for (const one of drainNow(queue, 0)) {
+    if (one.name === "untried") continue;
+    if (one.name === "accepted") queue.answered(one, { kind: "accepted" }, 0);
+    else queue.answered(one, one.name === "failed" ? failed : blocked(one.name), 0);
+  }
+  equal(queue.blocked, 2);
+  queue.seen(view("going", { terminating: true }));
+  equal(queue.blocked, 1);
+});
+
+Deno.test("a drain waits past its time-out until each pod was tried and answered, except those that are going", () => {
+  const queue = queueOf();
+  queue.listed([view("a"), view("b"), view("c", { terminating: true })]);
+  equal(queue.allTried, false);
+  const a = begin(queue, 0)!;
+  equal(queue.allTried, false);
+  queue.answered(a, failed, 0);
+  // One of them is not enough.
+  equal(queue.allTried, false);
+  const b = begin(queue, 0)!;
+  equal(queue.allTried, false);
+  queue.answered(b, failed, 0);
+  equal(queue.allTried, true);
+  // Another try is under way.
+  begin(queue, 1_000);
+  equal(queue.allTried, false);
+});
+
+Deno.test("a pod that came late and was not tried is waited for while its controller has not put back too many", () => {
+  const queue = queueOf();
+  queue.listed([created("a", 1)]);
+  equal(queue.allTried, false);
+});
+
+for (
+  const [ready, terminating, expected] of [["Unknown", true, true], ["Unknown", false, false], [
+    "True",
+    true,
+    false,
+  ]] as const
+) {
+  Deno.test(`the API server's time decides only about a pod that a dead kubelet has to end: ${ready}, ${terminating}`, () => {
+    const node = { uid: NOTED.uid, unschedulable: true, deleting: false, ready };
+    const queue = queueOf({ known: { node, now: undefined } });
+    queue.listed([view("a", { terminating, graceEndsAt: GRANTED_AT })]);
+    equal(queue.needsTime, expected);
+  });
+}
+
+Deno.test("only the claims of pods that may be left count as theirs: not those of pods that must go or have finished", () => {
+  const claims = (name: string) => [{ namespace: "shop", name }];
+  const queue = queueOf();
+  const stays = created("stays", 1, { toleratesCordon: true, claims: claims("stays") });
+  queue.listed([stays, view("goes", { claims: claims("goes") }), view("ends", { claims: claims("ends") })]);
+  queue.seen(view("ends", { finished: true, claims: claims("ends") }));
+  deepEqual(queue.claims, claims("stays"));
+});
+
+Deno.test("once unbound, what was accepted without effect and what has a pause is tried at once, whatever a budget still answers", () => {
+  const queue = queueOf();
+  queue.listed(["accepted", "failed", "asked"].map((name) => view(name)));
+  const [accepted, busy, asked] = drainNow(queue, 0);
+  queue.answered(accepted!, { kind: "accepted" }, 0);
+  queue.answered(busy!, failed, 0);
+  queue.unbind();
+  equal(queue.left().filter(({ reason }) => reason === "it is being stopped").length, 0);
+  deepEqual(names(drainNow(queue, 1)), ["accepted", "failed"]);
+  // The answer to an eviction from before.
+  queue.answered(asked!, blocked("web", 60_000), 1);
+  deepEqual(names(drainNow(queue, 1)), ["asked"]);
+});
+
+Deno.test("why each pod is left: what the operator does not want evicted, what is being stopped, what failed", () => {
+  const queue = queueOf({ policy: { unmanaged: "refuse" } });
+  const managed = { controller: "ReplicaSet", controllerUid: "c" };
+  queue.listed([
+    view("bare", { controller: undefined }),
+    view("stopping", { ...managed, terminating: true }),
+    view("accepted", managed),
+    view("unknown", managed),
+  ]);
+  const [accepted, unknown] = drainNow(queue, 0);
+  queue.answered(accepted!, { kind: "accepted" }, 0);
+  queue.answered(unknown!, { kind: "gone" }, 0);
+  const [refused] = queue.refused;
+  equal(refused?.name, "bare");
+  deepEqual(queue.left().map(({ name, reason }) => [name, reason]), [
+    ["bare", refused.reason],
+    ["unknown", "the API server did not find it"],
+    ["stopping", "it is being stopped"],
+    ["accepted", "it is being stopped"],
+  ]);
+});

@@ -1,4 +1,4 @@
-import { equal } from "node:assert/strict";
+import { deepEqual, equal } from "node:assert/strict";
 import { judgeReturn, kubeletIsAlive } from "../../../src/keeper/nodes/node_return.ts";
 import { type NodeView, viewNode } from "../../../src/keeper/nodes/node.ts";
 import type { Hold } from "../../../src/lock/node_keeper.ts";
@@ -72,4 +72,71 @@ Deno.test("a kubelet whose Lease is old counts as running when it renews it, wha
   const alive = await kubeletIsAlive(() => Promise.resolve(++reads < 4 ? 1_000 : 2_000), clock, 60_000, never);
   equal(alive, true);
   equal(await kubeletIsAlive(() => Promise.resolve(1_000), clock, 60_000, never), false);
+});
+
+for (
+  const [ready, readyMessage, expected] of [
+    ["False", "the network is not ready", "its condition Ready is False (the network is not ready)"],
+    ["Unknown", undefined, "its condition Ready is Unknown"],
+    [undefined, undefined, "its condition Ready is missing"],
+  ] as const
+) {
+  Deno.test(`a node that is not ready is told with what it says itself: ${expected}`, () => {
+    const state = judgeReturn(NOTED, [{ ...NODE, ready, readyMessage }]);
+    deepEqual(state, { kind: "not_ready", node: "a", reason: expected });
+  });
+}
+
+/** Waits for a kubelet's Lease, which shows what `renewals` says at each time that has passed. */
+async function waitFor(renewals: (passed: number) => number, ms: number, signal = never) {
+  const clock = new FakeClock();
+  const reads: number[] = [];
+  let outcome: boolean | undefined;
+  const read = () => {
+    reads.push(clock.passed);
+    return Promise.resolve(renewals(clock.passed));
+  };
+  const ended = kubeletIsAlive(read, clock, ms, signal).then((alive) => outcome = alive);
+  // The first read.
+  await clock.advance(0);
+  return { clock, reads, ended, outcome: () => outcome };
+}
+
+Deno.test("a renewal counts only three seconds later, in which a new bootID may follow", async () => {
+  const { clock, reads, ended, outcome } = await waitFor((passed) => passed < 1_500 ? 1 : 2, 60_000);
+  await clock.advance(1_000);
+  await clock.advance(1_000);
+  deepEqual(reads, [0, 1_000, 2_000]);
+  await clock.advance(2_999);
+  equal(outcome(), undefined);
+  await clock.advance(1);
+  equal(await ended, true);
+});
+
+Deno.test("the Lease is read once a second, and last when the wait is over", async () => {
+  const { clock, reads, outcome } = await waitFor(() => 1, 2_500);
+  await clock.advance(999);
+  deepEqual(reads, [0]);
+  await clock.advance(1);
+  await clock.advance(1_000);
+  equal(outcome(), undefined);
+  await clock.advance(499);
+  equal(outcome(), undefined);
+  await clock.advance(1);
+  deepEqual(reads, [0, 1_000, 2_000, 2_500]);
+  equal(outcome(), false);
+  equal(clock.sleepers, 0);
+});
+
+Deno.test("a renewal counts for nothing when the wait is aborted before it has settled", async () => {
+  for (const at of [500, 1_500]) {
+    const stop = new AbortController();
+    const { clock, reads, ended } = await waitFor((passed) => passed < 1_000 ? 1 : 2, 60_000, stop.signal);
+    await clock.advance(Math.min(at, 1_000));
+    await clock.advance(at - Math.min(at, 1_000));
+    const before = reads.length;
+    stop.abort();
+    equal(await ended, false);
+    equal(reads.length, before);
+  }
 });

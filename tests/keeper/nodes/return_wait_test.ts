@@ -1,0 +1,217 @@
+/** The wait for a host's return, on a clock that proves the waiting. What a real kubelet does is in tests/cluster. @module */
+
+import { deepEqual, equal, rejects } from "node:assert/strict";
+import type { NodeCalls } from "../../../src/keeper/nodes/node_calls.ts";
+import { NodeWatch } from "../../../src/keeper/nodes/node_watch.ts";
+import { type NodeView, viewNode } from "../../../src/keeper/nodes/node.ts";
+import { ReturnWait } from "../../../src/keeper/nodes/return_wait.ts";
+import { comparableId } from "../../../src/keeper/nodes/zincati_id.ts";
+import { ForbiddenError } from "../../../src/kubernetes/errors.ts";
+import type { ResourceWatcher } from "../../../src/kubernetes/watch.ts";
+import { UnavailableError } from "../../../src/lock/errors.ts";
+import { parseClientId, parseGroup } from "../../../src/lock/identity.ts";
+import type { Hold, ReturnOutcome } from "../../../src/lock/node_keeper.ts";
+import { FakeClock } from "../../support/fake_clock.ts";
+
+const ID = parseClientId("alice")!;
+const HOLD: Hold = {
+  group: parseGroup("default")!,
+  id: ID,
+  since: 1,
+  node: { name: "a", uid: "uid of a", bootId: "1", phase: "drained" },
+};
+const SILENT = "its kubelet has not reported since this request came";
+
+function view(name: string, change: Partial<NodeView> = {}): NodeView {
+  const node = viewNode({ metadata: { name, uid: `uid of ${name}`, resourceVersion: "5" } });
+  return { ...node, ids: [comparableId(ID)], bootId: "1", ready: "True", ...change };
+}
+
+/** Waits for the host of a hold, whose Nodes are as given, and whose watch shows the same unless said otherwise. */
+async function setUp(nodes: NodeView[], options: { seen?: NodeView[] | "behind"; ms?: number; hold?: Hold } = {}) {
+  const { seen = nodes, ms = 60_000, hold = HOLD } = options;
+  const clock = new FakeClock();
+  const stop = new AbortController();
+  const there = new Map(nodes.map((node) => [node.name, node]));
+  /** When each Node was read, and when the Nodes were listed. */
+  const calls: string[] = [];
+  const state = { renewed: 1 as number | undefined, fault: undefined as Error | undefined, forbidden: 0 };
+  let watcher: ResourceWatcher<NodeView>;
+  const api: Pick<NodeCalls, "watchNodes" | "listNodes" | "getNode" | "kubeletRenewal"> = {
+    watchNodes: (given) => {
+      watcher = given;
+      return new Promise(() => {});
+    },
+    listNodes: () => {
+      calls.push(`list ${clock.passed}`);
+      return Promise.resolve([...there.values()]);
+    },
+    getNode: (name) => {
+      calls.push(`${name} ${clock.passed}`);
+      return Promise.resolve(there.get(name));
+    },
+    kubeletRenewal: () => state.fault === undefined ? Promise.resolve(state.renewed) : Promise.reject(state.fault),
+  };
+  const watch = new NodeWatch(api as NodeCalls, {}, { clock });
+  watch.run(stop.signal);
+  if (seen !== "behind") watcher!.synced(seen, "5");
+  const wait = new ReturnWait({
+    calls: api as NodeCalls,
+    nodes: watch,
+    clock,
+    forbidden: () => void state.forbidden++,
+  });
+  let outcome: ReturnOutcome | undefined;
+  const end = wait.forHold(hold, clock.monotonic() + ms, stop.signal).then((value) => outcome = value);
+  end.catch(() => {});
+  await clock.advance(0);
+  /** Lets the time pass from sleep to sleep. */
+  const pass = async (ms: number) => {
+    const until = clock.passed + ms;
+    while (clock.passed < until) await clock.advance(Math.min(clock.nextIn || 1, until - clock.passed));
+    await clock.advance(0);
+  };
+  const change = (node: NodeView, isShown = true) => {
+    there.set(node.name, node);
+    if (isShown) watcher!.changed("MODIFIED", { ...node, resourceVersion: "9" });
+  };
+  return { clock, stop, there, calls, state, end, outcome: () => outcome, pass, change };
+}
+
+const NOT_READY = view("a", { ready: "False" });
+const BACK = view("a", { bootId: "2" });
+
+Deno.test("a host that is back in another boot is found by one read, at once", async () => {
+  const { outcome, calls } = await setUp([BACK]);
+  deepEqual([outcome(), calls], [{ kind: "ready" }, ["a 0"]]);
+});
+
+Deno.test("a host without a Node is not waited for, once a list has shown that there is none", async () => {
+  const { outcome, calls } = await setUp([], {});
+  deepEqual([outcome(), calls], [{ kind: "ready" }, ["a 0", "list 0"]]);
+  const unnoted = await setUp([], { hold: { ...HOLD, node: undefined } });
+  deepEqual([unnoted.outcome(), unnoted.calls], [{ kind: "ready" }, ["list 0"]]);
+});
+
+Deno.test("a Node that is not ready is read when the watch shows that it may be, not before", async () => {
+  const { outcome, calls, pass, change } = await setUp([NOT_READY]);
+  await pass(40_000);
+  deepEqual([outcome(), calls], [undefined, []]);
+  change(BACK);
+  await pass(0);
+  deepEqual([outcome(), calls], [{ kind: "ready" }, ["a 40000"]]);
+});
+
+Deno.test("a Node that does not get ready in time is read once at the end, and the answer says what it shows", async () => {
+  const { outcome, calls, pass, clock } = await setUp([NOT_READY]);
+  await pass(59_999);
+  deepEqual([outcome(), calls], [undefined, []]);
+  await pass(1);
+  deepEqual(outcome(), { kind: "not_ready", node: "a", reason: "its condition Ready is False" });
+  deepEqual([calls, clock.sleepers], [["a 60000"], 0]);
+});
+
+Deno.test("while the watch is behind, the Node is read every five and a half seconds", async () => {
+  const { outcome, calls, pass, there } = await setUp([NOT_READY], { seen: "behind" });
+  await pass(11_000);
+  deepEqual(calls.filter((call) => call.startsWith("a")), ["a 0", "a 5500", "a 11000"]);
+  there.set("a", BACK);
+  await pass(5_500);
+  deepEqual(outcome(), { kind: "ready" });
+});
+
+Deno.test("a watch that shows more than a read is given half a second each time", async () => {
+  const { outcome, calls, pass, there } = await setUp([NOT_READY], { seen: [BACK] });
+  await pass(1_400);
+  deepEqual([outcome(), calls], [undefined, ["a 0", "a 500", "a 1000"]]);
+  there.set("a", BACK);
+  await pass(100);
+  deepEqual(outcome(), { kind: "ready" });
+});
+
+Deno.test("a Node that looks as before the reboot counts when its kubelet has renewed its Lease and it has settled", async () => {
+  const { outcome, calls, pass, state } = await setUp([view("a")]);
+  await pass(1_000);
+  state.renewed = 2;
+  await pass(1_000);
+  await pass(2_999);
+  equal(outcome(), undefined);
+  await pass(1);
+  deepEqual([outcome(), calls], [{ kind: "ready" }, ["a 0", "a 5000"]]);
+});
+
+Deno.test("a Node whose kubelet stays silent is not ready, whatever its condition says", async () => {
+  const { outcome, pass } = await setUp([view("a")]);
+  await pass(59_999);
+  equal(outcome(), undefined);
+  await pass(1);
+  deepEqual(outcome(), { kind: "not_ready", node: "a", reason: SILENT });
+});
+
+Deno.test("a kubelet that reports another boot is back, and one that reports that it is not ready is waited for", async () => {
+  for (const [after, kind] of [[BACK, "ready"], [NOT_READY, undefined]] as const) {
+    const { outcome, pass, state, change } = await setUp([view("a")]);
+    state.renewed = 2;
+    await pass(1_000);
+    change(after);
+    await pass(3_500);
+    equal(outcome()?.kind, kind);
+  }
+});
+
+Deno.test("a Node that was replaced while its kubelet was waited for must show that it runs, too", async () => {
+  const { outcome, pass, state, there } = await setUp([view("a")]);
+  state.renewed = 2;
+  await pass(1_000);
+  there.set("a", view("a", { uid: "later" }));
+  await pass(3_000);
+  equal(outcome(), undefined);
+  await pass(10_000);
+  equal(outcome(), undefined);
+  state.renewed = 3;
+  await pass(4_000);
+  deepEqual(outcome(), { kind: "ready" });
+});
+
+Deno.test("without the permission to read Leases, the kubelet counts as running, and that is told", async () => {
+  const denied = new ForbiddenError("no", { verb: "get", group: "coordination.k8s.io", resource: "leases" });
+  const { outcome, pass, state, change } = await setUp([NOT_READY]);
+  state.fault = denied;
+  change(view("a"));
+  await pass(0);
+  deepEqual([outcome(), state.forbidden], [{ kind: "ready" }, 1]);
+});
+
+Deno.test("a Lease that cannot be read for another reason is a fault", async () => {
+  const { end, pass, state, change } = await setUp([NOT_READY]);
+  state.fault = new UnavailableError("away");
+  change(view("a"));
+  await pass(0);
+  await rejects(end, /away/);
+  equal(state.forbidden, 0);
+});
+
+Deno.test("a host that is ready under another name is back, though the noted Node is dead", async () => {
+  const dead = view("a", { ready: "Unknown" });
+  const { outcome, calls } = await setUp([dead, view("b", { bootId: "2" })]);
+  deepEqual([outcome(), calls], [{ kind: "ready" }, ["a 0", "b 0"]]);
+});
+
+Deno.test("the Node of another host does not count, nor a later one of the noted name that is not the host's", async () => {
+  const other = view("b", { ids: [], bootId: "2" });
+  const { outcome, pass } = await setUp([NOT_READY, other]);
+  await pass(60_000);
+  deepEqual(outcome()?.kind, "not_ready");
+  const later = view("a", { uid: "later", ids: [], ready: "False" });
+  // Nothing is left of the host.
+  deepEqual((await setUp([later])).outcome(), { kind: "ready" });
+});
+
+Deno.test("an abort ends the wait with what was read", async () => {
+  const { outcome, pass, stop, clock } = await setUp([NOT_READY]);
+  await pass(10_000);
+  stop.abort();
+  await pass(0);
+  equal(outcome()?.kind, "not_ready");
+  deepEqual([clock.passed, clock.sleepers], [10_000, 0]);
+});

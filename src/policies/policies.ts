@@ -7,7 +7,8 @@
  */
 
 import type { Group } from "../lock/identity.ts";
-import type { GrantPolicy, PolicyAnswer, PolicyQuestion, Reason, ReasonKind } from "../lock/policy.ts";
+import type { DrainRule } from "../lock/node_keeper.ts";
+import type { GrantPolicy, IgnoredReason, PolicyAnswer, PolicyQuestion, Reason, ReasonKind } from "../lock/policy.ts";
 import { Calendar } from "./calendar.ts";
 import { slotsOf, unavailableNodes } from "./nodes.ts";
 import type { GroupOptions, PolicyOptions } from "./options.ts";
@@ -52,6 +53,8 @@ export class Policies implements GrantPolicy {
   readonly #options: PoliciesOptions;
   /** The calendar of each group's options. Options that are no longer in force take theirs with them. */
   readonly #calendars = new WeakMap<GroupOptions, Calendar>();
+  /** The reasons told last, by the group's options. The same list again makes the reply the same object again. */
+  readonly #told = new WeakMap<GroupOptions, readonly Reason[]>();
 
   /** Makes policies that are in force at once. */
   constructor(options: PoliciesOptions) {
@@ -62,6 +65,11 @@ export class Policies implements GrantPolicy {
   slotsOf(group: Group): number {
     const options = optionsOf(this.#options.current(), group);
     return options.slots.kind === "number" ? options.slots.value : slotsOf(options, this.#options.facts.nodes(options));
+  }
+
+  /** See {@link GrantPolicy.drainOf}. */
+  drainOf(group: Group): DrainRule {
+    return optionsOf(this.#options.current(), group).drain;
   }
 
   /** See {@link GrantPolicy.peek}. */
@@ -106,10 +114,27 @@ export class Policies implements GrantPolicy {
       nodes: facts.nodes(options, question),
       health: healthOf(options),
     };
-    const all = reasonsOf(snapshot);
-    const passes = passOf(snapshot);
-    const ignored = all.filter(passes);
-    return { slots: slotsLeft(snapshot, passes), reasons: all.filter((reason) => !passes(reason)), ignored };
+    const passOf = passesOf(snapshot);
+    const reasons: Reason[] = [];
+    const ignored: IgnoredReason[] = [];
+    for (const reason of reasonsOf(snapshot)) {
+      const because = passOf(reason);
+      if (because === undefined) reasons.push(reason);
+      else ignored.push({ ...reason, because });
+    }
+    return { slots: slotsLeft(snapshot, passOf), reasons: this.#shared(options, reasons), ignored };
+  }
+
+  /** Returns the list that was told last where it says the same. */
+  #shared(options: GroupOptions, reasons: readonly Reason[]): readonly Reason[] {
+    const told = this.#told.get(options);
+    const isSame = told?.length === reasons.length && told.every(({ kind, sentence, until }, at) => {
+      const now = reasons[at]!;
+      return kind === now.kind && sentence === now.sentence && until === now.until;
+    });
+    if (isSame) return told;
+    this.#told.set(options, reasons);
+    return reasons;
   }
 
   #calendarOf({ timeZone }: PolicyOptions, options: GroupOptions): Calendar {
@@ -132,24 +157,24 @@ function hasCalendar({ allow, freeze }: GroupOptions): boolean {
   return allow.length > 0 || freeze.length > 0;
 }
 
+/** Tells of a reason why it does not count; undefined where it does. */
+type Pass = (reason: Pick<Reason, "kind" | "rule">) => IgnoredReason["because"] | undefined;
+
 /** Which reasons do not count: those that the asking node was told to skip, and the rules of a group in warn mode. */
-function passOf({ options, nodes }: Snapshot): (reason: Pick<Reason, "kind" | "rule">) => boolean {
+function passesOf({ options, nodes }: Snapshot): Pass {
   const asking = nodes.kind === "known" ? nodes.value.filter(({ isAsking }) => isAsking) : [];
   // Of several nodes with the client's id, nobody knows which one asks.
   const skipped = (asking.length === 1 ? asking[0]!.skip ?? "" : "").split(",").map((name) => name.trim());
   return ({ kind, rule }) => {
-    if (skipped.some((name) => name === "all" || name === rule || rule.startsWith(`${name}.`))) return true;
-    return options.mode === "warn" && !ALWAYS_ENFORCED.has(kind);
+    if (skipped.some((name) => name === "all" || name === rule || rule.startsWith(`${name}.`))) return "skip";
+    return options.mode === "warn" && !ALWAYS_ENFORCED.has(kind) ? "warn" : undefined;
   };
 }
 
 /** The slots that unavailable nodes leave. */
-function slotsLeft(
-  { options, nodes, question }: Snapshot,
-  passes: (reason: Pick<Reason, "kind" | "rule">) => boolean,
-): number {
+function slotsLeft({ options, nodes, question }: Snapshot, passOf: Pass): number {
   const slots = slotsOf(options, nodes);
   if (options.unavailable !== "count" || nodes.kind !== "known") return slots;
-  if (passes({ kind: "fleet_unhealthy", rule: "unavailable" })) return slots;
+  if (passOf({ kind: "fleet_unhealthy", rule: "unavailable" }) !== undefined) return slots;
   return Math.max(0, slots - unavailableNodes(nodes.value, question.state).length);
 }

@@ -5,7 +5,8 @@
  * @module
  */
 
-import { printable, printableReason } from "../lock/wording.ts";
+import { pauseAt } from "../lock/group_notes.ts";
+import { describeDeferral, describePause, printableReason } from "../lock/wording.ts";
 import type { Reason, ReasonKind } from "../lock/policy.ts";
 import { describeMoment } from "./local_time.ts";
 import { countOf, describeNodes, slotsOf, unavailableNodes, unreadyNodes } from "./nodes.ts";
@@ -61,14 +62,9 @@ function unknownGroup({ question, isNamed, allowUnknownGroups }: Snapshot): Find
   return { kind: "unknown_group", sentence: `the configuration file does not name the group "${question.group}"` };
 }
 
-function paused({ question, now, timeZone }: Snapshot): Finding | undefined {
-  const pause = question.state.notes?.pause;
-  if (pause === undefined || pause.until !== undefined && pause.until <= now) return undefined;
-  const { reason, by, until } = pause;
-  const who = by === undefined ? "" : ` by ${printable(by, 100)}`;
-  const end = until === undefined ? "" : ` until ${describeMoment(until, timeZone)}`;
-  const why = reason === undefined ? "" : `: ${printableReason(reason)}`;
-  return { kind: "paused", until, sentence: `group "${question.group}" is paused${who}${end}${why}` };
+function paused({ question: { group, state }, now }: Snapshot): Finding | undefined {
+  const pause = pauseAt(state.notes, now);
+  return pause && { kind: "paused", until: pause.until, sentence: describePause(pause, group) };
 }
 
 function onHold({ nodes }: Snapshot): Finding | undefined {
@@ -102,14 +98,10 @@ function outsideWindow(snapshot: Snapshot): Finding | undefined {
   return undecided("the time is not known well enough to tell whether a maintenance window is open");
 }
 
-function deferred({ question, now, timeZone }: Snapshot): Finding | undefined {
+function deferred({ question, now }: Snapshot): Finding | undefined {
   const deferral = question.state.notes?.deferred?.find(({ id }) => id === question.id);
   if (deferral === undefined || deferral.until <= now) return undefined;
-  const { node, pods, until } = deferral;
-  const kept = pods.length === 0 ? "" : `, kept by ${pods.map(printableReason).join("; ")}`;
-  const sentence = `node "${printable(node, 253)}" could not be drained and let others go first${kept}; ` +
-    `it gets its next turn at ${describeMoment(until, timeZone)}`;
-  return { kind: "deferred", until, sentence };
+  return { kind: "deferred", until: deferral.until, sentence: describeDeferral(deferral) };
 }
 
 function settling({ question, options, now, timeZone }: Snapshot): Finding | undefined {

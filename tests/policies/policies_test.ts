@@ -127,7 +127,27 @@ Deno.test("a group in warn mode grants, and tells what its rules would have refu
   const answer = all.peek(question({ ...FREE, notes: { pause: { reason: "x" } } }));
   equal(answer.slots, 1);
   deepEqual(answer.reasons.map(({ rule }) => rule), ["paused", "hold"]);
-  deepEqual(answer.ignored.map(({ rule }) => rule), ["unavailable", "health.blockingPods"]);
+  deepEqual(answer.ignored.map(({ rule, because }) => [rule, because]), [
+    ["unavailable", "warn"],
+    ["health.blockingPods", "warn"],
+  ]);
+});
+
+Deno.test("the same reasons again are the same list, so that the reply need not be made again", () => {
+  const facts = new ScriptedFacts();
+  const all = policies(facts, { settleMs: 60_000 });
+  const state = (returned: number) => ({ ...FREE, notes: { returned } });
+  const first = all.peek(question(state(NOW - 1))).reasons;
+  equal(all.peek(question(state(NOW - 1))).reasons, first);
+  const later = all.peek(question(state(NOW))).reasons;
+  equal(later === first, false);
+  equal(later[0]!.until, NOW + 60_000);
+});
+
+Deno.test("a group's own drain time and what to do at its end are told, and nothing where it has none", () => {
+  const drain = { timeoutMs: 60_000, onTimeout: "yield" as const };
+  deepEqual(policies(new ScriptedFacts(), { drain }).drainOf(WORKERS), drain);
+  deepEqual(policies(new ScriptedFacts(), {}).drainOf(WORKERS), {});
 });
 
 Deno.test("the skip annotation of the asking node lets it pass all rules, one, or those of one section", () => {
@@ -145,7 +165,10 @@ Deno.test("the skip annotation of the asking node lets it pass all rules, one, o
   ];
   for (const [skip, left] of cases) {
     facts.all = [node("mine", { isAsking: true, skip })];
-    deepEqual(all.peek(question(state)).reasons.map(({ rule }) => rule), left, skip);
+    const { reasons, ignored } = all.peek(question(state));
+    deepEqual(reasons.map(({ rule }) => rule), left, skip);
+    deepEqual(ignored.map(({ because }) => because), ignored.map(() => "skip"));
+    equal(reasons.length + ignored.length, 2);
   }
   facts.all = [node("mine", { isAsking: true }), node("other", { skip: "all" })];
   equal(all.peek(question(state)).reasons.length, 2);

@@ -29,7 +29,7 @@ const cases: readonly Case[] = [
   {
     name: "a pause",
     snapshot: snapshot({}, noted({ pause: { reason: "storage is rebuilt", by: "ann", until: NOW + 90 * MINUTE } })),
-    says: 'paused: paused: group "workers" is paused by ann until Thu 2026-11-26 14:30 +01:00: storage is rebuilt',
+    says: 'paused: paused: group "workers" is paused by ann until 2026-11-26T13:30:00Z: storage is rebuilt',
     ends: 90 * MINUTE,
   },
   {
@@ -121,8 +121,8 @@ const cases: readonly Case[] = [
         }],
       }),
     ),
-    says: 'deferred: deferred: node "a" could not be drained and let others go first, kept by ' +
-      "web/x: its budget allows none; it gets its next turn at Thu 2026-11-26 13:30 +01:00",
+    says: 'deferred: deferred: node "a" could not be drained in time, because of web/x: its budget allows none: ' +
+      "others come first until 2026-11-26T12:30:00Z",
     ends: 30 * MINUTE,
   },
   {

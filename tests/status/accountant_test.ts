@@ -30,7 +30,13 @@ function sources(states: Record<string, GroupState>, more: Partial<AccountSource
 
 function policy(slots: number, reasons: Reason[], opens?: number): GrantPolicy & { nextOpening(): number | undefined } {
   const answer = { slots, reasons, ignored: [] };
-  return { slotsOf: () => slots, peek: () => answer, judge: () => Promise.resolve(answer), nextOpening: () => opens };
+  return {
+    slotsOf: () => slots,
+    drainOf: () => ({}),
+    peek: () => answer,
+    judge: () => Promise.resolve(answer),
+    nextOpening: () => opens,
+  };
 }
 
 const holder: Holder = {

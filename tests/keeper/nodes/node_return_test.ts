@@ -91,7 +91,7 @@ for (
 async function waitFor(renewals: (passed: number) => number, ms: number, signal = never) {
   const clock = new FakeClock();
   const reads: number[] = [];
-  let outcome: boolean | undefined;
+  let outcome: boolean | "unknown" | undefined;
   const read = () => {
     reads.push(clock.passed);
     return Promise.resolve(renewals(clock.passed));

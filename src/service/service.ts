@@ -48,6 +48,8 @@ export interface ServiceOptions {
   readonly clock?: Clock;
   /** Returns a number from 0 (inclusive) to 1 (exclusive), for jitter. @default {Math.random} */
   readonly random?: () => number;
+  /** Serves the address. @default {Deno.serve} */
+  readonly serve?: ServerOptions["serve"];
 }
 
 /** How long running requests may take to finish after the server was told to stop, in milliseconds. */
@@ -106,7 +108,8 @@ export async function startService(config: Config, options: ServiceOptions): Pro
   });
 
   const gate = permissions && new PermissionGate(permissions);
-  const server = serveLocks(config, locks, { ...parts, clock: shared, stopping: stopping.signal, cleanup, gate });
+  const { serve } = options;
+  const server = serveLocks(config, locks, { ...parts, clock: shared, stopping: stopping.signal, cleanup, gate, serve });
   const resources = cleanup.move();
   const stop = async () => {
     stopping.abort();
@@ -163,11 +166,13 @@ interface ServingParts {
   readonly cleanup: AsyncDisposableStack;
   /** Judges the readiness by the permissions; undefined without a cluster. */
   readonly gate?: PermissionGate;
+  /** Serves the address. */
+  readonly serve?: ServerOptions["serve"];
 }
 
 /** Starts to answer requests. */
 function serveLocks(config: Config, locks: LockService, parts: ServingParts): Server {
-  const { metrics, logger, clock, stopping, cleanup, gate } = parts;
+  const { metrics, logger, clock, stopping, cleanup, gate, serve } = parts;
   const readiness = async (): Promise<Readiness> => {
     if (stopping.aborted) return { kind: "not_ready", reason: "the server is stopping" };
     await locks.probe(PROBED_GROUP);
@@ -175,7 +180,7 @@ function serveLocks(config: Config, locks: LockService, parts: ServingParts): Se
   };
   const { address, basePath } = config;
   const handler = cleanup.use(createHandler({ locks, metrics, logger, readiness, clock, basePath }));
-  return listen({ address, handler, logger, clock });
+  return listen({ address, handler, logger, clock, serve });
 }
 
 /** Listens on the configured address. */

@@ -1,0 +1,195 @@
+/**
+ * What administrators, controllers and kubelets do to a cluster while a fleet updates. Each act is told to the observer
+ * before it happens. What would keep a run from coming to rest is put right by the act itself.
+ *
+ * @module
+ */
+
+import type { Random } from "../../src/simulator/random.ts";
+import type { Fault } from "./faults.ts";
+import type { Host } from "./hosts/host.ts";
+import { ifPossible } from "./world/machine.ts";
+import type { Stored } from "./world/objects.ts";
+import { ownFields } from "./world/patch.ts";
+import type { World } from "./world.ts";
+
+/** Everything that administrators do, by name. */
+export const ADMINISTRATOR_ACTS: Readonly<Record<string, Fault>> = {
+  "node uncordoned": (world, random) => uncordon(world, someHost(world, random).machine.name),
+  "node cordoned for a while"(world, random) {
+    const { name } = someHost(world, random).machine;
+    if (!cordon(world, name)) return;
+    world.scheduler.after(random.between(2_000, 300_000), () => uncordon(world, name));
+  },
+  "node uncordoned, and cordoned again"(world, random) {
+    const { name } = someHost(world, random).machine;
+    uncordon(world, name);
+    world.scheduler.after(random.between(0, 4_000), () => {
+      if (!cordon(world, name)) return;
+      world.scheduler.after(random.between(5_000, 200_000), () => uncordon(world, name));
+    });
+  },
+  "holder taken out of the Lease"(world, random) {
+    const { group } = someHost(world, random);
+    freeAll(world, group, (lease) => ({ ...lease, spec: { ...lease.spec, holderIdentity: "" } }));
+  },
+  "Lease deleted"(world, random) {
+    const { group } = someHost(world, random);
+    const key = `ops/fleetlock-${group}`;
+    const lease = world.api.store.get("leases", key);
+    if (lease === undefined) return;
+    for (const id of holdersOf(lease)) world.observer.freeing(group, id);
+    world.note(group, "an administrator deletes the Lease");
+    ifPossible(() => world.api.store.delete("leases", key));
+  },
+  "Lease deleted with a finalizer"(world, random) {
+    const { group } = someHost(world, random);
+    const key = `ops/fleetlock-${group}`;
+    const { store } = world.api;
+    const lease = store.get("leases", key);
+    if (lease === undefined || lease.metadata.deletionTimestamp) return;
+    world.note(group, "an administrator deletes the Lease, which has a finalizer");
+    store.update("leases", key, (now) => ({ ...now, metadata: { ...now.metadata, finalizers: ["sim/hold"] } }));
+    store.delete("leases", key);
+    world.scheduler.after(random.between(1_000, 120_000), () => {
+      const now = store.get("leases", key);
+      if (now === undefined) return;
+      for (const id of holdersOf(now)) world.observer.freeing(group, id);
+      store.update("leases", key, (last) => ({ ...last, metadata: { ...last.metadata, finalizers: [] } }));
+    });
+  },
+  "Node deleted and registered again"(world, random) {
+    const { machine } = someHost(world, random);
+    if (machine.node === undefined) return;
+    world.note(machine.name, "an administrator deletes the Node");
+    world.api.store.delete("nodes", machine.name);
+    world.scheduler.after(random.between(0, 60_000), () => {
+      // Its kubelet is started again. That of a machine that is down starts with it.
+      if (machine.isKubeletUp && machine.node === undefined) machine.report();
+    });
+  },
+  "id lost for a while"(world, random) {
+    const { machine } = someHost(world, random);
+    const { store } = world.api;
+    const change = (isLost: boolean) =>
+      ifPossible(() =>
+        store.update("nodes", machine.name, (node) => {
+          world.note(machine.name, isLost ? "its id is lost" : "its id is back");
+          if (machine.isNamed) {
+            const { "fleetlock.internal/id": _, ...annotations } = node.metadata.annotations ?? {};
+            const named = isLost ? annotations : { ...annotations, "fleetlock.internal/id": machine.id };
+            return { ...node, metadata: { ...node.metadata, annotations: named } };
+          }
+          const nodeInfo = { ...node.status.nodeInfo, machineID: isLost ? "" : machine.machineId };
+          return { ...node, status: { ...node.status, nodeInfo } };
+        })
+      );
+    change(true);
+    world.scheduler.after(random.between(500, 60_000), () => change(false));
+  },
+  "budget allows nothing for a while"(world, random) {
+    const { budgets } = world.api.disruptions;
+    if (budgets.length === 0) return;
+    const budget = random.pick(budgets);
+    budget.isFrozen = true;
+    world.note(budget.name, "allows nothing");
+    world.scheduler.after(random.between(2_000, random.chance(0.3) ? 1_500_000 : 120_000), () => {
+      budget.isFrozen = false;
+      world.note(budget.name, "allows something again");
+    });
+  },
+  "kubelet dead for a while"(world, random) {
+    const { machine } = someHost(world, random);
+    if (!machine.isKubeletUp || machine.isDown) return;
+    world.note(machine.name, "its kubelet is dead");
+    machine.stopKubelet();
+    world.scheduler.after(random.between(5_000, 400_000), () => {
+      if (machine.isDown) return;
+      world.note(machine.name, "its kubelet runs again");
+      machine.startKubelet();
+    });
+  },
+  "pods stop slowly for a while"(world, random) {
+    const { machine } = someHost(world, random);
+    machine.isSlow = true;
+    world.note(machine.name, "its pods stop slowly");
+    world.scheduler.after(random.between(10_000, 300_000), () => void (machine.isSlow = false));
+  },
+  "scheduler behind for a while"(world, random) {
+    world.controllers.behindMs = random.between(2_000, 20_000);
+    world.note("scheduler", "is behind");
+    world.scheduler.after(random.between(10_000, 300_000), () => void (world.controllers.behindMs = 1_500));
+  },
+  "right taken away for a while"(world, random) {
+    const right = random.pick([
+      "list pods",
+      "watch pods",
+      "create pods/eviction",
+      "patch nodes",
+      "get nodes",
+      "list nodes",
+      "watch nodes",
+      "update leases",
+      "get leases",
+      "list leases",
+      "watch leases",
+      "list volumeattachments",
+    ]);
+    world.api.denied.add(right);
+    world.note("API server", `denies ${right}`);
+    world.scheduler.after(random.between(1_000, 180_000), () => {
+      world.api.denied.delete(right);
+      world.note("API server", `allows ${right} again`);
+    });
+  },
+};
+
+/** Uncordons a Node as `kubectl uncordon` does. */
+export function uncordon(world: World, name: string): void {
+  world.observer.adminCordons.delete(name);
+  changeCordon(world, name, false);
+}
+
+/** Cordons a Node if it is not cordoned. Returns whether it did. */
+function cordon(world: World, name: string): boolean {
+  const node = world.api.store.get("nodes", name);
+  if (node === undefined || node.spec?.unschedulable) return false;
+  world.observer.adminCordons.add(name);
+  changeCordon(world, name, true);
+  return true;
+}
+
+function changeCordon(world: World, name: string, unschedulable: boolean): void {
+  const { store } = world.api;
+  const node = store.get("nodes", name);
+  if (node === undefined || (node.spec?.unschedulable === true) === unschedulable) return;
+  world.note(name, `an administrator ${unschedulable ? "cordons" : "uncordons"} it`);
+  const time = `${new Date(world.scheduler.now).toISOString().slice(0, 19)}Z`;
+  store.update("nodes", name, (before) => {
+    const { unschedulable: _, ...spec } = before.spec ?? {};
+    const after = { ...before, spec: unschedulable ? { ...spec, unschedulable } : spec };
+    return ownFields(before, after, "kubectl", time);
+  });
+}
+
+function freeAll(world: World, group: string, change: (lease: Stored) => Stored): void {
+  const key = `ops/fleetlock-${group}`;
+  const lease = world.api.store.get("leases", key);
+  if (lease === undefined || holdersOf(lease).length === 0) return;
+  for (const id of holdersOf(lease)) world.observer.freeing(group, id);
+  world.note(group, "an administrator frees its slots");
+  world.api.store.update("leases", key, change);
+}
+
+/** The ids of the holders of a Lease. */
+export function holdersOf(lease: Stored): string[] {
+  return (lease.spec?.holderIdentity ?? "").split(",").filter((id: string) => id !== "");
+}
+
+/** A host: mostly one in its turn or being drained, where an act hurts most. */
+function someHost({ hosts }: World, random: Random): Host {
+  const cordoned = hosts.filter(({ machine }) => {
+    return machine.node?.metadata.annotations?.["fleetlock.internal/cordoned-for"] !== undefined;
+  });
+  return random.pick(cordoned.length > 0 && random.chance(0.75) ? cordoned : hosts);
+}

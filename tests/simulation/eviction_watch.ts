@@ -1,0 +1,127 @@
+/**
+ * The part of the observer that judges evictions: none leaves a process that has been shown the node uncordoned, those
+ * of a hold stay within their bound, and a pod is deleted past its budget only where and when the operator allows it.
+ *
+ * @module
+ */
+
+import type { SimulatedProcess } from "./engine/process.ts";
+import type { Scheduler } from "./engine/scheduler.ts";
+import type { Observer } from "./observer.ts";
+import type { Plan } from "./plan.ts";
+import type { ApiCall, ApiServer } from "./world/api.ts";
+import type { Stored } from "./world/objects.ts";
+
+/** How many pods of one controller that came after the grant a process may evict in one hold. */
+const MAX_LATE = 3;
+
+/** What it works with. */
+export interface EvictionWatchOptions {
+  readonly scheduler: Scheduler;
+  readonly observer: Observer;
+  readonly api: ApiServer;
+  readonly plan: Plan;
+}
+
+/** The newest state of a Node that a process was shown. */
+interface Shown {
+  readonly version: number;
+  readonly isCordoned: boolean;
+}
+
+/** See the module. */
+export class EvictionWatch {
+  readonly #options: EvictionWatchOptions;
+  readonly #shown = new WeakMap<SimulatedProcess, Map<string, Shown>>();
+  readonly #late = new WeakMap<SimulatedProcess, Map<string, Set<string>>>();
+  /** The processes of calls under way. */
+  readonly #processes = new WeakMap<ApiCall, SimulatedProcess>();
+  /** How long a drain may take until it deletes pods, in milliseconds. */
+  readonly #timeoutMs: number;
+
+  /** Makes one. */
+  constructor(options: EvictionWatchOptions) {
+    this.#options = options;
+    this.#timeoutMs = options.plan.flags["drain-timeout"] === "2m" ? 120_000 : 900_000;
+    options.api.onPodCall = (call, verb, key, answer) => this.#podCall(call, verb, key, answer === "accepted");
+  }
+
+  /** A process was shown an object. */
+  shown(process: SimulatedProcess, object: Stored): void {
+    if (object?.kind !== "Node" || !object.metadata?.name) return;
+    const shown = this.#shownTo(process);
+    const version = Number(object.metadata.resourceVersion);
+    if (version < (shown.get(object.metadata.name)?.version ?? 0)) return;
+    shown.set(object.metadata.name, { version, isCordoned: object.spec?.unschedulable === true });
+  }
+
+  /** A call leaves a process. */
+  sent(process: SimulatedProcess, call: ApiCall): void {
+    this.#processes.set(call, process);
+    const key = evictedBy(call);
+    if (key === undefined) return;
+    const { api, observer } = this.#options;
+    const node = api.store.get("pods", key)?.spec.nodeName;
+    if (node !== undefined && this.#shownTo(process).get(node)?.isCordoned === false) {
+      observer.violate(
+        "eviction after uncordon",
+        `${call.user} evicts ${key} although ${node} was shown uncordoned`,
+        node,
+      );
+    }
+  }
+
+  #podCall(call: ApiCall, verb: "evict" | "delete", key: string, isAccepted: boolean): void {
+    const { api, observer, scheduler, plan } = this.#options;
+    const pod = api.store.get("pods", key);
+    const process = this.#processes.get(call);
+    if (pod === undefined || process === undefined) return;
+    const node = pod.spec.nodeName;
+    observer.note(node ?? "-", `${call.user} ${verb}s ${key}${isAccepted ? "" : " in vain"}`);
+    const hold = this.#holdOf(node);
+    if (verb === "delete") {
+      const isLate = hold !== undefined && scheduler.now - hold.at >= this.#timeoutMs - 2_000;
+      if (plan.flags["drain-on-timeout"] !== "delete" || !isLate) {
+        observer.violate("deletion", `${call.user} deletes ${key} of ${node}`, key, node);
+      }
+      return;
+    }
+    const controller = pod.metadata.ownerReferences?.[0]?.uid;
+    if (!isAccepted || hold === undefined || controller === undefined) return;
+    const created = observer.history.pods.versions(pod.metadata.uid)[0]!;
+    // The times of objects are whole seconds.
+    if (Math.floor(created.at / 1000) <= Math.floor(hold.at / 1000) + 2) return;
+    const late = this.#late.get(process) ?? new Map<string, Set<string>>();
+    this.#late.set(process, late);
+    const series = `${hold.moment} ${controller}`;
+    const uids = late.get(series) ?? new Set();
+    late.set(series, uids.add(pod.metadata.uid));
+    if (uids.size > MAX_LATE) {
+      observer.violate("too many evictions", `${call.user} evicts the ${uids.size}th late pod of ${controller}`, node);
+    }
+  }
+
+  /** The hold that a Node is cordoned for. */
+  #holdOf(name: string | undefined): { moment: number; at: number } | undefined {
+    const { api, observer } = this.#options;
+    const text = name && api.store.get("nodes", name)?.metadata.annotations?.["fleetlock.internal/cordoned-for"];
+    if (!text) return undefined;
+    for (const [key, value] of Object.entries(JSON.parse(text) as Record<string, { id: string }>)) {
+      const grant = observer.grantOf(key.split("/")[1]!, value.id);
+      if (grant !== undefined) return grant;
+    }
+    return undefined;
+  }
+
+  #shownTo(process: SimulatedProcess): Map<string, Shown> {
+    const shown = this.#shown.get(process) ?? new Map<string, Shown>();
+    this.#shown.set(process, shown);
+    return shown;
+  }
+}
+
+/** The key of the pod that a call evicts; undefined for other calls. */
+function evictedBy({ method, path }: ApiCall): string | undefined {
+  const [, namespace, name] = /^\/api\/v1\/namespaces\/([^/]+)\/pods\/([^/?]+)\/eviction/.exec(path) ?? [];
+  return method === "POST" && name !== undefined ? `${namespace}/${name}` : undefined;
+}

@@ -8,7 +8,7 @@
 import type { SimulatedProcess } from "./engine/process.ts";
 import type { Scheduler } from "./engine/scheduler.ts";
 import type { Observer } from "./observer.ts";
-import type { Plan } from "./plan.ts";
+import { drainTimeoutMs, type Plan } from "./plan.ts";
 import type { ApiCall, ApiServer } from "./world/api.ts";
 import type { Stored } from "./world/objects.ts";
 
@@ -42,7 +42,7 @@ export class EvictionWatch {
   /** Makes one. */
   constructor(options: EvictionWatchOptions) {
     this.#options = options;
-    this.#timeoutMs = options.plan.flags["drain-timeout"] === "2m" ? 120_000 : 900_000;
+    this.#timeoutMs = drainTimeoutMs(options.plan);
     options.api.onPodCall = (call, verb, key, answer) => this.#podCall(call, verb, key, answer === "accepted");
   }
 
@@ -61,7 +61,10 @@ export class EvictionWatch {
     const key = evictedBy(call);
     if (key === undefined) return;
     const { api, observer } = this.#options;
-    const node = api.store.get("pods", key)?.spec.nodeName;
+    const pod = api.store.get("pods", key);
+    // An eviction of an earlier pod of the name leaves this one alone.
+    const isMeant = JSON.parse(call.body!).deleteOptions?.preconditions?.uid === pod?.metadata.uid;
+    const node = isMeant ? pod?.spec.nodeName : undefined;
     if (node !== undefined && this.#shownTo(process).get(node)?.isCordoned === false) {
       observer.violate(
         "eviction after uncordon",

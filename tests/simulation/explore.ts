@@ -1,19 +1,50 @@
+/**
+ * The command behind `deno task explore`: runs seeds, says how fast and which situations they reached, and shrinks and
+ * prints what fails.
+ *
+ * @module
+ */
+
+import { parseOptions, USAGE } from "./explore_options.ts";
 import { planOf } from "./plan.ts";
+import { failureOf, lineOf, Totals } from "./report.ts";
 import { runPlan } from "./run.ts";
-const [seed, n, calm] = Deno.args;
-for (let s = Number(seed); s < Number(seed) + Number(n ?? 1); s++) {
-  const t = performance.now();
-  const r = await runPlan(planOf(s, { isCalm: calm === "calm" }));
-  console.log(
-    s,
-    r.timeline.hash(),
-    `turns ${r.turns} virtual ${(r.virtualMs / 3600000).toFixed(2)} h events ${r.events} real ${
-      ((performance.now() - t) / 1000).toFixed(2)
-    } s`,
-    r.violations.map((v) => `${v.kind}: ${v.message}`).slice(0, 3),
-  );
-  if (n === "1" || n === undefined) {
-    console.log(r.timeline.text(150).join("\n"));
-    console.log(r.timeline.situations);
+import { shrink } from "./shrink.ts";
+
+/** Runs the command. Returns its exit code. */
+async function main(args: readonly string[]): Promise<number> {
+  if (args.includes("--help")) {
+    console.log(USAGE);
+    return 0;
+  }
+  const options = parseOptions(args);
+  const totals = new Totals();
+  const began = performance.now();
+  const seconds = () => (performance.now() - began) / 1000;
+  for (let seed = options.seed; seed < options.seed + options.seeds; seed++) {
+    if (seconds() >= options.minutes * 60) break;
+    const plan = planOf(seed, options);
+    const result = await runPlan(plan);
+    totals.add(result);
+    console.log(lineOf(result));
+    if (options.isVerbose) console.log(result.timeline.text().join("\n"));
+    const [first] = result.violations;
+    if (first === undefined) continue;
+    const kept = plan.incidents.map((_, index) => index);
+    const shrunk = options.isShrinking ? await shrink(plan, first.kind) : { result, kept, runs: 0 };
+    console.log(failureOf(shrunk));
+    if (!options.goesOn) break;
+  }
+  console.log(totals.text(seconds()));
+  return totals.failures > 0 ? 1 : 0;
+}
+
+if (import.meta.main) {
+  try {
+    Deno.exitCode = await main(Deno.args);
+  } catch (error) {
+    if (!(error instanceof TypeError)) throw error;
+    console.error(`${error.message}\n${USAGE}`);
+    Deno.exitCode = 2;
   }
 }

@@ -45,8 +45,6 @@ export interface Turn {
   readonly id: string;
   readonly machine: Machine;
   readonly yesAt: number;
-  /** When its kubelet ran after the reboot; undefined before. */
-  backAt?: number;
   /** When it first reported after the yes; undefined before. */
   reportedAt?: number;
 }
@@ -82,6 +80,8 @@ export class Observer {
   readonly adminCordons: Set<string> = new Set();
   /** Who writes to the store now: a replica's name; undefined for anybody else. */
   writer: () => string | undefined = () => undefined;
+  /** Until when a hold's drain may take, in milliseconds, where the operator lets the reboot go on after it. */
+  proceedsAfterMs = Infinity;
   /** Whether the store went back to a backup, so that histories say nothing. */
   wasRestored = false;
   readonly #scheduler: Scheduler;
@@ -217,7 +217,10 @@ export class Observer {
       to: asked.respondedMoment,
       at: respondedAt + CLOCK_MS,
     });
-    if (wrong.length > 0) {
+    const held = this.grantOf(group, id);
+    // Past the time-out, the operator wants the reboot whatever is left.
+    const mayProceed = held !== undefined && respondedAt - held.at >= this.proceedsAfterMs - CLOCK_MS;
+    if (wrong.length > 0 && !mayProceed) {
       this.violate("unproven yes", `${id} on ${asked.node} got a yes: ${wrong.join("; ")}`, id, group, asked.node);
     }
   }
@@ -304,7 +307,7 @@ export class Observer {
     if (turn === undefined || this.#wasFreed(group, id, turn.yesAt - PROOF_MS)) return;
     if (turn.reportedAt === undefined) {
       this.violate("early release", `the slot of ${id} was freed before it reported`, id, group);
-    } else if (turn.backAt === undefined && isNoted && this.#isNodeSame(turn)) {
+    } else if (!turn.machine.isBack && isNoted && this.#isNodeSame(turn)) {
       this.violate("early release", `the slot of ${id} was freed before its kubelet was back`, id, group);
     }
   }

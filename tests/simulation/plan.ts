@@ -99,6 +99,11 @@ export function planOf(seed: number, options: PlanOptions = {}): Plan {
   };
 }
 
+/** How long a drain of a plan may take, in milliseconds. */
+export function drainTimeoutMs({ flags }: Plan): number {
+  return flags["drain-timeout"] === "2m" ? 120_000 : 900_000;
+}
+
 function workloadsOf(random: Random, nodes: number, hosts: readonly PlannedHost[]): Workload[] {
   const workload = (name: string, more: Partial<Workload>): Workload => ({
     name,

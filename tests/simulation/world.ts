@@ -11,7 +11,7 @@ import { Scheduler } from "./engine/scheduler.ts";
 import { EvictionWatch } from "./eviction_watch.ts";
 import { Host } from "./hosts/host.ts";
 import { Observer } from "./observer.ts";
-import type { Plan } from "./plan.ts";
+import { drainTimeoutMs, type Plan } from "./plan.ts";
 import { Timeline } from "./timeline.ts";
 import { type ApiCall, ApiServer } from "./world/api.ts";
 import { Controllers } from "./world/controllers.ts";
@@ -56,6 +56,7 @@ export class World {
       renewal: (node) => this.machines.find(({ name }) => name === node)?.renewal,
     });
     observer.writer = () => this.replicas.find(({ name }) => name === api.caller)?.name;
+    if (plan.flags["drain-on-timeout"] === "proceed") observer.proceedsAfterMs = drainTimeoutMs(plan);
     this.evictions = new EvictionWatch({ scheduler, observer, api, plan });
     api.disruptions.budgets.push(...plan.budgets.map((budget) => ({ ...budget })));
     this.machines = plan.hosts.map(({ name, isNamed }) => {

@@ -96,7 +96,6 @@ export class Host {
       this.askingSince = undefined;
       if (random.chance(this.#options.habits.crashChance)) {
         this.#options.observer.note(this.id, "its agent is started again before the reboot");
-        turn.backAt = scheduler.now;
         await this.#report(turn);
         this.#options.observer.over(this.id);
         continue;
@@ -145,7 +144,6 @@ export class Host {
     const isEarly = random.chance(habits.earlyAgentChance);
     const kubelet = async () => {
       if (isEarly) await scheduler.sleep(random.between(1_000, 90_000));
-      turn.backAt = scheduler.now;
       machine.startKubelet();
     };
     const agent = async () => {

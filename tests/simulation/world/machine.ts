@@ -40,6 +40,8 @@ export class Machine {
   isKubeletUp = false;
   /** Whether the whole machine is down. */
   isDown = false;
+  /** Whether its kubelet has been started since the machine last came up. */
+  isBack = true;
   /** Whether pods take far longer to end. */
   isSlow = false;
   readonly #options: MachineOptions;
@@ -78,6 +80,7 @@ export class Machine {
     if (this.isKubeletUp) return;
     const { scheduler, random } = this.#options;
     this.isKubeletUp = true;
+    this.isBack = true;
     this.#epoch++;
     this.#upAt = scheduler.now;
     const epoch = this.#epoch;
@@ -90,14 +93,16 @@ export class Machine {
   /** Stops its kubelet. The node controller notices after a while. */
   stopKubelet(): void {
     if (!this.isKubeletUp) return;
-    const { scheduler, random } = this.#options;
+    const { scheduler, random, store } = this.#options;
     this.#lastRenewal = this.renewal;
     this.isKubeletUp = false;
     const epoch = ++this.#epoch;
+    const { name } = this;
     scheduler.after(random.between(40_000, 50_000), () => {
-      if (this.#epoch !== epoch || this.node === undefined) return;
-      this.#options.note(this.name, "the node controller sets Ready to Unknown");
-      this.#options.store.update("nodes", this.name, (node) => withReady(node, "Unknown", scheduler.now));
+      const isRunningAgain = this.#epoch !== epoch && this.name === name;
+      if (isRunningAgain || store.get("nodes", name) === undefined) return;
+      this.#options.note(name, "the node controller sets Ready to Unknown");
+      store.update("nodes", name, (node) => withReady(node, "Unknown", scheduler.now));
     });
   }
 
@@ -126,6 +131,7 @@ export class Machine {
   goDown(): void {
     this.stopKubelet();
     this.isDown = true;
+    this.isBack = false;
   }
 
   /** Comes up again. */

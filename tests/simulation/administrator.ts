@@ -98,6 +98,31 @@ export const ADMINISTRATOR_ACTS: Readonly<Record<string, Fault>> = {
       world.note(budget.name, "allows something again");
     });
   },
+  "budget deleted and made again for a while"(world, random) {
+    const { budgets } = world.api.disruptions;
+    if (budgets.length === 0) return;
+    const budget = random.pick(budgets);
+    budget.isVanishing = true;
+    world.note(budget.name, "is deleted and made again");
+    world.scheduler.after(random.between(1_000, 60_000), () => void (budget.isVanishing = false));
+  },
+  "Node deleted with a finalizer"(world, random) {
+    const { machine } = someHost(world, random);
+    const { store } = world.api;
+    const { name } = machine;
+    if (machine.node === undefined || machine.node.metadata.deletionTimestamp) return;
+    world.note(name, "an administrator deletes the Node, which has a finalizer");
+    store.update("nodes", name, (node) => ({ ...node, metadata: { ...node.metadata, finalizers: ["sim/hold"] } }));
+    store.delete("nodes", name);
+    world.scheduler.after(random.between(5_000, 240_000), () => {
+      ifPossible(() =>
+        store.update("nodes", name, (node) => ({ ...node, metadata: { ...node.metadata, finalizers: [] } }))
+      );
+      world.scheduler.after(random.between(1_000, 30_000), () => {
+        if (machine.isKubeletUp && machine.node === undefined) machine.report();
+      });
+    });
+  },
   "kubelet dead for a while"(world, random) {
     const { machine } = someHost(world, random);
     if (!machine.isKubeletUp || machine.isDown) return;

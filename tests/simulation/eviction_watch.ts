@@ -15,6 +15,10 @@ import type { Stored } from "./world/objects.ts";
 /** How many pods of one controller that came after the grant a process may evict in one hold. */
 const MAX_LATE = 3;
 
+/** How many calls a replica may make in so many milliseconds. Its largest fleets here need a tenth of it. */
+const MAX_CALLS = 1_000;
+const STORM_WINDOW_MS = 10_000;
+
 /** What it works with. */
 export interface EvictionWatchOptions {
   readonly scheduler: Scheduler;
@@ -34,6 +38,7 @@ export class EvictionWatch {
   readonly #options: EvictionWatchOptions;
   readonly #shown = new WeakMap<SimulatedProcess, Map<string, Shown>>();
   readonly #late = new WeakMap<SimulatedProcess, Map<string, Set<string>>>();
+  readonly #calls = new WeakMap<SimulatedProcess, { readonly second: number; readonly count: number }>();
   /** The processes of calls under way. */
   readonly #processes = new WeakMap<ApiCall, SimulatedProcess>();
   /** How long a drain may take until it deletes pods, in milliseconds. */
@@ -58,12 +63,14 @@ export class EvictionWatch {
   /** A call leaves a process. */
   sent(process: SimulatedProcess, call: ApiCall): void {
     this.#processes.set(call, process);
+    this.#countCall(process, call);
     const key = evictedBy(call);
     if (key === undefined) return;
     const { api, observer } = this.#options;
     const pod = api.store.get("pods", key);
     // An eviction of an earlier pod of the name leaves this one alone.
-    const isMeant = JSON.parse(call.body!).deleteOptions?.preconditions?.uid === pod?.metadata.uid;
+    const uid = JSON.parse(call.body!).deleteOptions?.preconditions?.uid;
+    const isMeant = uid === undefined || uid === pod?.metadata.uid;
     const node = isMeant ? pod?.spec.nodeName : undefined;
     if (node !== undefined && this.#shownTo(process).get(node)?.isCordoned === false) {
       observer.violate(
@@ -72,6 +79,16 @@ export class EvictionWatch {
         node,
       );
     }
+  }
+
+  /** A replica that repeats calls without a pause would bring down an API server that is in trouble. */
+  #countCall(process: SimulatedProcess, { user }: ApiCall): void {
+    const { scheduler, observer } = this.#options;
+    const second = Math.floor(scheduler.now / STORM_WINDOW_MS);
+    const known = this.#calls.get(process);
+    const count = known?.second === second ? known.count + 1 : 1;
+    this.#calls.set(process, { second, count });
+    if (count === MAX_CALLS) observer.violate("storm", `${user} makes ${count} calls within ten seconds`, user);
   }
 
   #podCall(call: ApiCall, verb: "evict" | "delete", key: string, isAccepted: boolean): void {

@@ -102,6 +102,11 @@ const FAULTS: Readonly<Record<string, Fault>> = {
     for (const watch of link?.watches ?? []) if (random.chance(0.7)) watch.isSilent = true;
     timeline.add(name, "its watches are silent");
   },
+  "connections gone silent for good"({ replicas, timeline }, random) {
+    const { link, name } = random.pick(replicas);
+    link?.silence();
+    timeline.add(name, "its connections are silent for good");
+  },
   "connections reset"({ replicas, timeline }, random) {
     const { link, name } = random.pick(replicas);
     link?.reset();

@@ -27,6 +27,7 @@ export interface Violation {
     | "eviction after uncordon"
     | "too many evictions"
     | "deletion"
+    | "storm"
     | "not at rest"
     | "left over"
     | "fault"
@@ -92,6 +93,8 @@ export class Observer {
   readonly #asking = new Map<string, number>();
   /** When each hold began: `group/id` to the moment and the time. */
   readonly #grants = new Map<string, { moment: number; at: number }>();
+  /** Since which moment a group's Lease has been ending; absent while it is not. */
+  readonly #ending = new Map<string, number>();
   readonly #start: number;
   #moment = 0;
 
@@ -217,6 +220,10 @@ export class Observer {
       to: asked.respondedMoment,
       at: respondedAt + CLOCK_MS,
     });
+    const ending = this.#ending.get(group);
+    if (ending !== undefined && ending <= from) {
+      this.violate("unproven yes", `${id} got a yes on a Lease that is being deleted`, id, group);
+    }
     const held = this.grantOf(group, id);
     // Past the time-out, the operator wants the reboot whatever is left.
     const mayProceed = held !== undefined && respondedAt - held.at >= this.proceedsAfterMs - CLOCK_MS;
@@ -261,6 +268,9 @@ export class Observer {
         const group = object.metadata.name.replace(/^fleetlock-/, "");
         const fact = leaseFact(object);
         this.history.leases.add(group, { ...version, ...(!isGone && { fact }) });
+        const isEnding = !isGone && object.metadata.deletionTimestamp !== undefined;
+        if (!isEnding) this.#ending.delete(group);
+        else if (!this.#ending.has(group)) this.#ending.set(group, this.#moment);
         const was = before === undefined ? [] : leaseFact(before).holders;
         const now = isGone ? [] : fact.holders;
         const by = this.writer() ?? "others";

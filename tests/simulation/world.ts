@@ -122,7 +122,7 @@ export class World {
     server.isAway = false;
     server.failChance = 0;
     api.denied.clear();
-    for (const budget of api.disruptions.budgets) budget.isFrozen = false;
+    for (const budget of api.disruptions.budgets) Object.assign(budget, { isFrozen: false, isVanishing: false });
     controllers.behindMs = 1_500;
     for (const machine of machines) {
       machine.isSlow = false;

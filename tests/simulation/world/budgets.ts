@@ -19,6 +19,8 @@ export interface Budget {
   readonly minAvailable: number;
   /** Whether its controller is behind, so that it allows nothing. */
   isFrozen?: boolean;
+  /** Whether it is deleted and made again all the time, so that evictions find it and then do not. */
+  isVanishing?: boolean;
 }
 
 /** See the module. */
@@ -70,6 +72,9 @@ export class PodDisruptions {
       );
     }
     const [budget] = budgets;
+    if (budget?.isVanishing) {
+      throw new ApiStatus(404, "NotFound", `poddisruptionbudgets.policy "${budget.name}" not found`);
+    }
     if (budget === undefined || this.allowed(budget) > 0) return;
     this.refusals++;
     const message = `The disruption budget ${budget.name} needs ${budget.minAvailable} healthy pods and has ` +

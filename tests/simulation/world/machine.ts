@@ -40,7 +40,7 @@ export class Machine {
   isKubeletUp = false;
   /** Whether the whole machine is down. */
   isDown = false;
-  /** Whether its kubelet has been started since the machine last came up. */
+  /** Whether its kubelet has reported since the machine last came up. */
   isBack = true;
   /** Whether pods take far longer to end. */
   isSlow = false;
@@ -80,7 +80,6 @@ export class Machine {
     if (this.isKubeletUp) return;
     const { scheduler, random } = this.#options;
     this.isKubeletUp = true;
-    this.isBack = true;
     this.#epoch++;
     this.#upAt = scheduler.now;
     const epoch = this.#epoch;
@@ -109,6 +108,7 @@ export class Machine {
   /** Reports to the API server as a kubelet that starts: the bootID and Ready in one write. */
   report(): void {
     const { store, scheduler } = this.#options;
+    this.isBack = true;
     const nodeInfo = { machineID: this.isNamed ? "" : this.machineId, bootID: this.bootId };
     if (this.node === undefined) {
       store.create("nodes", {

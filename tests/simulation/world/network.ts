@@ -157,21 +157,39 @@ class OpenWatch {
 }
 
 /** See the module. */
-export class Link implements Connections {
+export class Link {
   readonly options: LinkOptions;
   readonly state: LinkState = { isCut: false, isRefused: false, lossChance: 0, lateMs: 0, delayMs: 0, lagMs: 0 };
   /** The open watches. */
   readonly watches: Set<OpenWatch> = new Set();
   /** How many calls are under way. */
   calling = 0;
+  /** The connections that may have gone silent, which no call on them notices. */
+  #silent = 0;
+  #opened = 0;
 
   /** Makes one. The caller tells it of the changes of the store by {@link changed}. */
   constructor(options: LinkOptions) {
     this.options = options;
   }
 
-  /** See {@link Connections.fetch}. */
-  fetch(url: string, init: RequestInit): Promise<Response> {
+  /** Opens a pool of connections. */
+  connect(): Connections {
+    const serial = ++this.#opened;
+    return {
+      fetch: (url, init) => this.#fetch(url, init, () => serial <= this.#silent),
+      // Calls and watches under way go on.
+      close() {},
+    };
+  }
+
+  /** Makes the connections that are open go silent for good: nobody is told, and only new ones work. */
+  silence(): void {
+    this.#silent = this.#opened;
+    for (const watch of this.watches) watch.isSilent = true;
+  }
+
+  #fetch(url: string, init: RequestInit, isSilent: () => boolean): Promise<Response> {
     const { process, user } = this.options;
     const signal = init.signal ?? undefined;
     if (signal?.aborted) return Promise.reject(signal.reason);
@@ -212,12 +230,10 @@ export class Link implements Connections {
             resolve(respond(watch?.body));
           }),
         isSettled: () => isSettled,
+        isSilent,
       });
     });
   }
-
-  /** See {@link Connections.close}. Calls and watches under way go on. */
-  close(): void {}
 
   /** Shows a change to the watches. */
   changed(change: Parameters<WatchRequest["shown"]>[0]): void {
@@ -252,7 +268,7 @@ export class Link implements Connections {
     const { scheduler, random, api, server, process, listener } = this.options;
     const { state } = this;
     listener.sent(call);
-    if (state.isCut) return;
+    if (state.isCut || way.isSilent()) return;
     if (state.isRefused || server.isAway) {
       scheduler.after(this.latency(), () => way.fail("connection refused"), process);
       return;
@@ -273,7 +289,7 @@ export class Link implements Connections {
       const answer = takesEffect && (failure === undefined || !isWatch) ? api.handle(call) : undefined;
       const shown = failure === undefined ? answer! : failed(failure);
       listener.arrived(call, failure ?? (answer!.kind === "watch" ? 0 : answer!.status), answer);
-      if (state.isCut || random.chance(state.lossChance)) return;
+      if (state.isCut || way.isSilent() || random.chance(state.lossChance)) return;
       const date = new Date(scheduler.now).toUTCString();
       // Changes between the opening of a watch and the arrival of its headers are not lost: it begins here.
       if (shown.kind === "watch") return this.#open(call, shown, date, way);
@@ -315,6 +331,8 @@ interface Way {
   fail(why: string): void;
   answer(answer: ApiAnswer, respond: (body?: ReadableStream<Uint8Array>) => Response): void;
   isSettled(): boolean;
+  /** Whether the connection of the call carries nothing. */
+  isSilent(): boolean;
 }
 
 function failed(status: number): ApiAnswer & { kind: "body" } {

@@ -102,7 +102,7 @@ export class Replica {
       random: () => own.next(),
       connection: {
         access: { server: "https://sim", credentials: () => Promise.resolve({ headers: {}, tls: NOBODY }) },
-        open: () => link,
+        open: () => link.connect(),
       },
       serve: (address, handler) => {
         running.handler = handler;

@@ -162,6 +162,8 @@ export class ApiServer {
   }
 
   #replace(call: ApiCall, kind: Kind, key: string, body: Stored): Stored {
+    // Such a call would create a Lease, were it not for its version.
+    if (this.store.get(kind.plural, key) === undefined) throw conflict(kind, key);
     return this.store.update(kind.plural, key, (object) => {
       const { resourceVersion, uid } = body.metadata;
       if (resourceVersion === undefined) throw invalid("metadata.resourceVersion: must be specified", "metadata");
@@ -186,8 +188,8 @@ export class ApiServer {
     return this.store.update(kind.plural, key, (object) => {
       const { resourceVersion, uid } = body.metadata ?? {};
       if (uid !== undefined && uid !== object.metadata.uid) {
-        const why = `Precondition failed: UID in precondition: ${uid}, UID in object meta: ${object.metadata.uid}`;
-        throw conflict(kind, key, why);
+        const why = `${kind.kind} "${key}" is invalid: metadata.uid: Invalid value: "${uid}": field is immutable`;
+        throw invalid(why, "metadata.uid");
       }
       if (resourceVersion !== undefined && resourceVersion !== object.metadata.resourceVersion) {
         throw conflict(kind, key);
@@ -203,7 +205,9 @@ export class ApiServer {
     const { preconditions = {}, gracePeriodSeconds } = body ?? {};
     const graceMs = kind.plural === "pods" ? (gracePeriodSeconds ?? 30) * 1000 : 0;
     if (kind.plural === "pods") this.onPodCall(call, "delete", key, "accepted");
-    return this.store.delete(kind.plural, key, { ...preconditions, graceMs });
+    const object = this.store.delete(kind.plural, key, { ...preconditions, graceMs });
+    if (kind.plural === "pods" || this.store.get(kind.plural, key) !== undefined) return object;
+    return { apiVersion: "v1", kind: "Status", metadata: {}, status: "Success" };
   }
 
   #evict(call: ApiCall, key: string, body: Stored): Stored {

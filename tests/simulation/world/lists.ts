@@ -6,7 +6,7 @@
  */
 
 import type { Kind, Stored } from "./objects.ts";
-import { ApiStatus, expired } from "./status.ts";
+import { ApiStatus, expired, invalid } from "./status.ts";
 import type { Store } from "./store.ts";
 
 /** What is left of lists that were cut into pages, by their token. */
@@ -68,6 +68,13 @@ export function page(
       causes: [{ reason: "ResourceVersionTooLarge", message: "Too large resource version" }],
       retryAfterSeconds: 1,
     });
+  }
+  if (parameters.has("sendInitialEvents")) {
+    const message = "sendInitialEvents is forbidden for list";
+    throw invalid(
+      `ListOptions.meta.k8s.io "" is invalid: sendInitialEvents: Forbidden: ${message}`,
+      "sendInitialEvents",
+    );
   }
   const token = parameters.get("continue");
   let items: readonly Stored[];

@@ -116,7 +116,7 @@ export class Store {
     // Removing the last finalizer ends an object that is being deleted and has no kubelet.
     const isOver = deletionTimestamp && !(finalizers?.length > 0) &&
       (plural !== "pods" || before.metadata.finalizers?.length > 0);
-    return isOver ? this.#remove(kind, key) : this.#put("MODIFIED", kind, key, next);
+    return isOver ? this.#remove(kind, key, next) : this.#put("MODIFIED", kind, key, next);
   }
 
   /**
@@ -140,7 +140,14 @@ export class Store {
       throw conflict(kind, key, "the ResourceVersion in the precondition does not match");
     }
     const waits = object.metadata.finalizers?.length > 0 || graceMs > 0;
-    if (!waits) return this.#remove(kind, key);
+    if (!waits) {
+      // A watch shows that the kubelet need not wait before it shows that the pod is gone.
+      if (plural === "pods" && object.spec.nodeName && !object.metadata.deletionTimestamp) {
+        const metadata = { ...object.metadata, deletionTimestamp: this.#timestamp() };
+        this.#put("MODIFIED", kind, key, { ...object, metadata });
+      }
+      return this.#remove(kind, key);
+    }
     if (object.metadata.deletionTimestamp) return object;
     const deletionTimestamp = this.#timestamp(this.#now() + graceMs);
     return this.#put("MODIFIED", kind, key, { ...object, metadata: { ...object.metadata, deletionTimestamp } });
@@ -180,12 +187,13 @@ export class Store {
     return this.#objects.get(plural)!;
   }
 
-  #remove(kind: Kind, key: string): Stored {
+  #remove(kind: Kind, key: string, last?: Stored): Stored {
     const objects = this.#of(kind.plural);
     const before = objects.get(key)!;
     objects.delete(key);
     const revision = ++this.#revision;
-    const object = { ...before, metadata: { ...before.metadata, resourceVersion: `${revision}` } };
+    const { metadata: { finalizers: _, ...metadata }, ...rest } = last ?? before;
+    const object = { ...rest, metadata: { ...metadata, resourceVersion: `${revision}` } };
     this.#note({ type: "DELETED", kind, key, object, before, revision });
     return object;
   }

@@ -13,6 +13,9 @@ import type { Stored } from "./world/objects.ts";
 import { ownFields } from "./world/patch.ts";
 import type { World } from "./world.ts";
 
+/** The annotation that says for whom a node is cordoned. */
+const CORDONED_FOR = "fleetlock.internal/cordoned-for";
+
 /** Everything that administrators do, by name. */
 export const ADMINISTRATOR_ACTS: Readonly<Record<string, Fault>> = {
   "node uncordoned": (world, random) => uncordon(world, someHost(world, random).machine.name),
@@ -123,6 +126,82 @@ export const ADMINISTRATOR_ACTS: Readonly<Record<string, Fault>> = {
       });
     });
   },
+  "host never comes back for long"(world, random) {
+    const host = world.hosts.find(({ machine }) => machine.isDown);
+    if (host === undefined || host.heldDownUntil > world.scheduler.now) return;
+    host.heldDownUntil = world.scheduler.now + random.between(300_000, 1_800_000);
+    world.note(host.machine.name, "it does not come up for long");
+    if (!random.chance(0.5)) return;
+    // An administrator lets the others go on meanwhile.
+    world.scheduler.after(random.between(60_000, 300_000), () => {
+      freeAll(world, host.group, (lease) => ({ ...lease, spec: { ...lease.spec, holderIdentity: "" } }));
+    });
+  },
+  "Node registered under another name"(world, random) {
+    const { machine } = someHost(world, random);
+    if (!machine.isKubeletUp || machine.isDown) return;
+    const before = machine.name;
+    world.note(before, `its kubelet is started again as ${before}y`);
+    machine.stopKubelet();
+    machine.name = `${before}y`;
+    machine.startKubelet();
+    // An administrator removes the old one, sooner or later.
+    world.scheduler.after(random.between(1_000, 600_000), () => {
+      ifPossible(() => world.api.store.delete("nodes", before));
+    });
+  },
+  "annotation of a cordon edited"(world, random) {
+    const { machine } = someHost(world, random);
+    const text = random.pick(["", "{}", "[]", "?"]);
+    ifPossible(() =>
+      world.api.store.update("nodes", machine.name, (node) => {
+        if (node.metadata.annotations?.[CORDONED_FOR] === undefined) return node;
+        world.note(machine.name, `an administrator sets the annotation of its cordon to ${text || "nothing"}`);
+        world.observer.adminCordons.add(machine.name);
+        const { [CORDONED_FOR]: _, ...annotations } = node.metadata.annotations;
+        const edited = text === "" ? annotations : { ...annotations, [CORDONED_FOR]: text };
+        return { ...node, metadata: { ...node.metadata, annotations: edited } };
+      })
+    );
+    // Whoever edits it also clears up.
+    world.scheduler.after(random.between(60_000, 300_000), () => {
+      ifPossible(() =>
+        world.api.store.update("nodes", machine.name, (node) => {
+          if (node.metadata.annotations?.[CORDONED_FOR] !== text) return node;
+          const { [CORDONED_FOR]: _, ...annotations } = node.metadata.annotations;
+          return { ...node, metadata: { ...node.metadata, annotations } };
+        })
+      );
+      uncordon(world, machine.name);
+    });
+  },
+  "etcd restored from a backup"(world, random) {
+    const { api, scheduler, observer, replicas } = world;
+    const backup = api.store.backup();
+    const cordons = new Set(observer.adminCordons);
+    world.note("etcd", "a backup is made");
+    scheduler.after(random.between(5_000, 600_000), () => {
+      world.note("etcd", "goes back to the backup");
+      observer.restoring(
+        api.store.list("leases").flatMap((lease) => {
+          return holdersOf(lease).map((id) => ({ group: lease.metadata.name.replace(/^fleetlock-/, ""), id }));
+        }),
+      );
+      // The API server starts anew, and shows nothing of this to those that watched.
+      for (const { link } of replicas) link?.reset();
+      for (const { link } of replicas) for (const watch of link?.watches ?? []) watch.isSilent = true;
+      api.store.restore(backup);
+      observer.adminCordons.clear();
+      for (const name of cordons) observer.adminCordons.add(name);
+      world.evictions.forget();
+      scheduler.after(random.between(60_000, 300_000), () => freeForgotten(world));
+      for (const machine of world.machines) {
+        if (machine.isKubeletUp) {
+          scheduler.after(random.between(100, 20_000), () => machine.isKubeletUp && machine.report());
+        }
+      }
+    });
+  },
   "kubelet dead for a while"(world, random) {
     const { machine } = someHost(world, random);
     if (!machine.isKubeletUp || machine.isDown) return;
@@ -204,6 +283,21 @@ function freeAll(world: World, group: string, change: (lease: Stored) => Stored)
   for (const id of holdersOf(lease)) world.observer.freeing(group, id);
   world.note(group, "an administrator frees its slots");
   world.api.store.update("leases", key, change);
+}
+
+/** Frees the slots of hosts that neither ask nor reboot, which only a restored Lease names. */
+export function freeForgotten(world: World): void {
+  for (const lease of world.api.store.list("leases")) {
+    const group = lease.metadata.name.replace(/^fleetlock-/, "");
+    const forgotten = holdersOf(lease).filter((id) => !world.hosts.some((host) => host.id === id && host.isBusy));
+    if (forgotten.length === 0) continue;
+    world.note(group, `an administrator frees the slot of ${forgotten.join(", ")}`);
+    for (const id of forgotten) world.observer.freeing(group, id);
+    const holderIdentity = holdersOf(lease).filter((id) => !forgotten.includes(id)).join(",");
+    world.api.store.update("leases", `ops/${lease.metadata.name}`, (now) => {
+      return { ...now, spec: { ...now.spec, holderIdentity } };
+    });
+  }
 }
 
 /** The ids of the holders of a Lease. */

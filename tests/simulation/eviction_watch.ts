@@ -36,7 +36,7 @@ interface Shown {
 /** See the module. */
 export class EvictionWatch {
   readonly #options: EvictionWatchOptions;
-  readonly #shown = new WeakMap<SimulatedProcess, Map<string, Shown>>();
+  #shown = new WeakMap<SimulatedProcess, Map<string, Shown>>();
   readonly #late = new WeakMap<SimulatedProcess, Map<string, Set<string>>>();
   readonly #calls = new WeakMap<SimulatedProcess, { readonly second: number; readonly count: number }>();
   /** The processes of calls under way. */
@@ -49,6 +49,11 @@ export class EvictionWatch {
     this.#options = options;
     this.#timeoutMs = drainTimeoutMs(options.plan);
     options.api.onPodCall = (call, verb, key, answer) => this.#podCall(call, verb, key, answer === "accepted");
+  }
+
+  /** Forgets what processes were shown: the versions have gone back. */
+  forget(): void {
+    this.#shown = new WeakMap();
   }
 
   /** A process was shown an object. */

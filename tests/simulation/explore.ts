@@ -5,6 +5,7 @@
  * @module
  */
 
+import { cpuUsage } from "node:process";
 import { parseOptions, USAGE } from "./explore_options.ts";
 import { planOf } from "./plan.ts";
 import { failureOf, lineOf, Totals } from "./report.ts";
@@ -35,7 +36,8 @@ async function main(args: readonly string[]): Promise<number> {
     console.log(failureOf(shrunk));
     if (!options.goesOn) break;
   }
-  console.log(totals.text(seconds()));
+  const { user, system } = cpuUsage();
+  console.log(totals.text(seconds(), (user + system) / 1e6));
   return totals.failures > 0 ? 1 : 0;
 }
 

@@ -85,6 +85,8 @@ export class Observer {
   proceedsAfterMs = Infinity;
   /** Whether the store went back to a backup, so that histories say nothing. */
   wasRestored = false;
+  /** When that was last, in milliseconds since the epoch. */
+  restoredAt = -Infinity;
   readonly #scheduler: Scheduler;
   readonly #timeline: Timeline;
   readonly #turns = new Map<string, Turn>();
@@ -145,6 +147,14 @@ export class Observer {
       outcome: "released",
       kind: "",
     });
+  }
+
+  /** Notes that the store goes back to a backup, with all that was written since. */
+  restoring(holds: readonly { readonly group: string; readonly id: string }[]): void {
+    this.wasRestored = true;
+    for (const { group, id } of holds) this.freeing(group, id);
+    this.restoredAt = this.#scheduler.now;
+    this.#asking.clear();
   }
 
   /** Notes a request that a host is about to send. */

@@ -36,8 +36,8 @@ export class Totals {
     }
   }
 
-  /** The table of situations and the speed, after some seconds of real time. */
-  text(seconds: number): string {
+  /** The table of situations and the speed, after some seconds of real time and of the processor's. */
+  text(seconds: number, cpuSeconds: number): string {
     for (const kind of FAULT_KINDS) {
       if (!this.situations.has(`fault: ${kind}`)) this.situations.set(`fault: ${kind}`, 0);
     }
@@ -48,7 +48,8 @@ export class Totals {
       `${this.runs} runs, ${this.failures} with violations; ${this.turns} reboots in ` +
       `${(this.virtualMs / 3_600_000).toFixed(1)} h of virtual time, ${this.events} events`,
       `${days.toFixed(1)} fleet-days (${HOSTS_OF_A_FLEET} hosts that reboot once, with drains) in ` +
-      `${seconds.toFixed(1)} s: ${(days / seconds).toFixed(2)} a second`,
+      `${seconds.toFixed(1)} s: ${(days / seconds).toFixed(2)} a second, ` +
+      `${(days / cpuSeconds).toFixed(2)} a second of processor time`,
     ].join("\n");
   }
 }

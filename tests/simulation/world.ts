@@ -5,6 +5,7 @@
  * @module
  */
 
+import { freeForgotten } from "./administrator.ts";
 import { Random } from "../../src/simulator/random.ts";
 import type { SimulatedProcess } from "./engine/process.ts";
 import { Scheduler } from "./engine/scheduler.ts";
@@ -15,7 +16,7 @@ import { drainTimeoutMs, type Plan } from "./plan.ts";
 import { Timeline } from "./timeline.ts";
 import { type ApiCall, ApiServer } from "./world/api.ts";
 import { Controllers } from "./world/controllers.ts";
-import { Machine } from "./world/machine.ts";
+import { ifPossible, Machine } from "./world/machine.ts";
 import type { NetworkListener, ServerState } from "./world/network.ts";
 import { Replica } from "./world/replica.ts";
 
@@ -126,6 +127,11 @@ export class World {
     controllers.behindMs = 1_500;
     for (const machine of machines) {
       machine.isSlow = false;
+      // A Node that its host has left is removed in the end.
+      for (const node of api.store.list("nodes")) {
+        const isLeft = machines.every(({ name }) => name !== node.metadata.name);
+        if (isLeft) ifPossible(() => api.store.delete("nodes", node.metadata.name));
+      }
       if (!machine.isDown && !machine.isKubeletUp) machine.startKubelet();
     }
     for (const replica of replicas) {
@@ -133,6 +139,20 @@ export class World {
       this.startReplica(replica, 0);
       const calm = { isCut: false, isRefused: false, lossChance: 0, lateMs: 0, delayMs: 0, lagMs: 0 };
       Object.assign(replica.link!.state, calm);
+    }
+    for (const host of this.hosts) host.heldDownUntil = 0;
+    freeForgotten(this);
+    // A backup may have brought a finalizer back that was done.
+    for (const [plural, prefix] of [["leases", "ops/"], ["nodes", ""]] as const) {
+      for (const { metadata: { name, finalizers } } of api.store.list(plural)) {
+        if (!(finalizers?.length > 0)) continue;
+        ifPossible(() =>
+          api.store.update(plural, prefix + name, (now) => ({ ...now, metadata: { ...now.metadata, finalizers: [] } }))
+        );
+      }
+    }
+    for (const machine of machines) {
+      if (machine.isKubeletUp && machine.node === undefined) machine.report();
     }
     this.timeline.add("world", "the faults are over");
   }

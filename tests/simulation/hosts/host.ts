@@ -59,9 +59,12 @@ export class Host {
   turns = 0;
   /** When it last asked for the update that it waits for, in milliseconds since the epoch; undefined while it waits for none. */
   askingSince: number | undefined;
+  /** Until when it does not come up, in milliseconds since the epoch. */
+  heldDownUntil = 0;
   /** What it was told last. */
   lastReply = "";
   readonly #options: HostOptions;
+  #isBusy = true;
 
   /** Makes one that does nothing yet. */
   constructor(machine: Machine, options: HostOptions) {
@@ -84,13 +87,20 @@ export class Host {
     return this.turns >= this.#options.updates;
   }
 
+  /** Whether it asks, reboots or reports. */
+  get isBusy(): boolean {
+    return this.#isBusy;
+  }
+
   /** Lives until it is done. */
   async run(): Promise<void> {
     const { scheduler, random, beginMs } = this.#options;
     await scheduler.sleep(random.between(0, 5_000));
     await this.#report();
+    this.#isBusy = false;
     await scheduler.sleep(beginMs);
     while (!this.isDone) {
+      this.#isBusy = true;
       this.askingSince = scheduler.now;
       const turn = await this.#ask();
       this.askingSince = undefined;
@@ -102,6 +112,7 @@ export class Host {
       }
       await this.#reboot(turn);
       this.turns++;
+      this.#isBusy = false;
       await scheduler.sleep(random.between(10_000, 600_000));
     }
   }
@@ -138,6 +149,7 @@ export class Host {
     observer.note(this.id, `${machine.name} goes down`);
     machine.goDown();
     await scheduler.sleep(random.between(30_000, 180_000));
+    while (this.heldDownUntil > scheduler.now) await scheduler.sleep(10_000);
     machine.comeUp();
     if (random.chance(habits.renameChance)) machine.name = `${machine.name}x`;
     observer.note(this.id, `${machine.name} is up again`);

@@ -171,12 +171,12 @@ export class Store {
         const other = now.get(key);
         if (other === object) continue;
         const change = { kind, key, before: object, revision: this.#revision } as const;
-        this.#tell(
-          other === undefined ? { ...change, type: "DELETED", object } : { ...change, type: "MODIFIED", object: other },
-        );
+        // An object of the same name may be another one.
+        if (other?.metadata.uid !== object.metadata.uid) this.#tell({ ...change, type: "DELETED", object });
+        else this.#tell({ ...change, type: "MODIFIED", object: other });
       }
       for (const [key, object] of now) {
-        if (!objects.has(key)) {
+        if (objects.get(key)?.metadata.uid !== object.metadata.uid) {
           this.#tell({ type: "ADDED", kind, key, object, before: undefined, revision: this.#revision });
         }
       }

@@ -181,6 +181,7 @@ export const ADMINISTRATOR_ACTS: Readonly<Record<string, Fault>> = {
     const cordons = new Set(observer.adminCordons);
     world.note("etcd", "a backup is made");
     scheduler.after(random.between(5_000, 600_000), () => {
+      if (world.isHealed) return;
       world.note("etcd", "goes back to the backup");
       observer.restoring(
         api.store.list("leases").flatMap((lease) => {

@@ -42,6 +42,8 @@ export class World {
   readonly hosts: readonly Host[];
   readonly machines: readonly Machine[];
   readonly replicas: readonly Replica[];
+  /** Whether the faults are over. */
+  isHealed = false;
   readonly #traps = new Set<Trap>();
 
   /** Makes the world of a plan. */
@@ -119,6 +121,7 @@ export class World {
   /** Puts right all that faults have broken, so that the fleet can come to rest. */
   heal(): void {
     const { server, api, replicas, machines, controllers } = this;
+    this.isHealed = true;
     this.#traps.clear();
     server.isAway = false;
     server.failChance = 0;

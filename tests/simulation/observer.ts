@@ -81,6 +81,8 @@ export class Observer {
   readonly adminCordons: Set<string> = new Set();
   /** Who writes to the store now: a replica's name; undefined for anybody else. */
   writer: () => string | undefined = () => undefined;
+  /** Whether the locks are Leases, so that it sees what a yes rests on. */
+  seesLocks = true;
   /** Until when a hold's drain may take, in milliseconds, where the operator lets the reboot go on after it. */
   proceedsAfterMs = Infinity;
   /** Whether the store went back to a backup, so that histories say nothing. */
@@ -218,6 +220,7 @@ export class Observer {
   yes(turn: Turn, asked: Asked): void {
     this.#checkExclusion(turn, asked);
     if (!this.#turns.has(turn.id)) this.#turns.set(turn.id, turn);
+    if (!this.seesLocks) return;
     const respondedAt = asked.respondedAt!;
     const from = this.history.revisionAt(Math.max(asked.arrivedAt!, respondedAt - PROOF_MS));
     const { group, id } = turn;

@@ -33,6 +33,8 @@ export interface PlannedHost {
 /** See the module. */
 export interface Plan {
   readonly seed: number;
+  /** Where the locks are. Nodes play a part only in a cluster. */
+  readonly store: "kubernetes" | "sqlite" | "memory";
   readonly replicas: number;
   readonly hosts: readonly PlannedHost[];
   readonly workloads: readonly Workload[];
@@ -53,6 +55,8 @@ export interface PlanOptions {
   readonly hosts?: number;
   /** Whether there are no faults at all. */
   readonly isCalm?: boolean;
+  /** Where the locks are. */
+  readonly store?: Plan["store"];
 }
 
 /** How long a turn of a group takes on average, in milliseconds, for the choice of when faults are over. */
@@ -61,8 +65,11 @@ const TURN_MS = 420_000;
 /** Makes the plan of a seed. */
 export function planOf(seed: number, options: PlanOptions = {}): Plan {
   const random = new Random(seed);
-  const drawnReplicas = 2 + random.below(3);
-  const replicas = options.replicas ?? drawnReplicas;
+  // Most seeds are about a cluster, where most can go wrong.
+  const store = options.store ?? (seed % 12 === 0 ? "sqlite" : seed % 25 === 24 ? "memory" : "kubernetes");
+  const drawnReplicas = 2 + random.below(4);
+  // What is in memory is lost with its process, and shared with nobody.
+  const replicas = store === "memory" ? 1 : options.replicas ?? drawnReplicas;
   const drawnHosts = 4 + random.below(8);
   const count = options.hosts ?? drawnHosts;
   const groups = 1 + random.below(Math.min(3, Math.ceil(count / 4)));
@@ -81,6 +88,7 @@ export function planOf(seed: number, options: PlanOptions = {}): Plan {
   const faultsEndMs = Math.ceil(count / groups) * updates * TURN_MS;
   return {
     seed,
+    store,
     replicas,
     hosts,
     workloads,
@@ -95,7 +103,7 @@ export function planOf(seed: number, options: PlanOptions = {}): Plan {
     },
     hasWatchList: random.chance(0.7),
     faultsEndMs,
-    incidents: options.isCalm ? [] : incidentsOf(random, faultsEndMs),
+    incidents: options.isCalm ? [] : incidentsOf(random, faultsEndMs, INCIDENT_KINDS[store]),
   };
 }
 
@@ -132,9 +140,16 @@ function flagsOf(random: Random): Record<string, string> {
   };
 }
 
-function incidentsOf(random: Random, endMs: number): Incident[] {
+/** What can happen with each store. */
+const INCIDENT_KINDS: Readonly<Record<Plan["store"], readonly string[]>> = {
+  kubernetes: FAULT_KINDS,
+  sqlite: ["replica killed", "all replicas killed", "replica paused", "clock jumps", "host never comes back for long"],
+  memory: ["replica paused", "clock jumps"],
+};
+
+function incidentsOf(random: Random, endMs: number, possible: readonly string[]): Incident[] {
   // Some seeds know many faults, others few: what one kind does alone is lost among many.
-  const kinds = FAULT_KINDS.filter(() => random.chance(random.chance(0.3) ? 1 : 0.5));
+  const kinds = possible.filter(() => random.chance(random.chance(0.3) ? 1 : 0.5));
   if (kinds.length === 0) return [];
   const pauseMs = random.pick([20_000, 60_000, 180_000]);
   const incidents: Incident[] = [];

@@ -58,7 +58,7 @@ export class Totals {
 export function lineOf(result: RunResult): string {
   const { plan, turns, virtualMs, timeline, violations } = result;
   const what = violations.length === 0 ? "holds" : `FAILS: ${violations[0]!.kind}`;
-  return `seed ${plan.seed}: ${plan.replicas} replicas, ${plan.hosts.length} hosts, ${turns} reboots, ` +
+  return `seed ${plan.seed}: ${plan.store}, ${plan.replicas} replicas, ${plan.hosts.length} hosts, ${turns} reboots, ` +
     `${clockOf(virtualMs)}, ${plan.incidents.length} incidents, run ${timeline.hash()}: ${what}`;
 }
 

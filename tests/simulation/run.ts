@@ -13,7 +13,7 @@ import { turn } from "./engine/scheduler.ts";
 import { INCIDENTS } from "./faults.ts";
 import { holdersOf } from "./administrator.ts";
 import type { Violation } from "./observer.ts";
-import { type Incident, type Plan } from "./plan.ts";
+import type { Incident, Plan } from "./plan.ts";
 import { Random } from "../../src/simulator/random.ts";
 import type { Timeline } from "./timeline.ts";
 import { World } from "./world.ts";
@@ -49,8 +49,8 @@ export interface RunOptions {
 /** Runs a plan. */
 export async function runPlan(plan: Plan, options: RunOptions = {}): Promise<RunResult> {
   using faults = new GlobalFaults(plan.seed);
-  const world = new World(plan);
-  const { scheduler, observer, timeline, hosts, replicas, api } = world;
+  using world = new World(plan);
+  const { scheduler, observer, timeline, hosts, replicas } = world;
   const start = scheduler.now;
   faults.onUnhandled = (error) => {
     observer.violate("fault", `nobody handles ${(error as Error)?.stack ?? error}`);
@@ -82,7 +82,7 @@ export async function runPlan(plan: Plan, options: RunOptions = {}): Promise<Run
     checkOperations(world);
   }
   await turn();
-  void api;
+
   return {
     plan,
     violations: observer.violations,

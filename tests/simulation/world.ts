@@ -31,7 +31,7 @@ interface Trap {
 }
 
 /** See the module. */
-export class World {
+export class World implements Disposable {
   readonly scheduler: Scheduler = new Scheduler(START);
   readonly timeline: Timeline;
   readonly observer: Observer;
@@ -44,6 +44,8 @@ export class World {
   readonly replicas: readonly Replica[];
   /** Whether the faults are over. */
   isHealed = false;
+  /** The folder of the database, where there is one. */
+  readonly #folder: string | undefined;
   readonly #traps = new Set<Trap>();
 
   /** Makes the world of a plan. */
@@ -58,6 +60,9 @@ export class World {
       hasWatchList: plan.hasWatchList,
       renewal: (node) => this.machines.find(({ name }) => name === node)?.renewal,
     });
+    observer.seesLocks = plan.store === "kubernetes";
+    this.#folder = plan.store === "sqlite" ? Deno.makeTempDirSync({ prefix: "fleetlock-simulation-" }) : undefined;
+    const store = { kubernetes: "kubernetes", memory: "memory", sqlite: `sqlite:${this.#folder}/locks.db` }[plan.store];
     observer.writer = () => this.replicas.find(({ name }) => name === api.caller)?.name;
     if (plan.flags["drain-on-timeout"] === "proceed") observer.proceedsAfterMs = drainTimeoutMs(plan);
     this.evictions = new EvictionWatch({ scheduler, observer, api, plan });
@@ -79,7 +84,7 @@ export class World {
         api,
         server: this.server,
         random: random.fork(),
-        flags: plan.flags,
+        flags: { ...plan.flags, store },
         listener: (process) => this.#listener(process),
         failed: (error) => observer.violate("fault", `r${index + 1} fails: ${(error as Error)?.stack ?? error}`),
       }));
@@ -101,6 +106,11 @@ export class World {
       for (const { link } of this.replicas) link?.changed(change);
       this.controllers.changed(change);
     });
+  }
+
+  /** Removes the database. */
+  [Symbol.dispose](): void {
+    if (this.#folder !== undefined) Deno.removeSync(this.#folder, { recursive: true });
   }
 
   /** Adds a line to the timeline. */

@@ -109,7 +109,14 @@ export async function startService(config: Config, options: ServiceOptions): Pro
 
   const gate = permissions && new PermissionGate(permissions);
   const { serve } = options;
-  const server = serveLocks(config, locks, { ...parts, clock: shared, stopping: stopping.signal, cleanup, gate, serve });
+  const server = serveLocks(config, locks, {
+    ...parts,
+    clock: shared,
+    stopping: stopping.signal,
+    cleanup,
+    gate,
+    serve,
+  });
   const resources = cleanup.move();
   const stop = async () => {
     stopping.abort();

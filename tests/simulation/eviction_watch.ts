@@ -142,7 +142,14 @@ export class EvictionWatch {
     const { api, observer } = this.#options;
     const text = name && api.store.get("nodes", name)?.metadata.annotations?.["fleetlock.internal/cordoned-for"];
     if (!text) return undefined;
-    for (const [key, value] of Object.entries(JSON.parse(text) as Record<string, { id: string }>)) {
+    let owners: Record<string, { id: string }>;
+    try {
+      owners = JSON.parse(text);
+    } catch {
+      // An administrator has edited it.
+      return undefined;
+    }
+    for (const [key, value] of Object.entries(owners)) {
       const grant = observer.grantOf(key.split("/")[1]!, value.id);
       if (grant !== undefined) return grant;
     }

@@ -65,7 +65,7 @@ const PROBED_GROUP: Group = parseGroup("default")!;
  * @throws {ConfigError} The server cannot start with this configuration. The message says what to do.
  */
 export async function startService(config: Config, options: ServiceOptions): Promise<Service> {
-  const { clock = systemClock, random = Math.random } = options;
+  const { clock = systemClock, random = Math.random, serve } = options;
   const logger = getLogger("fleetlock");
   const skip = parseSkipSelectors(config.drainSkipSelectors);
   const stopping = new AbortController();
@@ -82,7 +82,7 @@ export async function startService(config: Config, options: ServiceOptions): Pro
   const store = new MeteredLockStore(options.wrapStore?.(engine) ?? engine, metrics, clock);
   const { podName } = config.kubernetes;
   const permissions = client && monitorPermissions(config, client, metrics, logger, clock);
-  const parts = { metrics, logger, clock, random };
+  const parts = { metrics, logger, clock, random, serve };
   const draining = client && permissions && config.drain
     ? cleanup.use(startDraining({ client, store, drain: config.drain, skip, permissions, podName, ...parts }))
     : undefined;
@@ -108,15 +108,7 @@ export async function startService(config: Config, options: ServiceOptions): Pro
   });
 
   const gate = permissions && new PermissionGate(permissions);
-  const { serve } = options;
-  const server = serveLocks(config, locks, {
-    ...parts,
-    clock: shared,
-    stopping: stopping.signal,
-    cleanup,
-    gate,
-    serve,
-  });
+  const server = serveLocks(config, locks, { ...parts, clock: shared, stopping: stopping.signal, cleanup, gate });
   const resources = cleanup.move();
   const stop = async () => {
     stopping.abort();

@@ -129,6 +129,11 @@ export class Observer {
     this.#timeline.add(about, text);
   }
 
+  /** Counts a situation. */
+  count(situation: string): void {
+    this.#timeline.count(situation);
+  }
+
   /** Adds a violation. */
   violate(kind: Violation["kind"], message: string, ...about: string[]): void {
     this.violations.push({ kind, message, at: this.#scheduler.now, about });
@@ -233,6 +238,7 @@ export class Observer {
       to: asked.respondedMoment,
       at: respondedAt + CLOCK_MS,
     });
+    this.#countYes(asked);
     const ending = this.#ending.get(group);
     if (ending !== undefined && ending <= from) {
       this.violate("unproven yes", `${id} got a yes on a Lease that is being deleted`, id, group);
@@ -243,6 +249,17 @@ export class Observer {
     if (wrong.length > 0 && !mayProceed) {
       this.violate("unproven yes", `${id} on ${asked.node} got a yes: ${wrong.join("; ")}`, id, group, asked.node);
     }
+  }
+
+  #countYes({ node, respondedMoment, arrivedAt, respondedAt }: Asked): void {
+    const isThere = this.history.nodes.at(node, respondedMoment) !== undefined;
+    const left = this.history.podsOn(node, respondedMoment).filter(({ controller }) =>
+      controller?.kind !== "DaemonSet"
+    );
+    if (!isThere) this.count("yes: without a Node");
+    if (left.length > 0) this.count("yes: with pods that stay");
+    if (respondedAt! - arrivedAt! > PROOF_MS) this.count("yes: after a wait");
+    if (this.history.nodes.at(node, respondedMoment)?.ready === "Unknown") this.count("yes: with a dead kubelet");
   }
 
   /** Notes that a host's turn is over: it was released, or refused before it rebooted. */

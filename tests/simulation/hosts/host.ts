@@ -121,6 +121,7 @@ export class Host {
   async #ask(): Promise<Turn> {
     const { random, scheduler, observer, habits, group } = this.#options;
     let turn: Turn | undefined;
+    let drainedBy: string | undefined;
     let postpone = random.chance(habits.postponeChance) ? 1 + random.below(3) : 0;
     for (;;) {
       const replica = random.pick(this.#options.replicas);
@@ -129,6 +130,9 @@ export class Host {
       if (reply !== undefined && reply.status >= 200 && reply.status < 300) {
         turn ??= observer.begin(this.id, group, this.machine);
         observer.yes(turn, asked);
+        if (drainedBy !== undefined && drainedBy !== processOf(replica)) {
+          observer.count("yes after another process's drain");
+        }
         if (postpone-- <= 0) return turn;
         await scheduler.sleep(60_000);
         continue;
@@ -138,6 +142,7 @@ export class Host {
         observer.over(this.id);
         turn = undefined;
       }
+      if (reply?.kind === "draining") drainedBy ??= processOf(replica);
       await scheduler.sleep(random.between(...POLL_MS));
     }
   }
@@ -222,4 +227,9 @@ export class Host {
       });
     });
   }
+}
+
+/** The process of a replica, by its name and how often it was started. */
+function processOf({ name, starts }: Replica): string {
+  return `${name}/${starts}`;
 }

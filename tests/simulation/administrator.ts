@@ -165,14 +165,9 @@ export const ADMINISTRATOR_ACTS: Readonly<Record<string, Fault>> = {
     );
     // Whoever edits it also clears up.
     world.scheduler.after(random.between(60_000, 300_000), () => {
-      ifPossible(() =>
-        world.api.store.update("nodes", machine.name, (node) => {
-          if (node.metadata.annotations?.[CORDONED_FOR] !== text) return node;
-          const { [CORDONED_FOR]: _, ...annotations } = node.metadata.annotations;
-          return { ...node, metadata: { ...node.metadata, annotations } };
-        })
-      );
-      uncordon(world, machine.name);
+      const now = machine.node?.metadata.annotations?.[CORDONED_FOR];
+      if (now === text) clearCordon(world, machine.name);
+      else uncordon(world, machine.name);
     });
   },
   "etcd restored from a backup"(world, random) {
@@ -248,6 +243,17 @@ export const ADMINISTRATOR_ACTS: Readonly<Record<string, Fault>> = {
     });
   },
 };
+
+/** Uncordons a Node and removes what is left of the annotation of its cordon. */
+export function clearCordon(world: World, name: string): void {
+  ifPossible(() =>
+    world.api.store.update("nodes", name, (node) => {
+      const { [CORDONED_FOR]: _, ...annotations } = node.metadata.annotations ?? {};
+      return { ...node, metadata: { ...node.metadata, annotations } };
+    })
+  );
+  uncordon(world, name);
+}
 
 /** Uncordons a Node as `kubectl uncordon` does. */
 export function uncordon(world: World, name: string): void {

@@ -229,15 +229,23 @@ export class Observer {
     const respondedAt = asked.respondedAt!;
     const from = this.history.revisionAt(Math.max(asked.arrivedAt!, respondedAt - PROOF_MS));
     const { group, id } = turn;
-    const wrong = judgeYes(this.history, {
-      group,
-      id,
-      node: asked.node,
-      machineId: asked.machineId,
-      from,
-      to: asked.respondedMoment,
-      at: respondedAt + CLOCK_MS,
-    });
+    const judge = (node: string) =>
+      judgeYes(this.history, {
+        group,
+        id,
+        node,
+        machineId: asked.machineId,
+        from,
+        to: asked.respondedMoment,
+        at: respondedAt + CLOCK_MS,
+      });
+    let wrong = judge(asked.node);
+    // Where the host's Node has lost the id, nobody can tell that it is the host's: then the one that the hold notes counts.
+    const noted = this.#notedName(group, id, asked.respondedMoment);
+    if (wrong.length > 0 && noted !== undefined && noted !== asked.node && !this.#hadId(asked, id, from)) {
+      this.count("yes: on the noted Node, while the host's own has lost its id");
+      wrong = judge(noted);
+    }
     this.#countYes(asked);
     const ending = this.#ending.get(group);
     if (ending !== undefined && ending <= from) {
@@ -249,6 +257,27 @@ export class Observer {
     if (wrong.length > 0 && !mayProceed) {
       this.violate("unproven yes", `${id} on ${asked.node} got a yes: ${wrong.join("; ")}`, id, group, asked.node);
     }
+  }
+
+  /** The name of the Node that a hold notes. */
+  #notedName(group: string, id: string, moment: number): string | undefined {
+    const record = this.history.leases.at(group, moment)?.record;
+    try {
+      const holders: { id: string; node?: unknown }[] = JSON.parse(record ?? "[]");
+      const node = holders.find((holder) => holder.id === id)?.node;
+      return typeof node === "string" ? node : undefined;
+    } catch {
+      return undefined;
+    }
+  }
+
+  /** Whether the Node of a host's name had its id all the time from a moment to the answer. */
+  #hadId({ node, machineId, respondedMoment }: Asked, id: string, from: number): boolean {
+    const versions = this.history.nodes.versions(node).filter(({ revision }) => revision <= respondedMoment);
+    const first = versions.findLastIndex(({ revision }) => revision <= from);
+    return versions.slice(Math.max(first, 0)).every(({ fact }) => {
+      return fact !== undefined && (fact.namedId === id || (machineId !== undefined && fact.machineId === machineId));
+    });
   }
 
   #countYes({ node, respondedMoment, arrivedAt, respondedAt }: Asked): void {

@@ -5,7 +5,7 @@
  * @module
  */
 
-import { freeForgotten } from "./administrator.ts";
+import { clearCordon, freeForgotten } from "./administrator.ts";
 import { Random } from "../../src/simulator/random.ts";
 import type { SimulatedProcess } from "./engine/process.ts";
 import { Scheduler } from "./engine/scheduler.ts";
@@ -163,6 +163,10 @@ export class World implements Disposable {
           api.store.update(plural, prefix + name, (now) => ({ ...now, metadata: { ...now.metadata, finalizers: [] } }))
         );
       }
+    }
+    // And the annotation of a cordon that nobody can read.
+    for (const { metadata: { name, annotations } } of api.store.list("nodes")) {
+      if (["{}", "[]", "?"].includes(annotations?.["fleetlock.internal/cordoned-for"])) clearCordon(this, name);
     }
     for (const machine of machines) {
       if (machine.isKubeletUp && machine.node === undefined) machine.report();

@@ -9,12 +9,12 @@
 
 import type { Operation } from "../../src/simulator/history.ts";
 import { History, leaseFact, nodeFact, podFact } from "../chaos/nodes/history.ts";
-import { judgeYes } from "../chaos/nodes/judge.ts";
 import type { Scheduler } from "./engine/scheduler.ts";
 import type { Timeline } from "./timeline.ts";
 import type { Machine } from "./world/machine.ts";
 import type { Answered, Replica } from "./world/replica.ts";
 import type { Change } from "./world/store.ts";
+import { type Asked, CLOCK_MS, PROOF_MS, situationsOf, wrongWith } from "./yes_check.ts";
 
 /** A broken promise. */
 export interface Violation {
@@ -49,27 +49,6 @@ export interface Turn {
   /** When it first reported after the yes; undefined before. */
   reportedAt?: number;
 }
-
-/** A request of a host. */
-export interface Asked {
-  readonly invokedAt: number;
-  readonly node: string;
-  readonly machineId?: string;
-  arrivedAt?: number;
-  respondedAt?: number;
-  /** The last moment of the history that its answer may rest on. */
-  respondedMoment: number;
-  /** It has reached the replica. */
-  arrived(): void;
-  /** The replica has answered it. */
-  responded(): void;
-}
-
-/** How old the facts of a yes may be when the replica answers, in milliseconds. */
-const PROOF_MS = 15_000;
-
-/** How far a replica's idea of the API server's time may be ahead, in milliseconds. */
-const CLOCK_MS = 2_000;
 
 /** See the module. */
 export class Observer {
@@ -229,24 +208,8 @@ export class Observer {
     const respondedAt = asked.respondedAt!;
     const from = this.history.revisionAt(Math.max(asked.arrivedAt!, respondedAt - PROOF_MS));
     const { group, id } = turn;
-    const judge = (node: string) =>
-      judgeYes(this.history, {
-        group,
-        id,
-        node,
-        machineId: asked.machineId,
-        from,
-        to: asked.respondedMoment,
-        at: respondedAt + CLOCK_MS,
-      });
-    let wrong = judge(asked.node);
-    // Where the host's Node has lost the id, nobody can tell that it is the host's: then the one that the hold notes counts.
-    const noted = this.#notedName(group, id, asked.respondedMoment);
-    if (wrong.length > 0 && noted !== undefined && noted !== asked.node && !this.#hadId(asked, id, from)) {
-      this.count("yes: on the noted Node, while the host's own has lost its id");
-      wrong = judge(noted);
-    }
-    this.#countYes(asked);
+    const wrong = wrongWith(this.history, asked, group, id, from);
+    for (const situation of situationsOf(this.history, asked)) this.count(situation);
     const ending = this.#ending.get(group);
     if (ending !== undefined && ending <= from) {
       this.violate("unproven yes", `${id} got a yes on a Lease that is being deleted`, id, group);
@@ -257,38 +220,6 @@ export class Observer {
     if (wrong.length > 0 && !mayProceed) {
       this.violate("unproven yes", `${id} on ${asked.node} got a yes: ${wrong.join("; ")}`, id, group, asked.node);
     }
-  }
-
-  /** The name of the Node that a hold notes. */
-  #notedName(group: string, id: string, moment: number): string | undefined {
-    const record = this.history.leases.at(group, moment)?.record;
-    try {
-      const holders: { id: string; node?: unknown }[] = JSON.parse(record ?? "[]");
-      const node = holders.find((holder) => holder.id === id)?.node;
-      return typeof node === "string" ? node : undefined;
-    } catch {
-      return undefined;
-    }
-  }
-
-  /** Whether the Node of a host's name had its id all the time from a moment to the answer. */
-  #hadId({ node, machineId, respondedMoment }: Asked, id: string, from: number): boolean {
-    const versions = this.history.nodes.versions(node).filter(({ revision }) => revision <= respondedMoment);
-    const first = versions.findLastIndex(({ revision }) => revision <= from);
-    return versions.slice(Math.max(first, 0)).every(({ fact }) => {
-      return fact !== undefined && (fact.namedId === id || (machineId !== undefined && fact.machineId === machineId));
-    });
-  }
-
-  #countYes({ node, respondedMoment, arrivedAt, respondedAt }: Asked): void {
-    const isThere = this.history.nodes.at(node, respondedMoment) !== undefined;
-    const left = this.history.podsOn(node, respondedMoment).filter(({ controller }) =>
-      controller?.kind !== "DaemonSet"
-    );
-    if (!isThere) this.count("yes: without a Node");
-    if (left.length > 0) this.count("yes: with pods that stay");
-    if (respondedAt! - arrivedAt! > PROOF_MS) this.count("yes: after a wait");
-    if (this.history.nodes.at(node, respondedMoment)?.ready === "Unknown") this.count("yes: with a dead kubelet");
   }
 
   /** Notes that a host's turn is over: it was released, or refused before it rebooted. */

@@ -25,6 +25,8 @@ export interface EvictionWatchOptions {
   readonly observer: Observer;
   readonly api: ApiServer;
   readonly plan: Plan;
+  /** The host that runs on a Node. */
+  hostOn(node: string): { readonly group: string; readonly id: string } | undefined;
 }
 
 /** The newest state of a Node that a process was shown. */
@@ -139,8 +141,13 @@ export class EvictionWatch {
 
   /** The hold that a Node is cordoned for. */
   #holdOf(name: string | undefined): { moment: number; at: number } | undefined {
-    const { api, observer } = this.#options;
-    const text = name && api.store.get("nodes", name)?.metadata.annotations?.["fleetlock.internal/cordoned-for"];
+    if (name === undefined) return undefined;
+    const { api, observer, hostOn } = this.#options;
+    const host = hostOn(name);
+    const held = host && observer.grantOf(host.group, host.id);
+    // An administrator may have edited the annotation, and the host may have another Node by now.
+    if (held !== undefined) return held;
+    const text = api.store.get("nodes", name)?.metadata.annotations?.["fleetlock.internal/cordoned-for"];
     if (!text) return undefined;
     let owners: Record<string, { id: string }>;
     try {

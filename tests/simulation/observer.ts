@@ -269,7 +269,9 @@ export class Observer {
           `Lease ${isGone ? "deleted" : `held by ${now.join(",") || "nobody"}`} (${by}) ${phaseOf(fact.record)}`,
         );
         for (const id of now) {
-          if (!was.includes(id)) this.#grants.set(`${group}/${id}`, { moment: this.#moment, at: version.at });
+          if (!was.includes(id)) {
+            this.#grants.set(`${group}/${id}`, { moment: this.#moment, at: grantedAt(fact.record, id, version.at) });
+          }
         }
         for (const id of was) if (!now.includes(id)) this.#released(group, id, leaseFact(before!).noted.includes(id));
       }
@@ -334,6 +336,17 @@ export class Observer {
 
   #ns(at: number): number {
     return Math.round((at - this.#start) * 1e6);
+  }
+}
+
+/** When a hold was granted: a backup may bring back one that is older than its appearance. */
+function grantedAt(record: string, id: string, seenAt: number): number {
+  try {
+    const holders: { id: string; since?: string }[] = JSON.parse(record);
+    const since = Date.parse(holders.find((holder) => holder.id === id)?.since ?? "");
+    return Number.isNaN(since) ? seenAt : Math.min(since, seenAt);
+  } catch {
+    return seenAt;
   }
 }
 

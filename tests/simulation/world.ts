@@ -65,7 +65,13 @@ export class World implements Disposable {
     const store = { kubernetes: "kubernetes", memory: "memory", sqlite: `sqlite:${this.#folder}/locks.db` }[plan.store];
     observer.writer = () => this.replicas.find(({ name }) => name === api.caller)?.name;
     if (plan.flags["drain-on-timeout"] === "proceed") observer.proceedsAfterMs = drainTimeoutMs(plan);
-    this.evictions = new EvictionWatch({ scheduler, observer, api, plan });
+    this.evictions = new EvictionWatch({
+      scheduler,
+      observer,
+      api,
+      plan,
+      hostOn: (node) => this.hosts.find(({ machine }) => machine.name === node),
+    });
     api.disruptions.budgets.push(...plan.budgets.map((budget) => ({ ...budget })));
     this.machines = plan.hosts.map(({ name, isNamed }) => {
       return new Machine(name, isNamed, { scheduler, store: api.store, random: random.fork(), note: this.note });

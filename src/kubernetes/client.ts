@@ -36,6 +36,8 @@ export interface ConnectOptions extends TransportOptions {
   readonly servicePort?: string;
   /** In a pod: the folder with the service account's files. @default where the kubelet mounts them */
   readonly serviceAccountFolder?: string;
+  /** The server and the credentials, where they come from neither a kubeconfig nor a pod's files. */
+  readonly access?: Access;
 }
 
 /** A connection to a cluster. Dispose of it to end its calls and close its connections. */
@@ -118,6 +120,7 @@ export async function missingPermissions(
 }
 
 async function findAccess(options: ConnectOptions): Promise<Access> {
+  if (options.access) return options.access;
   if (options.kubeconfig) {
     return (await import("./kubeconfig.ts")).kubeconfigAccess(options.kubeconfig, { clock: options.clock });
   }

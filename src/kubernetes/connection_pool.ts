@@ -57,9 +57,22 @@ export class Pool {
   }
 }
 
+/**
+ * Opens connections with the given certificates. Does not connect yet.
+ *
+ * @throws {ConfigError} The certificates cannot be used.
+ */
+export type OpenConnections = (tls: ConnectionOptions) => Connections | Promise<Connections>;
+
 /** Gives out the pool for the certificates that are valid now. There is one at a time. */
 export class ConnectionPools {
+  readonly #open: OpenConnections;
   #pool: Pool | undefined;
+
+  /** Opens connections with `open`. */
+  constructor(open: OpenConnections = openConnections) {
+    this.#open = open;
+  }
 
   /**
    * Gets the pool for `tls`. Opens one where the last was retired or had other
@@ -69,9 +82,7 @@ export class ConnectionPools {
    */
   async get(tls: ConnectionOptions): Promise<Pool> {
     if (this.#isCurrent(tls)) return this.#pool!;
-    const connections = tls.insecure || tls.serverName
-      ? (await import("./unchecked_connection.ts")).openUnchecked(tls)
-      : openDeno(tls);
+    const connections = await this.#open(tls);
     // Another call may have opened one during the import.
     if (this.#isCurrent(tls)) {
       connections.close();
@@ -89,6 +100,11 @@ export class ConnectionPools {
   #isCurrent(tls: ConnectionOptions): boolean {
     return this.#pool !== undefined && this.#pool.tls === tls && !this.#pool.isRetired;
   }
+}
+
+async function openConnections(tls: ConnectionOptions): Promise<Connections> {
+  if (!tls.insecure && !tls.serverName) return openDeno(tls);
+  return (await import("./unchecked_connection.ts")).openUnchecked(tls);
 }
 
 function openDeno(tls: ConnectionOptions): Connections {

@@ -13,7 +13,7 @@ import { UnavailableError } from "../lock/errors.ts";
 import type { Access, ConnectionRequest, Credentials } from "./access.ts";
 import { CallDeadline } from "./call_deadline.ts";
 import { CallLimit } from "./call_limit.ts";
-import { ConnectionPools, type Pool } from "./connection_pool.ts";
+import { ConnectionPools, type OpenConnections, type Pool } from "./connection_pool.ts";
 import { errorOf, innermostMessage, KubernetesError } from "./errors.ts";
 import { abortable } from "../lock/abort.ts";
 import { LinkedAbort } from "./linked_abort.ts";
@@ -29,6 +29,8 @@ export interface TransportOptions {
   readonly maxWaiting?: number;
   /** Measures deadlines and pauses. @default {systemClock} */
   readonly clock?: Clock;
+  /** Opens the connections. @default over Deno's `fetch` */
+  readonly open?: OpenConnections;
 }
 
 /** A call. */
@@ -72,7 +74,7 @@ export class Transport implements AsyncDisposable {
   readonly #clock: Clock;
   readonly #timeoutMs: number;
   readonly #callLimit: CallLimit;
-  readonly #pools = new ConnectionPools();
+  readonly #pools: ConnectionPools;
   readonly #closing = new AbortController();
   readonly #running = new Set<Promise<unknown>>();
   readonly #serverClock: Pick<ServerClock, "observe">;
@@ -88,6 +90,7 @@ export class Transport implements AsyncDisposable {
     this.#serverClock = serverClock;
     this.#clock = options.clock ?? systemClock;
     this.#timeoutMs = options.timeoutMs ?? 10_000;
+    this.#pools = new ConnectionPools(options.open);
     this.#callLimit = new CallLimit(options.concurrency ?? 32, options.maxWaiting ?? 1_000);
   }
 

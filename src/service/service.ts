@@ -55,6 +55,8 @@ export interface ServiceOptions {
   readonly clock?: Clock;
   /** Returns a number from 0 (inclusive) to 1 (exclusive), for jitter. @default {Math.random} */
   readonly random?: () => number;
+  /** Serves the address. @default {Deno.serve} */
+  readonly serve?: ServerOptions["serve"];
 }
 
 /** How long running requests may take to finish after the server was told to stop, in milliseconds. */
@@ -70,7 +72,7 @@ const PROBED_GROUP: Group = parseGroup("default")!;
  * @throws {ConfigError} The server cannot start with this configuration. The message says what to do.
  */
 export async function startService(config: Config, options: ServiceOptions): Promise<Service> {
-  const { clock = systemClock, random = Math.random } = options;
+  const { clock = systemClock, random = Math.random, serve } = options;
   const logger = getLogger("fleetlock");
   const skip = parseSkipSelectors(config.drainSkipSelectors);
   const stopping = new AbortController();
@@ -88,7 +90,7 @@ export async function startService(config: Config, options: ServiceOptions): Pro
   const store = new MeteredLockStore(options.wrapStore?.(engine) ?? engine, metrics, clock);
   const { podName } = config.kubernetes;
   const permissions = client && monitorPermissions(config, client, metrics, logger, clock);
-  const parts = { metrics, logger, clock, random };
+  const parts = { metrics, logger, clock, random, serve };
   const draining = client && permissions && config.drain
     ? cleanup.use(startDraining({ client, store, drain: config.drain, skip, permissions, podName, ...parts }))
     : undefined;
@@ -216,11 +218,13 @@ interface ServingParts {
   readonly gate?: PermissionGate;
   /** The configuration file; undefined where there is none. */
   readonly file?: PolicyFile;
+  /** Serves the address. */
+  readonly serve?: ServerOptions["serve"];
 }
 
 /** Starts to answer requests. */
 function serveLocks(config: Config, locks: LockService, parts: ServingParts): Server {
-  const { metrics, logger, clock, stopping, cleanup, gate, file } = parts;
+  const { metrics, logger, clock, stopping, cleanup, gate, file, serve } = parts;
   const probe = reported(() => locks.probe(PROBED_GROUP), logger);
   const readiness = async (): Promise<Readiness> => {
     if (stopping.aborted) return { kind: "not_ready", reason: "the server is stopping" };
@@ -229,7 +233,7 @@ function serveLocks(config: Config, locks: LockService, parts: ServingParts): Se
   };
   const { address, basePath } = config;
   const handler = cleanup.use(createHandler({ locks, metrics, logger, readiness, clock, basePath }));
-  return listen({ address, handler, logger, clock });
+  return listen({ address, handler, logger, clock, serve });
 }
 
 /** Makes a probe of the store that logs the first failure, and the first success after one. */

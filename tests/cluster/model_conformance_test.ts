@@ -1,0 +1,68 @@
+/** The modelled API server of the simulation answers as a real one does. @module */
+
+import { deepEqual } from "node:assert/strict";
+import { CASES, type Subject } from "../simulation/conformance/cases.ts";
+import { modelSubject } from "../simulation/conformance/model_subject.ts";
+import { clusterTest, type ControlPlane, useControlPlane } from "../support/control_plane.ts";
+
+const plane = useControlPlane();
+
+/** A real API server as a subject. Dispose of it to end its watches. */
+async function realSubject(plane: ControlPlane): Promise<Subject & AsyncDisposable> {
+  const namespace = await plane.createNamespace();
+  await plane.request("POST", `/api/v1/namespaces/${namespace}/serviceaccounts`, { metadata: { name: "default" } })
+    .catch(() => {});
+  const client = Deno.createHttpClient({ caCerts: [plane.ca] });
+  const over = new AbortController();
+  const send = (method: string, path: string, body: unknown, type: string, accept: string) =>
+    fetch(plane.server + path, {
+      method,
+      headers: { authorization: `Bearer ${plane.adminToken}`, "content-type": type, accept },
+      body: body === undefined ? undefined : JSON.stringify(body),
+      client,
+      signal: over.signal,
+    });
+  return {
+    namespace,
+    prefix: namespace,
+    async call(method, path, body, { type = "application/json", accept = "application/json" } = {}) {
+      const response = await send(method, path, body, type, accept);
+      return { status: response.status, body: await response.json() };
+    },
+    async watch(path) {
+      const response = await send("GET", path, undefined, "application/json", "application/json");
+      const reader = response.body!.pipeThrough(new TextDecoderStream()).getReader();
+      let text = "";
+      return async (count) => {
+        const lines = () => text.split("\n").slice(0, -1).map((line) => JSON.parse(line));
+        while (lines().length < count) {
+          const { done, value } = await reader.read();
+          if (done) break;
+          text += value;
+        }
+        await reader.cancel();
+        return lines().slice(0, count);
+      };
+    },
+    async forbid(app) {
+      await plane.request("POST", `/apis/policy/v1/namespaces/${namespace}/poddisruptionbudgets`, {
+        metadata: { name: "none" },
+        spec: { minAvailable: 1_000, selector: { matchLabels: { app } } },
+      });
+    },
+    [Symbol.asyncDispose]() {
+      over.abort();
+      client.close();
+      return Promise.resolve();
+    },
+  };
+}
+
+for (const [name, run] of Object.entries(CASES)) {
+  clusterTest(`the model and a real API server agree: ${name}`, async () => {
+    await using real = await realSubject(plane());
+    // Undefined and absent are the same in JSON.
+    const plain = (value: unknown) => JSON.parse(JSON.stringify(value));
+    deepEqual(plain(await run(modelSubject())), plain(await run(real)));
+  });
+}

@@ -1,0 +1,321 @@
+/**
+ * What administrators, controllers and kubelets do to a cluster while a fleet updates. Each act is told to the observer
+ * before it happens. What would keep a run from coming to rest is put right by the act itself.
+ *
+ * @module
+ */
+
+import type { Random } from "../../src/simulator/random.ts";
+import type { Fault } from "./faults.ts";
+import type { Host } from "./hosts/host.ts";
+import { ifPossible } from "./world/machine.ts";
+import type { Stored } from "./world/objects.ts";
+import { ownFields } from "./world/patch.ts";
+import type { World } from "./world.ts";
+
+/** The annotation that says for whom a node is cordoned. */
+const CORDONED_FOR = "fleetlock.internal/cordoned-for";
+
+/** Everything that administrators do, by name. */
+export const ADMINISTRATOR_ACTS: Readonly<Record<string, Fault>> = {
+  "node uncordoned": (world, random) => uncordon(world, someHost(world, random).machine.name),
+  "node cordoned for a while"(world, random) {
+    const { name } = someHost(world, random).machine;
+    if (!cordon(world, name)) return;
+    world.scheduler.after(random.between(2_000, 300_000), () => uncordon(world, name));
+  },
+  "node uncordoned, and cordoned again"(world, random) {
+    const { name } = someHost(world, random).machine;
+    uncordon(world, name);
+    world.scheduler.after(random.between(0, 4_000), () => {
+      if (!cordon(world, name)) return;
+      world.scheduler.after(random.between(5_000, 200_000), () => uncordon(world, name));
+    });
+  },
+  "holder taken out of the Lease"(world, random) {
+    const { group } = someHost(world, random);
+    freeAll(world, group, (lease) => ({ ...lease, spec: { ...lease.spec, holderIdentity: "" } }));
+  },
+  "Lease deleted"(world, random) {
+    const { group } = someHost(world, random);
+    const key = `ops/fleetlock-${group}`;
+    const lease = world.api.store.get("leases", key);
+    if (lease === undefined) return;
+    for (const id of holdersOf(lease)) world.observer.freeing(group, id);
+    world.note(group, "an administrator deletes the Lease");
+    ifPossible(() => world.api.store.delete("leases", key));
+  },
+  "Lease deleted with a finalizer"(world, random) {
+    const { group } = someHost(world, random);
+    const key = `ops/fleetlock-${group}`;
+    const { store } = world.api;
+    const lease = store.get("leases", key);
+    if (lease === undefined || lease.metadata.deletionTimestamp) return;
+    world.note(group, "an administrator deletes the Lease, which has a finalizer");
+    store.update("leases", key, (now) => ({ ...now, metadata: { ...now.metadata, finalizers: ["sim/hold"] } }));
+    store.delete("leases", key);
+    world.scheduler.after(random.between(1_000, 120_000), () => {
+      const now = store.get("leases", key);
+      if (now === undefined) return;
+      for (const id of holdersOf(now)) world.observer.freeing(group, id);
+      store.update("leases", key, (last) => ({ ...last, metadata: { ...last.metadata, finalizers: [] } }));
+    });
+  },
+  "Node deleted and registered again"(world, random) {
+    const { machine } = someHost(world, random);
+    if (machine.node === undefined) return;
+    world.note(machine.name, "an administrator deletes the Node");
+    world.api.store.delete("nodes", machine.name);
+    world.scheduler.after(random.between(0, 60_000), () => {
+      // Its kubelet is started again. That of a machine that is down starts with it.
+      if (machine.isKubeletUp && machine.node === undefined) machine.report();
+    });
+  },
+  "id lost for a while"(world, random) {
+    const { machine } = someHost(world, random);
+    const { store } = world.api;
+    const change = (isLost: boolean) =>
+      ifPossible(() =>
+        store.update("nodes", machine.name, (node) => {
+          world.note(machine.name, isLost ? "its id is lost" : "its id is back");
+          if (machine.isNamed) {
+            const { "fleetlock.internal/id": _, ...annotations } = node.metadata.annotations ?? {};
+            const named = isLost ? annotations : { ...annotations, "fleetlock.internal/id": machine.id };
+            return { ...node, metadata: { ...node.metadata, annotations: named } };
+          }
+          const nodeInfo = { ...node.status.nodeInfo, machineID: isLost ? "" : machine.machineId };
+          return { ...node, status: { ...node.status, nodeInfo } };
+        })
+      );
+    change(true);
+    world.scheduler.after(random.between(500, 60_000), () => change(false));
+  },
+  "budget allows nothing for a while"(world, random) {
+    const { budgets } = world.api.disruptions;
+    if (budgets.length === 0) return;
+    const budget = random.pick(budgets);
+    budget.isFrozen = true;
+    world.note(budget.name, "allows nothing");
+    world.scheduler.after(random.between(2_000, random.chance(0.3) ? 1_500_000 : 120_000), () => {
+      budget.isFrozen = false;
+      world.note(budget.name, "allows something again");
+    });
+  },
+  "budget deleted and made again for a while"(world, random) {
+    const { budgets } = world.api.disruptions;
+    if (budgets.length === 0) return;
+    const budget = random.pick(budgets);
+    budget.isVanishing = true;
+    world.note(budget.name, "is deleted and made again");
+    world.scheduler.after(random.between(1_000, 60_000), () => void (budget.isVanishing = false));
+  },
+  "Node deleted with a finalizer"(world, random) {
+    const { machine } = someHost(world, random);
+    const { store } = world.api;
+    const { name } = machine;
+    if (machine.node === undefined || machine.node.metadata.deletionTimestamp) return;
+    world.note(name, "an administrator deletes the Node, which has a finalizer");
+    store.update("nodes", name, (node) => ({ ...node, metadata: { ...node.metadata, finalizers: ["sim/hold"] } }));
+    store.delete("nodes", name);
+    world.scheduler.after(random.between(5_000, 240_000), () => {
+      ifPossible(() =>
+        store.update("nodes", name, (node) => ({ ...node, metadata: { ...node.metadata, finalizers: [] } }))
+      );
+      world.scheduler.after(random.between(1_000, 30_000), () => {
+        if (machine.isKubeletUp && machine.node === undefined) machine.report();
+      });
+    });
+  },
+  "host never comes back for long"(world, random) {
+    const host = world.hosts.find(({ machine }) => machine.isDown);
+    if (host === undefined || host.heldDownUntil > world.scheduler.now) return;
+    host.heldDownUntil = world.scheduler.now + random.between(300_000, 1_800_000);
+    world.note(host.machine.name, "it does not come up for long");
+    if (!random.chance(0.5)) return;
+    // An administrator lets the others go on meanwhile.
+    world.scheduler.after(random.between(60_000, 300_000), () => {
+      freeAll(world, host.group, (lease) => ({ ...lease, spec: { ...lease.spec, holderIdentity: "" } }));
+    });
+  },
+  "Node registered under another name"(world, random) {
+    const { machine } = someHost(world, random);
+    if (!machine.isKubeletUp || machine.isDown) return;
+    const before = machine.name;
+    world.note(before, `its kubelet is started again as ${before}y`);
+    machine.stopKubelet();
+    machine.name = `${before}y`;
+    machine.startKubelet();
+    // An administrator removes the old one, sooner or later.
+    world.scheduler.after(random.between(1_000, 600_000), () => {
+      ifPossible(() => world.api.store.delete("nodes", before));
+    });
+  },
+  "annotation of a cordon edited"(world, random) {
+    const { machine } = someHost(world, random);
+    const text = random.pick(["", "{}", "[]", "?"]);
+    ifPossible(() =>
+      world.api.store.update("nodes", machine.name, (node) => {
+        if (node.metadata.annotations?.[CORDONED_FOR] === undefined) return node;
+        world.note(machine.name, `an administrator sets the annotation of its cordon to ${text || "nothing"}`);
+        world.observer.adminCordons.add(machine.name);
+        const { [CORDONED_FOR]: _, ...annotations } = node.metadata.annotations;
+        const edited = text === "" ? annotations : { ...annotations, [CORDONED_FOR]: text };
+        return { ...node, metadata: { ...node.metadata, annotations: edited } };
+      })
+    );
+    // Whoever edits it also clears up.
+    world.scheduler.after(random.between(60_000, 300_000), () => {
+      const now = machine.node?.metadata.annotations?.[CORDONED_FOR];
+      if (now === text) clearCordon(world, machine.name);
+      else uncordon(world, machine.name);
+    });
+  },
+  "etcd restored from a backup"(world, random) {
+    const { api, scheduler, observer, replicas } = world;
+    const backup = api.store.backup();
+    const cordons = new Set(observer.adminCordons);
+    world.note("etcd", "a backup is made");
+    scheduler.after(random.between(5_000, 600_000), () => {
+      if (world.isHealed) return;
+      world.note("etcd", "goes back to the backup");
+      observer.restoring(
+        api.store.list("leases").flatMap((lease) => {
+          return holdersOf(lease).map((id) => ({ group: lease.metadata.name.replace(/^fleetlock-/, ""), id }));
+        }),
+      );
+      // The API server starts anew, and shows nothing of this to those that watched.
+      for (const { link } of replicas) link?.reset();
+      for (const { link } of replicas) for (const watch of link?.watches ?? []) watch.isSilent = true;
+      api.store.restore(backup);
+      observer.adminCordons.clear();
+      for (const name of cordons) observer.adminCordons.add(name);
+      world.evictions.forget();
+      scheduler.after(random.between(60_000, 300_000), () => freeForgotten(world));
+      for (const machine of world.machines) {
+        if (machine.isKubeletUp) {
+          scheduler.after(random.between(100, 20_000), () => machine.isKubeletUp && machine.report());
+        }
+      }
+    });
+  },
+  "kubelet dead for a while"(world, random) {
+    const { machine } = someHost(world, random);
+    if (!machine.isKubeletUp || machine.isDown) return;
+    world.note(machine.name, "its kubelet is dead");
+    machine.stopKubelet();
+    world.scheduler.after(random.between(5_000, 400_000), () => {
+      if (machine.isDown) return;
+      world.note(machine.name, "its kubelet runs again");
+      machine.startKubelet();
+    });
+  },
+  "pods stop slowly for a while"(world, random) {
+    const { machine } = someHost(world, random);
+    machine.isSlow = true;
+    world.note(machine.name, "its pods stop slowly");
+    world.scheduler.after(random.between(10_000, 300_000), () => void (machine.isSlow = false));
+  },
+  "scheduler behind for a while"(world, random) {
+    world.controllers.behindMs = random.between(2_000, 20_000);
+    world.note("scheduler", "is behind");
+    world.scheduler.after(random.between(10_000, 300_000), () => void (world.controllers.behindMs = 1_500));
+  },
+  "right taken away for a while"(world, random) {
+    const right = random.pick([
+      "list pods",
+      "watch pods",
+      "create pods/eviction",
+      "patch nodes",
+      "get nodes",
+      "list nodes",
+      "watch nodes",
+      "update leases",
+      "get leases",
+      "list leases",
+      "watch leases",
+      "list volumeattachments",
+    ]);
+    world.api.denied.add(right);
+    world.note("API server", `denies ${right}`);
+    world.scheduler.after(random.between(1_000, 180_000), () => {
+      world.api.denied.delete(right);
+      world.note("API server", `allows ${right} again`);
+    });
+  },
+};
+
+/** Uncordons a Node and removes what is left of the annotation of its cordon. */
+export function clearCordon(world: World, name: string): void {
+  ifPossible(() =>
+    world.api.store.update("nodes", name, (node) => {
+      const { [CORDONED_FOR]: _, ...annotations } = node.metadata.annotations ?? {};
+      return { ...node, metadata: { ...node.metadata, annotations } };
+    })
+  );
+  uncordon(world, name);
+}
+
+/** Uncordons a Node as `kubectl uncordon` does. */
+export function uncordon(world: World, name: string): void {
+  world.observer.adminCordons.delete(name);
+  changeCordon(world, name, false);
+}
+
+/** Cordons a Node if it is not cordoned. Returns whether it did. */
+function cordon(world: World, name: string): boolean {
+  const node = world.api.store.get("nodes", name);
+  if (node === undefined || node.spec?.unschedulable) return false;
+  world.observer.adminCordons.add(name);
+  changeCordon(world, name, true);
+  return true;
+}
+
+function changeCordon(world: World, name: string, unschedulable: boolean): void {
+  const { store } = world.api;
+  const node = store.get("nodes", name);
+  if (node === undefined || (node.spec?.unschedulable === true) === unschedulable) return;
+  world.note(name, `an administrator ${unschedulable ? "cordons" : "uncordons"} it`);
+  const time = `${new Date(world.scheduler.now).toISOString().slice(0, 19)}Z`;
+  store.update("nodes", name, (before) => {
+    const { unschedulable: _, ...spec } = before.spec ?? {};
+    const after = { ...before, spec: unschedulable ? { ...spec, unschedulable } : spec };
+    return ownFields(before, after, "kubectl", time);
+  });
+}
+
+function freeAll(world: World, group: string, change: (lease: Stored) => Stored): void {
+  const key = `ops/fleetlock-${group}`;
+  const lease = world.api.store.get("leases", key);
+  if (lease === undefined || holdersOf(lease).length === 0) return;
+  for (const id of holdersOf(lease)) world.observer.freeing(group, id);
+  world.note(group, "an administrator frees its slots");
+  world.api.store.update("leases", key, change);
+}
+
+/** Frees the slots of hosts that neither ask nor reboot, which only a restored Lease names. */
+export function freeForgotten(world: World): void {
+  for (const lease of world.api.store.list("leases")) {
+    const group = lease.metadata.name.replace(/^fleetlock-/, "");
+    const forgotten = holdersOf(lease).filter((id) => !world.hosts.some((host) => host.id === id && host.isBusy));
+    if (forgotten.length === 0) continue;
+    world.note(group, `an administrator frees the slot of ${forgotten.join(", ")}`);
+    for (const id of forgotten) world.observer.freeing(group, id);
+    const holderIdentity = holdersOf(lease).filter((id) => !forgotten.includes(id)).join(",");
+    world.api.store.update("leases", `ops/${lease.metadata.name}`, (now) => {
+      return { ...now, spec: { ...now.spec, holderIdentity } };
+    });
+  }
+}
+
+/** The ids of the holders of a Lease. */
+export function holdersOf(lease: Stored): string[] {
+  return (lease.spec?.holderIdentity ?? "").split(",").filter((id: string) => id !== "");
+}
+
+/** A host: mostly one in its turn or being drained, where an act hurts most. */
+function someHost({ hosts }: World, random: Random): Host {
+  const cordoned = hosts.filter(({ machine }) => {
+    return machine.node?.metadata.annotations?.["fleetlock.internal/cordoned-for"] !== undefined;
+  });
+  return random.pick(cordoned.length > 0 && random.chance(0.75) ? cordoned : hosts);
+}

@@ -1,0 +1,58 @@
+/**
+ * The modelled API server as a subject of the conformance cases.
+ *
+ * @module
+ */
+
+import { Random } from "../../../src/simulator/random.ts";
+import { ApiServer } from "../world/api.ts";
+import { ifPossible } from "../world/machine.ts";
+import type { Stored } from "../world/objects.ts";
+import type { Subject } from "./cases.ts";
+
+/** Makes one. */
+export function modelSubject(): Subject {
+  const api = new ApiServer({
+    now: () => Date.UTC(2030, 0, 7, 8),
+    random: new Random(1),
+    hasWatchList: true,
+    renewal: () => undefined,
+  });
+  const subject: Subject = {
+    namespace: "case",
+    prefix: "case",
+    call(method, path, body, more = {}) {
+      if (path.includes("/status")) {
+        // Kubelets write the status to the store directly.
+        const [, namespace, name] = /namespaces\/([^/]+)\/pods\/([^/]+)/.exec(path)!;
+        const status = (known: Stored) => ({ ...known, status: { ...known.status, ...body.status } });
+        ifPossible(() => api.store.update("pods", `${namespace}/${name}`, status));
+        return Promise.resolve({ status: 200, body: {} });
+      }
+      const answer = api.handle({
+        method,
+        path,
+        accept: more.accept ?? "application/json",
+        user: "kubectl",
+        ...(body !== undefined && { body: JSON.stringify(body) }),
+      });
+      if (answer.kind === "watch") throw new Error("a watch where an answer was expected");
+      return Promise.resolve({ status: answer.status, body: JSON.parse(answer.body) });
+    },
+    watch(path) {
+      const answer = api.handle({ method: "GET", path, accept: "application/json", user: "kubectl" });
+      if (answer.kind !== "watch") throw new Error(`no watch: ${answer.body}`);
+      const lines: Stored[] = [...answer.watch.first];
+      api.store.listen((change) => {
+        const event = change.kind === answer.watch.kind ? answer.watch.shown(change) : undefined;
+        if (event !== undefined) lines.push(event);
+      });
+      return Promise.resolve((count) => Promise.resolve(lines.slice(0, count)));
+    },
+    forbid(app) {
+      api.disruptions.budgets.push({ name: "none", app, minAvailable: 1_000 });
+      return Promise.resolve();
+    },
+  };
+  return subject;
+}

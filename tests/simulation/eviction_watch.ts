@@ -1,0 +1,177 @@
+/**
+ * The part of the observer that judges evictions: none leaves a process that has been shown the node uncordoned, those
+ * of a hold stay within their bound, and a pod is deleted past its budget only where and when the operator allows it.
+ *
+ * @module
+ */
+
+import type { SimulatedProcess } from "./engine/process.ts";
+import type { Scheduler } from "./engine/scheduler.ts";
+import type { Observer } from "./observer.ts";
+import { drainTimeoutMs, type Plan } from "./plan.ts";
+import type { ApiCall, ApiServer } from "./world/api.ts";
+import type { Stored } from "./world/objects.ts";
+
+/** How many pods of one controller that came after the grant a process may evict in one hold, as far as it learns of it. */
+const MAX_LATE = 3;
+
+/** How many calls a replica may make in so many milliseconds. Its largest fleets here need a tenth of it. */
+const MAX_CALLS = 1_000;
+const STORM_WINDOW_MS = 10_000;
+
+/** What it works with. */
+export interface EvictionWatchOptions {
+  readonly scheduler: Scheduler;
+  readonly observer: Observer;
+  readonly api: ApiServer;
+  readonly plan: Plan;
+  /** The host that runs on a Node. */
+  hostOn(node: string): { readonly group: string; readonly id: string } | undefined;
+}
+
+/** The newest state of a Node that a process was shown. */
+interface Shown {
+  readonly version: number;
+  readonly isCordoned: boolean;
+}
+
+/** See the module. */
+export class EvictionWatch {
+  readonly #options: EvictionWatchOptions;
+  #shown = new WeakMap<SimulatedProcess, Map<string, Shown>>();
+  readonly #late = new WeakMap<SimulatedProcess, Map<string, Set<string>>>();
+  /** The evictions of pods that came after the grant. */
+  readonly #accepted = new WeakMap<ApiCall, { readonly series: string; readonly uid: string; readonly node: string }>();
+  readonly #calls = new WeakMap<SimulatedProcess, { readonly second: number; readonly count: number }>();
+  /** The processes of calls under way. */
+  readonly #processes = new WeakMap<ApiCall, SimulatedProcess>();
+  /** How long a drain may take until it deletes pods, in milliseconds. */
+  readonly #timeoutMs: number;
+
+  /** Makes one. */
+  constructor(options: EvictionWatchOptions) {
+    this.#options = options;
+    this.#timeoutMs = drainTimeoutMs(options.plan);
+    options.api.onPodCall = (call, verb, key, answer) => this.#podCall(call, verb, key, answer === "accepted");
+  }
+
+  /** Forgets what processes were shown: the versions have gone back. */
+  forget(): void {
+    this.#shown = new WeakMap();
+  }
+
+  /** A process was shown an object. */
+  shown(process: SimulatedProcess, object: Stored): void {
+    if (object?.kind !== "Node" || !object.metadata?.name) return;
+    const shown = this.#shownTo(process);
+    const version = Number(object.metadata.resourceVersion);
+    if (version < (shown.get(object.metadata.name)?.version ?? 0)) return;
+    shown.set(object.metadata.name, { version, isCordoned: object.spec?.unschedulable === true });
+  }
+
+  /** A call leaves a process. */
+  sent(process: SimulatedProcess, call: ApiCall): void {
+    this.#processes.set(call, process);
+    this.#countCall(process, call);
+    const key = evictedBy(call);
+    if (key === undefined) return;
+    const { api, observer } = this.#options;
+    const pod = api.store.get("pods", key);
+    // An eviction of an earlier pod of the name leaves this one alone.
+    const uid = JSON.parse(call.body!).deleteOptions?.preconditions?.uid;
+    const isMeant = uid === undefined || uid === pod?.metadata.uid;
+    const node = isMeant ? pod?.spec.nodeName : undefined;
+    if (node !== undefined && this.#shownTo(process).get(node)?.isCordoned === false) {
+      observer.violate(
+        "eviction after uncordon",
+        `${call.user} evicts ${key} although ${node} was shown uncordoned`,
+        node,
+      );
+    }
+  }
+
+  /** A replica that repeats calls without a pause would bring down an API server that is in trouble. */
+  #countCall(process: SimulatedProcess, { user }: ApiCall): void {
+    const { scheduler, observer } = this.#options;
+    const second = Math.floor(scheduler.now / STORM_WINDOW_MS);
+    const known = this.#calls.get(process);
+    const count = known?.second === second ? known.count + 1 : 1;
+    this.#calls.set(process, { second, count });
+    if (count === MAX_CALLS) observer.violate("storm", `${user} makes ${count} calls within ten seconds`, user);
+  }
+
+  #podCall(call: ApiCall, verb: "evict" | "delete", key: string, isAccepted: boolean): void {
+    const { api, observer, scheduler, plan } = this.#options;
+    const pod = api.store.get("pods", key);
+    const process = this.#processes.get(call);
+    if (pod === undefined || process === undefined) return;
+    const node = pod.spec.nodeName;
+    observer.note(node ?? "-", `${call.user} ${verb}s ${key}${isAccepted ? "" : " in vain"}`);
+    const hold = this.#holdOf(node);
+    if (verb === "delete") {
+      const isLate = hold !== undefined && scheduler.now - hold.at >= this.#timeoutMs - 2_000;
+      if (plan.flags["drain-on-timeout"] !== "delete" || !isLate) {
+        observer.violate("deletion", `${call.user} deletes ${key} of ${node}`, key, node);
+      }
+      return;
+    }
+    const controller = pod.metadata.ownerReferences?.[0]?.uid;
+    if (!isAccepted || hold === undefined || controller === undefined) return;
+    const created = observer.history.pods.versions(pod.metadata.uid)[0]!;
+    // The times of objects are whole seconds.
+    if (Math.floor(created.at / 1000) <= Math.floor(hold.at / 1000) + 2) return;
+    const series = `${hold.moment} ${controller}`;
+    this.#accepted.set(call, { series, uid: pod.metadata.uid, node });
+  }
+
+  /** A process learns what came of a call. It can count only the evictions of which it does. */
+  delivered(process: SimulatedProcess, call: ApiCall, status: number): void {
+    const accepted = this.#accepted.get(call);
+    if (accepted === undefined || status >= 300) return;
+    const { series, uid, node } = accepted;
+    const late = this.#late.get(process) ?? new Map<string, Set<string>>();
+    this.#late.set(process, late);
+    const uids = late.get(series) ?? new Set();
+    late.set(series, uids.add(uid));
+    if (uids.size > MAX_LATE) {
+      const message = `${call.user} evicts the ${uids.size}th late pod of ${series.replace(/.* /, "")}`;
+      this.#options.observer.violate("too many evictions", message, node);
+    }
+  }
+
+  /** The hold that a Node is cordoned for. */
+  #holdOf(name: string | undefined): { moment: number; at: number } | undefined {
+    if (name === undefined) return undefined;
+    const { api, observer, hostOn } = this.#options;
+    const host = hostOn(name);
+    const held = host && observer.grantOf(host.group, host.id);
+    // An administrator may have edited the annotation, and the host may have another Node by now.
+    if (held !== undefined) return held;
+    const text = api.store.get("nodes", name)?.metadata.annotations?.["fleetlock.internal/cordoned-for"];
+    if (!text) return undefined;
+    let owners: Record<string, { id: string }>;
+    try {
+      owners = JSON.parse(text);
+    } catch {
+      // An administrator has edited it.
+      return undefined;
+    }
+    for (const [key, value] of Object.entries(owners)) {
+      const grant = observer.grantOf(key.split("/")[1]!, value.id);
+      if (grant !== undefined) return grant;
+    }
+    return undefined;
+  }
+
+  #shownTo(process: SimulatedProcess): Map<string, Shown> {
+    const shown = this.#shown.get(process) ?? new Map<string, Shown>();
+    this.#shown.set(process, shown);
+    return shown;
+  }
+}
+
+/** The key of the pod that a call evicts; undefined for other calls. */
+function evictedBy({ method, path }: ApiCall): string | undefined {
+  const [, namespace, name] = /^\/api\/v1\/namespaces\/([^/]+)\/pods\/([^/?]+)\/eviction/.exec(path) ?? [];
+  return method === "POST" && name !== undefined ? `${namespace}/${name}` : undefined;
+}

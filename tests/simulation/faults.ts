@@ -1,0 +1,147 @@
+/**
+ * The faults of replicas, connections and the API server. Each is drawn from its own seed, so that a schedule without
+ * some of them is still a schedule.
+ *
+ * @module
+ */
+
+import type { Random } from "../../src/simulator/random.ts";
+import { ADMINISTRATOR_ACTS } from "./administrator.ts";
+import type { LinkState } from "./world/network.ts";
+import type { World } from "./world.ts";
+
+/** A fault. It ends by itself. */
+export type Fault = (world: World, random: Random) => void;
+
+/** Changes the link of a replica for a while. */
+function disturbLink(
+  world: World,
+  random: Random,
+  text: string,
+  change: Partial<LinkState>,
+  [minMs, maxMs]: readonly [number, number],
+): void {
+  const { replicas, scheduler, timeline } = world;
+  const replica = random.pick(replicas);
+  const { link } = replica;
+  if (link === undefined) return;
+  const before: Partial<LinkState> = {};
+  const calm: LinkState = { isCut: false, isRefused: false, lossChance: 0, lateMs: 0, delayMs: 0, lagMs: 0 };
+  for (const name of Object.keys(change) as (keyof LinkState)[]) Object.assign(before, { [name]: calm[name] });
+  timeline.add(replica.name, text);
+  Object.assign(link.state, change);
+  scheduler.after(random.between(minMs, maxMs), () => {
+    timeline.add(replica.name, `end of: ${text}`);
+    Object.assign(link.state, before);
+  });
+}
+
+/** The faults of the program's processes, its connections and the API server, by name. */
+const FAULTS: Readonly<Record<string, Fault>> = {
+  "replica killed"({ replicas, scheduler, timeline, startReplica }, random) {
+    const replica = random.pick(replicas);
+    if (replica.process === undefined) return;
+    timeline.add(replica.name, "is killed");
+    replica.kill();
+    const offsetMs = random.chance(0.3) ? random.between(-7_200_000, 7_200_000) : 0;
+    scheduler.after(random.between(100, 60_000), () => startReplica(replica, offsetMs));
+  },
+  "all replicas killed"({ replicas, scheduler, timeline, startReplica }, random) {
+    for (const replica of replicas) {
+      if (replica.process === undefined) continue;
+      timeline.add(replica.name, "is killed");
+      replica.kill();
+      scheduler.after(random.between(100, 20_000), () => startReplica(replica, 0));
+    }
+  },
+  "replica killed in the middle of a call"({ replicas, scheduler, timeline, startReplica, onCall }, random) {
+    const replica = random.pick(replicas);
+    const skipped = random.below(20);
+    onCall(replica, skipped, () => {
+      timeline.add(replica.name, "is killed right after a call of it has taken effect");
+      replica.kill();
+      scheduler.after(random.between(100, 30_000), () => startReplica(replica, 0));
+    });
+  },
+  "replica paused"({ replicas, scheduler, timeline }, random) {
+    const replica = random.pick(replicas);
+    const { process } = replica;
+    if (process === undefined || process.backlog !== undefined) return;
+    timeline.add(replica.name, "is paused");
+    process.pause();
+    scheduler.after(random.between(500, random.chance(0.3) ? 600_000 : 30_000), () => {
+      timeline.add(replica.name, "goes on");
+      process.resume();
+    });
+  },
+  "clock jumps"({ replicas, timeline }, random) {
+    const replica = random.pick(replicas);
+    if (replica.process === undefined) return;
+    replica.process.offsetMs = random.between(-10_000_000, 10_000_000);
+    timeline.add(replica.name, `its clock is ${Math.round(replica.process.offsetMs / 1000)} s ahead`);
+  },
+  "partition": (world, random) => disturbLink(world, random, "is cut off", { isCut: true }, [1_000, 180_000]),
+  "connections refused": (world, random) => {
+    disturbLink(world, random, "its connections are refused", { isRefused: true }, [500, 90_000]);
+  },
+  "answers lost": (world, random) => {
+    const lossChance = random.between(0.05, 0.7);
+    disturbLink(world, random, "answers to it are lost", { lossChance }, [2_000, 120_000]);
+  },
+  "calls late": (world, random) => {
+    disturbLink(world, random, "its calls arrive late", { lateMs: random.between(1_000, 25_000) }, [2_000, 60_000]);
+  },
+  "answers slow": (world, random) => {
+    disturbLink(world, random, "answers to it are slow", { delayMs: random.between(100, 9_000) }, [2_000, 120_000]);
+  },
+  "watches lag": (world, random) => {
+    disturbLink(world, random, "its watches lag", { lagMs: random.between(500, 60_000) }, [5_000, 300_000]);
+  },
+  "watches silent"({ replicas, timeline }, random) {
+    const { link, name } = random.pick(replicas);
+    for (const watch of link?.watches ?? []) if (random.chance(0.7)) watch.isSilent = true;
+    timeline.add(name, "its watches are silent");
+  },
+  "connections gone silent for good"({ replicas, timeline }, random) {
+    const { link, name } = random.pick(replicas);
+    link?.silence();
+    timeline.add(name, "its connections are silent for good");
+  },
+  "connections reset"({ replicas, timeline }, random) {
+    const { link, name } = random.pick(replicas);
+    link?.reset();
+    timeline.add(name, "its connections are reset");
+  },
+  "versions compacted"({ api, replicas, timeline }, random) {
+    api.store.compact();
+    timeline.add("etcd", "forgets all versions");
+    for (const { link } of replicas) {
+      for (const watch of [...link?.watches ?? []]) if (random.chance(0.5)) watch.expire();
+    }
+  },
+  "API server away"({ server, scheduler, timeline, replicas }, random) {
+    if (server.isAway) return;
+    server.isAway = true;
+    timeline.add("API server", "is away");
+    for (const { link } of replicas) link?.reset();
+    scheduler.after(random.between(500, 120_000), () => {
+      server.isAway = false;
+      timeline.add("API server", "is back");
+    });
+  },
+  "API server fails"({ server, scheduler, timeline }, random) {
+    server.failChance = random.between(0.02, 0.5);
+    server.failStatus = random.pick([500, 503, 504, 429]);
+    timeline.add("API server", `answers ${server.failStatus} to some calls`);
+    scheduler.after(random.between(1_000, 90_000), () => {
+      server.failChance = 0;
+      timeline.add("API server", "fails no more");
+    });
+  },
+};
+
+/** Everything that can happen, by name. */
+export const INCIDENTS: Readonly<Record<string, Fault>> = { ...FAULTS, ...ADMINISTRATOR_ACTS };
+
+/** The names of everything that can happen. */
+export const FAULT_KINDS: readonly string[] = Object.keys(INCIDENTS);

@@ -1,0 +1,355 @@
+/**
+ * Watches a run from outside the program, and finds what breaks a promise. It sees every change of the store, every
+ * call of a replica and every reply to a host at the moment it happens, and uses none of the program's own code.
+ *
+ * What a yes promises is judged by `tests/chaos/nodes/judge.ts`, at some moment between the request and its yes.
+ *
+ * @module
+ */
+
+import type { Operation } from "../../src/simulator/history.ts";
+import { History, leaseFact, nodeFact, podFact } from "../chaos/nodes/history.ts";
+import type { Scheduler } from "./engine/scheduler.ts";
+import type { Timeline } from "./timeline.ts";
+import type { Machine } from "./world/machine.ts";
+import type { Answered, Replica } from "./world/replica.ts";
+import type { Change } from "./world/store.ts";
+import { type Asked, CLOCK_MS, PROOF_MS, situationsOf, wrongWith } from "./yes_check.ts";
+
+/** A broken promise. */
+export interface Violation {
+  readonly kind:
+    | "exclusion"
+    | "unproven yes"
+    | "early release"
+    | "wrong release"
+    | "cordon lifted"
+    | "eviction after uncordon"
+    | "too many evictions"
+    | "deletion"
+    | "storm"
+    | "not at rest"
+    | "left over"
+    | "fault"
+    | "history"
+    | "no turn";
+  readonly message: string;
+  /** When, in milliseconds since the epoch. */
+  readonly at: number;
+  /** The names that it is about. */
+  readonly about: readonly string[];
+}
+
+/** A host from its yes to its release. */
+export interface Turn {
+  readonly group: string;
+  readonly id: string;
+  readonly machine: Machine;
+  readonly yesAt: number;
+  /** When it first reported after the yes; undefined before. */
+  reportedAt?: number;
+}
+
+/** See the module. */
+export class Observer {
+  readonly violations: Violation[] = [];
+  readonly history: History = new History();
+  /** What the hosts saw, for the checker of histories. */
+  readonly operations: Operation[] = [];
+  /** The nodes that an administrator has cordoned. */
+  readonly adminCordons: Set<string> = new Set();
+  /** Who writes to the store now: a replica's name; undefined for anybody else. */
+  writer: () => string | undefined = () => undefined;
+  /** Whether the locks are Leases, so that it sees what a yes rests on. */
+  seesLocks = true;
+  /** Until when a hold's drain may take, in milliseconds, where the operator lets the reboot go on after it. */
+  proceedsAfterMs = Infinity;
+  /** Whether the store went back to a backup, so that histories say nothing. */
+  wasRestored = false;
+  /** When that was last, in milliseconds since the epoch. */
+  restoredAt = -Infinity;
+  readonly #scheduler: Scheduler;
+  readonly #timeline: Timeline;
+  readonly #turns = new Map<string, Turn>();
+  readonly #freed: { group: string; id: string; at: number }[] = [];
+  /** Since which moment a client asks for a slot, by its id. */
+  readonly #asking = new Map<string, number>();
+  /** When each hold began: `group/id` to the moment and the time. */
+  readonly #grants = new Map<string, { moment: number; at: number }>();
+  /** Since which moment a group's Lease has been ending; absent while it is not. */
+  readonly #ending = new Map<string, number>();
+  readonly #start: number;
+  #moment = 0;
+
+  /** Makes one that has seen nothing. */
+  constructor(scheduler: Scheduler, timeline: Timeline) {
+    this.#scheduler = scheduler;
+    this.#timeline = timeline;
+    this.#start = scheduler.now;
+  }
+
+  /** The moment of the last change. */
+  get moment(): number {
+    return this.#moment;
+  }
+
+  /** When a client's hold began; undefined where it has none. */
+  grantOf(group: string, id: string): { moment: number; at: number } | undefined {
+    return this.#grants.get(`${group}/${id}`);
+  }
+
+  /** The hosts of a group in their turns. */
+  turnsOf(group: string): Turn[] {
+    return [...this.#turns.values()].filter((turn) => turn.group === group);
+  }
+
+  /** Adds a line to the timeline. */
+  note(about: string, text: string): void {
+    this.#timeline.add(about, text);
+  }
+
+  /** Counts a situation. */
+  count(situation: string): void {
+    this.#timeline.count(situation);
+  }
+
+  /** Adds a violation. */
+  violate(kind: Violation["kind"], message: string, ...about: string[]): void {
+    this.violations.push({ kind, message, at: this.#scheduler.now, about });
+    this.#timeline.add("VIOLATION", `${kind}: ${message}`);
+  }
+
+  /** Notes that an administrator frees a slot. */
+  freeing(group: string, id: string): void {
+    const at = this.#scheduler.now;
+    this.#freed.push({ group, id, at });
+    const invoked = this.#ns(at);
+    this.operations.push({
+      client: id,
+      group,
+      operation: "steady-state",
+      invoked,
+      completed: invoked,
+      outcome: "released",
+      kind: "",
+    });
+  }
+
+  /** Notes that the store goes back to a backup, with all that was written since. */
+  restoring(holds: readonly { readonly group: string; readonly id: string }[]): void {
+    this.wasRestored = true;
+    for (const { group, id } of holds) this.freeing(group, id);
+    this.restoredAt = this.#scheduler.now;
+    this.#asking.clear();
+  }
+
+  /** Notes a request that a host is about to send. */
+  asked(id: string, endpoint: "pre-reboot" | "steady-state", machine: Machine): Asked {
+    if (endpoint === "steady-state") this.#asking.delete(id);
+    else if (!this.#asking.has(id)) this.#asking.set(id, this.#moment);
+    const asked: Asked = {
+      invokedAt: this.#scheduler.now,
+      node: machine.name,
+      ...(!machine.isNamed && { machineId: machine.machineId }),
+      respondedMoment: 0,
+      arrived: () => void (asked.arrivedAt = this.#scheduler.now),
+      responded: () => {
+        asked.respondedAt = this.#scheduler.now;
+        asked.respondedMoment = this.#moment;
+      },
+    };
+    return asked;
+  }
+
+  /** Notes what a host got. */
+  replied(
+    id: string,
+    group: string,
+    endpoint: "pre-reboot" | "steady-state",
+    replica: Replica,
+    asked: Asked,
+    answer: Answered | undefined,
+    kind: string,
+  ): void {
+    const text = answer === undefined ? kind : answer.text.trim().replace(/\s+/g, " ");
+    this.#timeline.add(id, `${endpoint} at ${replica.name}: ${answer?.status ?? "no answer"} ${text}`);
+    this.#timeline.count(`${endpoint}: ${answer === undefined ? "no answer" : answer.status < 300 ? "yes" : kind}`);
+    if (kind === "internal_error") this.violate("fault", `${replica.name} answers internal_error`, id);
+    const isDone = answer !== undefined && answer.status < 300;
+    const isRefused = answer !== undefined && answer.status >= 400 && answer.status < 500;
+    const isSent = asked.arrivedAt !== undefined;
+    this.operations.push({
+      client: id,
+      group,
+      operation: endpoint,
+      invoked: this.#ns(asked.invokedAt),
+      completed: answer === undefined && isSent ? null : this.#ns(this.#scheduler.now),
+      outcome: isDone
+        ? endpoint === "pre-reboot" ? "granted" : "released"
+        : isRefused
+        ? "refused"
+        : answer === undefined && isSent
+        ? "unknown"
+        : "error",
+      kind: isDone ? "" : answer === undefined && !isSent ? "unreachable" : kind,
+    });
+  }
+
+  /** A host's turn begins: it has a yes. */
+  begin(id: string, group: string, machine: Machine): Turn {
+    return { group, id, machine, yesAt: this.#scheduler.now };
+  }
+
+  /** Takes a yes that has arrived. */
+  yes(turn: Turn, asked: Asked): void {
+    this.#checkExclusion(turn, asked);
+    if (!this.#turns.has(turn.id)) this.#turns.set(turn.id, turn);
+    if (!this.seesLocks) return;
+    const respondedAt = asked.respondedAt!;
+    const from = this.history.revisionAt(Math.max(asked.arrivedAt!, respondedAt - PROOF_MS));
+    const { group, id } = turn;
+    const wrong = wrongWith(this.history, asked, group, id, from);
+    for (const situation of situationsOf(this.history, asked)) this.count(situation);
+    const ending = this.#ending.get(group);
+    if (ending !== undefined && ending <= from) {
+      this.violate("unproven yes", `${id} got a yes on a Lease that is being deleted`, id, group);
+    }
+    const held = this.grantOf(group, id);
+    // Past the time-out, the operator wants the reboot whatever is left.
+    const mayProceed = held !== undefined && respondedAt - held.at >= this.proceedsAfterMs - CLOCK_MS;
+    if (wrong.length > 0 && !mayProceed) {
+      this.violate("unproven yes", `${id} on ${asked.node} got a yes: ${wrong.join("; ")}`, id, group, asked.node);
+    }
+  }
+
+  /** Notes that a host's turn is over: it was released, or refused before it rebooted. */
+  over(id: string): void {
+    this.#turns.delete(id);
+  }
+
+  /** Takes a change of the store. */
+  changed({ type, kind, object, before }: Change): void {
+    const version = { revision: ++this.#moment, at: this.#scheduler.now };
+    this.history.arrived(version.at, version.revision);
+    const isGone = type === "DELETED";
+    switch (kind.plural) {
+      case "nodes": {
+        const fact = nodeFact(object);
+        this.history.nodes.add(object.metadata.name, { ...version, ...(!isGone && { fact }) });
+        this.#nodeChanged(type, object, before);
+        break;
+      }
+      case "pods": {
+        const fact = podFact(object);
+        this.history.addPod(object.metadata.uid, { ...version, ...(!isGone && { fact }) });
+        const node = object.spec.nodeName;
+        if (node === undefined) break;
+        const what = isGone
+          ? "gone"
+          : object.metadata.deletionTimestamp && !before?.metadata.deletionTimestamp
+          ? "ending"
+          : before?.spec.nodeName === undefined
+          ? "bound"
+          : undefined;
+        if (what !== undefined) this.note(node, `pod ${object.metadata.name} ${what}`);
+        break;
+      }
+      case "leases": {
+        const group = object.metadata.name.replace(/^fleetlock-/, "");
+        const fact = leaseFact(object);
+        this.history.leases.add(group, { ...version, ...(!isGone && { fact }) });
+        const isEnding = !isGone && object.metadata.deletionTimestamp !== undefined;
+        if (!isEnding) this.#ending.delete(group);
+        else if (!this.#ending.has(group)) this.#ending.set(group, this.#moment);
+        const was = before === undefined ? [] : leaseFact(before).holders;
+        const now = isGone ? [] : fact.holders;
+        const by = this.writer() ?? "others";
+        this.note(
+          group,
+          `Lease ${isGone ? "deleted" : `held by ${now.join(",") || "nobody"}`} (${by}) ${phaseOf(fact.record)}`,
+        );
+        for (const id of now) {
+          if (!was.includes(id)) {
+            this.#grants.set(`${group}/${id}`, { moment: this.#moment, at: grantedAt(fact.record, id, version.at) });
+          }
+        }
+        for (const id of was) if (!now.includes(id)) this.#released(group, id, leaseFact(before!).noted.includes(id));
+      }
+    }
+  }
+
+  // deno-lint-ignore no-explicit-any
+  #nodeChanged(type: Change["type"], node: any, before: any): void {
+    const { name } = node.metadata;
+    const isCordoned = node.spec?.unschedulable === true;
+    const fact = nodeFact(node);
+    this.note(
+      name,
+      `Node ${type === "DELETED" ? "deleted" : isCordoned ? "cordoned" : "schedulable"} for ` +
+        `${fact.cordonedFor ?? "nobody"}, ready ${fact.ready}, boot ${fact.bootId.slice(0, 4)}, ` +
+        `uid ${fact.uid.slice(0, 4)} (${this.writer() ?? "others"})`,
+    );
+    if (type === "DELETED") this.adminCordons.delete(name);
+    const wasCordoned = before?.spec?.unschedulable === true;
+    if (this.writer() !== undefined && wasCordoned && !isCordoned && this.adminCordons.has(name)) {
+      this.violate("cordon lifted", `${this.writer()} lifted an administrator's cordon of ${name}`, name);
+    }
+  }
+
+  /** A slot may be freed only by an administrator, or once its host has reported after its yes. */
+  #released(group: string, id: string, isNoted: boolean): void {
+    const grant = this.#grants.get(`${group}/${id}`);
+    this.#grants.delete(`${group}/${id}`);
+    if (this.writer() === undefined) return;
+    const turn = this.#turns.get(id);
+    const asking = this.#asking.get(id);
+    if (asking !== undefined && grant !== undefined && grant.moment > asking) {
+      this.violate("wrong release", `${this.writer()} freed a slot of ${group} that ${id} is asking for`, id, group);
+    }
+    if (turn === undefined || this.#wasFreed(group, id, turn.yesAt - PROOF_MS)) return;
+    if (turn.reportedAt === undefined) {
+      this.violate("early release", `the slot of ${id} was freed before it reported`, id, group);
+    } else if (!turn.machine.isBack && isNoted && this.#isNodeSame(turn)) {
+      this.violate("early release", `the slot of ${id} was freed before its kubelet was back`, id, group);
+    }
+  }
+
+  /** Whether the Node has been the same one since before the yes. A release need not wait for one that is gone. */
+  #isNodeSame({ machine, yesAt }: Turn): boolean {
+    const versions = this.history.nodes.versions(machine.name).filter(({ at }) => at >= yesAt - PROOF_MS);
+    const uid = this.history.nodes.now(machine.name)?.uid;
+    return uid !== undefined && versions.every((version) => version.fact?.uid === uid);
+  }
+
+  #checkExclusion({ group, id }: Turn, asked: Asked): void {
+    for (const other of this.turnsOf(group)) {
+      if (other.id === id || other.reportedAt !== undefined) continue;
+      if (this.#wasFreed(group, other.id, other.yesAt - PROOF_MS)) continue;
+      const message = `${id} on ${asked.node} has a yes while ${other.id} on ${other.machine.name} reboots`;
+      this.violate("exclusion", message, id, other.id, group);
+    }
+  }
+
+  #wasFreed(group: string, id: string, since: number): boolean {
+    return this.#freed.some((each) => each.group === group && each.id === id && each.at >= since);
+  }
+
+  #ns(at: number): number {
+    return Math.round((at - this.#start) * 1e6);
+  }
+}
+
+/** When a hold was granted: a backup may bring back one that is older than its appearance. */
+function grantedAt(record: string, id: string, seenAt: number): number {
+  try {
+    const holders: { id: string; since?: string }[] = JSON.parse(record);
+    const since = Date.parse(holders.find((holder) => holder.id === id)?.since ?? "");
+    return Number.isNaN(since) ? seenAt : Math.min(since, seenAt);
+  } catch {
+    return seenAt;
+  }
+}
+
+function phaseOf(record: string): string {
+  return [...record.matchAll(/"phase":"(\w+)"/g)].map(([, phase]) => phase).join(",");
+}

@@ -1,0 +1,160 @@
+/**
+ * What a seed determines before a run begins: the fleet, its workloads, the flags of the program, the habits of the
+ * hosts, and the schedule of faults and of what administrators do. The schedule is data, so that it can be shrunk.
+ *
+ * @module
+ */
+
+import { Random } from "../../src/simulator/random.ts";
+import { FAULT_KINDS } from "./faults.ts";
+import type { Habits } from "./hosts/host.ts";
+import type { Workload } from "./world/controllers.ts";
+import type { Budget } from "./world/budgets.ts";
+
+/** One fault, or one thing that an administrator does. */
+export interface Incident {
+  /** When it begins, in milliseconds from the start. */
+  readonly at: number;
+  /** Which one. */
+  readonly kind: string;
+  /** Determines what it is about and how long it lasts. */
+  readonly seed: number;
+}
+
+/** One host. */
+export interface PlannedHost {
+  readonly name: string;
+  readonly group: string;
+  readonly isNamed: boolean;
+  readonly beginMs: number;
+  readonly updates: number;
+}
+
+/** See the module. */
+export interface Plan {
+  readonly seed: number;
+  /** Where the locks are. Nodes play a part only in a cluster. */
+  readonly store: "kubernetes" | "sqlite" | "memory";
+  readonly replicas: number;
+  readonly hosts: readonly PlannedHost[];
+  readonly workloads: readonly Workload[];
+  readonly budgets: readonly Budget[];
+  readonly flags: Readonly<Record<string, string>>;
+  readonly habits: Habits;
+  /** Whether the API server streams lists. */
+  readonly hasWatchList: boolean;
+  /** When all faults are over, in milliseconds from the start. */
+  readonly faultsEndMs: number;
+  /** In the order of their times. */
+  readonly incidents: readonly Incident[];
+}
+
+/** What the caller decides instead of the seed. */
+export interface PlanOptions {
+  readonly replicas?: number;
+  readonly hosts?: number;
+  /** Whether there are no faults at all. */
+  readonly isCalm?: boolean;
+  /** Where the locks are. */
+  readonly store?: Plan["store"];
+}
+
+/** How long a turn of a group takes on average, in milliseconds, for the choice of when faults are over. */
+const TURN_MS = 420_000;
+
+/** Makes the plan of a seed. */
+export function planOf(seed: number, options: PlanOptions = {}): Plan {
+  const random = new Random(seed);
+  // Most seeds are about a cluster, where most can go wrong.
+  const store = options.store ?? (seed % 12 === 0 ? "sqlite" : seed % 25 === 24 ? "memory" : "kubernetes");
+  const drawnReplicas = 2 + random.below(4);
+  // What is in memory is lost with its process, and shared with nobody.
+  const replicas = store === "memory" ? 1 : options.replicas ?? drawnReplicas;
+  const drawnHosts = 4 + random.below(8);
+  const count = options.hosts ?? drawnHosts;
+  const groups = 1 + random.below(Math.min(3, Math.ceil(count / 4)));
+  const updates = random.chance(0.3) ? 2 : 1;
+  const hosts = Array.from({ length: count }, (_, index): PlannedHost => ({
+    name: `n${index + 1}`,
+    group: `g${index % groups + 1}`,
+    isNamed: random.chance(0.15),
+    beginMs: random.between(0, 60_000),
+    updates,
+  }));
+  const workloads = workloadsOf(random, count, hosts);
+  const budgets = workloads.filter(({ kind }) => kind !== "DaemonSet").filter(() => random.chance(0.6)).map(
+    ({ name, replicas }): Budget => ({ name: `${name}-budget`, app: name, minAvailable: Math.max(0, replicas - 1) }),
+  );
+  const faultsEndMs = Math.ceil(count / groups) * updates * TURN_MS;
+  return {
+    seed,
+    store,
+    replicas,
+    hosts,
+    workloads,
+    budgets,
+    flags: flagsOf(random),
+    habits: {
+      postponeChance: random.chance(0.5) ? 0.3 : 0,
+      crashChance: random.chance(0.5) ? 0.1 : 0,
+      cutChance: random.chance(0.5) ? 0.15 : 0,
+      earlyAgentChance: random.chance(0.7) ? 0.4 : 0,
+      renameChance: random.chance(0.2) ? 0.2 : 0,
+    },
+    hasWatchList: random.chance(0.7),
+    faultsEndMs,
+    incidents: options.isCalm ? [] : incidentsOf(random, faultsEndMs, INCIDENT_KINDS[store]),
+  };
+}
+
+/** How long a drain of a plan may take, in milliseconds. */
+export function drainTimeoutMs({ flags }: Plan): number {
+  return flags["drain-timeout"] === "2m" ? 120_000 : 900_000;
+}
+
+function workloadsOf(random: Random, nodes: number, hosts: readonly PlannedHost[]): Workload[] {
+  const workload = (name: string, more: Partial<Workload>): Workload => ({
+    name,
+    kind: "ReplicaSet",
+    replicas: 1 + random.below(Math.min(nodes, 4)),
+    tolerates: false,
+    stopMs: random.between(200, 20_000),
+    ...more,
+  });
+  const all = [workload("web", { replicas: Math.min(nodes, 5) }), workload("agent", { kind: "DaemonSet" })];
+  if (random.chance(0.5)) all.push(workload("db", { kind: "StatefulSet", hasVolume: true }));
+  if (random.chance(0.4)) all.push(workload("stubborn", { tolerates: true }));
+  if (random.chance(0.3)) all.push(workload("kept", { hasFinalizer: true }));
+  if (random.chance(0.2)) all.push(workload("pinned", { replicas: 1, pinnedTo: random.pick(hosts).name, stopMs: 500 }));
+  return all;
+}
+
+function flagsOf(random: Random): Record<string, string> {
+  const onTimeout = random.chance(0.7) ? "refuse" : random.pick(["proceed", "delete"]);
+  return {
+    "drain-on-timeout": onTimeout,
+    ...(random.chance(0.3) && { "drain-timeout": "2m" }),
+    ...(random.chance(0.3) && { "reply-wait": "30s" }),
+    ...(random.chance(0.2) && { "drain-concurrency": "2" }),
+    ...(random.chance(0.1) && { "kube-concurrency": "2" }),
+  };
+}
+
+/** What can happen with each store. */
+const INCIDENT_KINDS: Readonly<Record<Plan["store"], readonly string[]>> = {
+  kubernetes: FAULT_KINDS,
+  sqlite: ["replica killed", "all replicas killed", "replica paused", "clock jumps", "host never comes back for long"],
+  memory: ["replica paused", "clock jumps"],
+};
+
+function incidentsOf(random: Random, endMs: number, possible: readonly string[]): Incident[] {
+  // Some seeds know many faults, others few: what one kind does alone is lost among many.
+  const kinds = possible.filter(() => random.chance(random.chance(0.3) ? 1 : 0.5));
+  if (kinds.length === 0) return [];
+  const pauseMs = random.pick([20_000, 60_000, 180_000]);
+  const incidents: Incident[] = [];
+  for (let at = random.between(0, pauseMs); at < endMs; at += random.between(0, 2 * pauseMs)) {
+    incidents.push({ at, kind: random.pick(kinds), seed: random.bits() });
+  }
+  return incidents;
+}

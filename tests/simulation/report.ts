@@ -1,0 +1,76 @@
+/**
+ * What `deno task explore` prints.
+ *
+ * @module
+ */
+
+import { FAULT_KINDS } from "./faults.ts";
+import type { RunResult } from "./run.ts";
+import type { Shrunk } from "./shrink.ts";
+import { clockOf } from "./timeline.ts";
+
+/** How many reboots make a fleet-day: 20 hosts that each reboot once, with drains. */
+const HOSTS_OF_A_FLEET = 20;
+
+/** How many lines of a timeline are printed. */
+const LINES = 120;
+
+/** The sums of several runs. */
+export class Totals {
+  readonly situations: Map<string, number> = new Map();
+  runs = 0;
+  turns = 0;
+  virtualMs = 0;
+  events = 0;
+  failures = 0;
+
+  /** Adds a run. */
+  add(result: RunResult): void {
+    this.runs++;
+    this.turns += result.turns;
+    this.virtualMs += result.virtualMs;
+    this.events += result.events;
+    if (result.violations.length > 0) this.failures++;
+    for (const [name, count] of result.timeline.situations) {
+      this.situations.set(name, (this.situations.get(name) ?? 0) + count);
+    }
+  }
+
+  /** The table of situations and the speed, after some seconds of real time and of the processor's. */
+  text(seconds: number, cpuSeconds: number): string {
+    for (const kind of FAULT_KINDS) {
+      if (!this.situations.has(`fault: ${kind}`)) this.situations.set(`fault: ${kind}`, 0);
+    }
+    const rows = [...this.situations].sort(([a], [b]) => a < b ? -1 : 1);
+    const days = this.turns / HOSTS_OF_A_FLEET;
+    return [
+      ...rows.map(([name, count]) => `${String(count).padStart(9)}  ${name}`),
+      `${this.runs} runs, ${this.failures} with violations; ${this.turns} reboots in ` +
+      `${(this.virtualMs / 3_600_000).toFixed(1)} h of virtual time, ${this.events} events`,
+      `${days.toFixed(1)} fleet-days (${HOSTS_OF_A_FLEET} hosts that reboot once, with drains) in ` +
+      `${seconds.toFixed(1)} s: ${(days / seconds).toFixed(2)} a second, ` +
+      `${(days / cpuSeconds).toFixed(2)} a second of processor time`,
+    ].join("\n");
+  }
+}
+
+/** A line about a run. */
+export function lineOf(result: RunResult): string {
+  const { plan, turns, virtualMs, timeline, violations } = result;
+  const what = violations.length === 0 ? "holds" : `FAILS: ${violations[0]!.kind}`;
+  return `seed ${plan.seed}: ${plan.store}, ${plan.replicas} replicas, ${plan.hosts.length} hosts, ${turns} reboots, ` +
+    `${clockOf(virtualMs)}, ${plan.incidents.length} incidents, run ${timeline.hash()}: ${what}`;
+}
+
+/** A failure: what is broken, the schedule, and the timeline. */
+export function failureOf(shrunk: Shrunk): string {
+  const { result: { plan, violations, timeline }, kept, runs } = shrunk;
+  return [
+    ...violations.map(({ kind, message }) => `${kind}: ${message}`),
+    `seed ${plan.seed}, incidents [${kept.join(", ")}] (shrunk in ${runs} runs):`,
+    ...plan.incidents.map(({ at, kind }) => `  ${clockOf(at + 30_000)} ${kind}`),
+    `flags: ${JSON.stringify(plan.flags)}`,
+    "timeline:",
+    ...timeline.text(LINES),
+  ].join("\n");
+}

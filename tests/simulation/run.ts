@@ -1,0 +1,163 @@
+/**
+ * Runs the world of a plan from its start to its end, and says what it found.
+ *
+ * Liveness: once the faults are over, each host that asks gets its turn within {@link TURN_BOUND_MS} for each host of
+ * its group. A turn takes at most a poll until the next host asks (330 s), twice the wait of a reply and a poll until a
+ * drain that is done is answered (2 times 570 s), the reboot and its report (500 s), which makes 33 minutes.
+ *
+ * @module
+ */
+
+import { checkHistory } from "../../src/simulator/checker.ts";
+import { turn } from "./engine/scheduler.ts";
+import { INCIDENTS } from "./faults.ts";
+import { holdersOf } from "./administrator.ts";
+import type { Violation } from "./observer.ts";
+import type { Incident, Plan } from "./plan.ts";
+import { Random } from "../../src/simulator/random.ts";
+import type { Timeline } from "./timeline.ts";
+import { World } from "./world.ts";
+
+/** How long a turn may take once the faults are over, in milliseconds. */
+const TURN_BOUND_MS = 33 * 60_000;
+
+/** How long the cluster may take to come to rest after the last turn, in milliseconds. */
+const REST_MS = 300_000;
+
+/** How long a replica may take to stop, in milliseconds. */
+const STOP_MS = 60_000;
+
+/** What a run found. */
+export interface RunResult {
+  readonly plan: Plan;
+  readonly violations: readonly Violation[];
+  readonly timeline: Timeline;
+  /** How many reboots there were. */
+  readonly turns: number;
+  /** How long the run was, in milliseconds of virtual time. */
+  readonly virtualMs: number;
+  /** How many events happened. */
+  readonly events: number;
+}
+
+/** Options of {@link runPlan}. */
+export interface RunOptions {
+  /** Whether to end at the first violation. @default {true} */
+  readonly endsAtViolation?: boolean;
+}
+
+/** Runs a plan. */
+export async function runPlan(plan: Plan, options: RunOptions = {}): Promise<RunResult> {
+  using faults = new GlobalFaults(plan.seed);
+  using world = new World(plan);
+  const { scheduler, observer, timeline, hosts, replicas } = world;
+  const start = scheduler.now;
+  faults.onUnhandled = (error) => {
+    observer.violate("fault", `nobody handles ${(error as Error)?.stack ?? error}`);
+  };
+  const endsEarly = () => (options.endsAtViolation ?? true) && observer.violations.length > 0;
+
+  for (const { machine } of hosts) machine.startKubelet();
+  scheduler.after(5_000, () => world.controllers.begin());
+  for (const replica of replicas) world.startReplica(replica, 0);
+  for (const host of hosts) scheduler.after(20_000, () => host.run());
+  for (const incident of plan.incidents) scheduler.after(30_000 + incident.at, () => happen(world, incident));
+  scheduler.after(30_000 + plan.faultsEndMs, () => world.heal());
+
+  const areDone = () => hosts.every((host) => host.isDone);
+  const healedAt = start + 30_000 + plan.faultsEndMs;
+  const perGroup = Math.max(...Map.groupBy(plan.hosts, ({ group }) => group).values().map((each) => each.length));
+  const updates = Math.max(...plan.hosts.map((host) => host.updates));
+  const bound = healedAt + (perGroup * updates + 1) * TURN_BOUND_MS;
+  await scheduler.run(() => endsEarly() || (areDone() && scheduler.now >= healedAt), bound);
+  if (!endsEarly()) {
+    for (const host of hosts.filter((one) => !one.isDone)) {
+      observer.violate("no turn", `${host.id} of ${host.group} got no turn in time; last: ${host.lastReply}`, host.id);
+    }
+  }
+  if (!endsEarly()) {
+    await scheduler.run(() => false, scheduler.now + REST_MS);
+    checkRest(world);
+    await stopAll(world);
+    checkOperations(world);
+  }
+  await turn();
+
+  return {
+    plan,
+    violations: observer.violations,
+    timeline,
+    turns: hosts.reduce((sum, host) => sum + host.turns, 0),
+    virtualMs: scheduler.now - start,
+    events: scheduler.count,
+  };
+}
+
+function happen(world: World, { kind, seed }: Incident): void {
+  world.timeline.count(`fault: ${kind}`);
+  INCIDENTS[kind]!(world, new Random(seed));
+}
+
+/** Checks that nothing of the program is left in a cluster whose hosts are all done. */
+function checkRest({ api, observer }: World): void {
+  for (const node of api.store.all("nodes")) {
+    const { name, annotations = {} } = node.metadata;
+    const owner = annotations["fleetlock.internal/cordoned-for"];
+    if (owner !== undefined) observer.violate("not at rest", `${name} is still cordoned for ${owner}`, name);
+    else if (node.spec?.unschedulable && !observer.adminCordons.has(name)) {
+      observer.violate("not at rest", `${name} is still cordoned`, name);
+    }
+  }
+  for (const lease of api.store.all("leases")) {
+    const holders = holdersOf(lease);
+    const { name } = lease.metadata;
+    if (holders.length > 0) observer.violate("not at rest", `${name} is still held by ${holders.join(", ")}`, name);
+  }
+}
+
+/** Stops all replicas as SIGTERM does, and checks that nothing is left of them. */
+async function stopAll({ replicas, scheduler, observer }: World): Promise<void> {
+  let left = replicas.length;
+  for (const replica of replicas) {
+    replica.stop().then((remains) => {
+      left--;
+      for (const what of remains) observer.violate("left over", what, replica.name);
+    }, (error) => observer.violate("fault", `${replica.name} does not stop: ${error?.stack ?? error}`));
+  }
+  await turn();
+  await scheduler.run(() => left === 0, scheduler.now + STOP_MS);
+  if (left > 0) observer.violate("left over", `${left} replicas do not stop`);
+}
+
+function checkOperations({ observer, timeline }: World): void {
+  if (observer.wasRestored) return;
+  const result = checkHistory(observer.operations, { slots: 1, lateMs: 600_000, refusalWindowMs: 400_000 });
+  for (const { kind, group, message } of result.violations) {
+    observer.violate("history", `${kind} in ${group}: ${message}`, group);
+  }
+  timeline.count("groups whose history was searched for an order", result.searched);
+}
+
+/** Makes the randomness of the runtime that of the seed, and takes what nobody handles. */
+class GlobalFaults implements Disposable {
+  onUnhandled: (error: unknown) => void = () => {};
+  readonly #random = Math.random;
+  readonly #uuid = crypto.randomUUID;
+  readonly #listener = (event: PromiseRejectionEvent): void => {
+    event.preventDefault();
+    this.onUnhandled(event.reason);
+  };
+
+  constructor(seed: number) {
+    const random = new Random(seed ^ 0xd1ce);
+    Math.random = () => random.next();
+    crypto.randomUUID = () => `${random.hex(8)}-0000-4000-8000-${random.hex(12)}`;
+    globalThis.addEventListener("unhandledrejection", this.#listener);
+  }
+
+  [Symbol.dispose](): void {
+    Math.random = this.#random;
+    crypto.randomUUID = this.#uuid;
+    globalThis.removeEventListener("unhandledrejection", this.#listener);
+  }
+}

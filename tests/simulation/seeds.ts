@@ -1,0 +1,22 @@
+/**
+ * The schedules that found a fault of the program once. They are run again by every test run.
+ *
+ * @module
+ */
+
+import type { PlanOptions } from "./plan.ts";
+
+/** A schedule that once failed. */
+export interface KeptSeed {
+  /** The seed. */
+  readonly seed: number;
+  /** What the caller of the exploration chose instead of the seed. */
+  readonly options?: PlanOptions;
+  /** The places of the incidents that are needed, in the plan of the seed; all where undefined. */
+  readonly incidents?: readonly number[];
+  /** What was wrong. */
+  readonly about: string;
+}
+
+/** See the module. */
+export const KEPT_SEEDS: readonly KeptSeed[] = [];

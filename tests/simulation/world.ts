@@ -1,0 +1,208 @@
+/**
+ * One simulated world: the API server, the network, the machines, the controllers, the hosts and the replicas of a plan,
+ * wired together. It makes nothing happen by itself; {@link "./run.ts".runPlan} does.
+ *
+ * @module
+ */
+
+import { clearCordon, freeForgotten } from "./administrator.ts";
+import { Random } from "../../src/simulator/random.ts";
+import type { SimulatedProcess } from "./engine/process.ts";
+import { Scheduler } from "./engine/scheduler.ts";
+import { EvictionWatch } from "./eviction_watch.ts";
+import { Host } from "./hosts/host.ts";
+import { Observer } from "./observer.ts";
+import { drainTimeoutMs, type Plan } from "./plan.ts";
+import { Timeline } from "./timeline.ts";
+import { type ApiCall, ApiServer } from "./world/api.ts";
+import { Controllers } from "./world/controllers.ts";
+import { ifPossible, Machine } from "./world/machine.ts";
+import type { NetworkListener, ServerState } from "./world/network.ts";
+import { Replica } from "./world/replica.ts";
+
+/** When every run begins, in milliseconds since the epoch. */
+const START = Date.UTC(2030, 0, 7, 8);
+
+/** Something to do after a call of a replica has taken effect. */
+interface Trap {
+  readonly replica: Replica;
+  left: number;
+  readonly spring: () => void;
+}
+
+/** See the module. */
+export class World implements Disposable {
+  readonly scheduler: Scheduler = new Scheduler(START);
+  readonly timeline: Timeline;
+  readonly observer: Observer;
+  readonly evictions: EvictionWatch;
+  readonly api: ApiServer;
+  readonly server: ServerState = { isAway: false, failChance: 0, failStatus: 500 };
+  readonly controllers: Controllers;
+  readonly hosts: readonly Host[];
+  readonly machines: readonly Machine[];
+  readonly replicas: readonly Replica[];
+  /** Whether the faults are over. */
+  isHealed = false;
+  /** The folder of the database, where there is one. */
+  readonly #folder: string | undefined;
+  readonly #traps = new Set<Trap>();
+
+  /** Makes the world of a plan. */
+  constructor(plan: Plan) {
+    const random = new Random(plan.seed ^ 0x5eed);
+    const { scheduler } = this;
+    const timeline = this.timeline = new Timeline(() => scheduler.now);
+    const observer = this.observer = new Observer(scheduler, timeline);
+    const api = this.api = new ApiServer({
+      now: () => scheduler.now,
+      random: random.fork(),
+      hasWatchList: plan.hasWatchList,
+      renewal: (node) => this.machines.find(({ name }) => name === node)?.renewal,
+    });
+    observer.seesLocks = plan.store === "kubernetes";
+    this.#folder = plan.store === "sqlite" ? Deno.makeTempDirSync({ prefix: "fleetlock-simulation-" }) : undefined;
+    const store = { kubernetes: "kubernetes", memory: "memory", sqlite: `sqlite:${this.#folder}/locks.db` }[plan.store];
+    observer.writer = () => this.replicas.find(({ name }) => name === api.caller)?.name;
+    if (plan.flags["drain-on-timeout"] === "proceed") observer.proceedsAfterMs = drainTimeoutMs(plan);
+    this.evictions = new EvictionWatch({
+      scheduler,
+      observer,
+      api,
+      plan,
+      hostOn: (node) => this.hosts.find(({ machine }) => machine.name === node),
+    });
+    api.disruptions.budgets.push(...plan.budgets.map((budget) => ({ ...budget })));
+    this.machines = plan.hosts.map(({ name, isNamed }) => {
+      return new Machine(name, isNamed, { scheduler, store: api.store, random: random.fork(), note: this.note });
+    });
+    this.controllers = new Controllers({
+      scheduler,
+      store: api.store,
+      random: random.fork(),
+      workloads: plan.workloads,
+      machines: this.machines,
+    });
+    this.replicas = Array.from({ length: plan.replicas }, (_, index) =>
+      new Replica({
+        name: `r${index + 1}`,
+        scheduler,
+        api,
+        server: this.server,
+        random: random.fork(),
+        flags: { ...plan.flags, store },
+        listener: (process) => this.#listener(process),
+        failed: (error) => observer.violate("fault", `r${index + 1} fails: ${(error as Error)?.stack ?? error}`),
+      }));
+    this.hosts = plan.hosts.map(({ group, beginMs, updates }, index) =>
+      new Host(this.machines[index]!, {
+        group,
+        scheduler,
+        random: random.fork(),
+        replicas: this.replicas,
+        observer,
+        habits: plan.habits,
+        beginMs,
+        updates,
+      })
+    );
+    // The observer comes first: what controllers do about a change is a later one.
+    api.store.listen((change) => {
+      observer.changed(change);
+      for (const { link } of this.replicas) link?.changed(change);
+      this.controllers.changed(change);
+    });
+  }
+
+  /** Removes the database. */
+  [Symbol.dispose](): void {
+    if (this.#folder !== undefined) Deno.removeSync(this.#folder, { recursive: true });
+  }
+
+  /** Adds a line to the timeline. */
+  readonly note = (about: string, text: string): void => this.timeline.add(about, text);
+
+  /** Starts a replica that does not run. */
+  readonly startReplica = (replica: Replica, offsetMs: number): void => {
+    if (replica.process !== undefined) return;
+    this.timeline.add(replica.name, "is started");
+    replica.start(offsetMs);
+  };
+
+  /** Calls `spring` once, right after a call of a replica that changes something has taken effect. */
+  readonly onCall = (replica: Replica, skipped: number, spring: () => void): void => {
+    this.#traps.add({ replica, left: skipped, spring });
+  };
+
+  /** Puts right all that faults have broken, so that the fleet can come to rest. */
+  heal(): void {
+    const { server, api, replicas, machines, controllers } = this;
+    this.isHealed = true;
+    this.#traps.clear();
+    server.isAway = false;
+    server.failChance = 0;
+    api.denied.clear();
+    for (const budget of api.disruptions.budgets) Object.assign(budget, { isFrozen: false, isVanishing: false });
+    controllers.behindMs = 1_500;
+    for (const machine of machines) {
+      machine.isSlow = false;
+      // A Node that its host has left is removed in the end.
+      for (const node of api.store.list("nodes")) {
+        const isLeft = machines.every(({ name }) => name !== node.metadata.name);
+        if (isLeft) ifPossible(() => api.store.delete("nodes", node.metadata.name));
+      }
+      if (!machine.isDown && !machine.isKubeletUp) machine.startKubelet();
+    }
+    for (const replica of replicas) {
+      replica.process?.resume();
+      this.startReplica(replica, 0);
+      const calm = { isCut: false, isRefused: false, lossChance: 0, lateMs: 0, delayMs: 0, lagMs: 0 };
+      Object.assign(replica.link!.state, calm);
+    }
+    for (const host of this.hosts) host.heldDownUntil = 0;
+    freeForgotten(this);
+    // A backup may have brought a finalizer back that was done.
+    for (const [plural, prefix] of [["leases", "ops/"], ["nodes", ""]] as const) {
+      for (const { metadata: { name, finalizers } } of api.store.list(plural)) {
+        if (!(finalizers?.length > 0)) continue;
+        ifPossible(() =>
+          api.store.update(plural, prefix + name, (now) => ({ ...now, metadata: { ...now.metadata, finalizers: [] } }))
+        );
+      }
+    }
+    // And the annotation of a cordon that nobody can read.
+    for (const { metadata: { name, annotations } } of api.store.list("nodes")) {
+      if (["{}", "[]", "?"].includes(annotations?.["fleetlock.internal/cordoned-for"])) clearCordon(this, name);
+    }
+    for (const machine of machines) {
+      if (machine.isKubeletUp && machine.node === undefined) machine.report();
+    }
+    this.timeline.add("world", "the faults are over");
+  }
+
+  #listener(process: SimulatedProcess): NetworkListener {
+    return {
+      sent: (call) => this.evictions.sent(process, call),
+      shown: (object) => this.evictions.shown(process, object),
+      delivered: (call, status) => this.evictions.delivered(process, call, status),
+      arrived: (call, status) => this.#arrived(process, call, status),
+    };
+  }
+
+  #arrived(process: SimulatedProcess, call: ApiCall, status: number): void {
+    const { timeline } = this;
+    const path = call.path.replace(/\?.*/, "").replace(/^\/apis?\//, "");
+    if (/selfsubject|events\.k8s/.test(path)) return;
+    timeline.add(call.user, `${call.method} ${path}${/watch=/.test(call.path) ? " (watch)" : ""}: ${status || 200}`);
+    if (status === 409) timeline.count("conflict");
+    if (status === 429) timeline.count("refused by a budget or overload");
+    if (status === 410) timeline.count("version expired");
+    if (process.isDead) timeline.count("call of a killed process arrives");
+    if (call.method === "GET" || status >= 400) return;
+    for (const trap of this.#traps) {
+      if (trap.replica.process !== process || trap.left-- > 0) continue;
+      this.#traps.delete(trap);
+      trap.spring();
+    }
+  }
+}

@@ -1,0 +1,359 @@
+/**
+ * The network between one replica and the modelled API server, in place of Deno's `fetch`: latency, and every fault that
+ * a connection can have. What a call does when it arrives is decided by the {@link ApiServer}.
+ *
+ * @module
+ */
+
+import type { Connections } from "../../../src/kubernetes/access.ts";
+import type { Random } from "../../../src/simulator/random.ts";
+import type { SimulatedProcess } from "../engine/process.ts";
+import type { Scheduler } from "../engine/scheduler.ts";
+import { type ApiAnswer, type ApiCall, type ApiServer, textOf } from "./api.ts";
+import type { Stored } from "./objects.ts";
+import { expired } from "./status.ts";
+import type { WatchRequest } from "./watches.ts";
+
+/** The state of a link. Faults change it. */
+export interface LinkState {
+  /** Whether packets are dropped: calls get no answer, and watches go silent. */
+  isCut: boolean;
+  /** Whether connections are refused. */
+  isRefused: boolean;
+  /** How often a call arrives, and its answer does not. */
+  lossChance: number;
+  /** How much longer each call takes to arrive, in milliseconds, drawn up to this. */
+  lateMs: number;
+  /** How much longer each answer takes, in milliseconds, drawn up to this. */
+  delayMs: number;
+  /** How far watches lag, in milliseconds. */
+  lagMs: number;
+}
+
+/** The state of the API server. Faults change it. */
+export interface ServerState {
+  /** Whether it is away: connections are refused. */
+  isAway: boolean;
+  /** How often it fails with a status, and which. The write may have taken effect all the same. */
+  failChance: number;
+  failStatus: number;
+}
+
+/** What is told of the calls of a replica. */
+export interface NetworkListener {
+  /** A call leaves the replica. */
+  sent(call: ApiCall): void;
+  /** A call has arrived and was answered with a status; 0 for a watch. */
+  arrived(call: ApiCall, status: number, answer: ApiAnswer | undefined): void;
+  /** The answer to a call reaches the replica, which still waits for it. */
+  delivered(call: ApiCall, status: number): void;
+  /** The replica is shown an object, by an answer or a watch. */
+  shown(object: Stored): void;
+}
+
+/** What a {@link Link} connects. */
+export interface LinkOptions {
+  readonly scheduler: Scheduler;
+  readonly api: ApiServer;
+  readonly server: ServerState;
+  readonly random: Random;
+  readonly process: SimulatedProcess;
+  /** The replica's name. */
+  readonly user: string;
+  readonly listener: NetworkListener;
+}
+
+/** How often a watch gets a bookmark, in milliseconds. */
+const BOOKMARK_MS = 60_000;
+
+/** A watch that is open. */
+class OpenWatch {
+  readonly body: ReadableStream<Uint8Array>;
+  isOpen = true;
+  /** Whether nothing arrives on it any more. */
+  isSilent = false;
+  readonly #link: Link;
+  readonly #request: WatchRequest;
+  #controller!: ReadableStreamDefaultController<Uint8Array>;
+  /** When the last line arrives. Lines do not overtake each other. */
+  #last = 0;
+
+  constructor(link: Link, request: WatchRequest) {
+    this.#link = link;
+    this.#request = request;
+    this.body = new ReadableStream<Uint8Array>({
+      start: (controller) => void (this.#controller = controller),
+      cancel: () => this.end(),
+    }, { highWaterMark: Infinity });
+    for (const event of request.first) this.#send(event);
+    if (request.hasBookmarks) this.#bookmarkLater();
+    link.options.scheduler.after(request.windowMs, () => this.#later(() => this.close()));
+  }
+
+  /** Shows a change. */
+  show(event: Stored): void {
+    this.#send(event);
+  }
+
+  /** The request that opened it. */
+  get request(): WatchRequest {
+    return this.#request;
+  }
+
+  /** Ends it without telling the replica. */
+  end(): void {
+    this.isOpen = false;
+    this.#link.watches.delete(this);
+  }
+
+  /** Ends it as the server does. */
+  close(): void {
+    if (!this.isOpen) return;
+    this.end();
+    this.#controller.close();
+  }
+
+  /** Ends it as a broken connection does. */
+  fail(error: unknown): void {
+    if (!this.isOpen) return;
+    this.end();
+    this.#controller.error(error);
+  }
+
+  /** Tells it that its version is too old, and ends it. */
+  expire(): void {
+    const { api } = this.#link.options;
+    this.#send({ type: "ERROR", object: expired("1", api.store.revision).body });
+    this.#later(() => this.close());
+  }
+
+  #bookmarkLater(): void {
+    const { scheduler, api } = this.#link.options;
+    scheduler.after(BOOKMARK_MS, () => {
+      if (!this.isOpen) return;
+      this.#send(this.#request.bookmark(api.store.revision));
+      this.#bookmarkLater();
+    });
+  }
+
+  #send(event: Stored): void {
+    if (this.isSilent || this.#link.state.isCut) {
+      // What is lost on a connection is not sent again on it: TCP waits for far longer than the run.
+      this.isSilent = true;
+      return;
+    }
+    const line = new TextEncoder().encode(`{"type":"${event.type}","object":${textOf(event.object)}}\n`);
+    this.#later(() => {
+      if (!this.isOpen || this.isSilent) return;
+      this.#link.options.listener.shown(event.object);
+      this.#controller.enqueue(line);
+    });
+  }
+
+  #later(run: () => void): void {
+    const { scheduler, process } = this.#link.options;
+    const at = Math.max(scheduler.now + this.#link.latency() + this.#link.lag(), this.#last);
+    this.#last = at;
+    scheduler.after(at - scheduler.now, run, process);
+  }
+}
+
+/** See the module. */
+export class Link {
+  readonly options: LinkOptions;
+  readonly state: LinkState = { isCut: false, isRefused: false, lossChance: 0, lateMs: 0, delayMs: 0, lagMs: 0 };
+  /** The open watches. */
+  readonly watches: Set<OpenWatch> = new Set();
+  /** How many calls are under way. */
+  calling = 0;
+  /** The connections that may have gone silent, which no call on them notices. */
+  #silent = 0;
+  #opened = 0;
+
+  /** Makes one. The caller tells it of the changes of the store by {@link changed}. */
+  constructor(options: LinkOptions) {
+    this.options = options;
+  }
+
+  /** Opens a pool of connections. */
+  connect(): Connections {
+    const serial = ++this.#opened;
+    return {
+      fetch: (url, init) => this.#fetch(url, init, () => serial <= this.#silent),
+      // Calls and watches under way go on.
+      close() {},
+    };
+  }
+
+  /** Makes the connections that are open go silent for good: nobody is told, and only new ones work. */
+  silence(): void {
+    this.#silent = this.#opened;
+    for (const watch of this.watches) watch.isSilent = true;
+  }
+
+  #fetch(url: string, init: RequestInit, isSilent: () => boolean): Promise<Response> {
+    const { process, user } = this.options;
+    const signal = init.signal ?? undefined;
+    if (signal?.aborted) return Promise.reject(signal.reason);
+    const headers = init.headers as Headers;
+    const call: ApiCall = {
+      method: init.method!,
+      path: url.slice(url.indexOf("/", "https://".length)),
+      accept: headers.get("accept") ?? "",
+      ...(init.body !== undefined && init.body !== null && { body: init.body as string }),
+      user,
+    };
+    return new Promise((resolve, reject) => {
+      this.calling++;
+      let watch: OpenWatch | undefined;
+      let isSettled = false;
+      const settle = (how: () => void) => {
+        if (isSettled) return;
+        isSettled = true;
+        this.calling--;
+        how();
+        // An abort ends a watch, too.
+        if (watch === undefined) signal?.removeEventListener("abort", abort);
+      };
+      const abort = () => {
+        if (watch !== undefined) watch.fail(signal!.reason);
+        settle(() => reject(signal!.reason));
+      };
+      signal?.addEventListener("abort", abort, { once: true });
+      this.#carry(call, {
+        process,
+        fail: (why) => settle(() => reject(new TypeError(`error sending request: ${why}`))),
+        answer: (answer, respond) =>
+          settle(() => {
+            if (answer.kind === "watch") {
+              watch = new OpenWatch(this, answer.watch);
+              this.watches.add(watch);
+            }
+            resolve(respond(watch?.body));
+          }),
+        isSettled: () => isSettled,
+        isSilent,
+      });
+    });
+  }
+
+  /** Shows a change to the watches. */
+  changed(change: Parameters<WatchRequest["shown"]>[0]): void {
+    for (const watch of this.watches) {
+      if (watch.request.kind !== change.kind) continue;
+      const event = watch.request.shown(change);
+      if (event !== undefined) watch.show(event);
+    }
+  }
+
+  /** Breaks all connections. */
+  reset(): void {
+    for (const watch of [...this.watches]) {
+      this.options.scheduler.after(0, () => watch.fail(new TypeError("connection reset")), this.options.process);
+    }
+  }
+
+  /** How long a packet takes, in milliseconds. */
+  latency(): number {
+    const { random } = this.options;
+    const draw = random.next();
+    if (draw < 0.9) return 0.3 + 4 * random.next();
+    return draw < 0.99 ? 5 + 45 * random.next() : 50 + 500 * random.next();
+  }
+
+  /** How far a watch lags now, in milliseconds. */
+  lag(): number {
+    return this.state.lagMs === 0 ? 0 : this.state.lagMs * this.options.random.next();
+  }
+
+  #carry(call: ApiCall, way: Way): void {
+    const { scheduler, random, api, server, process, listener } = this.options;
+    const { state } = this;
+    listener.sent(call);
+    if (state.isCut || way.isSilent()) return;
+    if (state.isRefused || server.isAway) {
+      scheduler.after(this.latency(), () => way.fail("connection refused"), process);
+      return;
+    }
+    const late = state.lateMs === 0 || random.chance(0.5) ? 0 : state.lateMs * random.next();
+    scheduler.after(this.latency() + late, () => {
+      if (server.isAway) {
+        listener.arrived(call, -1, undefined);
+        scheduler.after(this.latency(), () => way.fail("connection reset"), process);
+        return;
+      }
+      // The call takes effect even if its client has given up.
+      const failure = random.chance(server.failChance) ? server.failStatus : undefined;
+      // A call that fails may have taken effect.
+      const takesEffect = failure === undefined || (failure >= 500 && random.chance(0.5));
+      const isWatch = /[?&]watch=(1|true)/.test(call.path);
+      if (isWatch && way.isSettled()) return;
+      const answer = takesEffect && (failure === undefined || !isWatch) ? api.handle(call) : undefined;
+      const shown = failure === undefined ? answer! : failed(failure);
+      listener.arrived(call, failure ?? (answer!.kind === "watch" ? 0 : answer!.status), answer);
+      if (state.isCut || way.isSilent() || random.chance(state.lossChance)) return;
+      const date = new Date(scheduler.now).toUTCString();
+      // Changes between the opening of a watch and the arrival of its headers are not lost: it begins here.
+      if (shown.kind === "watch") return this.#open(call, shown, date, way);
+      scheduler.after(this.latency() + state.delayMs * random.next(), () => {
+        if (way.isSettled()) return;
+        this.#tell(call, shown);
+        listener.delivered(call, shown.status);
+        way.answer(shown, () => responseOf(shown, date));
+      }, process);
+    });
+  }
+
+  /** A watch begins when its request arrives; its lines follow its headers. */
+  #open(call: ApiCall, answer: ApiAnswer & { kind: "watch" }, date: string, way: Way): void {
+    const { scheduler, api, process } = this.options;
+    const from = api.store.revision;
+    scheduler.after(this.latency(), () => {
+      if (way.isSettled()) return;
+      way.answer(answer, (body) => new Response(body, { headers: { "content-type": "application/json", date } }));
+      const watch = [...this.watches].at(-1)!;
+      for (const change of api.store.since(from)) {
+        if (change.kind !== watch.request.kind) continue;
+        const event = watch.request.shown(change);
+        if (event !== undefined) watch.show(event);
+      }
+      void call;
+    }, process);
+  }
+
+  #tell(call: ApiCall, answer: ApiAnswer): void {
+    if (answer.kind !== "body" || answer.status >= 300 || !call.path.includes("/nodes")) return;
+    const shown = JSON.parse(answer.body);
+    for (const object of shown.items ?? [shown]) this.options.listener.shown({ kind: "Node", ...object });
+  }
+}
+
+/** How a call is settled. */
+interface Way {
+  readonly process: SimulatedProcess;
+  fail(why: string): void;
+  answer(answer: ApiAnswer, respond: (body?: ReadableStream<Uint8Array>) => Response): void;
+  isSettled(): boolean;
+  /** Whether the connection of the call carries nothing. */
+  isSilent(): boolean;
+}
+
+function failed(status: number): ApiAnswer & { kind: "body" } {
+  const body = {
+    apiVersion: "v1",
+    kind: "Status",
+    metadata: {},
+    status: "Failure",
+    message: status === 429 ? "too many requests" : "etcdserver: request timed out",
+    reason: status === 429 ? "TooManyRequests" : "InternalError",
+    code: status,
+  };
+  return { kind: "body", status, body: JSON.stringify(body), ...(status === 429 && { retryAfter: 1 }) };
+}
+
+function responseOf(answer: ApiAnswer & { kind: "body" }, date: string): Response {
+  const { status, body, retryAfter } = answer;
+  const headers: Record<string, string> = { "content-type": "application/json", date };
+  if (retryAfter !== undefined) headers["retry-after"] = `${retryAfter}`;
+  return new Response(body, { status, headers });
+}

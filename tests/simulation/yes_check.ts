@@ -1,0 +1,80 @@
+/**
+ * Judges one yes from what the store held between the request and the answer, by the reading of the definition in
+ * `tests/chaos/nodes/judge.ts`, which shares nothing with the program. It knows the history and the request alone.
+ *
+ * @module
+ */
+
+import type { History } from "../chaos/nodes/history.ts";
+import { judgeYes } from "../chaos/nodes/judge.ts";
+
+/** A request of a host. */
+export interface Asked {
+  readonly invokedAt: number;
+  readonly node: string;
+  readonly machineId?: string;
+  arrivedAt?: number;
+  respondedAt?: number;
+  /** The last moment of the history that its answer may rest on. */
+  respondedMoment: number;
+  /** It has reached the replica. */
+  arrived(): void;
+  /** The replica has answered it. */
+  responded(): void;
+}
+
+/** How old the facts of a yes may be when the replica answers, in milliseconds. */
+export const PROOF_MS = 15_000;
+
+/** How far a replica's idea of the API server's time may be ahead, in milliseconds. */
+export const CLOCK_MS = 2_000;
+
+/**
+ * Says what is wrong with a yes.
+ *
+ * @param from The first moment on which it may rest.
+ * @returns Empty where it holds.
+ */
+export function wrongWith(history: History, asked: Asked, group: string, id: string, from: number): string[] {
+  const { machineId, respondedMoment: to, respondedAt } = asked;
+  const judge = (node: string) =>
+    judgeYes(history, { group, id, node, machineId, from, to, at: respondedAt! + CLOCK_MS });
+  const wrong = judge(asked.node);
+  if (wrong.length === 0) return wrong;
+  // Where the host's Node has lost the id, nobody can tell that it is the host's: then the one that the hold notes counts.
+  const noted = notedName(history, group, id, to);
+  return noted === undefined || noted === asked.node || hadId(history, asked, id, from) ? wrong : judge(noted);
+}
+
+/** The situations that a yes was given in. */
+export function situationsOf(history: History, { node, respondedMoment, arrivedAt, respondedAt }: Asked): string[] {
+  const fact = history.nodes.at(node, respondedMoment);
+  const left = history.podsOn(node, respondedMoment).filter(({ controller }) => controller?.kind !== "DaemonSet");
+  return [
+    ...(fact === undefined ? ["yes: without a Node"] : []),
+    ...(fact?.ready === "Unknown" ? ["yes: with a dead kubelet"] : []),
+    ...(left.length > 0 ? ["yes: with pods that stay"] : []),
+    ...(respondedAt! - arrivedAt! > PROOF_MS ? ["yes: after a wait"] : []),
+  ];
+}
+
+/** The name of the Node that a hold notes. */
+function notedName(history: History, group: string, id: string, moment: number): string | undefined {
+  const record = history.leases.at(group, moment)?.record;
+  try {
+    const holders: { id: string; node?: unknown }[] = JSON.parse(record ?? "[]");
+    const node = holders.find((holder) => holder.id === id)?.node;
+    return typeof node === "string" ? node : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+/** Whether the Node of a host's name had its id all the time from a moment to the answer. */
+function hadId(history: History, { node, machineId, respondedMoment }: Asked, id: string, from: number): boolean {
+  const versions = history.nodes.versions(node).filter(({ revision }) => revision <= respondedMoment);
+  const first = versions.findLastIndex(({ revision }) => revision <= from);
+  return versions.slice(Math.max(first, 0)).every(({ fact }) => {
+    return fact !== undefined && (fact.namedId === id || (machineId !== undefined && fact.machineId === machineId));
+  });
+}

@@ -34,6 +34,8 @@ const sentence = fc.oneof(
   ),
   fc.string({ minLength: 1, unit: "grapheme" }).filter((text) => text.trim() !== ""),
 );
+/** The longest duration that a file may hold, 596 hours. */
+const LONGEST_MS = 596 * 3_600_000;
 const duration = (min: number, max: number) => fc.integer({ min, max }).map(formatDuration);
 const amount = (min: number) =>
   fc.oneof(fc.integer({ min, max: 1_000 }), fc.integer({ min, max: 100 }).map((n) => `${n}%`));
@@ -52,7 +54,7 @@ const window = part({
   days: fc.array(day, { minLength: 1, maxLength: 3 }),
   at: time,
   // Longer than any cutoff, and than any time limit of a drain.
-  for: duration(10_000_000, 2 ** 31 - 1),
+  for: duration(10_000_000, LONGEST_MS),
   cutoff: duration(0, 9_999_999),
 }, ["at", "for"]);
 const date = fc.date({ min: new Date("2020-01-01"), max: new Date("2040-01-01"), noInvalidDate: true });

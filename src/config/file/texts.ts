@@ -14,13 +14,13 @@ export interface TextParser<T> extends ValueParser<T> {
   readonly pattern: RegExp;
 }
 
-/** A duration, longer than 0. In milliseconds. */
+/** A duration from 1 ms to 596 hours. In milliseconds. */
 export const positiveDuration: TextParser<number> = { ...duration, pattern: /^(\d{1,9}(\.\d+)?(ms|s|m|h))+$/ };
 
-/** A duration, or 0 with any unit. In milliseconds. */
+/** A duration up to 596 hours, or 0 with any unit. In milliseconds. */
 export const durationOrZero: TextParser<number> = {
   ...positiveDuration,
-  expected: "a duration, as in 0s, 90s, 15m or 1h30m",
+  expected: "a duration from 0s to 596h, as in 90s, 15m or 1h30m",
   parse: (raw) => /^0(ms|s|m|h)$/.test(raw) ? 0 : duration.parse(raw),
 };
 

@@ -24,12 +24,13 @@ function setUp() {
   const told: string[] = [];
   let watcher: ResourceWatcher<NodeView>;
   const ended = Promise.withResolvers<void>();
-  const calls: Pick<NodeCalls, "watchNodes" | "listNodes"> = {
+  const calls: Pick<NodeCalls, "watchNodes" | "listNodes" | "listVersions"> = {
     watchNodes: (given) => {
       watcher = given;
       return ended.promise;
     },
-    listNodes: () => Promise.resolve([...watch.nodes]),
+    listNodes: (keep) => Promise.resolve([...watch.nodes].filter(keep)),
+    listVersions: () => Promise.resolve({ items: [...watch.nodes], version: `${watch.moment}` }),
   };
   const watch: NodeWatch = new NodeWatch(calls as NodeCalls, {
     malformed: (name) => told.push(`malformed ${name}`),

@@ -33,18 +33,28 @@ async function setUp(nodes: NodeView[], options: { seen?: NodeView[] | "behind";
   const clock = new FakeClock();
   const stop = new AbortController();
   const there = new Map(nodes.map((node) => [node.name, node]));
-  /** When each Node was read, and when the Nodes were listed. */
+  let version = 5;
+  /** When each Node was read, when their versions were listed, and when all Nodes were. */
   const calls: string[] = [];
   const state = { renewed: 1 as number | undefined, fault: undefined as Error | undefined, forbidden: 0 };
   let watcher: ResourceWatcher<NodeView>;
-  const api: Pick<NodeCalls, "watchNodes" | "listNodes" | "getNode" | "kubeletRenewal"> = {
+  const api: Pick<NodeCalls, "watchNodes" | "listNodes" | "listVersions" | "nodeAt" | "getNode" | "kubeletRenewal"> = {
     watchNodes: (given) => {
       watcher = given;
       return new Promise(() => {});
     },
-    listNodes: () => {
-      calls.push(`list ${clock.passed}`);
-      return Promise.resolve([...there.values()]);
+    listNodes: (keep) => {
+      calls.push(`all ${clock.passed}`);
+      return Promise.resolve([...there.values()].filter(keep));
+    },
+    listVersions: () => {
+      calls.push(`versions ${clock.passed}`);
+      return Promise.resolve({ items: [...there.values()], version: `${version}` });
+    },
+    nodeAt: (name, at) => {
+      equal(at, `${version}`);
+      calls.push(`${name} at ${at} ${clock.passed}`);
+      return Promise.resolve(there.get(name));
     },
     getNode: (name) => {
       calls.push(`${name} ${clock.passed}`);
@@ -71,11 +81,13 @@ async function setUp(nodes: NodeView[], options: { seen?: NodeView[] | "behind";
     while (clock.passed < until) await clock.advance(Math.min(clock.nextIn || 1, until - clock.passed));
     await clock.advance(0);
   };
-  const change = (node: NodeView, isShown = true) => {
-    there.set(node.name, node);
-    if (isShown) watcher!.changed("MODIFIED", { ...node, resourceVersion: "9" });
+  /** Changes a Node in the cluster; its watch shows that unless it lags. */
+  const change = (node: NodeView, lags?: "lags") => {
+    const changed = { ...node, resourceVersion: `${++version}` };
+    there.set(node.name, changed);
+    if (lags === undefined) watcher!.changed("MODIFIED", changed);
   };
-  return { clock, stop, there, calls, state, end, outcome: () => outcome, pass, change };
+  return { clock, stop, calls, state, end, outcome: () => outcome, pass, change };
 }
 
 const NOT_READY = view("a", { ready: "False" });
@@ -83,14 +95,34 @@ const BACK = view("a", { bootId: "2" });
 
 Deno.test("a host that is back in another boot is found by one read, at once", async () => {
   const { outcome, calls } = await setUp([BACK]);
-  deepEqual([outcome(), calls], [{ kind: "ready" }, ["a 0"]]);
+  deepEqual([outcome(), calls], [{ kind: "ready", rebooted: true }, ["a 0"]]);
 });
 
-Deno.test("a host without a Node is not waited for, once a list has shown that there is none", async () => {
-  const { outcome, calls } = await setUp([], {});
-  deepEqual([outcome(), calls], [{ kind: "ready" }, ["a 0", "list 0"]]);
-  const unnoted = await setUp([], { hold: { ...HOLD, node: undefined } });
-  deepEqual([unnoted.outcome(), unnoted.calls], [{ kind: "ready" }, ["list 0"]]);
+Deno.test("a host whose noted Node is gone is not waited for, once a list has shown that it has no other", async () => {
+  const { outcome, calls } = await setUp([]);
+  deepEqual([outcome(), calls], [{ kind: "ready" }, ["a 0", "versions 0"]]);
+  const unreadable = await setUp([], { hold: { ...HOLD, node: undefined, isNodeUnreadable: true } });
+  deepEqual([unreadable.outcome(), unreadable.calls], [{ kind: "ready" }, ["versions 0"]]);
+  const behind = await setUp([], { seen: "behind" });
+  deepEqual([behind.outcome(), behind.calls], [{ kind: "ready" }, ["a 0", "all 0"]]);
+});
+
+Deno.test("a Node that has joined under another name unseen by the watch is waited for", async () => {
+  const { outcome, calls, pass, change } = await setUp([view("b", { ready: "False" })], { seen: [] });
+  deepEqual([outcome(), calls], [undefined, ["a 0", "versions 0", "b at 5 0"]]);
+  change(view("b", { bootId: "2" }));
+  await pass(500);
+  deepEqual(outcome(), { kind: "ready", rebooted: true });
+});
+
+Deno.test("a hold that notes no Node was granted to a host without one, so that the watch tells whether it has one now", async () => {
+  const hold = { ...HOLD, node: undefined };
+  const { outcome, calls } = await setUp([], { hold });
+  deepEqual([outcome(), calls], [{ kind: "ready" }, []]);
+  const joined = await setUp([NOT_READY], { hold });
+  equal(joined.outcome(), undefined);
+  const behind = await setUp([NOT_READY], { hold, seen: "behind" });
+  deepEqual([behind.outcome(), behind.calls], [undefined, ["all 0"]]);
 });
 
 Deno.test("a Node that is not ready is read when the watch shows that it may be, not before", async () => {
@@ -99,7 +131,7 @@ Deno.test("a Node that is not ready is read when the watch shows that it may be,
   deepEqual([outcome(), calls], [undefined, []]);
   change(BACK);
   await pass(0);
-  deepEqual([outcome(), calls], [{ kind: "ready" }, ["a 40000"]]);
+  deepEqual([outcome(), calls], [{ kind: "ready", rebooted: true }, ["a 40000"]]);
 });
 
 Deno.test("a Node that does not get ready in time is read once at the end, and the answer says what it shows", async () => {
@@ -112,21 +144,21 @@ Deno.test("a Node that does not get ready in time is read once at the end, and t
 });
 
 Deno.test("while the watch is behind, the Node is read every five and a half seconds", async () => {
-  const { outcome, calls, pass, there } = await setUp([NOT_READY], { seen: "behind" });
+  const { outcome, calls, pass, change } = await setUp([NOT_READY], { seen: "behind" });
   await pass(11_000);
-  deepEqual(calls.filter((call) => call.startsWith("a")), ["a 0", "a 5500", "a 11000"]);
-  there.set("a", BACK);
+  deepEqual(calls.filter((call) => call.startsWith("a ")), ["a 0", "a 5500", "a 11000"]);
+  change(BACK, "lags");
   await pass(5_500);
-  deepEqual(outcome(), { kind: "ready" });
+  deepEqual(outcome(), { kind: "ready", rebooted: true });
 });
 
 Deno.test("a watch that shows more than a read is given half a second each time", async () => {
-  const { outcome, calls, pass, there } = await setUp([NOT_READY], { seen: [BACK] });
+  const { outcome, calls, pass, change } = await setUp([NOT_READY], { seen: [BACK] });
   await pass(1_400);
   deepEqual([outcome(), calls], [undefined, ["a 0", "a 500", "a 1000"]]);
-  there.set("a", BACK);
+  change(BACK, "lags");
   await pass(100);
-  deepEqual(outcome(), { kind: "ready" });
+  deepEqual(outcome(), { kind: "ready", rebooted: true });
 });
 
 Deno.test("a Node that looks as before the reboot counts when its kubelet has renewed its Lease and it has settled", async () => {
@@ -137,7 +169,28 @@ Deno.test("a Node that looks as before the reboot counts when its kubelet has re
   await pass(2_999);
   equal(outcome(), undefined);
   await pass(1);
-  deepEqual([outcome(), calls], [{ kind: "ready" }, ["a 0", "a 5000"]]);
+  deepEqual([outcome(), calls], [{ kind: "ready", rebooted: false }, ["a 0", "a 5000"]]);
+});
+
+Deno.test("where nothing shows whether the host has rebooted, the answer does not say it", async () => {
+  const noted = { ...HOLD.node!, bootId: undefined };
+  const unknown: [NodeView, Hold, "lease" | "no lease"][] = [
+    [view("a"), HOLD, "no lease"],
+    [view("a"), { ...HOLD, node: noted }, "lease"],
+    [view("a", { bootId: undefined }), HOLD, "lease"],
+    [view("a", { bootId: undefined }), { ...HOLD, node: noted }, "lease"],
+    [view("a"), { ...HOLD, node: undefined }, "lease"],
+    [view("a"), { ...HOLD, isNodeUnreadable: true }, "lease"],
+  ];
+  for (const [node, hold, lease] of unknown) {
+    const { outcome, pass, state, change } = await setUp([{ ...node, ready: "False" }], { hold });
+    if (lease === "no lease") state.renewed = undefined;
+    change(node);
+    await pass(1_000);
+    if (lease === "lease") state.renewed = 2;
+    await pass(4_000);
+    deepEqual(outcome(), { kind: "ready" });
+  }
 });
 
 Deno.test("a Node whose kubelet stays silent is not ready, whatever its condition says", async () => {
@@ -160,17 +213,17 @@ Deno.test("a kubelet that reports another boot is back, and one that reports tha
 });
 
 Deno.test("a Node that was replaced while its kubelet was waited for must show that it runs, too", async () => {
-  const { outcome, pass, state, there } = await setUp([view("a")]);
+  const { outcome, pass, state, change } = await setUp([view("a")]);
   state.renewed = 2;
   await pass(1_000);
-  there.set("a", view("a", { uid: "later" }));
+  change(view("a", { uid: "later" }), "lags");
   await pass(3_000);
   equal(outcome(), undefined);
   await pass(10_000);
   equal(outcome(), undefined);
   state.renewed = 3;
   await pass(4_000);
-  deepEqual(outcome(), { kind: "ready" });
+  deepEqual(outcome(), { kind: "ready", rebooted: false });
 });
 
 Deno.test("without the permission to read Leases, the kubelet counts as running, and that is told", async () => {
@@ -194,7 +247,7 @@ Deno.test("a Lease that cannot be read for another reason is a fault", async () 
 Deno.test("a host that is ready under another name is back, though the noted Node is dead", async () => {
   const dead = view("a", { ready: "Unknown" });
   const { outcome, calls } = await setUp([dead, view("b", { bootId: "2" })]);
-  deepEqual([outcome(), calls], [{ kind: "ready" }, ["a 0", "b 0"]]);
+  deepEqual([outcome(), calls], [{ kind: "ready", rebooted: true }, ["a 0", "b 0"]]);
 });
 
 Deno.test("the Node of another host does not count, nor a later one of the noted name that is not the host's", async () => {

@@ -22,6 +22,7 @@ export type EventReason =
   | "DrainTimedOut"
   | "Uncordoned"
   | "LockGranted"
+  | "LockStuck"
   | "LockReleased";
 
 /** The object that an Event is about: a Node, or a Lease in the client's namespace. */

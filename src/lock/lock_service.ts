@@ -17,7 +17,7 @@ import { ABSENT, type LockStore, type Versioned } from "./lock_store.ts";
 import type { NodeKeeper } from "./node_keeper.ts";
 import { type PreRebootOutcome, type Refused, refused, type SteadyStateOutcome } from "./outcomes.ts";
 import { heldNode, Prover } from "./prover.ts";
-import { type HeldNode, type Holder, holderOf } from "./semaphore.ts";
+import { type GroupState, type HeldNode, type Holder, holderOf } from "./semaphore.ts";
 
 /** Options of {@link LockService}. */
 export interface LockServiceOptions {
@@ -45,6 +45,8 @@ export interface LockObserver extends HoldsObserver {
   synced?(): void;
   /** The watch of the store fell behind. */
   lost?(reason: unknown): void;
+  /** This process saw another state of a group than before; undefined where it knew nothing of it. */
+  changed?(group: Group, before: GroupState | undefined, after: GroupState): void;
   /** A slot was granted, as {@link granted} told, to a client whose id no Node has, although hosts are drained. */
   grantedWithoutNode?(group: Group, holder: Holder): void;
   /**
@@ -100,6 +102,7 @@ export class LockService {
       synced: () => observer.synced?.(),
       lost: (reason) => observer.lost?.(reason),
       ended: (group, id) => keeper?.holdEnded(group, id),
+      changed: (group, before, after) => observer.changed?.(group, before, after),
     });
     this.#writer = new GroupWriter(store, this.#view, { clock, random: options.random });
     this.#holds = new Holds(this.#writer, { slotsOf: this.#slotsOf, clock, observer });
@@ -134,6 +137,16 @@ export class LockService {
       if (error instanceof UnavailableError) return this.#view.groups;
       throw error;
     }
+  }
+
+  /** The groups as this process saw them last. They are complete only while {@link isInStep}. */
+  get knownGroups(): ReadonlyMap<Group, Versioned> {
+    return this.#view.groups;
+  }
+
+  /** Whether the watch of the store is in step. */
+  get isInStep(): boolean {
+    return this.#view.isSynced;
   }
 
   /** See {@link GroupWriter.probe}. */

@@ -9,6 +9,7 @@ import { getLogger, type Logger } from "@logtape/logtape";
 import type { Config } from "../config/config.ts";
 import { ConfigError } from "../config/config_error.ts";
 import { createHandler, type Readiness } from "../http/handler.ts";
+import { StatusRoutes } from "../http/status_routes.ts";
 import { Server, type ServerOptions } from "../http/server.ts";
 import type { ConnectOptions, KubernetesClient } from "../kubernetes/client.ts";
 import { PermissionMonitor } from "../kubernetes/permission_monitor.ts";
@@ -23,6 +24,7 @@ import { MeteredLockStore } from "../telemetry/metered_store.ts";
 import { Metrics } from "../telemetry/metrics.ts";
 import { connectCluster, parseSkipSelectors, startDraining } from "./cluster.ts";
 import { PermissionGate, usedPermissions } from "./permissions.ts";
+import { Status } from "./status.ts";
 
 /** A running server. Disposing of it stops it. */
 export interface Service extends AsyncDisposable {
@@ -81,32 +83,36 @@ export async function startService(config: Config, options: ServiceOptions): Pro
   const { podName } = config.kubernetes;
   const permissions = client && monitorPermissions(config, client, metrics, logger, clock);
   const parts = { metrics, logger, clock, random };
+  const status = new Status(config, { version: options.version, clock: shared });
+  const cluster = { skip, podName, nodeChanged: status.nodeChanged, ...parts };
   const draining = client && permissions && config.drain
-    ? cleanup.use(startDraining({ client, store, drain: config.drain, skip, permissions, podName, ...parts }))
+    ? cleanup.use(startDraining({ client, store, drain: config.drain, permissions, ...cluster }))
     : undefined;
   const locks = new LockService(store, {
     maxGroups: config.maxGroups,
     keeper: draining?.keeper,
     replyWaitMs: config.replyWaitMs,
     stopping: stopping.signal,
-    observer: { ...lockObserver(metrics, logger), ...draining?.observer },
+    observer: { ...lockObserver(metrics, logger), ...draining?.observer, changed: status.changed },
     clock: shared,
     random,
   });
   metrics.collectLocks(locks);
 
   const background = new AbortController();
+  status.begin({ locks, draining, metrics, signal: background.signal });
   const tasks = [locks.watch(background.signal)];
   if (client && permissions) {
     tasks.push(permissions.run(background.signal), warnOfSkew(client.clock, logger, background.signal));
   }
   cleanup.defer(async () => {
     background.abort();
-    await Promise.all(tasks);
+    await Promise.all([...tasks, status.ended()]);
   });
 
   const gate = permissions && new PermissionGate(permissions);
-  const server = serveLocks(config, locks, { ...parts, clock: shared, stopping: stopping.signal, cleanup, gate });
+  const serving = { ...parts, status, clock: shared, stopping: stopping.signal, cleanup, gate };
+  const server = serveLocks(config, locks, serving);
   const resources = cleanup.move();
   const stop = async () => {
     stopping.abort();
@@ -156,6 +162,7 @@ function lockObserver(metrics: Metrics, logger: Logger): LockObserver {
 interface ServingParts {
   readonly metrics: Metrics;
   readonly logger: Logger;
+  readonly status: Status;
   readonly clock: Clock;
   /** Aborted when the server stops. */
   readonly stopping: AbortSignal;
@@ -168,13 +175,16 @@ interface ServingParts {
 /** Starts to answer requests. */
 function serveLocks(config: Config, locks: LockService, parts: ServingParts): Server {
   const { metrics, logger, clock, stopping, cleanup, gate } = parts;
+  const { memory } = parts.status;
+  const account = () => parts.status.account();
+  const status = config.statusPage ? new StatusRoutes({ account, clock, stopping, logger }) : undefined;
   const readiness = async (): Promise<Readiness> => {
     if (stopping.aborted) return { kind: "not_ready", reason: "the server is stopping" };
     await locks.probe(PROBED_GROUP);
     return gate?.judge() ?? { kind: "ready" };
   };
   const { address, basePath } = config;
-  const handler = cleanup.use(createHandler({ locks, metrics, logger, readiness, clock, basePath }));
+  const handler = cleanup.use(createHandler({ locks, metrics, logger, readiness, clock, basePath, memory, status }));
   return listen({ address, handler, logger, clock });
 }
 

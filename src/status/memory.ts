@@ -100,6 +100,11 @@ export class StatusMemory {
     return this.#turns.get(group) ?? [];
   }
 
+  /** The last turns of all groups. */
+  *allTurns(): Generator<Turn> {
+    for (const turns of this.#turns.values()) yield* turns;
+  }
+
   /** Notes the stage of a hold. @returns Since when this replica has seen it there, in milliseconds since the epoch. */
   stage(group: Group, { id, since }: Pick<Holder, "id" | "since">, stage: Stage, now: number): number {
     const key = keyOf(group, id, since);

@@ -76,6 +76,17 @@ function onlyVersion(version: string): esbuild.Plugin {
   };
 }
 
+/** Embeds what is imported as text, such as the status page, whose script is not part of the program. */
+const textImports: esbuild.Plugin = {
+  name: "text-imports",
+  setup(build) {
+    build.onLoad({ filter: /\.(html|css|js)$/ }, async ({ path, with: attributes }) => {
+      if (attributes.type !== "text") return undefined;
+      return { contents: await Deno.readTextFile(path), loader: "text" };
+    });
+  },
+};
+
 const outfile = Deno.args[0] ?? "dist/fleetlock.js";
 const commit = await revision();
 const version = commit === undefined ? manifest.version : `${manifest.version}+${commit}`;
@@ -93,7 +104,7 @@ await esbuild.build({
   logLevel: "warning",
   // The bundle runs the program even when another module, such as a launcher, imports it.
   define: { "import.meta.main": "true" },
-  plugins: [nodeBuiltins, withoutNeverCalled, onlyVersion(version)],
+  plugins: [textImports, nodeBuiltins, withoutNeverCalled, onlyVersion(version)],
 });
 await esbuild.stop();
 const { size } = await Deno.stat(resolve(root, outfile));

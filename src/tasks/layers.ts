@@ -27,6 +27,7 @@ const ROOMS: Readonly<Record<string, readonly string[]>> = {
     "kubernetes",
     "policies",
     "policies/options",
+    "status",
     "telemetry",
     "lock",
   ],
@@ -36,7 +37,7 @@ const ROOMS: Readonly<Record<string, readonly string[]>> = {
   policies: ["policies/options", "lock"],
   "policies/options": [],
   status: ["lock"],
-  http: ["telemetry", "lock"],
+  http: ["status", "telemetry", "lock"],
   stores: ["stores/lease", "stores/holder_record", "config", "config/config_error", "kubernetes", "lock"],
   "stores/lease": ["stores/holder_record", "kubernetes", "lock"],
   "stores/holder_record": ["lock"],
@@ -118,7 +119,7 @@ const owners: Deno.lint.Rule = {
 /** Finds the room of a file, given by its path from the project's root; undefined when it is not part of the program. */
 function roomOf(file: string): string | undefined {
   if (file === "main.ts") return "main";
-  let name = /^src\/(.+)\.ts$/.exec(file)?.[1];
+  let name = /^src\/(.+)\.(?:ts|html|css|js)$/.exec(file)?.[1];
   if (name === undefined) return undefined;
   const folder = name.split("/")[0];
   while (name.includes("/") && ROOMS[name] === undefined) name = name.slice(0, name.lastIndexOf("/"));

@@ -37,7 +37,7 @@ for (const { name, scheme, width, height } of PICTURES) {
   await page.setViewport({ width, height, deviceScaleFactor: width < 400 ? 2 : 1 });
   await page.emulateMediaFeatures([{ name: "prefers-color-scheme", value: scheme }]);
   await page.goto(server.url);
-  await page.waitForSelector(".group");
+  await page.waitForSelector('[data-link="live"]');
   if (Deno.args.includes("--whole")) await page.screenshot({ path: `${folder}${name}-whole.png`, fullPage: true });
   await page.screenshot({ path: `${folder}${name}.png` });
   await page.close();

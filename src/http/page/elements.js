@@ -28,7 +28,7 @@ export function show(element, isShown) {
 
 /** Shows one child for each item, and keeps the children whose keys stay. */
 export function list(parent, items, keyOf, build, update) {
-  const before = parent.rows ?? new Map();
+  const before = parent.keyed ?? new Map();
   const after = new Map();
   let next = parent.firstElementChild;
   for (const item of items) {
@@ -40,9 +40,11 @@ export function list(parent, items, keyOf, build, update) {
     after.set(key, row);
     const element = row.element ?? row;
     if (element === next) next = next.nextElementSibling;
+    // Where the browser can, the element keeps its focus.
+    else if (element.isConnected && parent.moveBefore) parent.moveBefore(element, next);
     else parent.insertBefore(element, next);
     update(row, item);
   }
   for (const row of before.values()) (row.element ?? row).remove();
-  parent.rows = after;
+  parent.keyed = after;
 }

@@ -68,7 +68,8 @@ function updateHolder(row, holder) {
   show(row.unknown, isDraining && holder.pods === undefined);
   const pods = holder.pods ?? [];
   // A drain that is stuck shows at once what it waits for.
-  if (holder.isStuck && row.pods.hidden !== false) row.pods.open = true;
+  if (holder.isStuck && !row.wasStuck) row.pods.open = true;
+  row.wasStuck = holder.isStuck;
   show(row.pods, pods.length > 0);
   setText(row.podCount, `${plural(pods.length, "pod", "pods")} left`);
   list(row.podList, pods, ({ pod }) => pod, () => {
@@ -139,8 +140,8 @@ function updateWaiting(row, waiting) {
   setText(row.who, nameOf(waiting));
   setTime(row.since, waiting.since);
   setTime(row.at, waiting.at);
-  setText(row.why, waiting.sentence);
-  setAttribute(row.why, "title", waiting.kind);
+  setText(row.why, waiting.kind === "lock_held" ? "the slots are in use" : waiting.sentence);
+  setAttribute(row.why, "title", waiting.sentence);
 }
 
 const TURNS = ["Host", "Slot granted", "Took", "Result"];
@@ -198,7 +199,7 @@ export function buildGroup({ name }) {
   const row = {
     element: make("section", { class: "group", id, "aria-labelledby": `${id}-name`, tabindex: "-1" }),
     count: make("p", { class: "num" }),
-    pause: make("p", { class: "notice" }),
+    pause: make("p", { class: "pause" }),
     slots: make("ul", { class: "slots", "aria-label": "Slots" }),
     next: make("p"),
     opens: time("until"),
@@ -218,7 +219,7 @@ export function buildGroup({ name }) {
   row.window.append("Its window opens ", row.opens);
   row.waitingList = make("details", {}, row.waitingCount, row.waiting.element, row.waitingMore);
   row.turnsList = make("details", {}, make("summary", {}, "As a list"), row.turns.element);
-  row.waitingBox.append(make("h3", {}, "Waiting"), row.waitingList);
+  row.waitingBox.append(row.waitingList);
   row.deferredBox.append(make("h3", {}, "Yielded, with a later turn"), row.deferred);
   row.turnsBox.append(
     make("h3", {}, "Last turns"),
@@ -256,6 +257,7 @@ export function updateGroup(row, group, count) {
   row.group = group;
   const { holders, slots, blocks, deferred, waiting, waitingMore, turns, pause, nextOpening, transitions } = group;
   setAttribute(row.element, "data-stuck", holders.some(({ isStuck }) => isStuck) ? "" : undefined);
+  setAttribute(row.element, "data-wide", Math.max(slots, holders.length) > 1 ? "" : undefined);
   setText(
     row.count,
     `${holders.length} of ${plural(slots, "slot", "slots")} in use · ${plural(transitions, "grant", "grants")} so far`,
@@ -278,7 +280,9 @@ export function updateGroup(row, group, count) {
     buildBlock,
     updateBlock,
   );
-  const opensLater = nextOpening !== undefined && Date.parse(nextOpening) > now();
+  // A reason that ends when the window opens has said so.
+  const isSaid = blocks.some(({ until }) => until === nextOpening);
+  const opensLater = nextOpening !== undefined && Date.parse(nextOpening) > now() && !isSaid;
   show(row.window, opensLater);
   if (opensLater) setTime(row.opens, nextOpening);
   show(row.deferredBox, deferred.length > 0);

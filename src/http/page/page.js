@@ -107,7 +107,10 @@ function render(changed = state.groups) {
   updateSummary();
   updateNav();
   const fresh = new Set(changed.map(({ name }) => name));
-  list($("groups"), groups, ({ name }) => name, buildGroup, (row, group) => {
+  // What is stuck comes first.
+  const isStuck = ({ holders }) => holders.some(({ isStuck }) => isStuck);
+  const ordered = [...groups.filter(isStuck), ...groups.filter((group) => !isStuck(group))];
+  list($("groups"), ordered, ({ name }) => name, buildGroup, (row, group) => {
     if (row.group === undefined || fresh.has(group.name)) updateGroup(row, group, groups.length);
   });
   show(empty, groups.length === 0);
@@ -127,7 +130,7 @@ setInterval(() => {
 }, 1000);
 
 setInterval(() => {
-  for (const row of document.hidden ? [] : $("groups").rows?.values() ?? []) {
+  for (const row of document.hidden ? [] : $("groups").keyed?.values() ?? []) {
     if (row.group.turns.length > 0) drawTurns(row, row.group);
   }
 }, 20_000);

@@ -31,7 +31,7 @@ const FORMS = {
 export function dateOf(ms) {
   const soon = Math.abs(ms - now()) < 20 * 3_600_000;
   const day = soon ? {} : { weekday: "short", day: "numeric", month: "short" };
-  return new Date(ms).toLocaleString(undefined, { ...day, hour: "2-digit", minute: "2-digit" });
+  return new Date(ms).toLocaleString(undefined, { ...day, hour: "numeric", minute: "2-digit" });
 }
 
 /** Makes an element with a time, which the clock below keeps right. */

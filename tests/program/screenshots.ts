@@ -16,8 +16,8 @@ const folder = fileURLToPath(new URL("../../docs/images/", import.meta.url));
 
 /** The pictures. */
 const PICTURES = [
-  { name: "status-light", scheme: "light", width: 1100, height: 1150 },
-  { name: "status-dark", scheme: "dark", width: 1100, height: 1150 },
+  { name: "status-light", scheme: "light", width: 1100, height: 945 },
+  { name: "status-dark", scheme: "dark", width: 1100, height: 945 },
   { name: "status-phone", scheme: "light", width: 360, height: 900 },
 ] as const;
 

@@ -56,6 +56,8 @@ export interface Config {
   readonly kubeConcurrency: number;
   /** The maximum time that a reply waits for a drain or for a node's return, in milliseconds. */
   readonly replyWaitMs: number;
+  /** Whether to serve the page with the state of the locks. */
+  readonly statusPage: boolean;
   /** Label selectors of pods that a drain leaves on the node: those that any of them matches. Not parsed yet. */
   readonly drainSkipSelectors: readonly string[];
   /** Path of the configuration file of the policies; undefined for none. */
@@ -118,6 +120,7 @@ export function parseConfig(flags: SettingTexts, environment: Environment): Conf
     kubeConcurrency: read("kube-concurrency"),
     replyWaitMs: read("reply-wait"),
     policyFile: read("config") || undefined,
+    statusPage: read("status-page"),
     drainSkipSelectors: Object.freeze(readAll("drain-skip-selector")),
     drain: read("drain") && store.kind === "kubernetes" ? drain : undefined,
   });

@@ -145,6 +145,13 @@ export const SETTINGS = [
     parser: text("the path of a file"),
   },
   {
+    flag: "status-page",
+    placeholder: "bool",
+    description: "serve the state of the locks to everybody, as a page at / and as JSON at /status.json",
+    default: "true",
+    parser: boolean,
+  },
+  {
     flag: "log-level",
     placeholder: "level",
     description: "minimum level to log: trace, debug, info, warning or error",

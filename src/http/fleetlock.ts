@@ -31,6 +31,7 @@ export type FaultKind =
   | "body_too_large"
   | "api_refused"
   | "internal_error"
+  | "too_many_streams"
   | "store_unavailable";
 
 /** Every kind of error response: `kind` in its JSON. */
@@ -55,6 +56,7 @@ const FAULTS: { readonly [K in FaultKind]: { readonly status: number; readonly e
   // What the API server refuses is told like the server's own refusals: asking again helps once somebody changed something.
   api_refused: { status: 423, endpoints: PROTOCOL },
   internal_error: { status: 500, endpoints: ALL },
+  too_many_streams: { status: 503, endpoints: ["other"] },
   store_unavailable: { status: 503, endpoints: ALL },
 };
 

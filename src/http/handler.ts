@@ -10,15 +10,15 @@
  */
 
 import { type Clock, systemClock } from "../lock/clock.ts";
-import type { ClientId, Group } from "../lock/identity.ts";
+import { UnavailableError } from "../lock/errors.ts";
 import type { LockService } from "../lock/lock_service.ts";
-import type { PreRebootOutcome, SteadyStateOutcome } from "../lock/outcomes.ts";
-import { CallRefusedError, UnavailableError } from "../lock/errors.ts";
-import { printableId, printableReason } from "../lock/wording.ts";
+import { printableReason } from "../lock/wording.ts";
 import type { Endpoint, Metrics } from "../telemetry/metrics.ts";
-import { answerKinds, decodeRequest, type ErrorKind, EXPECTED_BODY, type SuccessKind } from "./fleetlock.ts";
-import { errorReply, refusalReply, successReply, textReply } from "./reply.ts";
+import { Exchange, type ExchangeOptions } from "./exchange.ts";
+import { answerKinds, decodeRequest, EXPECTED_BODY } from "./fleetlock.ts";
+import { textReply } from "./reply.ts";
 import { type BodyLimits, BodyReader } from "./request_body.ts";
+import type { StatusRoutes } from "./status_routes.ts";
 
 /** Whether clients should send requests here, and if not, why. */
 export type Readiness =
@@ -27,16 +27,8 @@ export type Readiness =
   /** `reason` is a line for people. */
   | { readonly kind: "not_ready"; readonly reason: string };
 
-/** The levels of a request's log record. */
-export type Level = "trace" | "debug" | "info" | "warning" | "error";
-
-/** The part of LogTape's `Logger` that the handler uses. */
-export type RequestLogger =
-  & { isEnabledFor(level: Level): boolean }
-  & { [L in Level]: (message: string, fields: Record<string, unknown>) => void };
-
 /** Options of {@link createHandler}. */
-export interface HandlerOptions extends BodyLimits {
+export interface HandlerOptions extends BodyLimits, ExchangeOptions {
   /** Decides about the requests. */
   readonly locks: Pick<LockService, "preReboot" | "steadyState">;
   /** Counts requests, and renders the metrics page. */
@@ -44,8 +36,8 @@ export interface HandlerOptions extends BodyLimits {
     Metrics,
     "expectRequests" | "lockRequested" | "unlockRequested" | "requestDone" | "render" | "contentType"
   >;
-  /** Gets one record per request: info for yeses and releases, debug for refusals, warning and error for faults. */
-  readonly logger: RequestLogger;
+  /** Answers people who look at the state; undefined for not found. */
+  readonly status?: Pick<StatusRoutes, "page" | "json" | "events">;
   /** Answers `/-/ready`. A rejection means that the store does not answer. */
   readonly readiness: () => Promise<Readiness>;
   /**
@@ -81,8 +73,8 @@ const ENDPOINTS: readonly Endpoint[] = ["pre-reboot", "steady-state", "other"];
 
 /**
  * Creates the server's handler. The routes are POST `/v1/pre-reboot` and
- * `/v1/steady-state`, and GET and HEAD of `/metrics`, `/-/healthy` and
- * `/-/ready`. Queries are ignored, and repeated slashes count as one: a client may
+ * `/v1/steady-state`, and GET and HEAD of `/metrics`, `/-/healthy`, `/-/ready`,
+ * and where there is a status page of `/`, `/status.json` and `/events`. Queries are ignored, and repeated slashes count as one: a client may
  * join its base URL and a path with one slash too many. A path with a trailing
  * slash is another path.
  */
@@ -131,9 +123,22 @@ class Router {
         return this.#page(request, () => textReply("ok\n"));
       case "/-/ready":
         return this.#page(request, (exchange) => this.#ready(exchange));
+      case "/":
+      case "/status.json":
+      case "/events":
+        return this.#page(request, (exchange) => this.#status(exchange, inside ?? path, request.method));
       default:
         return Promise.resolve(notFound(new Exchange(this.#options, this.#clock, "other")));
     }
+  }
+
+  #status(exchange: Exchange, path: string, method: string): Response | Promise<Response> {
+    const { status } = this.#options;
+    if (status === undefined) return notFound(exchange);
+    if (path !== "/events") return path === "/" ? status.page() : status.json();
+    const reply = status.events(method);
+    if (reply !== undefined) return reply;
+    return exchange.tooManyStreams();
   }
 
   async #protocol(exchange: Exchange, request: Request): Promise<Response> {
@@ -196,110 +201,6 @@ class Router {
     });
     if (readiness.kind === "not_ready") return exchange.unavailable(readiness.reason, RETRY_AFTER_MS, "trace");
     return textReply(readiness.note === undefined ? "ok\n" : `ok\n${readiness.note}\n`);
-  }
-}
-
-/** One request, from its arrival to its reply. The method that builds the reply counts and logs the request, once. */
-class Exchange {
-  readonly endpoint: Endpoint;
-  /** Who sent the request, once that is known. */
-  client?: { readonly id: ClientId; readonly group: Group };
-  readonly #options: HandlerOptions;
-  readonly #clock: Pick<Clock, "now" | "monotonic">;
-  readonly #began: number;
-
-  constructor(options: HandlerOptions, clock: Pick<Clock, "now" | "monotonic">, endpoint: Endpoint) {
-    this.endpoint = endpoint;
-    this.#options = options;
-    this.#clock = clock;
-    this.#began = clock.monotonic();
-  }
-
-  /** @param asJson Whether the client reads a success as JSON. */
-  outcome(outcome: PreRebootOutcome | SteadyStateOutcome, id: ClientId, group: Group, asJson: boolean): Response {
-    switch (outcome.kind) {
-      case "refused": {
-        const { refusal } = outcome;
-        this.done(
-          refusal.kind,
-          "debug",
-          "request refused",
-          refusal.kind === "lock_held"
-            ? () => ({ holder: refusal.holders.map((holder) => printableId(holder.id)).join(",") })
-            : undefined,
-        );
-        return refusalReply(refusal, group, this.#clock.now());
-      }
-      case "granted":
-      case "renewed":
-        this.done(outcome.kind, "info", "reboot slot granted", () => ({ holder: id }));
-        break;
-      case "released":
-        this.done(outcome.kind, "info", "reboot slot released", () => ({
-          held_seconds: Math.max(0, Math.round((this.#clock.now() - outcome.holder.since) / 1000)) || 0,
-        }));
-        break;
-      case "not_held":
-        this.done(outcome.kind, "debug", "no reboot slot to release");
-        break;
-      default:
-        return outcome satisfies never;
-    }
-    return successReply(outcome.kind, asJson);
-  }
-
-  error(kind: ErrorKind, value: string): Response {
-    this.done(kind, "debug", "request refused");
-    return errorReply(kind, value);
-  }
-
-  methodNotAllowed(allow: string): Response {
-    this.done("method_not_allowed", "debug", "request refused");
-    return errorReply("method_not_allowed", `this path allows ${allow} only`, { allow });
-  }
-
-  unavailable(value: string, retryAfterMs: number, level: Level, error?: unknown): Response {
-    this.done(
-      "store_unavailable",
-      level,
-      "the store does not answer",
-      error === undefined ? undefined : () => ({ error }),
-    );
-    const retryAfter = `${Math.max(1, Math.ceil(retryAfterMs / 1000))}`;
-    return errorReply("store_unavailable", value, { "retry-after": retryAfter });
-  }
-
-  /** Answers a fault. Its details go to the log, not to the client. */
-  fault(error: unknown): Response {
-    if (error instanceof CallRefusedError && this.endpoint !== "other") {
-      this.done("api_refused", "warning", "the API server refuses a call", () => ({ error }));
-      return errorReply("api_refused", printableReason(error.publicMessage ?? error.message));
-    }
-    if (error instanceof UnavailableError) {
-      const value = printableReason(error.publicMessage ?? "the store of the locks does not answer: try again");
-      return this.unavailable(value, error.retryAfterMs ?? RETRY_AFTER_MS, "warning", error);
-    }
-    this.done("internal_error", "error", "internal error", () => ({ error }));
-    return errorReply("internal_error", "internal error: the server's log has its details");
-  }
-
-  done(
-    kind: ErrorKind | SuccessKind | "ok",
-    level: Level = "trace",
-    message: string = "request served",
-    fields?: () => Record<string, unknown>,
-  ): void {
-    const duration = this.#clock.monotonic() - this.#began;
-    this.#options.metrics.requestDone(this.endpoint, kind, duration / 1000);
-    const { logger } = this.#options;
-    if (!logger.isEnabledFor(level)) return;
-    logger[level](message, {
-      endpoint: this.endpoint,
-      ...(this.client && { id: this.client.id, group: this.client.group }),
-      ...fields?.(),
-      outcome: kind,
-      duration_ms: Math.round(duration * 1000) / 1000,
-    });
   }
 }
 

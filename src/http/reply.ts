@@ -21,7 +21,7 @@ const SECURITY_HEADERS = {
  *
  * @param contentType Its media type.
  */
-export function textReply(text: string, contentType = "text/plain; charset=utf-8"): Response {
+export function textReply(text: BodyInit | null, contentType = "text/plain; charset=utf-8"): Response {
   return new Response(text, { headers: { "content-type": contentType, ...SECURITY_HEADERS } });
 }
 

@@ -20,7 +20,7 @@
  */
 
 import { type Clock, systemClock } from "../lock/clock.ts";
-import type { RequestLogger } from "./handler.ts";
+import type { RequestLogger } from "./exchange.ts";
 
 /** Where to listen. */
 export interface Address {

@@ -7,7 +7,7 @@
 
 import type { Clock } from "../lock/clock.ts";
 import type { ClientId, Group } from "../lock/identity.ts";
-import type { DrainRule } from "../lock/node_keeper.ts";
+import type { DrainRule, PodLeft } from "../lock/node_keeper.ts";
 import type { HeldNode } from "../lock/semaphore.ts";
 import { Drain, type DrainEnd } from "./drain/drain.ts";
 import { DrainMemory } from "./drain/drain_memory.ts";
@@ -55,6 +55,14 @@ export class DrainPace {
     this.#pauseMs = Math.min(Math.max(this.#pauseMs * 2, first), longest);
     this.#notBefore = this.#clock.monotonic() + this.#pauseMs;
   }
+}
+
+/** What the drains of a hold wait for. */
+export interface DrainLeft {
+  /** The pods that are left. */
+  readonly pods: readonly PodLeft[];
+  /** How many of them a budget holds back. */
+  readonly blocked: number;
 }
 
 /** What is remembered of a hold. */
@@ -140,6 +148,19 @@ export class Drains implements AsyncDisposable {
     return [...this.#running.values()].filter(({ task: { owner } }) => {
       return owner.group === group && isSameClient(owner.id, id);
     });
+  }
+
+  /**
+   * The pods that the drains of a hold wait for.
+   *
+   * @param blockedOf Says how many of a drain's pods a budget holds back.
+   * @returns Undefined where no drain of the hold runs here.
+   */
+  leftOf(group: Group, id: ClientId, since: number, blockedOf: (task: DrainTask) => number): DrainLeft | undefined {
+    const drains = this.of(group, id).filter(({ task }) => isSameHold(task.owner.since, since));
+    if (drains.length === 0) return undefined;
+    const blocked = drains.reduce((sum, { task }) => sum + blockedOf(task), 0);
+    return { pods: drains.flatMap(({ left }) => left), blocked };
   }
 
   /** The holds that have a drain or a memory here: all of them, or those of a client in a group. */

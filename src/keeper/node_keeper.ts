@@ -14,11 +14,12 @@ import { within } from "../lock/within.ts";
 import type { KubernetesClient } from "../kubernetes/client.ts";
 import { CordonRepair } from "./cordon_repair.ts";
 import type { DrainEnd } from "./drain/drain.ts";
-import type { DrainContext, DrainOptions } from "./drain/drain_task.ts";
+import type { DrainContext } from "./drain/drain_task.ts";
 import { PodCalls } from "./drain/pod_calls.ts";
-import { Drains, isSameHold } from "./drains.ts";
+import { type DrainLeft, Drains, isSameHold } from "./drains.ts";
 import { findNode, type HoldVerdict, proveHold } from "./hold_proof.ts";
-import { Look, type MissingPermissions } from "./look.ts";
+import type { NodeKeeperOptions } from "./keeper_options.ts";
+import { Look } from "./look.ts";
 import { type CordonOwner, cordonOwners } from "./nodes/cordon.ts";
 import { identityOf, type NodeView } from "./nodes/node.ts";
 import { NodeCalls } from "./nodes/node_calls.ts";
@@ -28,30 +29,9 @@ import { NodeWatch } from "./nodes/node_watch.ts";
 import { ReturnWait } from "./nodes/return_wait.ts";
 import { isSameClient } from "./nodes/zincati_id.ts";
 import { NodeReports } from "./node_reports.ts";
-import { DrainReports, type ReportTargets } from "./reports.ts";
+import { DrainReports } from "./reports.ts";
 
-/** Options of {@link KubernetesNodeKeeper}. */
-export interface NodeKeeperOptions extends ReportTargets {
-  /** How nodes are drained. */
-  readonly drainOptions?: DrainOptions;
-  /** Whether a client keeps its slot until its node is ready. @default {true} */
-  readonly waitReady?: boolean;
-  /**
-   * Reads, past every cache, whether a client holds a slot and since when (milliseconds since the epoch). Where it
-   * throws, the answer is unknown.
-   */
-  readHolder(id: ClientId, group: Group): Promise<{ readonly since: number } | undefined>;
-  /** Knows which permissions the server lacks, so that no slot is granted without them. */
-  readonly permissions?: MissingPermissions;
-  /** How long a node must have been seen not ready until another ready one of its id counts alone, in milliseconds. @default {120_000} */
-  readonly ghostMs?: number;
-  /** How often to check all cordons and running drains without a cause, in milliseconds. @default {60_000} */
-  readonly sweepMs?: number;
-  /** Measures time that passes. @default {the client's clock} */
-  readonly clock?: Clock;
-  /** A number from 0 (inclusive) to 1 (exclusive), for jitter. @default {Math.random} */
-  readonly random?: () => number;
-}
+export type { NodeKeeperOptions };
 
 /** See the module. Call {@link run} once. Dispose of it to stop its drains, which any replica can resume. */
 export class KubernetesNodeKeeper implements NodeKeeper {
@@ -86,7 +66,10 @@ export class KubernetesNodeKeeper implements NodeKeeper {
     this.#calls = new NodeCalls(client);
     this.#pods = new PodCalls(client);
     this.#nodes = new NodeWatch(this.#calls, {
-      changed: (node) => this.#repair.nodeChanged(node),
+      changed: (node) => {
+        this.#repair.nodeChanged(node);
+        options.nodeChanged?.(node);
+      },
       synced: () => reports.nodesSynced(this.#nodes.malformed),
       lost: (error) => reports.nodesLost(this.#nodes.malformed, error),
       malformed: (name) => reports.malformed(name, this.#nodes.malformed),
@@ -125,6 +108,16 @@ export class KubernetesNodeKeeper implements NodeKeeper {
   /** Whether the watch of the nodes is in step with the cluster. */
   get isSynced(): boolean {
     return this.#nodes.isSynced;
+  }
+
+  /** The nodes as the watch saw them last. */
+  get view(): Pick<NodeWatch, "isSynced" | "peek" | "peekById"> {
+    return this.#nodes;
+  }
+
+  /** See {@link Drains.leftOf}. */
+  drainOf(group: Group, { id, since }: Pick<Hold, "id" | "since">): DrainLeft | undefined {
+    return this.#drains.leftOf(group, id, since, (task) => this.#drainReports.blockedOf(task));
   }
 
   /** Follows the nodes and cleans up stale cordons until the keeper is disposed of. Does not throw. */

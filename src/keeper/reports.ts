@@ -189,6 +189,11 @@ export class DrainReports implements DrainListener {
     this.#tellLeft(task.owner.group);
   }
 
+  /** How many of the pods that a drain waits for a budget holds back. */
+  blockedOf(task: DrainTask): number {
+    return this.#left.get(task)?.blocked ?? 0;
+  }
+
   /** See {@link DrainListener.deleting}. */
   deleting(task: DrainTask, pods: readonly PodLeft[]): void {
     this.#targets.log?.warning("drain timed out: deleting the pods that are left", { ...fields(task), pods });

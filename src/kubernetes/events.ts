@@ -24,6 +24,7 @@ export type EventReason =
   | "LockGranted"
   | "LockYielded"
   | "PolicyIgnored"
+  | "LockStuck"
   | "LockReleased";
 
 /** The object that an Event is about: a Node, or a Lease in the client's namespace. */

@@ -49,6 +49,8 @@ export interface LockObserver extends HoldsObserver {
   synced?(): void;
   /** The watch of the store fell behind. */
   lost?(reason: unknown): void;
+  /** This process saw another state of a group than before; undefined where it knew nothing of it. */
+  changed?(group: Group, before: GroupState | undefined, after: GroupState): void;
   /** A slot was granted, as {@link granted} told, to a client whose id no Node has, although hosts are drained. */
   grantedWithoutNode?(group: Group, holder: Holder): void;
   /** Policies refused a request for these reasons. Told for each such request, so it must be cheap. */
@@ -113,6 +115,7 @@ export class LockService {
       ended: (group, id) => keeper?.holdEnded(group, id),
       changed: (group, before, after) => {
         this.#yields.groupChanged();
+        observer.changed?.(group, before, after);
         const pause = after.notes?.pause;
         if (!isSamePause(pause, before?.notes?.pause)) observer.pauseChanged?.(group, pause);
       },
@@ -161,6 +164,16 @@ export class LockService {
       if (error instanceof UnavailableError) return this.#view.groups;
       throw error;
     }
+  }
+
+  /** The groups as this process saw them last. They are complete only while {@link isInStep}. */
+  get knownGroups(): ReadonlyMap<Group, Versioned> {
+    return this.#view.groups;
+  }
+
+  /** Whether the watch of the store is in step. */
+  get isInStep(): boolean {
+    return this.#view.isSynced;
   }
 
   /** See {@link GroupWriter.probe}. */

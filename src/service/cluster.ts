@@ -15,10 +15,13 @@ import { ClusterEvents } from "../kubernetes/events.ts";
 import { type LabelSelector, parseLabelSelector } from "../kubernetes/label_selector.ts";
 import type { PermissionMonitor } from "../kubernetes/permission_monitor.ts";
 import type { Clock } from "../lock/clock.ts";
+import type { Group } from "../lock/identity.ts";
 import type { LockObserver } from "../lock/lock_service.ts";
 import { type LockStore, readHolder } from "../lock/lock_store.ts";
 import { printableId } from "../lock/wording.ts";
 import { leaseName } from "../stores/lease/codec.ts";
+import type { HolderAccount } from "../status/account.ts";
+import type { WitnessedNode } from "../status/witness.ts";
 import type { Metrics } from "../telemetry/metrics.ts";
 
 /**
@@ -46,6 +49,8 @@ export interface DrainingParts {
   readonly permissions: Pick<PermissionMonitor, "missingForDrain">;
   /** The name of the server's own pod, which stays on its node; undefined outside a pod. */
   readonly podName?: string;
+  /** Is told of each node that is new or has changed. Must not throw. */
+  readonly nodeChanged?: (node: WitnessedNode) => void;
   /** Counts drains and evictions. */
   readonly metrics: Metrics;
   /** Gets the node keeper's records. */
@@ -62,6 +67,10 @@ export interface Draining extends AsyncDisposable {
   readonly keeper: KubernetesNodeKeeper;
   /** Sends Events about what happens to the locks. */
   readonly observer: LockObserver;
+  /** Tells in log and metrics that a node rebooted although its host held no slot. */
+  rebootedUnheld(node: WitnessedNode): void;
+  /** Tells in log and Events that a hold is stuck. */
+  stuck(group: Group, holder: HolderAccount): void;
 }
 
 /** Builds the node keeper and starts it. */
@@ -75,6 +84,7 @@ export function startDraining(parts: DrainingParts): Draining {
       clock: client.clock,
     }),
   );
+  const drains = metrics.addDrains();
   const keeper = stack.use(
     new KubernetesNodeKeeper(client, {
       drainOptions: {
@@ -93,7 +103,8 @@ export function startDraining(parts: DrainingParts): Draining {
       readHolder: (id, group) => readHolder(store, id, group),
       log: logger,
       events,
-      observer: metrics.addDrains(),
+      observer: drains,
+      nodeChanged: parts.nodeChanged,
       clock,
       random,
     }),
@@ -103,8 +114,28 @@ export function startDraining(parts: DrainingParts): Draining {
   return {
     keeper,
     observer: eventObserver(events),
+    rebootedUnheld({ name, ids }) {
+      drains.unheldReboot();
+      logger.warning("a node has rebooted although its host held no slot", { node: name, ids });
+    },
+    stuck: (group, holder) => reportStuck(group, holder, logger, events),
     [Symbol.asyncDispose]: () => stack.disposeAsync(),
   };
+}
+
+/** Tells of a hold that has been in its stage for too long. */
+function reportStuck(
+  group: Group,
+  { id, node, stage, since, stageSince }: HolderAccount,
+  log: Logger,
+  events: ClusterEvents,
+) {
+  log.warning("a hold is stuck", { group, id, node, stage, since, stage_since: stageSince });
+  const note = `The reboot of ${id} in group ${group} is stuck: ${stage} since ${stageSince ?? since}`;
+  const subject = node === undefined || stage === "node-gone"
+    ? { kind: "Lease" as const, name: leaseName(group) }
+    : { kind: "Node" as const, name: node };
+  events.record(subject, "LockStuck", note, true);
 }
 
 /**

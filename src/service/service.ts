@@ -11,6 +11,7 @@ import type { Config, StoreChoice } from "../config/config.ts";
 import { ConfigError } from "../config/config_error.ts";
 import type { PolicyFile } from "../config/reload.ts";
 import { createHandler, type Readiness } from "../http/handler.ts";
+import { StatusRoutes } from "../http/status_routes.ts";
 import { Server, type ServerOptions } from "../http/server.ts";
 import type { ConnectOptions, KubernetesClient } from "../kubernetes/client.ts";
 import { PermissionMonitor } from "../kubernetes/permission_monitor.ts";
@@ -26,6 +27,7 @@ import { Metrics } from "../telemetry/metrics.ts";
 import { connectCluster, parseSkipSelectors, startDraining } from "./cluster.ts";
 import { PermissionGate, usedPermissions } from "./permissions.ts";
 import { openPolicyFile, withConfigNote } from "./policies.ts";
+import { Status } from "./status.ts";
 
 /** A running server. Disposing of it stops it. */
 export interface Service extends AsyncDisposable {
@@ -91,8 +93,10 @@ export async function startService(config: Config, options: ServiceOptions): Pro
   const { podName } = config.kubernetes;
   const permissions = client && monitorPermissions(config, client, metrics, logger, clock);
   const parts = { metrics, logger, clock, random, serve };
+  const status = new Status(config, { version: options.version, clock: shared });
+  const cluster = { skip, podName, nodeChanged: status.nodeChanged, ...parts };
   const draining = client && permissions && config.drain
-    ? cleanup.use(startDraining({ client, store, drain: config.drain, skip, permissions, podName, ...parts }))
+    ? cleanup.use(startDraining({ client, store, drain: config.drain, permissions, ...cluster }))
     : undefined;
   const locks = new LockService(store, {
     maxGroups: config.maxGroups,
@@ -100,24 +104,26 @@ export async function startService(config: Config, options: ServiceOptions): Pro
     drain: config.drain && { timeoutMs: config.drain.timeoutMs, onTimeout: config.drain.onTimeout },
     replyWaitMs: config.replyWaitMs,
     stopping: stopping.signal,
-    observer: tellBoth(lockObserver(metrics, logger), draining?.observer),
+    observer: { ...tellBoth(lockObserver(metrics, logger), draining?.observer), changed: status.changed },
     clock: shared,
     random,
   });
   metrics.collectLocks(locks);
 
   const background = new AbortController();
+  status.begin({ locks, draining, metrics, signal: background.signal });
   const tasks = [locks.watch(background.signal)];
   if (client && permissions) {
     tasks.push(permissions.run(background.signal), warnOfSkew(client.clock, logger, background.signal));
   }
   cleanup.defer(async () => {
     background.abort();
-    await Promise.all(tasks);
+    await Promise.all([...tasks, status.ended()]);
   });
 
   const gate = permissions && new PermissionGate(permissions);
-  const server = serveLocks(config, locks, { ...parts, clock: shared, stopping: stopping.signal, cleanup, gate, file });
+  const serving = { ...parts, status, clock: shared, stopping: stopping.signal, cleanup, gate, file };
+  const server = serveLocks(config, locks, serving);
   const resources = cleanup.move();
   const stop = async () => {
     stopping.abort();
@@ -209,6 +215,7 @@ function tellBoth(first: LockObserver, second: LockObserver = {}): LockObserver 
 interface ServingParts {
   readonly metrics: Metrics;
   readonly logger: Logger;
+  readonly status: Status;
   readonly clock: Clock;
   /** Aborted when the server stops. */
   readonly stopping: AbortSignal;
@@ -225,6 +232,9 @@ interface ServingParts {
 /** Starts to answer requests. */
 function serveLocks(config: Config, locks: LockService, parts: ServingParts): Server {
   const { metrics, logger, clock, stopping, cleanup, gate, file, serve } = parts;
+  const { memory } = parts.status;
+  const account = () => parts.status.account();
+  const status = config.statusPage ? new StatusRoutes({ account, clock, stopping, logger }) : undefined;
   const probe = reported(() => locks.probe(PROBED_GROUP), logger);
   const readiness = async (): Promise<Readiness> => {
     if (stopping.aborted) return { kind: "not_ready", reason: "the server is stopping" };
@@ -232,7 +242,7 @@ function serveLocks(config: Config, locks: LockService, parts: ServingParts): Se
     return withConfigNote(gate?.judge() ?? { kind: "ready" }, file);
   };
   const { address, basePath } = config;
-  const handler = cleanup.use(createHandler({ locks, metrics, logger, readiness, clock, basePath }));
+  const handler = cleanup.use(createHandler({ locks, metrics, logger, readiness, clock, basePath, memory, status }));
   return listen({ address, handler, logger, clock, serve });
 }
 

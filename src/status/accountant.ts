@@ -97,12 +97,23 @@ export class Accountant {
     };
   }
 
+  /** The holds of all groups, as in the account of this moment. It is cheaper than the whole account. */
+  holds(): { readonly group: Group; readonly since: number; readonly holder: HolderAccount }[] {
+    const { now, groups } = this.#sources;
+    const at = now();
+    return [...groups()].flatMap(([group, { state }]) => {
+      return state.holders.map((one) => ({ group, since: one.since, holder: this.#holder(group, one, at) }));
+    });
+  }
+
   #group(name: Group, state: GroupState, now: number): GroupAccount {
     const { policy, memory } = this.#sources;
     const answer = policy.peek({ group: name, id: ANYBODY, state });
     const slots = policy.slotsOf(name);
     const opens = policy.nextOpening(name);
-    const waiting = memory.waiting(name, now);
+    // A holder that is refused waits for its own drain or return, not for a slot.
+    const holds = new Set(state.holders.map(({ id }) => id));
+    const waiting = memory.waiting(name, now).filter(({ id }) => !holds.has(id));
     const { pause, deferred = [] } = state.notes ?? {};
     return {
       name,
@@ -124,7 +135,7 @@ export class Accountant {
         until: timeOf(until),
         pods: pods.map((pod) => printable(pod, 500)),
       })),
-      waiting: waiting.slice(0, WAITING_SHOWN).map((one) => this.#waiting(name, one, now)),
+      waiting: waiting.slice(0, WAITING_SHOWN).map((one) => this.#waiting(name, one)),
       waitingMore: Math.max(0, waiting.length - WAITING_SHOWN),
       turns: memory.turns(name).map(({ holder, released, isSameImage }) => ({
         id: shortId(holder.id),
@@ -160,7 +171,7 @@ export class Accountant {
     };
   }
 
-  #waiting(group: Group, { id, at, since, refusal }: LateRefusal & { id: ClientId }, now: number): RefusedAccount {
+  #waiting(group: Group, { id, at, since, refusal }: LateRefusal & { id: ClientId }): RefusedAccount {
     const node = this.#sources.nodes?.nameOf(id);
     return {
       id: shortId(id),
@@ -168,7 +179,8 @@ export class Accountant {
       at: timeOf(at),
       since: timeOf(since),
       kind: refusal.kind,
-      sentence: describeRefusal(refusal, group, now),
+      // As of the reply, so that the ages in it do not change the account each second.
+      sentence: describeRefusal(refusal, group, at),
     };
   }
 }

@@ -31,6 +31,18 @@ export interface Turn {
   readonly isSameImage?: boolean;
 }
 
+/** A client that asked this replica. */
+interface Client {
+  readonly group: Group;
+  readonly id: ClientId;
+  /** When it asked last. */
+  at: number;
+  /** When it was refused first in a row. */
+  since: number;
+  /** Why it was refused last; undefined where it was not. */
+  refusal: Refusal | undefined;
+}
+
 /** How many clients of all groups are remembered. */
 const MAX_CLIENTS = 4_096;
 
@@ -45,29 +57,27 @@ const LATE_MS = 12 * 60_000;
 
 /** See the module. */
 export class StatusMemory {
-  /** The last refusals by group and id, oldest first. */
-  readonly #refusals = new Map<string, LateRefusal & { readonly group: Group; readonly id: ClientId }>();
-  /** When each client asked last, by group and id, oldest first. */
-  readonly #polls = new Map<string, number>();
+  /** The clients by group and id, those that are known longest first. */
+  readonly #clients = new Map<string, Client>();
+  #lastRefusal: Refusal | undefined;
   readonly #turns = new Map<Group, Turn[]>();
   /** Since when each hold has been in its stage, by group, id and grant. */
   readonly #stages = new Map<string, { readonly stage: Stage; readonly since: number }>();
 
   /** A client was refused a slot. */
   refused(group: Group, id: ClientId, refusal: Refusal, at: number): void {
-    const key = keyOf(group, id);
-    const since = this.#refusals.get(key)?.since ?? at;
-    this.#refusals.delete(key);
-    this.#refusals.set(key, { at, since, refusal, group, id });
-    forgetOldest(this.#refusals, MAX_CLIENTS);
-    this.#polled(key, at);
+    const client = this.#asked(group, id, at);
+    if (client.refusal === undefined) client.since = at;
+    // Many clients that wait for the same holders keep one refusal, so that a poll leaves nothing new behind.
+    if (!isSame(client.refusal, refusal)) {
+      client.refusal = isSame(this.#lastRefusal, refusal) ? this.#lastRefusal : refusal;
+    }
+    this.#lastRefusal = client.refusal;
   }
 
   /** A client got a yes, or gave its slot back, so it no longer waits. */
   served(group: Group, id: ClientId, at: number): void {
-    const key = keyOf(group, id);
-    this.#refusals.delete(key);
-    this.#polled(key, at);
+    this.#asked(group, id, at).refusal = undefined;
   }
 
   /** A group changed, whoever changed it. */
@@ -85,19 +95,28 @@ export class StatusMemory {
 
   /** The clients of a group that were refused lately, the longest waiting first. */
   waiting(group: Group, now: number): (LateRefusal & { readonly id: ClientId })[] {
-    const isLate = ({ at }: LateRefusal) => now - at <= LATE_MS;
-    return [...this.#refusals.values()].filter((one) => one.group === group && isLate(one))
-      .toSorted((one, other) => one.since - other.since);
+    const waiting: (LateRefusal & { readonly id: ClientId })[] = [];
+    for (const client of this.#clients.values()) {
+      const { refusal, at, since, id } = client;
+      if (client.group !== group || refusal === undefined || now - at > LATE_MS) continue;
+      waiting.push({ id, at, since, refusal });
+    }
+    return waiting.sort((one, other) => one.since - other.since);
   }
 
   /** When a client asked last, in milliseconds since the epoch; undefined where it has not asked this replica. */
   lastPoll(group: Group, id: ClientId): number | undefined {
-    return this.#polls.get(keyOf(group, id));
+    return this.#clients.get(keyOf(group, id))?.at;
   }
 
   /** The last turns of a group, newest first. */
   turns(group: Group): readonly Turn[] {
     return this.#turns.get(group) ?? [];
+  }
+
+  /** The last turns of all groups. */
+  *allTurns(): Generator<Turn> {
+    for (const turns of this.#turns.values()) yield* turns;
   }
 
   /** Notes the stage of a hold. @returns Since when this replica has seen it there, in milliseconds since the epoch. */
@@ -111,11 +130,25 @@ export class StatusMemory {
     return now;
   }
 
-  #polled(key: string, at: number): void {
-    this.#polls.delete(key);
-    this.#polls.set(key, at);
-    forgetOldest(this.#polls, MAX_CLIENTS);
+  /** Notes when a client asked. Most requests come from clients that are known, and change them in place. */
+  #asked(group: Group, id: ClientId, at: number): Client {
+    const key = keyOf(group, id);
+    let client = this.#clients.get(key);
+    if (client === undefined) {
+      client = { group, id, at, since: at, refusal: undefined };
+      this.#clients.set(key, client);
+      forgetOldest(this.#clients, MAX_CLIENTS);
+    }
+    client.at = at;
+    return client;
   }
+}
+
+/** Whether two refusals say the same. Where that is not seen at once, they do not. */
+function isSame(one: Refusal | undefined, other: Refusal): boolean {
+  if (one === other) return true;
+  return one?.kind === "lock_held" && other.kind === "lock_held" && one.holders === other.holders &&
+    one.slots === other.slots;
 }
 
 function keyOf(group: Group, id: ClientId, since?: number): string {

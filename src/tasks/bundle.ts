@@ -85,6 +85,19 @@ function onlyVersion(version: string): esbuild.Plugin {
   };
 }
 
+/** Embeds what is imported as text, such as the status page, whose script is not part of the program. */
+const textImports: esbuild.Plugin = {
+  name: "text-imports",
+  setup(build) {
+    build.onLoad({ filter: /\.(html|css|js)$/ }, async ({ path, with: attributes }) => {
+      if (attributes.type !== "text") return undefined;
+      const text = await Deno.readTextFile(path);
+      // The page joins its scripts and drops their imports, as a reader of the bundle should not find any.
+      return { contents: path.endsWith(".js") ? text.replace(/^import [^;]*;\n/gm, "") : text, loader: "text" };
+    });
+  },
+};
+
 const outfile = Deno.args[0] ?? "dist/fleetlock.js";
 const commit = await revision();
 const version = commit === undefined ? manifest.version : `${manifest.version}+${commit}`;
@@ -102,7 +115,7 @@ await esbuild.build({
   logLevel: "warning",
   // The bundle runs the program even when another module, such as a launcher, imports it.
   define: { "import.meta.main": "true" },
-  plugins: [nodeBuiltins, withoutNeverCalled, withoutModels, onlyVersion(version)],
+  plugins: [textImports, nodeBuiltins, withoutNeverCalled, withoutModels, onlyVersion(version)],
 });
 await esbuild.stop();
 const { size } = await Deno.stat(resolve(root, outfile));

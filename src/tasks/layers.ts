@@ -29,6 +29,7 @@ const ROOMS: Readonly<Record<string, readonly string[]>> = {
     "kubernetes/label_selector",
     "policies",
     "policies/options",
+    "status",
     "telemetry",
     "lock",
   ],
@@ -40,7 +41,7 @@ const ROOMS: Readonly<Record<string, readonly string[]>> = {
   policies: ["policies/options", "kubernetes/label_selector", "lock"],
   "policies/options": [],
   status: ["lock"],
-  http: ["telemetry", "lock"],
+  http: ["status", "telemetry", "lock"],
   stores: [
     "stores/lease",
     "stores/holder_record",
@@ -132,7 +133,7 @@ const owners: Deno.lint.Rule = {
 /** Finds the room of a file, given by its path from the project's root; undefined when it is not part of the program. */
 function roomOf(file: string): string | undefined {
   if (file === "main.ts") return "main";
-  let name = /^src\/(.+)\.ts$/.exec(file)?.[1];
+  let name = /^src\/(.+)\.(?:ts|html|css|js)$/.exec(file)?.[1];
   if (name === undefined) return undefined;
   const folder = name.split("/")[0];
   while (name.includes("/") && ROOMS[name] === undefined) name = name.slice(0, name.lastIndexOf("/"));

@@ -82,6 +82,14 @@ function serverEnvironment(): Record<string, string> {
   return { FLEETLOCK_STORE: "sqlite:.fleetlock/dev.db" };
 }
 
+/** The address of the status page of a server with the given arguments. */
+function pageAddress(args: readonly string[]): string {
+  const at = args.findIndex((arg) => /^--?address(=|$)/.test(arg));
+  const given = at < 0 ? Deno.env.get("FLEETLOCK_ADDRESS") : args[at]!.split("=")[1] ?? args[at + 1];
+  const port = /:(\d+)$/.exec(given ?? "")?.[1] ?? "8080";
+  return `http://127.0.0.1:${port}/`;
+}
+
 /** Runs the program once and returns its exit code. */
 async function runOnce(args: readonly string[], launcher: Launcher): Promise<number> {
   const asked = askedToStop(launcher);
@@ -97,6 +105,7 @@ async function runOnce(args: readonly string[], launcher: Launcher): Promise<num
 async function runAndRestart(args: readonly string[], launcher: Launcher): Promise<number> {
   const env = serverEnvironment();
   const asked = askedToStop(launcher);
+  console.error(`task dev: the state of the locks is shown at ${pageAddress(args)}`);
   for (let restarts = 0;; restarts++) {
     const change = changed();
     const program = start(["--log-format", "text", ...args], env);

@@ -21,6 +21,14 @@ export type EvictionResult =
   | "namespace_ending"
   | "failed";
 
+/** Where a hold is, and whether it is stuck there. */
+export interface StuckHold {
+  /** The group whose slot is held. */
+  readonly group: Group;
+  /** What the account of the state says of it. */
+  readonly holder: { readonly stage: string; readonly isStuck: boolean };
+}
+
 const RESULTS: readonly DrainResult[] = ["drained", "proceeded", "failed", "abandoned", "interrupted", "error"];
 const EVICTION_RESULTS: readonly EvictionResult[] = [
   "accepted",
@@ -48,6 +56,8 @@ export class DrainMetrics {
   readonly #malformedNodes: Gauge<never>;
   readonly #repairs: Counter<never>;
   readonly #phases: Gauge<"group" | "phase">;
+  readonly #stuck: Gauge<"group" | "state">;
+  readonly #unheldReboots: Counter<never>;
 
   /** Makes the metrics, at 0. */
   constructor(registry: MetricRegistry) {
@@ -83,6 +93,16 @@ export class DrainMetrics {
       "Number of the group's holders whose drain is in the phase",
       ["group", "phase"],
     );
+    this.#stuck = registry.gauge(
+      "fleetlock_lock_stuck",
+      "Number of the group's holds that have been in the state for too long, as this process sees it",
+      ["group", "state"],
+    );
+    this.#unheldReboots = registry.counter(
+      "fleetlock_unheld_reboots_total",
+      "Number of reboots of nodes that this process saw and whose host held no slot",
+    );
+    this.#unheldReboots.inc(0);
   }
 
   /** Counts a drain that ended, and the seconds that it took. */
@@ -113,6 +133,19 @@ export class DrainMetrics {
   /** Counts a stale cordon that was lifted. */
   repaired(): void {
     this.#repairs.inc();
+  }
+
+  /** Counts a reboot without a slot. */
+  unheldReboot(): void {
+    this.#unheldReboots.inc();
+  }
+
+  /** Sets the series of the stuck holds. @param holds Where each hold is, and whether it is stuck there. */
+  showStuck(holds: Iterable<StuckHold>): void {
+    this.#stuck.reset();
+    for (const { group, holder: { stage, isStuck } } of holds) {
+      if (stage !== "unknown") this.#stuck.inc({ group, state: stage }, isStuck ? 1 : 0);
+    }
   }
 
   /**

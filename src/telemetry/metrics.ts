@@ -13,7 +13,7 @@ import type { Versioned } from "../lock/lock_store.ts";
 import { within } from "../lock/within.ts";
 import { addClusterMetrics, type ClusterSource } from "./cluster_metrics.ts";
 import { addConfigMetrics, type ConfigSource } from "./config_metrics.ts";
-import { DrainMetrics } from "./drain_metrics.ts";
+import { DrainMetrics, type StuckHold } from "./drain_metrics.ts";
 import { LockMetrics } from "./lock_metrics.ts";
 import { addProcessMetrics } from "./process_metrics.ts";
 import { MetricRegistry } from "./prometheus_metrics.ts";
@@ -50,6 +50,7 @@ export class Metrics {
   readonly #store: StoreMetrics;
   #drains: DrainMetrics | undefined;
   #source: LockSource | undefined;
+  #holds: (() => Iterable<StuckHold>) | undefined;
 
   /** Makes every metric, at 0 if it has no value yet. */
   constructor(options: MetricsOptions) {
@@ -69,6 +70,11 @@ export class Metrics {
   /** Sets where the values of the lock gauges come from. Until then, the page has no lock gauges. */
   collectLocks(source: LockSource): void {
     this.#source = source;
+  }
+
+  /** Sets where the states of the holds come from, for a server that drains nodes. */
+  collectHolds(holds: () => Iterable<StuckHold>): void {
+    this.#holds = holds;
   }
 
   /** Adds the metrics of the connection to a cluster. Must be called once at most. */
@@ -150,6 +156,7 @@ export class Metrics {
     for (const [group, { state }] of groups ?? []) {
       this.#locks.show(group, state, this.#source?.slotsOf(group) ?? 0, this.#clock.now());
     }
+    this.#drains?.showStuck(this.#holds?.() ?? []);
     return await this.#registry.render();
   }
 

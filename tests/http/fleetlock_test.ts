@@ -162,7 +162,14 @@ const KINDS: [endpoint: Parameters<typeof answerKinds>[0], kinds: string[]][] = 
     ],
   ],
   ["steady-state", [...PROTOCOL_KINDS, "node_not_ready", "not_held", "released"]],
-  ["other", ["decode_error", "internal_error", "method_not_allowed", "not_found", "store_unavailable"]],
+  ["other", [
+    "decode_error",
+    "internal_error",
+    "method_not_allowed",
+    "not_found",
+    "store_unavailable",
+    "too_many_streams",
+  ]],
 ];
 
 for (const [endpoint, kinds] of KINDS) {

@@ -4,7 +4,8 @@
  * @module
  */
 
-import { createHandler, type HandlerOptions, type RequestLogger } from "../../src/http/handler.ts";
+import type { RequestLogger } from "../../src/http/exchange.ts";
+import { createHandler, type HandlerOptions } from "../../src/http/handler.ts";
 import { Server } from "../../src/http/server.ts";
 import type { Clock } from "../../src/lock/clock.ts";
 import { LockService } from "../../src/lock/lock_service.ts";

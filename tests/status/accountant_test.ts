@@ -162,7 +162,7 @@ Deno.test("waiting clients, turns, pauses and deferrals are shown, and no whole 
     at: at(NOW - 59),
     since: at(NOW - 59),
     kind: "lock_held",
-    sentence: 'reboot slot of group "workers" is held by node "node-a" since 2026-11-26T11:57:00Z (3 min)',
+    sentence: 'reboot slot of group "workers" is held by node "node-a" since 2026-11-26T11:57:00Z (2 min)',
   });
   deepEqual(turns, [{ id: "978a225b…", node: "node-a", granted: at(holder.since), released: at(NOW - 5) }]);
   deepEqual(pause, { reason: "x\ufffd", by: "ann\ufffd", until: at(NOW + 1) });

@@ -71,3 +71,17 @@ Deno.test("what is remembered is bounded, and the oldest is forgotten first", ()
   for (let nth = 0; nth < 300; nth++) memory.changed(parseGroup(`g${nth}`)!, state(["t", NOW]), state(), NOW);
   equal(memory.turns(WORKERS).length, 0);
 });
+
+Deno.test("clients that wait for the same holders keep one refusal, and not one for each poll", () => {
+  const memory = new StatusMemory();
+  const { holders } = state(["t", NOW]);
+  for (let poll = 0; poll < 3; poll++) {
+    for (const client of ["a", "b"]) memory.refused(WORKERS, id(client), { kind: "lock_held", holders, slots: 1 }, NOW);
+  }
+  const [one, other] = memory.waiting(WORKERS, NOW);
+  equal(one!.refusal, other!.refusal);
+  const later = [...holders];
+  memory.refused(WORKERS, id("a"), { kind: "lock_held", holders: later, slots: 1 }, NOW);
+  const kept = memory.waiting(WORKERS, NOW).map(({ refusal }) => refusal.kind === "lock_held" && refusal.holders);
+  deepEqual([kept[0] === later, kept[1] === holders], [true, true]);
+});

@@ -305,3 +305,19 @@ Deno.test("the clock's skew and the missing permissions are on the page once the
   clock.skewMs = undefined;
   equal((await lines()).length, 2);
 });
+
+Deno.test("stuck holds are counted by group and state, and those that are over have no series", async () => {
+  const metrics = new Metrics({ version: "1" });
+  metrics.addDrains().unheldReboot();
+  const hold = (stage: string, isStuck: boolean) => ({ group: parseGroup("a")!, holder: { stage, isStuck } });
+  let holds = [hold("blocked", true), hold("blocked", true), hold("rebooting", false), hold("unknown", false)];
+  metrics.collectHolds(() => holds);
+  const stuck = async () => [...await scrape(metrics)].filter(([name]) => name.startsWith("fleetlock_lock_stuck"));
+  deepEqual(await stuck(), [
+    ['fleetlock_lock_stuck{group="a",state="blocked"}', 2],
+    ['fleetlock_lock_stuck{group="a",state="rebooting"}', 0],
+  ]);
+  holds = [];
+  deepEqual(await stuck(), []);
+  equal((await scrape(metrics)).get("fleetlock_unheld_reboots_total"), 1);
+});

@@ -1,0 +1,147 @@
+/**
+ * Wires the account of the state: what this replica remembers, what it sees of
+ * groups, nodes and drains, and what the policies say. It also watches for holds
+ * that are stuck and for reboots without a slot.
+ *
+ * @module
+ */
+
+import type { Config } from "../config/config.ts";
+import type { KubernetesNodeKeeper } from "../keeper/node_keeper.ts";
+import type { Clock } from "../lock/clock.ts";
+import type { LockObserver, LockService } from "../lock/lock_service.ts";
+import type { GrantPolicy } from "../lock/policy.ts";
+import type { HeldNode } from "../lock/semaphore.ts";
+import type { Account } from "../status/account.ts";
+import { Accountant, type AccountSources } from "../status/accountant.ts";
+import { StatusMemory } from "../status/memory.ts";
+import { defaultThresholds, type HeldNodeFacts } from "../status/stage.ts";
+import { StuckWatch } from "../status/stuck_watch.ts";
+import { holdersOf, Witness, type WitnessedNode } from "../status/witness.ts";
+import type { Metrics } from "../telemetry/metrics.ts";
+import type { Draining } from "./cluster.ts";
+
+/** The time limit of a drain where nodes are not drained, which no hold then reaches. */
+const NO_DRAIN_MS = 0;
+
+/** What {@link Status.begin} needs. */
+export interface StatusParts {
+  /** Knows the groups. */
+  readonly locks: LockService;
+  /** Knows the nodes and the drains; undefined where nodes are not drained. */
+  readonly draining?: Draining;
+  /** Shows the stuck holds. */
+  readonly metrics: Metrics;
+  /** Ends what runs in the background. */
+  readonly signal: AbortSignal;
+}
+
+/** See the module. It exists before the parts that tell it things, and can make accounts once it has begun. */
+export class Status {
+  /** What this replica remembers. */
+  readonly memory: StatusMemory = new StatusMemory();
+  readonly #config: Config;
+  readonly #version: string;
+  readonly #clock: Clock;
+  readonly #started: string;
+  #accountant: Accountant | undefined;
+  #stuck: StuckWatch | undefined;
+  #witness: Witness | undefined;
+
+  /** Makes one that knows nothing yet. `clock` is that of the locks. */
+  constructor(config: Config, { version, clock }: { readonly version: string; readonly clock: Clock }) {
+    this.#config = config;
+    this.#version = version;
+    this.#clock = clock;
+    this.#started = new Date(clock.now()).toISOString();
+  }
+
+  /** See {@link LockObserver.changed}. */
+  readonly changed: NonNullable<LockObserver["changed"]> = (group, before, after) => {
+    this.memory.changed(group, before, after, this.#clock.now());
+    if (after.holders.length > 0) this.#stuck?.begin();
+  };
+
+  /** A node is new or has changed. */
+  readonly nodeChanged = (node: WitnessedNode): void => this.#witness?.nodeChanged(node);
+
+  /** Begins to make accounts. Must be called once. */
+  begin({ locks, draining, metrics, signal }: StatusParts): void {
+    const accountant = this.#accountant = new Accountant(this.#sources(locks, draining?.keeper));
+    if (draining === undefined) return;
+    metrics.collectHolds(() => accountant.holds());
+    const { stuck, rebootedUnheld: rebooted } = draining;
+    this.#stuck = new StuckWatch({ accountant, stuck, clock: this.#clock, signal });
+    this.#witness = new Witness({
+      holders: () => holdersOf(locks.knownGroups),
+      turns: () => this.memory.allTurns(),
+      now: () => this.#clock.now(),
+      isInStep: () => locks.isInStep,
+      rebooted,
+    });
+  }
+
+  /** Makes the account of this moment. */
+  account(): Account {
+    return this.#accountant!.account();
+  }
+
+  /** Waits until nothing runs in the background. */
+  async ended(): Promise<void> {
+    await this.#stuck?.ended();
+  }
+
+  #sources(locks: LockService, keeper: KubernetesNodeKeeper | undefined): AccountSources {
+    const { store, kubernetes, drain } = this.#config;
+    const now = () => this.#clock.now();
+    return {
+      replica: {
+        replica: kubernetes.podName ?? "local",
+        program: this.#version,
+        store: store.kind,
+        started: this.#started,
+      },
+      now,
+      groups: () => locks.knownGroups,
+      isInStep: () => locks.isInStep,
+      policy: slotsAlone(locks, now),
+      memory: this.memory,
+      thresholds: defaultThresholds(drain?.timeoutMs ?? NO_DRAIN_MS),
+      ...(keeper && {
+        nodes: {
+          get isSynced() {
+            return keeper.view.isSynced;
+          },
+          factsOf: (node) => factsOf(node, keeper.view),
+          nameOf: (id) => {
+            const nodes = keeper.view.peekById(id);
+            return nodes.length === 1 ? nodes[0]!.name : undefined;
+          },
+          drainOf: (group, holder) => keeper.drainOf(group, holder),
+        },
+      }),
+    };
+  }
+}
+
+/** Where no policies are configured, only the slots limit the grants. */
+function slotsAlone(locks: LockService, now: () => number): GrantPolicy & { nextOpening(): number | undefined } {
+  const answer = ({ group }: { group: Parameters<GrantPolicy["slotsOf"]>[0] }) => {
+    return { slots: locks.slotsOf(group), reasons: [], ignored: [] };
+  };
+  return {
+    slotsOf: (group) => locks.slotsOf(group),
+    drainOf: () => ({}),
+    peek: answer,
+    judge: (question) => Promise.resolve(answer(question)),
+    nextOpening: now,
+  };
+}
+
+/** What the watch shows of a noted node. A later Node of the same name and machine is the same host's. */
+function factsOf(noted: HeldNode, view: KubernetesNodeKeeper["view"]): HeldNodeFacts {
+  const seen = view.peek(noted.name);
+  if (seen === undefined) return { kind: "gone" };
+  const isSame = seen.uid === noted.uid || (seen.machineId !== undefined && seen.machineId === noted.machineId);
+  return isSame ? { kind: "seen", isReady: seen.ready === "True", bootId: seen.bootId } : { kind: "gone" };
+}

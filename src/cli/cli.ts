@@ -42,7 +42,11 @@ export async function run(args: readonly string[], signal: AbortSignal, io: Io =
     .addHelpText(
       "after",
       "\nEach flag of the server can also be set as an environment variable, such as FLEETLOCK_LOG_LEVEL for\n" +
-        "--log-level. Flags take precedence over environment variables.",
+        "--log-level. Flags take precedence over environment variables.\n\n" +
+        "These variables have no flag:\n" +
+        "  NAMESPACE   namespace of the Leases (default: the pod's namespace; outside a pod, default)\n" +
+        "  KUBECONFIG  path of a kubeconfig file, for use outside pods (default: the service account of the pod)\n" +
+        "  POD_NAME    name of the server's own pod, which a drain leaves on its Node",
     )
     .exitOverride()
     .action(action((flags) => serve(flags, signal, io)));

@@ -30,7 +30,7 @@ export async function serve(flags: SettingTexts, signal: AbortSignal, io: Io): P
     const logger = getLogger("fleetlock");
     using _hangup = io.onHangup(() => logger.info("SIGHUP received: there is nothing to reload"));
     await using service = await startService(config, { version: VERSION });
-    logger.info("listening", { address: service.url, store: config.store.kind, version: VERSION });
+    logger.info("listening", { address: service.url, ...service.store, version: VERSION });
     await aborted(signal);
     logger.info("stopping", { reason: String(signal.reason) });
     await service.stop();

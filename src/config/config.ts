@@ -16,7 +16,7 @@ import {
   type SettingValue,
   variableOf,
 } from "./settings.ts";
-import { boolean, type ListenAddress, type StoreChoice } from "./values.ts";
+import { boolean, type ListenAddress, namespaceName, type StoreChoice } from "./values.ts";
 
 export type { StoreChoice };
 
@@ -92,7 +92,7 @@ export function parseConfig(flags: SettingTexts, environment: Environment): Conf
     kubeconfig: environment.KUBECONFIG || undefined,
     serviceHost: environment.KUBERNETES_SERVICE_HOST || undefined,
     servicePort: environment.KUBERNETES_SERVICE_PORT || undefined,
-    namespace: environment.NAMESPACE || undefined,
+    namespace: readNamespace(environment),
     podName: environment.POD_NAME || undefined,
   });
   const store = read("store");
@@ -125,6 +125,13 @@ export function parseConfig(flags: SettingTexts, environment: Environment): Conf
     );
   }
   return config;
+}
+
+function readNamespace({ NAMESPACE: raw }: Environment): string | undefined {
+  if (!raw) return undefined;
+  const parsed = namespaceName.parse(raw);
+  if (parsed !== undefined) return parsed;
+  throw new ConfigError(`NAMESPACE must be ${namespaceName.expected}: it is ${JSON.stringify(raw)}`);
 }
 
 /**

@@ -61,21 +61,29 @@ export const boolean: ValueParser<boolean> = {
 
 const MS_PER_UNIT = { ms: 1, s: 1_000, m: 60_000, h: 3_600_000 } as const;
 
+/** The longest duration, in milliseconds: 596 hours. A timer of 2^31 ms, which is half an hour more, would fire at once. */
+const LONGEST_MS = 596 * MS_PER_UNIT.h;
+
 /**
- * A duration as Go writes it, such as `1h30m` or `1.5s`, in milliseconds: at least
- * 1 and less than 2^31, which is about 24 days. The units are `ms`, `s`, `m` and `h`.
+ * A duration as Go writes it, such as `1h30m` or `1.5s`, in milliseconds: from
+ * 1 ms to 596 hours, which is about 24 days. The units are `ms`, `s`, `m` and `h`.
  */
 export const duration: ValueParser<number> = {
-  expected: "a duration, as in 90s, 15m or 1h30m",
+  expected: "a duration from 1ms to 596h, as in 90s, 15m or 1h30m",
   parse(raw) {
     if (!/^(\d{1,9}(\.\d+)?(ms|s|m|h))+$/.test(raw)) return undefined;
     let total = 0;
     for (const [, amount, unit] of raw.matchAll(/([\d.]+)(ms|s|m|h)/g)) {
       total += Number(amount) * MS_PER_UNIT[unit as keyof typeof MS_PER_UNIT];
     }
-    // A timer of 2^31 ms or more would fire immediately.
-    return total >= 1 && total < 2 ** 31 ? total : undefined;
+    return total >= 1 && total <= LONGEST_MS ? total : undefined;
   },
+};
+
+/** The name of a namespace: a label as RFC 1123 has it. */
+export const namespaceName: ValueParser<string> = {
+  expected: 'the name of a namespace: up to 63 of a-z, 0-9 and "-", with a letter or digit at both ends',
+  parse: (raw) => /^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/.test(raw) ? raw : undefined,
 };
 
 /** `host:port`, `[v6]:port`, or `:port`, which stands for `0.0.0.0:port`. */

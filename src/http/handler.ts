@@ -190,8 +190,9 @@ class Router {
   }
 
   async #ready(exchange: Exchange): Promise<Response> {
-    const readiness = await this.#options.readiness().catch((): Readiness => {
-      return { kind: "not_ready", reason: "the store does not answer" };
+    const readiness = await this.#options.readiness().catch((error): Readiness => {
+      const known = error instanceof UnavailableError ? error.publicMessage : undefined;
+      return { kind: "not_ready", reason: known === undefined ? "the store does not answer" : printableReason(known) };
     });
     if (readiness.kind === "not_ready") return exchange.unavailable(readiness.reason, RETRY_AFTER_MS, "trace");
     return textReply(readiness.note === undefined ? "ok\n" : `ok\n${readiness.note}\n`);

@@ -173,7 +173,8 @@ export class KubernetesNodeKeeper implements NodeKeeper {
     }
     await Promise.allSettled(ending);
     const synced = this.#nodes.isSynced;
-    for (const node of synced ? [...this.#nodes.nodes] : await this.#calls.listNodes()) {
+    const isOurs = (node: NodeView) => this.#ownedBy(node, group, id).length > 0;
+    for (const node of synced ? [...this.#nodes.nodes].filter(isOurs) : await this.#calls.listNodes(isOurs)) {
       for (const owner of this.#ownedBy(node, group, id)) {
         if (await isOver(owner) && await this.#cordon.lift(node.name, owner, !synced)) {
           this.#reports.uncordoned(node.name, owner);

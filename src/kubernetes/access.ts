@@ -5,6 +5,7 @@
  * @module
  */
 
+import { getLogger, type Logger } from "@logtape/logtape";
 import { ConfigError } from "../config/config_error.ts";
 import { type Clock, systemClock } from "../lock/clock.ts";
 import { checkHeaderValue, type ProxyCredentials } from "./credential_check.ts";
@@ -26,14 +27,16 @@ export interface Access {
 
 /** Credentials for calls to the API server. */
 export interface Credentials {
-  /** Headers of each call. */
-  readonly headers: Readonly<Record<string, string>>;
+  /** Headers of each call, by lower-case name. A list is sent as one header line a value. */
+  readonly headers: Readonly<Record<string, string | readonly string[]>>;
   /** What a connection needs. It is the same object as long as open connections may be used. */
   readonly tls: ConnectionOptions;
 }
 
 /** What a connection to the API server needs. */
 export interface ConnectionOptions {
+  /** Where they come from, such as `the cluster "a" of the kubeconfig b`, for errors. */
+  readonly source: string;
   /** The authorities to trust, PEM. */
   readonly ca?: string;
   /** The client's certificate, PEM. */
@@ -50,10 +53,13 @@ export interface ConnectionOptions {
   readonly serverName?: string;
 }
 
+/** A request's headers as pairs, so that a name may come more than once, and other options of `fetch`. */
+export type ConnectionRequest = Omit<RequestInit, "headers"> & { readonly headers: [string, string][] };
+
 /** Connections that share their certificates. */
 export interface Connections {
   /** Works like the global `fetch`, with a string as body. */
-  fetch(url: string, init: RequestInit): Promise<Response>;
+  fetch(url: string, init: ConnectionRequest): Promise<Response>;
   /** Closes all connections. */
   close(): void;
 }
@@ -67,50 +73,95 @@ export const SERVICE_ACCOUNT_FOLDER = "/var/run/secrets/kubernetes.io/serviceacc
  */
 const AGE_MS = 60_000;
 
-/** A file that others replace from time to time, such as a token. */
+/** Options of {@link RotatingFile}. */
+export interface RotatingFileOptions {
+  /** What to do if the file cannot be read, for errors, such as "check the path". */
+  readonly advice: string;
+  /** Throws a ConfigError if the content cannot be used. */
+  readonly check?: (content: string) => void;
+  /** The content to use until the file can be read. */
+  readonly initial?: string;
+  /** Tells when the content is old. @default {systemClock} */
+  readonly clock?: Clock;
+  /** Is told when the file cannot be read any more, and when it can be read again. */
+  readonly log?: Pick<Logger, "info" | "warning">;
+}
+
+/**
+ * A file that others replace from time to time, such as a token. While the file is
+ * missing, empty or not usable, its last good content stays in use, which is valid
+ * for longer than most replacements take.
+ */
 export class RotatingFile {
   readonly #path: string;
   readonly #what: string;
-  readonly #clock: Clock;
+  readonly #advice: string;
   readonly #check: (content: string) => void;
-  #content = "";
+  readonly #clock: Clock;
+  readonly #log: Pick<Logger, "info" | "warning">;
+  #content: string | undefined;
   #readAt = -Infinity;
+  #hasFailed = false;
 
-  /**
-   * Names the file at `path`, which is read later. Errors say `what` it holds.
-   *
-   * @param check Throws where the content cannot be used.
-   */
-  constructor(path: string, what: string, clock: Clock = systemClock, check: (content: string) => void = () => {}) {
+  /** Names the file at `path`, which is read later. Errors and the log say `what` it holds. */
+  constructor(path: string, what: string, options: RotatingFileOptions) {
     this.#path = path;
     this.#what = what;
-    this.#clock = clock;
-    this.#check = check;
+    this.#advice = options.advice;
+    this.#check = options.check ?? (() => {});
+    this.#content = options.initial;
+    this.#clock = options.clock ?? systemClock;
+    this.#log = options.log ?? getLogger("fleetlock");
   }
 
   /**
-   * Gets the content without white space around it. Reads the file again when
-   * the content is at least a minute old.
+   * Gets the content without white space around it. Reads the file again when the
+   * content is at least a minute old, or when the last read failed. Where that
+   * fails, logs one warning and returns the last good content.
    *
    * @param refused Whether to read the file again in any case.
-   * @throws {ConfigError} The file cannot be read or is empty, or its content cannot be used.
+   * @throws {ConfigError} The file cannot be read, is empty, or cannot be used, and never could.
    */
   async read(refused: boolean): Promise<string> {
-    if (!refused && this.#clock.monotonic() - this.#readAt < AGE_MS) return this.#content;
-    const content = (await readFile(this.#path, this.#what)).trim();
-    if (content === "") {
-      throw new ConfigError(`The ${this.#what} at ${this.#path} is empty: write it again`);
+    const isFresh = this.#clock.monotonic() - this.#readAt < AGE_MS;
+    if (this.#content !== undefined && isFresh && !refused && !this.#hasFailed) return this.#content;
+    try {
+      this.#content = await this.#load();
+    } catch (error) {
+      if (this.#content === undefined || !(error instanceof ConfigError)) throw error;
+      if (!this.#hasFailed) {
+        this.#log.warning("the file of a credential cannot be used: its last content stays in use", {
+          file: this.#path,
+          error,
+        });
+      }
+      this.#hasFailed = true;
+      return this.#content;
     }
-    this.#check(content);
-    this.#content = content;
+    if (this.#hasFailed) this.#log.info("the file of a credential can be used again", { file: this.#path });
+    this.#hasFailed = false;
     this.#readAt = this.#clock.monotonic();
+    return this.#content;
+  }
+
+  async #load(): Promise<string> {
+    const content = (await readFile(this.#path, this.#what, this.#advice)).trim();
+    if (content === "") throw new ConfigError(`The ${this.#what} at ${this.#path} is empty: write it again`);
+    this.#check(content);
     return content;
   }
 }
 
-/** Names a file that holds a token, which is read later. */
-export function tokenFile(path: string, clock: Clock): RotatingFile {
-  return new RotatingFile(path, "token", clock, (token) => checkHeaderValue(token, `token at ${path}`));
+/**
+ * Names a file that holds a token, which is read later.
+ *
+ * @param options See {@link RotatingFileOptions}.
+ */
+export function tokenFile(path: string, options: Omit<RotatingFileOptions, "check">): RotatingFile {
+  return new RotatingFile(path, "token", {
+    ...options,
+    check: (token) => checkHeaderValue(token, `token at ${path}`),
+  });
 }
 
 /**
@@ -127,17 +178,19 @@ export async function podAccess(
   folder: string = SERVICE_ACCOUNT_FOLDER,
   clock: Clock = systemClock,
 ): Promise<Access> {
-  const token = tokenFile(`${folder}/token`, clock);
-  const ca = new RotatingFile(`${folder}/ca.crt`, "cluster's certificate", clock);
+  const options = { clock, advice: "check that the pod's service account is mounted" };
+  const token = tokenFile(`${folder}/token`, options);
+  const ca = new RotatingFile(`${folder}/ca.crt`, "cluster's certificate", options);
   const namespace = await Deno.readTextFile(`${folder}/namespace`).catch(() => "");
-  let tls: ConnectionOptions = { ca: await ca.read(true) };
+  const source = `the service account at ${folder}`;
+  let tls: ConnectionOptions = { source, ca: await ca.read(true) };
   await token.read(true);
   return {
     server: `https://${host.includes(":") && !host.startsWith("[") ? `[${host}]` : host}:${port}`,
     namespace: namespace.trim() || undefined,
     async credentials(refused) {
       const trusted = await ca.read(refused);
-      if (trusted !== tls.ca) tls = { ca: trusted };
+      if (trusted !== tls.ca) tls = { source, ca: trusted };
       return { headers: { authorization: `Bearer ${await token.read(refused)}` }, tls };
     },
   };
@@ -147,9 +200,10 @@ export async function podAccess(
  * Reads a file that the access needs.
  *
  * @param what What it holds, for the error message.
- * @throws {ConfigError} It cannot be read.
+ * @param advice What to do if it cannot be read, for the error message.
+ * @throws {ConfigError} It cannot be read. Its cause is the system's error.
  */
-export async function readFile(path: string, what: string): Promise<string> {
+export async function readFile(path: string, what: string, advice: string): Promise<string> {
   try {
     return await Deno.readTextFile(path);
   } catch (error) {
@@ -160,9 +214,6 @@ export async function readFile(path: string, what: string): Promise<string> {
       : error instanceof Error
       ? error.message
       : String(error);
-    throw new ConfigError(
-      `Cannot read the ${what} at ${path}: ${why}; check the path, and in a pod that its service account is mounted`,
-      { cause: error },
-    );
+    throw new ConfigError(`Cannot read the ${what} at ${path}: ${why}; ${advice}`, { cause: error });
   }
 }

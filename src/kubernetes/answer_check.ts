@@ -35,6 +35,9 @@ export interface ResourcePath {
   readonly subresource?: string;
 }
 
+/** What {@link checkPage} checks a list for that was asked for objects' metadata alone, whatever their kind is. */
+export const METADATA: ResourcePath = { apiVersion: "meta.k8s.io/v1", kind: "PartialObjectMetadata" };
+
 /** The parts of an answer's object that are checked. */
 interface Answered {
   readonly apiVersion?: unknown;
@@ -95,15 +98,35 @@ export function checkAnswer(method: string, url: string, sent: string | undefine
  * @throws {UnavailableError} It is not a whole list of the objects of `path`.
  */
 export function checkList(path: ResourcePath, answer: unknown): void {
+  if (checkPage(path, answer).next !== undefined) throw unexpected(`a whole list of ${path.kind} objects`);
+}
+
+/** A page of a list. */
+export interface ListPage {
+  /** Its objects. */
+  readonly items: readonly unknown[];
+  /** The version that it shows. */
+  readonly version: string;
+  /** The token that asks for the next page; undefined after the last one. */
+  readonly next?: string;
+}
+
+/**
+ * Checks a list, or a page of one.
+ *
+ * @throws {UnavailableError} It is not a list of the objects of `path`.
+ */
+export function checkPage(path: ResourcePath, answer: unknown): ListPage {
   const list = answer as Answered | null | undefined;
-  const isList = list?.apiVersion === path.apiVersion && list.kind === `${path.kind}List` &&
-    isText(list.metadata?.resourceVersion) && Array.isArray(list.items);
-  if (!isList) throw unexpected(`a list of ${path.kind} objects`);
-  if (isText(list.metadata?.continue)) throw unexpected(`a whole list of ${path.kind} objects`);
-  for (const item of list.items as Answered[]) {
-    // The API server leaves the kind out of the items.
-    if (!isNamed(path, item)) throw unexpected(`a list of ${path.kind} objects`);
+  const { resourceVersion, continue: next } = list?.metadata ?? {};
+  // The API server writes an empty list of metadata as null.
+  const items = list?.items === null && path.kind === METADATA.kind ? [] : list?.items;
+  const isList = list?.apiVersion === path.apiVersion && list.kind === `${path.kind}List` && Array.isArray(items);
+  // It leaves the kind out of the items.
+  if (!isList || !isText(resourceVersion) || !items.every((item) => isNamed(path, item))) {
+    throw unexpected(`a list of ${path.kind} objects`);
   }
+  return { items, version: resourceVersion, next: isText(next) ? next : undefined };
 }
 
 /**
@@ -146,8 +169,13 @@ function nameOf(sent: string | undefined): string | undefined {
 }
 
 function parse(text: string): Answered | undefined {
+  return (parseJson(text) as Answered | null | undefined) ?? undefined;
+}
+
+/** Parses an answer. Returns undefined for what is not JSON, since an error of the parser would quote it. */
+export function parseJson(text: string): unknown {
   try {
-    return JSON.parse(text) ?? undefined;
+    return JSON.parse(text);
   } catch {
     return undefined;
   }

@@ -52,7 +52,7 @@ export interface KubernetesClient extends AsyncDisposable {
    */
   readonly apis: Apis;
   /** Gets a path of the API, such as `/api/v1/nodes`, and reads the answer. See {@link Transport.send}. */
-  get(path: string, signal?: AbortSignal): Promise<Answer>;
+  get(path: string, signal?: AbortSignal, headers?: Readonly<Record<string, string>>): Promise<Answer>;
   /** Gets a path of the API whose answer arrives over time. See {@link Transport.stream}. */
   stream(path: string, signal?: AbortSignal): Promise<Stream>;
 }
@@ -88,7 +88,7 @@ export async function connectKubernetes(options: ConnectOptions = {}): Promise<K
     namespace: options.namespace || access.namespace || "default",
     clock,
     apis: makeApis(server, transport),
-    get: (path, signal) => transport.send({ method: "GET", url: server + path, signal }),
+    get: (path, signal, headers) => transport.send({ method: "GET", url: server + path, signal, headers }),
     stream: (path, signal) => transport.stream({ method: "GET", url: server + path, signal }),
     [Symbol.asyncDispose]: () => transport[Symbol.asyncDispose](),
   };

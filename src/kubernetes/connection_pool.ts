@@ -11,7 +11,7 @@
  */
 
 import { ConfigError } from "../config/config_error.ts";
-import type { ConnectionOptions, Connections } from "./access.ts";
+import type { ConnectionOptions, ConnectionRequest, Connections } from "./access.ts";
 import { innermostMessage } from "./errors.ts";
 
 /** A pool of connections. It closes once it is retired and nobody uses it. */
@@ -34,7 +34,7 @@ export class Pool {
   }
 
   /** Works like the global `fetch`, with a string as body. Call it between {@link enter} and {@link leave}. */
-  fetch(url: string, init: RequestInit): Promise<Response> {
+  fetch(url: string, init: ConnectionRequest): Promise<Response> {
     return this.#connections.fetch(url, init);
   }
 
@@ -94,21 +94,41 @@ export class ConnectionPools {
 function openDeno(tls: ConnectionOptions): Connections {
   let client: Deno.HttpClient;
   try {
-    // Deno accepts any text, and then trusts nobody.
-    if (tls.ca?.includes("BEGIN CERTIFICATE") === false) {
-      throw new Error("the authority's certificate is not in PEM format");
-    }
-    client = Deno.createHttpClient({
-      caCerts: tls.ca === undefined ? [] : [tls.ca],
-      ...(tls.cert !== undefined && tls.key !== undefined ? { cert: tls.cert, key: tls.key } : {}),
-      ...(tls.proxy === undefined ? {} : { proxy: { url: tls.proxy, basicAuth: tls.proxyCredentials } }),
-    });
+    client = createClient(tls);
   } catch (error) {
+    if (tls.proxy !== undefined && isUsable({ ...tls, proxy: undefined })) {
+      // The error does not quote the proxy's URL, whose user name and password are not in it anyway.
+      throw new ConfigError(
+        `The proxy-url in ${tls.source} cannot be used: ${innermostMessage(error)}; write it as http://HOST:PORT`,
+        { cause: error },
+      );
+    }
     throw new ConfigError(
-      `The certificates for the API server cannot be used: ${innermostMessage(error)}; ` +
+      `The certificates for ${tls.source} cannot be used: ${innermostMessage(error)}; ` +
         "check the authority's certificate, the client's certificate and its key",
       { cause: error },
     );
   }
   return { fetch: (url, init) => fetch(url, { ...init, client }), close: () => client.close() };
+}
+
+function createClient(tls: ConnectionOptions): Deno.HttpClient {
+  // Deno accepts any text, and then trusts nobody.
+  if (tls.ca?.includes("BEGIN CERTIFICATE") === false) {
+    throw new Error("the authority's certificate is not in PEM format");
+  }
+  return Deno.createHttpClient({
+    caCerts: tls.ca === undefined ? [] : [tls.ca],
+    ...(tls.cert !== undefined && tls.key !== undefined ? { cert: tls.cert, key: tls.key } : {}),
+    ...(tls.proxy === undefined ? {} : { proxy: { url: tls.proxy, basicAuth: tls.proxyCredentials } }),
+  });
+}
+
+function isUsable(tls: ConnectionOptions): boolean {
+  try {
+    createClient(tls).close();
+    return true;
+  } catch {
+    return false;
+  }
 }

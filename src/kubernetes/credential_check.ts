@@ -31,12 +31,12 @@ export function checkHeaderValue(value: string, what: string): void {
 }
 
 /**
- * Checks a user name or password that is sent encoded.
+ * Checks a text that is sent encoded, such as a password.
  *
  * @param what See {@link checkHeaderValue}.
  * @throws {ConfigError} It has a control character.
  */
-export function checkPassword(value: string, what: string): void {
+export function checkText(value: string, what: string): void {
   if (!/\p{Cc}/u.test(value)) return;
   throw new ConfigError(`The ${what} has a line break or another control character: write it again`);
 }
@@ -47,12 +47,24 @@ export function basicAuthorization(username: string, password: string): string {
 }
 
 /**
- * Checks the URL of an API server.
+ * Encodes a text as the UTF-8 bytes that a header sends for it, one character a byte.
+ *
+ * @param what See {@link checkHeaderValue}.
+ * @throws {ConfigError} It has a control character.
+ */
+export function encodeHeaderText(value: string, what: string): string {
+  checkText(value, what);
+  return String.fromCharCode(...new TextEncoder().encode(value));
+}
+
+/**
+ * Checks the URL of an API server, and makes it one to which a path of the API can be added.
  *
  * @param where Where it comes from, such as `the cluster "a" of the kubeconfig b`, for the error.
+ * @returns The URL without a trailing slash, and with single slashes in its path.
  * @throws {ConfigError} It is not an http or https URL, or has a user name, a password, a query or a fragment.
  */
-export function checkServerUrl(server: string, where: string): void {
+export function parseServerUrl(server: string, where: string): string {
   const url = URL.parse(server);
   if (url === null || !/^https?:$/.test(url.protocol)) {
     throw new ConfigError(`There is an invalid server URL in ${where}: write it as https://HOST:PORT`);
@@ -65,6 +77,7 @@ export function checkServerUrl(server: string, where: string): void {
   if (url.search !== "" || url.hash !== "") {
     throw new ConfigError(`The server URL in ${where} has a query or fragment: write it as https://HOST:PORT`);
   }
+  return url.origin + url.pathname.replaceAll(/\/{2,}/g, "/").replace(/\/$/, "");
 }
 
 /**
@@ -77,11 +90,16 @@ export function splitProxyUrl(
   proxy: string,
   where: string,
 ): { readonly url: string; readonly credentials?: ProxyCredentials } {
+  if (/\s/.test(proxy)) {
+    throw new ConfigError(`The proxy-url in ${where} has a space or a line break: remove it, or write it as %20`);
+  }
   const url = URL.parse(proxy);
   if (url === null || !/^(https?|socks5h?):$/.test(url.protocol) || url.hostname === "") {
-    throw new ConfigError(`The proxy-url in ${where} is not valid: only http, https and socks5 proxies are supported`);
+    throw new ConfigError(
+      `The proxy-url in ${where} is not valid: write it as http://HOST:PORT, with http, https or socks5`,
+    );
   }
-  if (url.username === "" && url.password === "") return { url: proxy };
+  if (url.username === "" && url.password === "") return { url: url.href };
   const credentials = { username: decode(url.username, where), password: decode(url.password, where) };
   url.username = "";
   url.password = "";
@@ -97,6 +115,6 @@ function decode(text: string, where: string): string {
   } catch {
     throw new ConfigError(`The ${what} has a "%" that begins no character: write it as %25`);
   }
-  checkPassword(decoded, what);
+  checkText(decoded, what);
   return decoded;
 }

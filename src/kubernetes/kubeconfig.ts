@@ -1,40 +1,22 @@
 /**
- * Reads a kubeconfig with the client library's own loader and runs its
- * authentication plugins. Import it only where a kubeconfig is used, since the
- * loader costs 30 MB of memory.
+ * Makes the access to a cluster from a kubeconfig: runs its authentication plugins
+ * with the client library. kubeconfig_files.ts reads the files. Import it only
+ * where a kubeconfig is used, since the library's part costs 30 MB of memory.
  *
  * @module
  */
 
 import { KubeConfig } from "@kubernetes/client-node/dist/config.js";
-import type { Cluster, User as KubeconfigUser } from "@kubernetes/client-node/dist/config_types.js";
-import { load as loadYaml, YAMLException } from "js-yaml";
+import type { User as LibraryUser } from "@kubernetes/client-node/dist/config_types.js";
 import type { RequestOptions } from "node:https";
-import { dirname, resolve } from "node:path";
 import { ConfigError } from "../config/config_error.ts";
 import { type Clock, systemClock } from "../lock/clock.ts";
-import {
-  type Access,
-  type ConnectionOptions,
-  type Credentials,
-  readFile,
-  type RotatingFile,
-  tokenFile as openTokenFile,
-} from "./access.ts";
-import {
-  basicAuthorization,
-  checkHeaderValue,
-  checkPassword,
-  checkServerUrl,
-  splitProxyUrl,
-} from "./credential_check.ts";
+import { type Access, type ConnectionOptions, type Credentials, type RotatingFile, tokenFile } from "./access.ts";
+import { basicAuthorization, checkHeaderValue, checkText, parseServerUrl, splitProxyUrl } from "./credential_check.ts";
 import { oneLine } from "./errors.ts";
+import { impersonationHeaders } from "./impersonation.ts";
+import { type KubeconfigEntry, readKubeconfig } from "./kubeconfig_files.ts";
 import { abortable } from "../lock/abort.ts";
-
-/** The part of a kubeconfig that the loader ignores. */
-interface RawConfig {
-  users?: { name?: string; user?: { tokenFile?: string } }[];
-}
 
 /** Options of {@link kubeconfigAccess}. */
 export interface KubeconfigOptions {
@@ -55,24 +37,25 @@ export interface KubeconfigOptions {
  * certificates, tokens, token files, passwords, exec plugins, impersonation,
  * proxies, insecure-skip-tls-verify and tls-server-name.
  *
- * @param path The file, or several joined by `:`. As in kubectl, the first to name something wins.
+ * @param path See {@link readKubeconfig}.
  * @throws {ConfigError} A file cannot be read or used.
  */
 export async function kubeconfigAccess(path: string, options: KubeconfigOptions = {}): Promise<Access> {
   const { reloadMs = 10_000, pluginTimeoutMs = 10_000, clock = systemClock } = options;
-  let user = await load(path, clock);
+  const tokenFiles = new TokenFiles(clock);
+  let user = await load(path, tokenFiles);
   let loadedAt = clock.monotonic();
-  let tls: ConnectionOptions = {};
+  let tls: ConnectionOptions | undefined;
   let running: Promise<Credentials> | undefined;
 
   const get = async (refused: boolean): Promise<Credentials> => {
     // The files may have changed, or a plugin's result, which the loader keeps, may have expired.
     if (refused && clock.monotonic() - loadedAt >= reloadMs) {
-      user = await load(path, clock);
+      user = await load(path, tokenFiles);
       loadedAt = clock.monotonic();
     }
     const { headers, tls: fresh } = await user.authenticate(refused);
-    if (JSON.stringify(fresh) !== JSON.stringify(tls)) tls = fresh;
+    if (tls === undefined || JSON.stringify(fresh) !== JSON.stringify(tls)) tls = fresh;
     return { headers, tls };
   };
 
@@ -86,7 +69,7 @@ export async function kubeconfigAccess(path: string, options: KubeconfigOptions 
       const timer = new AbortController();
       clock.sleep(pluginTimeoutMs, timer.signal).then(() => {
         const why = `did not end within ${pluginTimeoutMs / 1000} s: run it by hand to see what it waits for`;
-        late.abort(pluginError(path, plugin, why));
+        late.abort(pluginError(plugin, why));
       }, () => {});
       try {
         return await abortable(running, late.signal);
@@ -100,150 +83,200 @@ export async function kubeconfigAccess(path: string, options: KubeconfigOptions 
 /** The user of a kubeconfig's current context, and the server of its cluster. */
 interface User {
   readonly server: string;
-  /** The command of the exec plugin that provides the credentials, if there is one. */
-  readonly plugin?: string;
+  /** The exec plugin that provides the credentials, if there is one. */
+  readonly plugin: Plugin | undefined;
   authenticate(refused: boolean): Promise<Credentials>;
 }
 
-async function load(path: string, clock: Clock): Promise<User> {
-  const config = new KubeConfig();
-  const tokenFiles = new Map<string, string>();
-  const paths = path.split(":").filter((each) => each !== "");
-  for (const each of paths) {
-    const text = await readFile(each, "kubeconfig");
-    try {
-      const raw = loadYaml(text) as RawConfig | null;
-      if (typeof raw !== "object" || raw === null) throw new Error("it is not a YAML object");
-      const part = new KubeConfig();
-      part.loadFromString(text);
-      part.makePathsAbsolute(dirname(resolve(each)));
-      if (config.getCurrentContext() === undefined) config.setCurrentContext(part.getCurrentContext());
-      config.mergeConfig(part, true);
-      for (const { name, user } of raw.users ?? []) {
-        if (name && user?.tokenFile) tokenFiles.set(name, resolve(dirname(each), user.tokenFile));
-      }
-    } catch (error) {
-      const check = 'check it with "kubectl config view"';
-      if (error instanceof YAMLException) {
-        // Its message, and the error as a cause, would quote the file, which holds secrets.
-        const place = error.mark === undefined ? "" : ` in line ${error.mark.line + 1}`;
-        throw new ConfigError(`The kubeconfig ${each} cannot be used: ${error.reason}${place}; ${check}`);
-      }
-      throw new ConfigError(`The kubeconfig ${each} cannot be used: ${messageOf(error)}; ${check}`, { cause: error });
-    }
+/** An exec plugin: its command, the user that names it, and the field of the user. */
+interface Plugin {
+  readonly command: string;
+  readonly where: string;
+  readonly exec: Readonly<Record<string, unknown>>;
+}
+
+/** The token files in use. A kubeconfig that is read again keeps their last good content. */
+class TokenFiles {
+  readonly #clock: Clock;
+  readonly #files = new Map<string, RotatingFile>();
+
+  constructor(clock: Clock) {
+    this.#clock = clock;
   }
-  const { cluster, user } = currentContext(config, path);
-  // The loader would make its own agent for a proxy, and refuse plain http (kubectl proxy).
-  config.clusters = [{ ...cluster, proxyUrl: undefined, skipTLSVerify: true }];
-  const tokenPath = tokenFiles.get(user.name);
-  const tokenFile = tokenPath === undefined ? undefined : openTokenFile(tokenPath, clock);
-  return makeUser(config, path, { cluster, user, tokenFile });
+
+  /** @param initial The token to use until the file can be read. */
+  get(path: string, initial: string | undefined): RotatingFile {
+    let file = this.#files.get(path);
+    if (file === undefined) {
+      file = tokenFile(path, { clock: this.#clock, advice: "correct the kubeconfig's tokenFile", initial });
+      this.#files.set(path, file);
+    }
+    return file;
+  }
+}
+
+/** What is known of a user before its credentials are made. */
+interface UserParts {
+  readonly config: KubeConfig;
+  readonly entry: KubeconfigEntry;
+  readonly plugin: Plugin | undefined;
+  readonly tokenFile: RotatingFile | undefined;
+  /** Headers that do not change. */
+  readonly headers: Credentials["headers"];
+  /** What a connection needs besides certificates. */
+  readonly connection: ConnectionOptions;
+}
+
+async function load(path: string, tokenFiles: TokenFiles): Promise<User> {
+  const { cluster, user: entry } = await readKubeconfig(path);
+  const url = cluster.text("server");
+  if (url === undefined) throw new ConfigError(`There is no server in ${cluster.where}: write it as https://HOST:PORT`);
+  const server = parseServerUrl(url, cluster.where);
+  const plugin = findPlugin(entry);
+  const token = entry.text("token");
+  if (token !== undefined) checkHeaderValue(token, `token of ${entry.where}`);
+  const tokenPath = entry.path("tokenFile");
+  const parts: UserParts = {
+    config: makeConfig(server, cluster, entry, plugin),
+    entry,
+    plugin,
+    tokenFile: tokenPath === undefined ? undefined : tokenFiles.get(tokenPath, token),
+    headers: { ...passwordHeaders(entry), ...impersonationHeaders(entry) },
+    connection: connectionOptions(cluster),
+  };
+  return { server, plugin, authenticate: (refused) => authenticate(parts, refused) };
+}
+
+/** Makes what the client library needs to run the authentication plugins and read the certificates. */
+function makeConfig(
+  server: string,
+  cluster: KubeconfigEntry,
+  user: KubeconfigEntry,
+  plugin: Plugin | undefined,
+): KubeConfig {
+  const certificate = dataOrFile(user, "client-certificate");
+  const key = dataOrFile(user, "client-key");
+  if ((certificate.data ?? certificate.file) !== undefined && (key.data ?? key.file) === undefined) {
+    throw new ConfigError(`There is a client-certificate in ${user.where}, but not its client-key: add that`);
+  }
+  const ca = dataOrFile(cluster, "certificate-authority");
+  const libraryUser: LibraryUser = {
+    name: "user",
+    token: user.text("token"),
+    authProvider: user.object("auth-provider"),
+    exec: plugin?.exec,
+    certData: certificate.data,
+    certFile: certificate.file,
+    keyData: key.data,
+    keyFile: key.file,
+  };
+  const config = new KubeConfig();
+  config.loadFromOptions({
+    // With another value, the library would refuse plain http, as of kubectl proxy. It does not connect itself.
+    clusters: [{ name: "cluster", server, caData: ca.data, caFile: ca.file, skipTLSVerify: true }],
+    users: [libraryUser],
+    contexts: [{ name: "context", cluster: "cluster", user: "user" }],
+    currentContext: "context",
+  });
+  return config;
+}
+
+/** Gets a certificate or key. As in kubectl, one in the kubeconfig itself takes precedence over a file. */
+function dataOrFile(entry: KubeconfigEntry, field: string): { readonly data?: string; readonly file?: string } {
+  const data = entry.text(`${field}-data`);
+  return data === undefined ? { file: entry.path(field) } : { data };
+}
+
+/** Finds the exec plugin of a user. */
+function findPlugin(user: KubeconfigEntry): Plugin | undefined {
+  const exec = user.object("exec");
+  if (exec === undefined) return undefined;
+  const { command } = exec;
+  if (typeof command !== "string" || command === "") {
+    throw new ConfigError(`The exec plugin of ${user.where} has no command: name its program`);
+  }
+  const resolved = user.resolveCommand(command);
+  // Some plugins refuse to run without what kubectl tells them in this variable.
+  const info = { kind: "ExecCredential", apiVersion: exec.apiVersion, spec: { interactive: false } };
+  const env = [exec.env ?? [], { name: "KUBERNETES_EXEC_INFO", value: JSON.stringify(info) }].flat();
+  return { command: resolved, where: user.where, exec: { ...exec, command: resolved, env } };
+}
+
+/** Makes the header of a user name and password, if there are any. */
+function passwordHeaders(user: KubeconfigEntry): Credentials["headers"] {
+  const username = user.text("username");
+  if (username === undefined) return {};
+  if (user.text("token") !== undefined) {
+    throw new ConfigError(`There is both a token and a username in ${user.where}: remove one`);
+  }
+  const password = user.text("password") ?? "";
+  for (const text of [username, password]) checkText(text, `user name or password of ${user.where}`);
+  return { authorization: basicAuthorization(username, password) };
 }
 
 /**
- * Finds the cluster and the user of the current context.
+ * Gets what a connection to a cluster needs besides certificates.
  *
- * @throws {ConfigError} One is missing, or has an option that is not supported.
+ * @throws {ConfigError} An option is wrong or not supported.
  */
-function currentContext(config: KubeConfig, path: string): { cluster: Cluster; user: KubeconfigUser } {
-  const name = config.getCurrentContext();
-  if (!name) {
+function connectionOptions(cluster: KubeconfigEntry): ConnectionOptions {
+  const proxyUrl = cluster.text("proxy-url");
+  const insecure = cluster.flag("insecure-skip-tls-verify");
+  const serverName = cluster.text("tls-server-name");
+  if (proxyUrl !== undefined && (insecure || serverName !== undefined)) {
     throw new ConfigError(
-      `The kubeconfig ${path} has no current context: choose one with "kubectl config use-context NAME"`,
-    );
-  }
-  const context = config.getContextObject(name);
-  const cluster = context && config.getCluster(context.cluster);
-  const user = context && config.getUser(context.user);
-  if (!context || !cluster || !user) {
-    const missing = !context ? "context" : !cluster ? `cluster "${context.cluster}"` : `user "${context.user}"`;
-    throw new ConfigError(
-      `The kubeconfig ${path} does not have the ${missing} of its current context "${name}": ` +
-        `choose another with "kubectl config use-context NAME"`,
-    );
-  }
-  checkServerUrl(cluster.server, clusterIn(path, cluster));
-  const { proxyUrl: proxy, skipTLSVerify: insecure = false, tlsServerName: serverName } = cluster;
-  if (proxy && (insecure || serverName)) {
-    throw new ConfigError(
-      `The kubeconfig ${path} has a proxy-url together with insecure-skip-tls-verify or tls-server-name, ` +
+      `There is a proxy-url together with insecure-skip-tls-verify or tls-server-name in ${cluster.where}, ` +
         "which is not supported: set the cluster's certificate-authority, and a server name that its certificate has",
     );
   }
-  return { cluster, user };
+  const proxy = proxyUrl === undefined ? undefined : splitProxyUrl(proxyUrl, cluster.where);
+  return { source: cluster.where, proxy: proxy?.url, proxyCredentials: proxy?.credentials, insecure, serverName };
 }
 
-/** Names a cluster in errors. */
-function clusterIn(path: string, cluster: Cluster): string {
-  return `the cluster "${cluster.name}" of the kubeconfig ${path}`;
+/** Makes the credentials of one call. */
+async function authenticate(parts: UserParts, refused: boolean): Promise<Credentials> {
+  const { config, entry, plugin, tokenFile, connection } = parts;
+  const options: RequestOptions = {};
+  try {
+    await config.applyToHTTPSOptions(options);
+  } catch (error) {
+    throw authenticationError(entry, plugin, error);
+  }
+  const headers: Record<string, string | readonly string[]> = {};
+  for (const [header, value] of Object.entries(options.headers ?? {})) {
+    const name = header.toLowerCase();
+    checkHeaderValue(`${value}`, `${name === "authorization" ? "token" : `header ${name}`} of ${entry.where}`);
+    headers[name] = `${value}`;
+  }
+  Object.assign(headers, parts.headers);
+  if (tokenFile !== undefined) headers.authorization = `Bearer ${await tokenFile.read(refused)}`;
+  const { ca, cert, key } = options;
+  return { headers, tls: { ca: pem(ca), cert: pem(cert), key: pem(key), ...connection } };
 }
 
-function makeUser(
-  config: KubeConfig,
-  path: string,
-  { cluster, user, tokenFile }: { cluster: Cluster; user: KubeconfigUser; tokenFile?: RotatingFile },
-): User {
-  const { proxyUrl, skipTLSVerify: insecure = false, tlsServerName: serverName } = cluster;
-  const proxy = proxyUrl ? splitProxyUrl(proxyUrl, clusterIn(path, cluster)) : undefined;
-  const of = `of the user "${user.name}" of the kubeconfig ${path}`;
-  return {
-    server: cluster.server,
-    plugin: user.exec?.command,
-    async authenticate(refused) {
-      const options: RequestOptions = {};
-      try {
-        await config.applyToHTTPSOptions(options);
-      } catch (error) {
-        throw authenticationError(path, user, error);
-      }
-      const headers: Record<string, string> = {};
-      for (const [header, value] of Object.entries(options.headers ?? {})) {
-        const name = header.toLowerCase();
-        checkHeaderValue(`${value}`, `${name === "authorization" ? "token" : `header ${name}`} ${of}`);
-        headers[name] = `${value}`;
-      }
-      if (user.username) {
-        for (const text of [user.username, user.password ?? ""]) checkPassword(text, `user name or password ${of}`);
-        headers.authorization = basicAuthorization(user.username, user.password ?? "");
-      }
-      if (tokenFile !== undefined) headers.authorization = `Bearer ${await tokenFile.read(refused)}`;
-      return {
-        headers,
-        tls: {
-          ca: pem(options.ca),
-          cert: pem(options.cert),
-          key: pem(options.key),
-          proxy: proxy?.url,
-          proxyCredentials: proxy?.credentials,
-          insecure,
-          serverName,
-        },
-      };
-    },
-  };
-}
-
-function authenticationError(path: string, user: KubeconfigUser, error: unknown): ConfigError {
-  const command = user.exec?.command;
+function authenticationError(user: KubeconfigEntry, plugin: Plugin | undefined, error: unknown): ConfigError {
   const isOfSystem = typeof (error as { code?: unknown } | null)?.code === "string";
-  if (command === undefined) {
+  if (plugin === undefined) {
     // The message of another error may quote the credentials.
-    const why = isOfSystem ? messageOf(error) : `no credentials can be made for its user "${user.name}"`;
-    return new ConfigError(`The kubeconfig ${path} cannot be used: ${why}`);
+    if (!isOfSystem) return new ConfigError(`No credentials can be made for ${user.where}: check its auth-provider`);
+    return new ConfigError(
+      `A certificate or key for ${user.where} cannot be read: ${messageOf(error)}; correct its path in the kubeconfig`,
+    );
   }
   // Its message would quote what the command printed, which may be the credentials.
-  if (error instanceof SyntaxError) return pluginError(path, command, "did not print JSON: run it by hand to see");
+  if (error instanceof SyntaxError) return pluginError(plugin, "did not print JSON: run it by hand to see");
   if (error instanceof TypeError) {
-    return pluginError(path, command, "did not print an ExecCredential with a status: run it by hand to see");
+    return pluginError(plugin, "did not print an ExecCredential with a status: run it by hand to see");
   }
   const why = error instanceof Deno.errors.NotCapable || (error as { code?: string }).code === "EPERM"
-    ? `Deno was started without the permission to run it (--allow-run=${command})`
+    ? `Deno was started without the permission to run it (--allow-run=${plugin.command})`
     : oneLine(messageOf(error)) || "it did not say why";
-  return pluginError(path, command, `failed: ${why}`);
+  return pluginError(plugin, `failed: ${why}`);
 }
 
-function pluginError(path: string, command: string, what: string): ConfigError {
-  return new ConfigError(`The kubeconfig ${path} gets its credentials from the command "${command}", which ${what}`);
+function pluginError({ command, where }: Plugin, what: string): ConfigError {
+  const user = `${where.charAt(0).toUpperCase()}${where.slice(1)}`;
+  return new ConfigError(`${user} gets its credentials from the command "${command}", which ${what}`);
 }
 
 function pem(value: unknown): string | undefined {

@@ -10,7 +10,7 @@
 import { ConfigError } from "../config/config_error.ts";
 import { type Clock, systemClock } from "../lock/clock.ts";
 import { UnavailableError } from "../lock/errors.ts";
-import type { Access } from "./access.ts";
+import type { Access, ConnectionRequest, Credentials } from "./access.ts";
 import { CallDeadline } from "./call_deadline.ts";
 import { CallLimit } from "./call_limit.ts";
 import { ConnectionPools, type Pool } from "./connection_pool.ts";
@@ -97,7 +97,7 @@ export class Transport implements AsyncDisposable {
    * @param refused Whether the API server refused the credentials of the last try.
    * @throws {ConfigError} The credentials cannot be read or used.
    */
-  async connect(refused = false): Promise<{ headers: Readonly<Record<string, string>>; pool: Pool }> {
+  async connect(refused = false): Promise<{ headers: Credentials["headers"]; pool: Pool }> {
     const { headers, tls } = await this.#access.credentials(refused);
     return { headers, pool: await this.#pools.get(tls) };
   }
@@ -186,7 +186,7 @@ export class Transport implements AsyncDisposable {
       const { headers, pool } = await abortable(this.connect(refused), signal).catch(throwUnavailable);
       // Another call may have retired it in the meantime.
       if (pool.isRetired) continue;
-      const init: RequestInit = {
+      const init: ConnectionRequest = {
         method: call.method,
         headers: makeHeaders({ accept: "application/json", "user-agent": "fleetlock", ...call.headers, ...headers }),
         body: call.body,
@@ -258,16 +258,20 @@ export class Transport implements AsyncDisposable {
 }
 
 /**
- * Makes the headers of a call.
+ * Makes the headers of a call, one pair a value.
  *
  * @throws {UnavailableError} One cannot be sent. The runtime's own error would quote it, and it may be a secret.
  */
-function makeHeaders(headers: Readonly<Record<string, string>>): Headers {
+function makeHeaders(headers: Credentials["headers"]): [string, string][] {
+  const pairs = Object.entries(headers).flatMap(([name, values]) =>
+    [values].flat().map((value): [string, string] => [name.toLowerCase(), value])
+  );
   try {
-    return new Headers(headers);
+    new Headers(pairs);
   } catch {
     throw new UnavailableError("a header of the calls to the API server is not valid: check the credentials");
   }
+  return pairs;
 }
 
 /** Makes the stream of a response. It uses `pool` and ends with `end` until it is disposed of. */

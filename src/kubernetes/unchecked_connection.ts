@@ -24,7 +24,11 @@ export function openUnchecked(tls: ConnectionOptions): Connections {
   return {
     fetch: (url, init) =>
       new Promise((resolve, reject) => {
-        const headers = Object.fromEntries(new Headers(init.headers));
+        const headers: Record<string, string | string[]> = {};
+        // A name that comes more than once is a list, which is sent as one line a value.
+        for (const [name, value] of init.headers) {
+          headers[name] = Object.hasOwn(headers, name) ? [headers[name]!, value].flat() : value;
+        }
         const { signal } = init;
         // The `signal` option does not end a call on a kept connection that has gone silent (Deno 2.9.6).
         const abort = () => {

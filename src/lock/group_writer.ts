@@ -107,14 +107,15 @@ export class GroupWriter {
   }
 
   /**
-   * Asks the store whether it answers, unless the watch is in step and the last
-   * operation did not fail. The operation counts because a watch on a silent
-   * connection notices late.
+   * Asks the store whether it takes writes, if it can tell, and whether it
+   * answers, unless the watch is in step and the last operation did not fail. The
+   * operation counts because a watch on a silent connection notices late.
    *
    * @param group Any group; it need not exist.
-   * @throws {UnavailableError} The store does not answer.
+   * @throws {UnavailableError} The store does not answer, or takes no writes.
    */
   async probe(group: Group): Promise<void> {
+    await this.#store.checkWritable?.();
     if (this.#view.isSynced && !this.#lastFailed) return;
     try {
       await (this.#running.get(group) ?? this.#read(group));

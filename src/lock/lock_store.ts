@@ -97,6 +97,14 @@ export interface LockStore extends AsyncDisposable {
   list(options?: CallOptions): Promise<Listing>;
 
   /**
+   * Checks that the store takes writes, without changing anything that anybody
+   * reads. It is absent if the store cannot tell. May be called often.
+   *
+   * @throws {UnavailableError} A write would fail; `publicMessage` says why.
+   */
+  checkWritable?(): Promise<void>;
+
+  /**
    * Reports every change to the store, whoever made it, until the signal aborts.
    * Reconnects by itself and does not throw. Changes may arrive late, and several
    * changes to one group may arrive as one.

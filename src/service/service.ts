@@ -6,7 +6,8 @@
  */
 
 import { getLogger, type Logger } from "@logtape/logtape";
-import type { Config } from "../config/config.ts";
+import { resolve } from "node:path";
+import type { Config, StoreChoice } from "../config/config.ts";
 import { ConfigError } from "../config/config_error.ts";
 import { createHandler, type Readiness } from "../http/handler.ts";
 import { Server, type ServerOptions } from "../http/server.ts";
@@ -28,6 +29,8 @@ import { PermissionGate, usedPermissions } from "./permissions.ts";
 export interface Service extends AsyncDisposable {
   /** The URL that it serves, such as `http://127.0.0.1:8080`. */
   readonly url: string;
+  /** Where the locks are, for the log: the kind of the store, with its file's absolute path or its namespace. */
+  readonly store: Readonly<Record<string, string>>;
   /**
    * Stops the server. It reports not ready and takes no more connections at once.
    * Requests that wait for a drain get an answer, and running requests finish
@@ -114,7 +117,7 @@ export async function startService(config: Config, options: ServiceOptions): Pro
     // What is still open after this, such as a connection that nothing can close, ends with the process.
     await within(SHUTDOWN_GRACE_MS, resources.disposeAsync(), clock);
   };
-  return runningService(server, stop);
+  return runningService(server, placeOf(config.store, client), stop);
 }
 
 /** Makes what asks for the server's permissions, and its metrics. */
@@ -168,14 +171,31 @@ interface ServingParts {
 /** Starts to answer requests. */
 function serveLocks(config: Config, locks: LockService, parts: ServingParts): Server {
   const { metrics, logger, clock, stopping, cleanup, gate } = parts;
+  const probe = reported(() => locks.probe(PROBED_GROUP), logger);
   const readiness = async (): Promise<Readiness> => {
     if (stopping.aborted) return { kind: "not_ready", reason: "the server is stopping" };
-    await locks.probe(PROBED_GROUP);
+    await probe();
     return gate?.judge() ?? { kind: "ready" };
   };
   const { address, basePath } = config;
   const handler = cleanup.use(createHandler({ locks, metrics, logger, readiness, clock, basePath }));
   return listen({ address, handler, logger, clock });
+}
+
+/** Makes a probe of the store that logs the first failure, and the first success after one. */
+function reported(probe: () => Promise<void>, logger: Logger): () => Promise<void> {
+  let isFailing = false;
+  return async () => {
+    try {
+      await probe();
+    } catch (error) {
+      if (!isFailing) logger.warning("not ready: the store does not answer or takes no writes", { error });
+      isFailing = true;
+      throw error;
+    }
+    if (isFailing) logger.info("the store works again");
+    isFailing = false;
+  };
 }
 
 /** Listens on the configured address. */
@@ -191,10 +211,27 @@ function listen(options: ServerOptions): Server {
   }
 }
 
-function runningService({ address: { hostname, port } }: Server, stop: () => Promise<void>): Service {
+/** See {@link Service.store}. */
+function placeOf(choice: StoreChoice, client: KubernetesClient | undefined): Record<string, string> {
+  switch (choice.kind) {
+    case "kubernetes":
+      return { store: choice.kind, namespace: client!.namespace };
+    case "sqlite":
+      return { store: choice.kind, file: resolve(choice.path) };
+    case "memory":
+      return { store: choice.kind };
+  }
+}
+
+function runningService(
+  { address: { hostname, port } }: Server,
+  store: Readonly<Record<string, string>>,
+  stop: () => Promise<void>,
+): Service {
   let stopped: Promise<void> | undefined;
   return {
     url: `http://${hostAndPort(hostname, port)}`,
+    store,
     stop: () => stopped ??= stop(),
     [Symbol.asyncDispose]: () => stopped ??= stop(),
   };

@@ -8,7 +8,7 @@
 import type { Counter, Gauge, Histogram } from "prom-client";
 import type { DrainResult } from "../lock/drain_report.ts";
 import type { Group } from "../lock/identity.ts";
-import type { GroupState } from "../lock/semaphore.ts";
+import type { Versioned } from "../lock/lock_store.ts";
 import type { MetricRegistry } from "./prometheus_metrics.ts";
 
 /** How the API server answered an eviction. */
@@ -42,6 +42,8 @@ export class DrainMetrics {
   readonly #evictions: Counter<"result">;
   readonly #podsLeft: Gauge<"group">;
   readonly #podsBlocked: Gauge<"group">;
+  /** What the drains in this process have told last. */
+  readonly #waits = new Map<Group, { readonly left: number; readonly blocked: number }>();
   readonly #nodesSynced: Gauge<never>;
   readonly #malformedNodes: Gauge<never>;
   readonly #repairs: Counter<never>;
@@ -95,8 +97,7 @@ export class DrainMetrics {
 
   /** Sets how many pods the group's drains in this process wait for, and how many of them a budget blocks. */
   podsLeft(group: Group, left: number, blocked: number): void {
-    this.#podsLeft.set({ group }, left);
-    this.#podsBlocked.set({ group }, blocked);
+    this.#waits.set(group, { left, blocked });
   }
 
   /** Sets whether the watch of the nodes is synchronized. */
@@ -114,15 +115,29 @@ export class DrainMetrics {
     this.#repairs.inc();
   }
 
-  /** Removes the series of the drains' phases. */
-  resetPhases(): void {
-    this.#phases.reset();
+  /**
+   * Sets the series of all groups, and removes those of groups that the store does not have any more.
+   *
+   * @param groups The groups of the store; undefined if the store did not tell in time. Then the page has only what this
+   * process knows itself: the pods that its drains wait for.
+   */
+  show(groups: ReadonlyMap<Group, Pick<Versioned, "state">> | undefined): void {
+    for (const gauge of [this.#phases, this.#podsLeft, this.#podsBlocked]) gauge.reset();
+    for (const [group, { left, blocked }] of this.#waits) {
+      if (groups === undefined) this.#showWaits(group, left, blocked);
+      else if (!groups.has(group) && left === 0) this.#waits.delete(group);
+    }
+    for (const [group, { state }] of groups ?? []) {
+      const { left, blocked } = this.#waits.get(group) ?? { left: 0, blocked: 0 };
+      this.#showWaits(group, left, blocked);
+      for (const phase of PHASES) {
+        this.#phases.set({ group, phase }, state.holders.filter((holder) => holder.node?.phase === phase).length);
+      }
+    }
   }
 
-  /** Sets the series of the drains' phases of one group. */
-  showPhases(group: Group, { holders }: GroupState): void {
-    for (const phase of PHASES) {
-      this.#phases.set({ group, phase }, holders.filter((holder) => holder.node?.phase === phase).length);
-    }
+  #showWaits(group: Group, left: number, blocked: number): void {
+    this.#podsLeft.set({ group }, left);
+    this.#podsBlocked.set({ group }, blocked);
   }
 }

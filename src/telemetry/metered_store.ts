@@ -52,6 +52,11 @@ export class MeteredLockStore implements LockStore {
     return this.#meter("list", () => this.#store.list(options), options);
   }
 
+  /** See {@link LockStore.checkWritable}. It is not counted, since no request waits for it. */
+  async checkWritable(): Promise<void> {
+    await this.#store.checkWritable?.();
+  }
+
   /** See {@link LockStore.watch}. */
   watch(watcher: LockWatcher, signal: AbortSignal): Promise<void> {
     return this.#store.watch(watcher, signal);

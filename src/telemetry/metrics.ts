@@ -123,17 +123,16 @@ export class Metrics {
   async render(): Promise<string> {
     const groups = await this.#groups();
     this.#locks.reset();
-    this.#drains?.resetPhases();
-    for (const [group, { state }] of groups) {
+    this.#drains?.show(groups);
+    for (const [group, { state }] of groups ?? []) {
       this.#locks.show(group, state, this.#source?.slotsOf(group) ?? 0, this.#clock.now());
-      this.#drains?.showPhases(group, state);
     }
     return await this.#registry.render();
   }
 
-  async #groups(): Promise<ReadonlyMap<Group, Versioned>> {
-    if (this.#source === undefined) return new Map();
+  async #groups(): Promise<ReadonlyMap<Group, Versioned> | undefined> {
+    if (this.#source === undefined) return undefined;
     const groups = await within(this.#groupsTimeoutMs, this.#source.groups(), this.#clock);
-    return groups === "late" ? new Map() : groups;
+    return groups === "late" ? undefined : groups;
   }
 }

@@ -14,6 +14,7 @@ import { ControlPlane } from "../support/control_plane.ts";
 import { PODS_POSSIBLE, startInPod } from "../support/pod.ts";
 import { type Program, startProgram } from "../support/program.ts";
 import { preReboot, steadyState } from "../support/zincati.ts";
+import { benchHostsWithoutNodes } from "./hosts_without_nodes.ts";
 import { type Client, connectAll, fleetLockRequest, load, residentMegabytes } from "./load.ts";
 
 const MANIFESTS = fileURLToPath(new URL("../../examples/k8s", import.meta.url));
@@ -21,12 +22,13 @@ const USER = "system:serviceaccount:default:fleetlock";
 
 /** A control plane that counts the calls of the manifests' service account. */
 export class BenchCluster implements AsyncDisposable {
-  readonly #plane: ControlPlane;
+  /** The control plane, for what else a part of the benchmark creates. */
+  readonly plane: ControlPlane;
   readonly #audit: string;
   readonly #kubeconfig: string;
 
   private constructor(plane: ControlPlane, audit: string, kubeconfig: string) {
-    this.#plane = plane;
+    this.plane = plane;
     this.#audit = audit;
     this.#kubeconfig = kubeconfig;
   }
@@ -64,7 +66,7 @@ export class BenchCluster implements AsyncDisposable {
    */
   async startServer(...args: string[]): Promise<Program> {
     const program = PODS_POSSIBLE
-      ? await startInPod(this.#plane, { namespace: "default", name: "fleetlock" }, args)
+      ? await startInPod(this.plane, { namespace: "default", name: "fleetlock" }, args)
       : await startProgram(args, { KUBECONFIG: this.#kubeconfig });
     await until(async () => {
       const metrics = await fetch(`${program.url}/metrics`).then((reply) => reply.text());
@@ -115,7 +117,7 @@ export class BenchCluster implements AsyncDisposable {
       }));
       const rate = writes / ((performance.now() - start) / 1_000);
       for (const name of names) {
-        await this.#plane.request("DELETE", `/apis/coordination.k8s.io/v1/namespaces/default/leases/${name}`);
+        await this.plane.request("DELETE", `/apis/coordination.k8s.io/v1/namespaces/default/leases/${name}`);
       }
       return rate;
     } finally {
@@ -126,23 +128,23 @@ export class BenchCluster implements AsyncDisposable {
   /** Deletes the Leases of all groups. */
   async clear(): Promise<void> {
     const path = "/apis/coordination.k8s.io/v1/namespaces/default/leases";
-    for (const { metadata: { name } } of (await this.#plane.request("GET", path)).items) {
-      if (name.startsWith("fleetlock-")) await this.#plane.request("DELETE", `${path}/${name}`);
+    for (const { metadata: { name } } of (await this.plane.request("GET", path)).items) {
+      if (name.startsWith("fleetlock-")) await this.plane.request("DELETE", `${path}/${name}`);
     }
   }
 
   /** Creates a node with pods that end immediately when they are evicted. */
   async fullNode(pods: number): Promise<{ id: string; podsLeft: () => Promise<number> }> {
-    const namespace = await this.#plane.createNamespace();
-    const { name, id } = await createNode(this.#plane);
+    const namespace = await this.plane.createNamespace();
+    const { name, id } = await createNode(this.plane);
     for (let n = 0; n < pods; n++) {
-      await createPod(this.#plane, { name: `pod-${n}`, namespace, node: name, graceSeconds: 0 });
+      await createPod(this.plane, { name: `pod-${n}`, namespace, node: name, graceSeconds: 0 });
     }
-    return { id, podsLeft: async () => (await podsOn(this.#plane, name)).size };
+    return { id, podsLeft: async () => (await podsOn(this.plane, name)).size };
   }
 
   [Symbol.asyncDispose](): Promise<void> {
-    return this.#plane.stop();
+    return this.plane.stop();
   }
 }
 
@@ -253,6 +255,8 @@ export async function benchCluster(
     for (const client of [...clients, ...hanging]) client[Symbol.dispose]();
     await cluster.clear();
   }
+
+  await benchHostsWithoutNodes(cluster, heading, row, { seconds: options.seconds, nodes: 5_000 });
 
   heading("On a real API server: draining a node of 110 pods");
   {

@@ -6,8 +6,11 @@ import { connect as connectTcp } from "node:net";
 import { connectKubernetes, type ConnectOptions, missingPermissions } from "../../src/kubernetes/client.ts";
 import { Leases, requiredPermissions, watchPermissions } from "../../src/stores/lease/leases.ts";
 import { UnavailableError } from "../../src/lock/errors.ts";
-import { FaultProxy } from "../support/fault_proxy.ts";
 import { clusterTest, LEASE_RULES, useControlPlane } from "../support/control_plane.ts";
+import { FakeClock } from "../support/fake_clock.ts";
+import { FaultProxy } from "../support/fault_proxy.ts";
+import { startReplicas } from "../support/replicas.ts";
+import { preReboot, steadyState } from "../support/zincati.ts";
 
 const plane = useControlPlane();
 
@@ -64,6 +67,125 @@ const KUBECONFIGS: Record<string, () => Promise<string>> = {
 for (const [name, write] of Object.entries(KUBECONFIGS)) {
   clusterTest(`a kubeconfig may have ${name}`, async () => tryAccess({ kubeconfig: await write() }));
 }
+
+const ALICE = "c988d2509fdf5cdcbed39037c56406fb";
+const BOB = "049ad0f57ade4723a48692b7b692c318";
+
+/** Runs a whole server, which makes every kind of call: it must be ready, and give and take a lock. */
+async function tryService(kubeconfig: string, namespace?: string): Promise<void> {
+  await using all = await startReplicas(plane(), { kubeconfig, namespace, flags: { drain: "false" } });
+  const [url] = all.urls;
+  equal((await preReboot(url, ALICE)).status, 200);
+  equal((await all.lease()).spec.holderIdentity, ALICE);
+  // The second time it knows this from the watch, if it may watch.
+  for (let n = 0; n < 2; n++) equal((await preReboot(url, BOB)).kind, "lock_held");
+  equal((await steadyState(url, ALICE)).status, 200);
+}
+
+/** Grants a group what a server needs that has no drain to do. */
+async function grantToGroup(namespace: string, group: string): Promise<void> {
+  const rbac = `/apis/rbac.authorization.k8s.io/v1/namespaces/${namespace}`;
+  const verbs = ["get", "list", "watch", "create", "update"];
+  const rules = [{ apiGroups: ["coordination.k8s.io"], resources: ["leases"], verbs }];
+  await plane().request("POST", `${rbac}/roles`, { metadata: { name: "locks" }, rules });
+  await plane().request("POST", `${rbac}/rolebindings`, {
+    metadata: { name: "locks" },
+    roleRef: { apiGroup: "rbac.authorization.k8s.io", kind: "Role", name: "locks" },
+    subjects: [{ apiGroup: "rbac.authorization.k8s.io", kind: "Group", name: group }],
+  });
+}
+
+for (
+  const [name, cluster] of [
+    ["HTTP/2", {}],
+    ["the connections of insecure-skip-tls-verify", {
+      "certificate-authority-data": undefined,
+      "insecure-skip-tls-verify": true,
+    }],
+  ] as const
+) {
+  clusterTest(`a server may act as another user in several groups, over ${name}`, async () => {
+    const namespace = await plane().createNamespace();
+    // The role's group comes last, so that one header with both would name neither.
+    await grantToGroup(namespace, "lockers");
+    const as = {
+      as: "robot",
+      "as-uid": "7",
+      "as-groups": ["others", "lockers"],
+      "as-user-extra": { "a/b": ["c", "d"] },
+    };
+    const kubeconfig = await plane().writeKubeconfig({ token: plane().adminToken, ...as }, cluster);
+    await tryService(kubeconfig, namespace);
+
+    await using client = await connectKubernetes({ kubeconfig });
+    await rejects(client.get("/api/v1/nodes"), /User "robot" cannot list resource "nodes"/);
+  });
+}
+
+for (const suffix of ["/", "//"]) {
+  clusterTest(`a server whose kubeconfig has a server URL that ends in ${suffix} gives and takes locks`, async () => {
+    const server = plane().server + suffix;
+    await tryService(await plane().writeKubeconfig({ token: plane().adminToken }, { server }));
+  });
+}
+
+clusterTest("a context without a user works behind kubectl proxy, under a path", async () => {
+  const proxy = new Deno.Command("kubectl", {
+    args: ["--kubeconfig", plane().kubeconfig, "proxy", "--port=0", "--api-prefix=/clusters/c-1/"],
+    stdout: "piped",
+    stderr: "null",
+  }).spawn();
+  try {
+    const reader = proxy.stdout.pipeThrough(new TextDecoderStream()).getReader();
+    const { value = "" } = await reader.read();
+    const address = /Starting to serve on (\S+)/.exec(value)?.[1];
+    const kubeconfig = `${plane().folder}/${crypto.randomUUID()}`;
+    await Deno.writeTextFile(
+      kubeconfig,
+      JSON.stringify({
+        clusters: [{ name: "c", cluster: { server: `http://${address}/clusters/c-1//` } }],
+        contexts: [{ name: "x", context: { cluster: "c" } }],
+        "current-context": "x",
+      }),
+    );
+    await tryService(kubeconfig);
+    await reader.cancel();
+  } finally {
+    proxy.kill();
+    await proxy.status;
+  }
+});
+
+clusterTest(
+  "kubeconfigs are merged: the first to name a thing wins, and missing and empty files are ignored",
+  async () => {
+    const folder = await Deno.makeTempDir({ dir: plane().folder });
+    await Deno.mkdir(`${folder}/sub`);
+    await Deno.writeTextFile(`${folder}/sub/ca.crt`, plane().ca);
+    await Deno.writeTextFile(`${folder}/sub/token`, plane().adminToken);
+    await Deno.writeTextFile(`${folder}/empty`, "");
+    await Deno.writeTextFile(
+      `${folder}/context`,
+      `users: [null]\ncontexts: [{ name: test, context: { cluster: test, user: test } }]\ncurrent-context: ""\n---\n`,
+    );
+    const files = { "certificate-authority-data": undefined, "certificate-authority": "ca.crt" };
+    await plane().writeKubeconfig({ tokenFile: "token" }, files, `${folder}/sub/good`);
+    await plane().writeKubeconfig({ token: "wrong" }, { server: "https://127.0.0.1:1" }, `${folder}/last`);
+    const names = ["none", "empty", "context", "sub/good", "last"];
+    await tryService(names.map((name) => `${folder}/${name}`).join(":"));
+  },
+);
+
+clusterTest("a server's requests do not fail while its token file is empty", async () => {
+  const { folder } = await serviceAccount();
+  const clock = new FakeClock();
+  await using client = await connectKubernetes({ ...inPod(folder), clock });
+  const leases = new Leases(client);
+  equal(await leases.get("none"), undefined);
+  await Deno.writeTextFile(`${folder}/token`, "");
+  await clock.advance(60_000);
+  equal(await leases.get("none"), undefined);
+});
 
 clusterTest("a kubeconfig may have a proxy-url", async () => {
   const tunnels: string[] = [];

@@ -6,7 +6,7 @@
  * @module
  */
 
-import { equal, match, ok } from "node:assert/strict";
+import { deepEqual, equal, match, ok } from "node:assert/strict";
 import { setImmediate } from "node:timers";
 import type { V1Node } from "@kubernetes/client-node/dist/gen/models/V1Node.js";
 import type { Apis, KubernetesClient } from "../../src/kubernetes/client.ts";
@@ -52,6 +52,7 @@ interface Watched {
 /** A watch that is open. */
 interface OpenWatch extends Watched {
   readonly send: (event: WatchEvent) => void;
+  readonly fail: () => void;
 }
 
 /** A change that watches show. */
@@ -83,11 +84,17 @@ export class FakeCluster {
   isNamespaceEnding = false;
   /** When the kubelets last renewed their Leases, by node. */
   readonly renewals = new Map<string, Date>();
+  /** The parameters of each page of the Nodes that was asked for. */
+  readonly pages: Record<string, string>[] = [];
+  /** How many Nodes a page has at most, whatever its limit is. */
+  pageLimit = Infinity;
   /** What the keepers did that they never may. */
   readonly faults: string[] = [];
   readonly #clock: Clock;
   readonly #watches = new Set<OpenWatch>();
   readonly #versions = new Map<FakeNode, number>();
+  /** The Nodes at the versions that lists have shown. */
+  readonly #past = new Map<number, V1Node[]>();
   /** The events of Nodes that the watches hold back; undefined where they hold back none. */
   #heldBack: WatchEvent[] | undefined;
   /** What the watches have shown, so that one that begins at an earlier version shows it too. */
@@ -160,6 +167,21 @@ export class FakeCluster {
     for (const event of held) this.#show(event);
   }
 
+  /** Passes the version of the Nodes on, as a change of another object does. */
+  passVersion(): void {
+    this.#version++;
+  }
+
+  /** Forgets the versions that lists have shown, as a compaction does. */
+  compact(): void {
+    this.#past.clear();
+  }
+
+  /** Breaks the watches of the Nodes off. */
+  breakWatches(): void {
+    for (const watch of this.#watches) if (watch.resource === "nodes") watch.fail();
+  }
+
   /** A client of the cluster. */
   get client(): KubernetesClient {
     const clock = new ServerClock(this.#clock);
@@ -190,7 +212,12 @@ export class FakeCluster {
       clock,
       // deno-lint-ignore no-explicit-any
       apis: apis as any,
-      get: async (path) => {
+      get: async (path, _signal, headers) => {
+        const query = new URLSearchParams(path.split("?")[1]);
+        if (path.startsWith("/api/v1/nodes?") && query.has("limit")) {
+          const page = await client.call("list nodes", () => this.#page(query, headers?.accept));
+          return { status: 200, headers: {}, text: JSON.stringify(page) };
+        }
         const resource = path.startsWith("/api/v1/nodes") ? "nodes" : "pods";
         const list = await client.call(`watch ${resource}`, () => this.#list(path), `list ${resource}`);
         if (resource === "nodes") { for (const node of list.items) client.sees(node as V1Node); }
@@ -208,10 +235,6 @@ export class FakeCluster {
     };
     return {
       readNode: ({ name }) => client.call("get nodes", () => this.#node(name)).then(seen),
-      listNode: () => {
-        const items = () => [...this.nodes.keys()].map((name) => this.#node(name)!);
-        return client.call("list nodes", () => ({ items: items() }));
-      },
       patchNode: ({ name, body, fieldManager }) => {
         equal(fieldManager, "fleetlock");
         const { metadata: { uid, resourceVersion, annotations }, spec } = body;
@@ -257,6 +280,46 @@ export class FakeCluster {
     return {};
   }
 
+  /** Makes a page of a list of the Nodes, as the newest API server does. */
+  #page(query: URLSearchParams, accept = "application/json"): unknown {
+    const parameters = Object.fromEntries(query);
+    const { limit, continue: token, fieldSelector, resourceVersion, resourceVersionMatch, ...others } = parameters;
+    deepEqual(others, {}, "a list of the Nodes with other parameters");
+    ok(Number(limit) > 0);
+    this.pages.push(parameters);
+    let version = this.#version;
+    if (token !== undefined) {
+      equal(resourceVersion, undefined, "a token beside a version");
+      version = Number(token.split(" ")[0]);
+    } else if (resourceVersionMatch !== undefined) {
+      equal(resourceVersionMatch, "Exact");
+      version = Number(resourceVersion);
+    } else {
+      equal(resourceVersion, undefined, "a list that may be of an earlier moment");
+      this.#past.set(version, [...this.nodes.keys()].map((name) => this.#node(name)!));
+    }
+    const all = this.#past.get(version);
+    if (all === undefined) throw refused(410);
+    const named = /^metadata\.name=(.+)$/.exec(fieldSelector ?? "")?.[1];
+    equal(named === undefined, fieldSelector === undefined, `the field selector ${fieldSelector}`);
+    const nodes = named === undefined ? all : all.filter(({ metadata }) => metadata?.name === named);
+    const from = Number(token?.split(" ")[1] ?? 0);
+    const to = from + Math.min(Number(limit), this.pageLimit);
+    const metadata = {
+      resourceVersion: `${version}`,
+      ...(to < nodes.length && { continue: `${version} ${to}` }),
+    };
+    const items = nodes.slice(from, to);
+    if (accept === "application/json") return { apiVersion: "v1", kind: "NodeList", metadata, items };
+    equal(accept, "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1");
+    return {
+      apiVersion: "meta.k8s.io/v1",
+      kind: "PartialObjectMetadataList",
+      metadata,
+      items: items.length === 0 ? null : items.map((node) => ({ metadata: node.metadata })),
+    };
+  }
+
   #list(path: string): { items: unknown[] } {
     const metadata = { resourceVersion: `${this.#version}` };
     const list = (kind: string, items: unknown[]) => ({ apiVersion: "v1", kind, metadata, items });
@@ -282,6 +345,10 @@ export class FakeCluster {
             line(type, object);
             // The keeper reads it a little later.
             if (resource === "nodes") setImmediate(() => client.sees(object as V1Node));
+          },
+          fail: () => {
+            this.#watches.delete(watch!);
+            controller.error(new Error("broken off"));
           },
         };
         this.#watches.add(watch);

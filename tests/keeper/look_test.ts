@@ -1,6 +1,6 @@
 /** The look before a grant, on scripted calls. @module */
 
-import { deepEqual, equal } from "node:assert/strict";
+import { deepEqual, equal, ok } from "node:assert/strict";
 import { ForbiddenError } from "../../src/kubernetes/errors.ts";
 import type { PodPolicy, PodView } from "../../src/keeper/drain/pods.ts";
 import { viewPod } from "../../src/keeper/drain/pods.ts";
@@ -14,8 +14,8 @@ const NODE: NodeView = { ...viewNode({ metadata: { name: "a", uid: "uid-a" } }),
 const BARE = viewPod({ metadata: { name: "bare", namespace: "apps", uid: "u" } });
 const REFUSE: PodPolicy = { unmanaged: "refuse" };
 
-function setUp(options: Partial<LookOptions> & { found?: NodeView[]; on?: () => PodView[] } = {}) {
-  const { found = [NODE], on = () => [], policy = REFUSE, ...more } = options;
+function setUp(options: Partial<LookOptions> & { found?: NodeView[]; on?: () => PodView[]; isSynced?: boolean } = {}) {
+  const { found = [NODE], on = () => [], policy = REFUSE, isSynced = false, ...more } = options;
   const clock = new FakeClock();
   const calls: string[] = [];
   const look = new Look({
@@ -24,6 +24,12 @@ function setUp(options: Partial<LookOptions> & { found?: NodeView[]; on?: () => 
         equal(id, ALICE);
         calls.push("nodes");
         return Promise.resolve(found);
+      },
+      isSynced,
+      peekById: (id) => {
+        equal(id, ALICE);
+        ok(isSynced, "a look at a watch that is behind");
+        return found;
       },
       isGhost: () => false,
     },
@@ -46,6 +52,15 @@ Deno.test("a node whose pods may all be evicted is clear, and so is a client wit
   const { look } = setUp();
   deepEqual(await look.forClient(ALICE), { kind: "clear", node: { name: "a", uid: "uid-a", bootId: "1" } });
   deepEqual(await setUp({ found: [] }).look.forClient(ALICE), { kind: "clear" });
+});
+
+Deno.test("while the watch is in step, a look costs no call about the nodes", async () => {
+  const { look, calls } = setUp({ isSynced: true });
+  deepEqual(await look.forClient(ALICE), { kind: "clear", node: { name: "a", uid: "uid-a", bootId: "1" } });
+  deepEqual(calls, ["pods"]);
+  const none = setUp({ isSynced: true, found: [] });
+  deepEqual(await none.look.forClient(ALICE), { kind: "clear" });
+  deepEqual(none.calls, []);
 });
 
 Deno.test("several nodes of one id are ambiguous, and that is told", async () => {

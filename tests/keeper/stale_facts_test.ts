@@ -41,6 +41,15 @@ class World {
     return { group: parseGroup("default")!, id: ID, since: this.since, node };
   }
 
+  /** Loses the watch of the Nodes for good. */
+  async loseWatch(): Promise<void> {
+    this.cluster.denied.add("watch nodes").add("list nodes");
+    this.cluster.breakWatches();
+    await this.clock.pass(1_000);
+    ok(!this.keeper.isSynced);
+    this.cluster.denied.delete("list nodes");
+  }
+
   /** Asks for a proof that the host may reboot. */
   async drain(phase?: HeldNode["phase"]): Promise<string> {
     return (await this.keeper.drain(this.#hold(phase), 20_000, never)).kind;
@@ -118,12 +127,12 @@ const rebooted = { ...A, bootID: "boot-2" };
 
 const ROWS: Row[] = [
   {
-    fact: "the watch shows no Node with the id, and one has joined: a look before the grant",
+    fact: "the watch is lost and has shown no Node with the id, and one has joined: a look before the grant",
     answer: "clear a",
-    ask(world) {
-      world.cluster.holdBack();
+    async ask(world) {
+      await world.loseWatch();
       world.cluster.put(A);
-      return world.look();
+      return await world.look();
     },
   },
   {
@@ -138,11 +147,16 @@ const ROWS: Row[] = [
   {
     fact: "a listing for another request shows no Node with the id, and one has joined: a look before the grant",
     answer: "clear a",
-    ask: (world) =>
-      beside(world, "list nodes", [() => world.look(), "clear undefined"], () => {
-        world.cluster.holdBack();
-        world.cluster.put(A);
-      }, () => world.look()),
+    async ask(world) {
+      await world.loseWatch();
+      return await beside(
+        world,
+        "list nodes",
+        [() => world.look(), "clear undefined"],
+        () => world.cluster.put(A),
+        () => world.look(),
+      );
+    },
   },
   {
     fact: "a listing for another request shows no Node with the id, and one has joined: a hold without a node",

@@ -1,6 +1,6 @@
 /** Pools of connections: when they close, when they are replaced, and which call retires one. @module */
 
-import { equal, notEqual, ok } from "node:assert/strict";
+import { equal, notEqual, ok, rejects } from "node:assert/strict";
 import { CallDeadline } from "../../src/kubernetes/call_deadline.ts";
 import { ConnectionPools, Pool } from "../../src/kubernetes/connection_pool.ts";
 import { UnavailableError } from "../../src/lock/errors.ts";
@@ -10,7 +10,7 @@ import { FakeClock } from "../support/fake_clock.ts";
 function fakePool(): { pool: Pool; closed: () => number } {
   let closed = 0;
   const connections = { fetch: () => Promise.reject(new Error("not used")), close: () => void closed++ };
-  return { pool: new Pool({}, connections), closed: () => closed };
+  return { pool: new Pool({ source: "a test" }, connections), closed: () => closed };
 }
 
 Deno.test("a retired pool closes once, when its last user leaves", () => {
@@ -37,13 +37,13 @@ Deno.test("a pool without users closes when it is retired, and not before", () =
 
 Deno.test("a pool is shared until it is retired or the certificates change", async () => {
   const pools = new ConnectionPools();
-  const tls = {};
+  const tls = { source: "a test" };
   const first = await pools.get(tls);
   equal(await pools.get(tls), first);
   first.retire();
   const second = await pools.get(tls);
   notEqual(second, first);
-  const third = await pools.get({});
+  const third = await pools.get({ source: "a test" });
   notEqual(third, second);
   ok(second.isRetired, "the pool for the old certificates");
   pools.retire();
@@ -52,12 +52,23 @@ Deno.test("a pool is shared until it is retired or the certificates change", asy
 
 Deno.test("calls that begin side by side share a pool whose module is still being loaded", async () => {
   const pools = new ConnectionPools();
-  const tls = { insecure: true };
+  const tls = { source: "a test", insecure: true };
   const [one, other] = await Promise.all([pools.get(tls), pools.get(tls)]);
   equal(one, other);
   ok(!one.isRetired);
   pools.retire();
 });
+
+const FAULTS = [
+  ["a proxy's URL that cannot be used", { proxy: "http://a b" }, /The proxy-url in a test cannot be used: /],
+  ["an authority that is not PEM", { ca: "x" }, /The certificates for a test cannot be used: /],
+  ["both", { ca: "x", proxy: "http://a b" }, /The certificates for a test cannot be used: /],
+] as const;
+for (const [name, tls, says] of FAULTS) {
+  Deno.test(`the error about ${name} names what to correct`, async () => {
+    await rejects(new ConnectionPools().get({ source: "a test", ...tls }), says);
+  });
+}
 
 for (const [waitedMs, isBlamed] of [[0, true], [500, true], [501, false]] as const) {
   const does = isBlamed ? "retires" : "keeps";

@@ -59,6 +59,42 @@ Deno.test("the image and the pods run as the same user, and it is not root", () 
   equal(pod.securityContext.runAsNonRoot, true);
 });
 
+Deno.test("the unit, the Quadlet and the image provide the folder of the SQLite file, which the program does not make", () => {
+  const [unit, quadlet] = [read("examples/systemd/fleetlock.service"), read("examples/quadlet/fleetlock.container")];
+  const folder = "/var/lib/fleetlock";
+  for (const text of [unit, quadlet, read("README.md")]) {
+    deepEqual(new Set(found(text, /--store sqlite:(\/\S+)\/locks\.db/g)), new Set([folder]));
+  }
+  deepEqual(found(unit, /^StateDirectory=(.*)$/gm).map((name) => `/var/lib/${name}`), [folder]);
+  deepEqual(found(quadlet, /^Volume=[^:]+:([^:]+):U$/gm), [folder]);
+  const image = read("Containerfile");
+  const user = found(image, /^USER (\S+)$/gm)[0];
+  deepEqual(found(image, new RegExp(`^COPY --from=build --chown=${user} /state (\\S+)$`, "gm")), [folder]);
+  equal(found(image, /^RUN (mkdir -m 0700 \/state)$/gm).length, 1);
+});
+
+Deno.test("README names the oldest Kubernetes that the manifests need, and how they are applied", () => {
+  const { lifecycle } = yaml("examples/k8s/deployment.yaml").spec.template.spec.containers[0];
+  deepEqual(lifecycle, { preStop: { sleep: { seconds: 5 } } }, "another hook may need another version");
+  const readme = read("README.md");
+  match(readme, /need Kubernetes 1\.30 or later: they stop pods with `preStop\.sleep`/);
+  match(readme, /`kubectl apply -f examples\/k8s` fails/);
+});
+
+Deno.test("the command in README that prints a host's id uses Zincati's application id", () => {
+  const inReadme = found(read("README.md"), /^systemd-id128 machine-id --app-specific=([0-9a-f]{32})$/gm);
+  const inSource = found(read("src/keeper/nodes/zincati_id.ts"), /\b([0-9a-f]{32})\b/g);
+  equal(inReadme.length, 1);
+  ok(inSource.includes(inReadme[0]!));
+});
+
+Deno.test("README says what an operator asks first: who may ask, where refusals are, and the coordinating host's base_url", () => {
+  const readme = read("README.md").replaceAll("\n", " ");
+  match(readme, /plain HTTP and does not authenticate clients/);
+  match(readme, /Refused requests are in it from `-log-level debug` on/);
+  match(readme, /coordinating host itself uses `base_url = "http:\/\/127\.0\.0\.1:8080\/"`/);
+});
+
 Deno.test("every task has a description", () => {
   for (const [name, task] of Object.entries(manifest.tasks)) ok(task.description, name);
 });

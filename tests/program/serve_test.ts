@@ -128,6 +128,44 @@ test("a second signal ends the program at once with 1", async () => {
   finish();
 });
 
+test("the line that it listens names the SQLite file, from the root on", async () => {
+  await using folder = await temporary();
+  // The wrapper enters the folder, so that the path is relative to it.
+  const inside = ["sh", "-c", `cd "${folder.path}" && exec "$@"`, "sh"];
+  await using program = await startProgram(["--store=sqlite:locks.db"], {}, inside);
+  const { store, file } = program.records().find(({ message }) => message === "listening")!;
+  deepEqual([store, file], ["sqlite", `${await Deno.realPath(folder.path)}/locks.db`]);
+});
+
+test("the line that it listens names the namespace of the Leases, and a store in memory as it is", async () => {
+  await using folder = await temporary();
+  const kubeconfig = {
+    clusters: [{ name: "nobody", cluster: { server: "http://127.0.0.1:9" } }],
+    contexts: [{ name: "nobody", context: { cluster: "nobody", user: "nobody" } }],
+    users: [{ name: "nobody", user: {} }],
+    "current-context": "nobody",
+  };
+  await Deno.writeTextFile(`${folder.path}/kubeconfig`, JSON.stringify(kubeconfig));
+  const KUBECONFIG = `${folder.path}/kubeconfig`;
+  const placeOf = async (args: string[], environment: Record<string, string>) => {
+    await using program = await startProgram(args, environment);
+    const { store, namespace, file } = program.records().find(({ message }) => message === "listening")!;
+    return { store, namespace, file };
+  };
+  deepEqual(await placeOf([], { KUBECONFIG, NAMESPACE: "reboots" }), {
+    store: "kubernetes",
+    namespace: "reboots",
+    file: undefined,
+  });
+  deepEqual((await placeOf([], { KUBECONFIG })).namespace, "default");
+  deepEqual(await placeOf(["--store=memory"], {}), { store: "memory", namespace: undefined, file: undefined });
+});
+
+test("the help names the variables that have no flag", async () => {
+  const { stdout } = await runProgram(["--help"]);
+  for (const name of ["NAMESPACE", "KUBECONFIG", "POD_NAME"]) match(stdout, new RegExp(`^  ${name} +[a-z]`, "m"));
+});
+
 test("the log is JSON lines with constant messages, at the configured level", async () => {
   await using program = await startProgram(["-store", "memory", "-log-level=debug"]);
   await preReboot(program.url, ALICE);
@@ -217,7 +255,8 @@ const refused: [string[], Record<string, string>, number, RegExp][] = [
   [["--address=nonsense"], {}, 1, /^fleetlock: --address must be host:port/],
   [[], {}, 1, /^fleetlock: no Kubernetes cluster found: .*--store sqlite:PATH\n$/],
   [[], { KUBECONFIG: "/nowhere/kubeconfig" }, 1, /^fleetlock: .*\/nowhere\/kubeconfig.*\n$/],
-  [["--store=sqlite:/proc/nowhere/locks.db"], {}, 1, /^fleetlock: .*\/proc\/nowhere.*\n$/],
+  [["--store=sqlite:/nowhere/locks.db"], {}, 1, /^fleetlock: .*: the folder "\/nowhere" does not exist: .*\n$/],
+  [["--store=sqlite:/proc/x.db"], {}, 1, /^fleetlock: Cannot use "\/proc\/x\.db" .* may not write there: choose .*\n$/],
   [["--store=memory", "--address=192.0.2.1:80"], {}, 1, /^fleetlock: cannot listen on 192\.0\.2\.1:80: .*\n$/],
 ];
 for (const [args, environment, code, sentence] of refused) {

@@ -76,7 +76,10 @@ const WRONG: { flags: Flags; message: RegExp }[] = [
   { flags: { speed: "0" }, message: /^--speed must be a number above 0/ },
   { flags: { speed: "fast" }, message: /^--speed must be/ },
   { flags: { rounds: "1.5" }, message: /^--rounds must be/ },
-  { flags: { duration: "10" }, message: /^--duration must be a duration, as in 90s, 15m or 1h30m: it is "10"$/ },
+  {
+    flags: { duration: "10" },
+    message: /^--duration must be a duration from 1ms to 596h, as in 90s, 15m or 1h30m: it is "10"$/,
+  },
   { flags: { duration: "0s" }, message: /^--duration must be/ },
   { flags: { duration: "999999h" }, message: /^--duration must be/ },
   { flags: { seed: "x" }, message: /^--seed must be an integer/ },

@@ -63,7 +63,7 @@ Deno.test({
   name: "two processes on one file never hold one slot at the same time, and every write counts",
   async fn() {
     await using folder = await temporaryFolder();
-    const file = join(folder.path, "new", "locks.db");
+    const file = join(folder.path, "locks.db");
     const grants = 100;
     await using first = startSqliteChild("race", file, "default", "first", String(grants));
     await using second = startSqliteChild("race", file, "default", "second", String(grants));

@@ -40,18 +40,28 @@ lockStoreContract({
   },
 });
 
-test("a new file and its folders are for their owner only, with its journal", async (folder) => {
-  const file = join(folder, "a", "b", "locks.db");
+test("a new file is for its owner only, with its journal", async (folder) => {
+  const file = join(folder, "locks.db");
   {
     await using store = await SqliteLockStore.open(file);
     await write(store, ABSENT);
     equal(mode(file), 0o600);
     equal(mode(`${file}-journal`), 0o600);
-    equal(mode(join(folder, "a", "b")), 0o700);
-    equal(mode(join(folder, "a")), 0o700);
   }
-  const left = [...Deno.readDirSync(join(folder, "a", "b"))].map(({ name }) => name).sort();
+  const left = [...Deno.readDirSync(folder)].map(({ name }) => name).sort();
   deepEqual(left, ["locks.db", "locks.db-journal"]);
+});
+
+test("a folder that does not exist is named in one sentence, and not made", async (folder) => {
+  await rejects(SqliteLockStore.open(join(folder, "a", "b", "locks.db")), (error: Error) => {
+    ok(error instanceof ConfigError);
+    match(
+      error.message,
+      /^Cannot use ".*\/a\/b\/locks\.db" .*: the folder ".*\/a\/b" does not exist: correct the path, or /,
+    );
+    return true;
+  });
+  deepEqual([...Deno.readDirSync(folder)], []);
 });
 
 test("locks survive a restart, and their versions continue", async (folder) => {

@@ -139,9 +139,9 @@ function recording(client: KubernetesClient, calls: string[]): KubernetesClient 
     namespace: client.namespace,
     clock: client.clock,
     apis,
-    get: (path, signal) => {
+    get: (path, signal, headers) => {
       note(`get ${path.split("?")[0]}`);
-      return client.get(path, signal);
+      return client.get(path, signal, headers);
     },
     stream: (path, signal) => {
       note(`watch ${path.split("?")[0]}`);

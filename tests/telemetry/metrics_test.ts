@@ -134,6 +134,39 @@ Deno.test("a group that was deleted from the store disappears from the page", as
   ok(!(await metrics.render()).includes('group="default"'));
 });
 
+Deno.test("the pods that a drain waits for are on the page as long as the store has the group", async () => {
+  const clock = new FakeClock();
+  const metrics = new Metrics({ version: "1", clock, groupsTimeoutMs: 20 });
+  const drains = metrics.addDrains();
+  const groups = new Map();
+  const group = { state: { holders: [], transitions: 3 }, version: 1 };
+  let listed = Promise.resolve(groups);
+  metrics.collectLocks({ slotsOf: () => 1, groups: () => listed });
+  const waits = async () => {
+    const series = await scrape(metrics);
+    return ["left", "blocked"].map((name) => series.get(`fleetlock_drain_pods_${name}{group="default"}`));
+  };
+  groups.set(GROUP, group);
+  deepEqual(await waits(), [0, 0]);
+  drains.podsLeft(GROUP, 5, 2);
+  deepEqual(await waits(), [5, 2]);
+  groups.clear();
+  deepEqual(await waits(), [undefined, undefined]);
+  groups.set(GROUP, group);
+  deepEqual(await waits(), [5, 2], "the drain still runs");
+  groups.clear();
+  drains.podsLeft(GROUP, 0, 0);
+  deepEqual(await waits(), [undefined, undefined]);
+  ok(!(await metrics.render()).includes('group="default"'), "no other series of the group is left either");
+  groups.set(GROUP, group);
+  deepEqual(await waits(), [0, 0]);
+  drains.podsLeft(GROUP, 1, 0);
+  listed = Promise.withResolvers<never>().promise;
+  const late = waits();
+  await clock.advance(20);
+  deepEqual(await late, [1, 0], "a drain of this process is known without the store");
+});
+
 Deno.test("a value written by hand, or by a clock ahead of this one, does not make the page invalid", async () => {
   const metrics = new Metrics({ version: "1", clock: new FakeClock(1_000) });
   const state = (since: number, transitions: number) => ({

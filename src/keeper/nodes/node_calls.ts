@@ -5,9 +5,11 @@
  * @module
  */
 
+import type { V1Node } from "@kubernetes/client-node/dist/gen/models/V1Node.js";
 import { callOptions, MERGE_PATCH, valueOfStatus } from "../../kubernetes/calls.ts";
 import type { KubernetesClient } from "../../kubernetes/client.ts";
 import type { Permission } from "../../kubernetes/errors.ts";
+import { type Pages, readPages } from "../../kubernetes/list_pages.ts";
 import { type ResourceWatcher, viewingWatcher, watchResource } from "../../kubernetes/watch.ts";
 import { CORDON_ANNOTATION, type NodePatch } from "./cordon.ts";
 import { FIELD_MANAGER, type NodeView, viewNode } from "./node.ts";
@@ -21,6 +23,24 @@ export function nodePermissions(): Permission[] {
     ...["get", "list", "watch", "patch"].map((verb) => ({ verb, group: "", resource: "nodes" })),
     { verb: "get", group: "coordination.k8s.io", resource: "leases", namespace: NODE_LEASE_NAMESPACE },
   ];
+}
+
+/** The path of the Nodes. */
+const NODES = "/api/v1/nodes";
+
+/** How many whole Nodes are read at a time. With its images, one is often 10 to 20 kB of JSON. */
+const OBJECTS_PER_PAGE = 50;
+
+/** How many Nodes' metadata are read at a time. Most of it are notes about who set which field, 2 to 3 kB. */
+const VERSIONS_PER_PAGE = 1_000;
+
+/** Which Node there is, and in which state, but not what that state is. */
+export type NodeVersion = Pick<NodeView, "name" | "uid" | "resourceVersion">;
+
+/** Takes that from a Node, or from its metadata alone. */
+function viewVersion(object: unknown): NodeVersion {
+  const { metadata: { name = "", uid = "", resourceVersion = "" } = {} } = object as Pick<V1Node, "metadata">;
+  return { name, uid, resourceVersion };
 }
 
 /** How a refused call is named in errors. */
@@ -41,17 +61,46 @@ export class NodeCalls {
     return await valueOfStatus(call.then(viewNode), { 404: undefined }, REFUSED);
   }
 
-  /** Reads all Nodes (list nodes). */
-  async listNodes(signal?: AbortSignal): Promise<NodeView[]> {
-    const list = await valueOfStatus(this.#client.apis.core.listNode({}, callOptions(signal)), {}, REFUSED);
-    return list.items.map(viewNode);
+  /** Reads those of all Nodes (list nodes) that `keep` chooses, in pages. */
+  async listNodes(keep: (node: NodeView) => boolean, signal?: AbortSignal): Promise<NodeView[]> {
+    const view = (object: unknown) => {
+      const node = viewNode(object as V1Node);
+      return keep(node) ? node : undefined;
+    };
+    const pages = readPages(this.#client, { path: NODES, limit: OBJECTS_PER_PAGE }, view, signal);
+    return (await valueOfStatus(pages, {}, REFUSED)).items;
+  }
+
+  /** Reads which Nodes there are and the version of each (list nodes), and nothing else of them. */
+  async listVersions(signal?: AbortSignal): Promise<Pages<NodeVersion>> {
+    const options = { path: NODES, limit: VERSIONS_PER_PAGE, metadataOnly: true };
+    return await valueOfStatus(readPages(this.#client, options, viewVersion, signal), {}, REFUSED);
+  }
+
+  /** Reads the version that the Nodes are at (list nodes). */
+  async currentVersion(signal?: AbortSignal): Promise<string> {
+    const options = { path: NODES, limit: 1, metadataOnly: true, firstPageOnly: true };
+    return (await valueOfStatus(readPages(this.#client, options, viewVersion, signal), {}, REFUSED)).version;
+  }
+
+  /**
+   * Reads a Node as it was at a version of all Nodes (list nodes).
+   *
+   * @returns Undefined where there was none, or where that version is no longer stored.
+   */
+  async nodeAt(name: string, version: string, signal?: AbortSignal): Promise<NodeView | undefined> {
+    const query = { fieldSelector: `metadata.name=${name}`, resourceVersion: version, resourceVersionMatch: "Exact" };
+    const view = (object: unknown) => viewNode(object as V1Node);
+    const pages = readPages(this.#client, { path: NODES, limit: 1, query }, view, signal);
+    const found = await valueOfStatus(pages, { 410: undefined }, REFUSED);
+    return found?.items.find((node) => node.name === name);
   }
 
   /** Follows all Nodes (list and watch nodes) until the signal aborts. Does not throw. */
   async watchNodes(watcher: ResourceWatcher<NodeView>, signal: AbortSignal): Promise<void> {
     await watchResource(
       this.#client,
-      { path: "/api/v1/nodes", model: "V1Node", maxPauseMs: 5_000, forbiddenPauseMs: 10_000 },
+      { path: NODES, model: "V1Node", maxPauseMs: 5_000, forbiddenPauseMs: 10_000 },
       viewingWatcher(watcher, viewNode),
       signal,
     );

@@ -1,6 +1,6 @@
 /**
  * The Nodes of the cluster, kept up to date by a watch: finds them by a client's id or by name, and waits for their
- * changes. What it has seen may be behind, so it never proves that there is no Node: that is asked of the API server.
+ * changes. What it has seen may be behind, so it never proves that there is no Node: {@link FreshNodes} does.
  * It changes nothing in the cluster.
  *
  * @module
@@ -8,6 +8,7 @@
 
 import { type Clock, systemClock } from "../../lock/clock.ts";
 import type { ClientId } from "../../lock/identity.ts";
+import { FreshNodes } from "./fresh_nodes.ts";
 import type { NodeCalls } from "./node_calls.ts";
 import { isNewer, type NodeView } from "./node.ts";
 import { comparableId } from "./zincati_id.ts";
@@ -54,9 +55,8 @@ export class NodeWatch {
   #synced = false;
   /** The version up to which the watch has told everything. */
   #moment = 0n;
-  /** The listing that runs, and the one that begins when it ends. */
-  #listing: Promise<unknown> | undefined;
-  #nextListing: Promise<NodeView[]> | undefined;
+  #ownChanges = 0;
+  readonly #fresh: FreshNodes;
 
   /** Makes one that has seen nothing yet. */
   constructor(calls: NodeCalls, listener: NodeListener = {}, options: NodeWatchOptions = {}) {
@@ -64,6 +64,7 @@ export class NodeWatch {
     this.#listener = listener;
     this.#clock = options.clock ?? systemClock;
     this.#ghostMs = options.ghostMs ?? 120_000;
+    this.#fresh = new FreshNodes(calls, this, this.#clock);
   }
 
   /** Whether what it has seen is in step with the cluster. */
@@ -71,9 +72,24 @@ export class NodeWatch {
     return this.#synced;
   }
 
+  /** The version up to which the watch has told everything. */
+  get moment(): bigint {
+    return this.#moment;
+  }
+
+  /** How often our own calls have changed what is seen, ahead of the watch. */
+  get ownChanges(): number {
+    return this.#ownChanges;
+  }
+
   /** How many nodes have a malformed machine-id. */
   get malformed(): number {
     return [...this.#nodes.values()].filter((node) => node.malformed).length;
+  }
+
+  /** How many nodes there are, as last seen. */
+  get count(): number {
+    return this.#nodes.size;
   }
 
   /** All nodes, as last seen. */
@@ -90,6 +106,8 @@ export class NodeWatch {
         if (version > this.#moment) this.#moment = version;
         if (type === "DELETED") this.#remove(node);
         else this.#take(node);
+        this.#fresh.noteChange();
+        this.#wake();
       },
       lost: (error) => {
         this.#synced = false;
@@ -126,13 +144,12 @@ export class NodeWatch {
   }
 
   /**
-   * Finds the nodes on which a client may run, by a list (list nodes) that begins after the call.
+   * Finds the nodes on which a client may run at a moment after the call. See {@link FreshNodes}.
    *
    * @throws {UnavailableError} The nodes could not be listed.
    */
-  async listById(id: ClientId): Promise<NodeView[]> {
-    const wanted = comparableId(id);
-    return (await this.#list()).filter((node) => node.ids.includes(wanted));
+  listById(id: ClientId): Promise<NodeView[]> {
+    return this.#fresh.byId(id);
   }
 
   /**
@@ -149,11 +166,18 @@ export class NodeWatch {
   learn(node: NodeView): void {
     const known = this.#nodes.get(node.name);
     // A node that the watch does not show may have been deleted since the call.
-    if (known?.uid === node.uid && isNewer(node, known)) this.#set(node);
+    if (known?.uid !== node.uid || !isNewer(node, known)) return;
+    this.#ownChanges++;
+    this.#set(node);
   }
 
   /** Notes that one of our own calls found no node of a name. If one comes later, the watch shows it. */
   forget(name: string): void {
+    this.#ownChanges++;
+    this.#drop(name);
+  }
+
+  #drop(name: string): void {
     const known = this.#nodes.get(name);
     if (known === undefined) return;
     this.#notReady.delete(known.uid);
@@ -189,26 +213,9 @@ export class NodeWatch {
     }
   }
 
-  /**
-   * Lists the nodes. A listing that runs already may have been answered before the call, so it is not shared: all
-   * requests that come while it runs share the next one.
-   */
-  #list(): Promise<NodeView[]> {
-    const before = this.#listing ?? Promise.resolve();
-    return this.#nextListing ??= before.then(() => {
-      this.#nextListing = undefined;
-      const listing = this.#calls.listNodes();
-      const ended = listing.then(() => {}, () => {}).then(() => {
-        if (this.#listing === ended) this.#listing = undefined;
-      });
-      this.#listing = ended;
-      return listing;
-    });
-  }
-
   #listed(nodes: readonly NodeView[], moment: bigint): void {
     // The version went back, so etcd was restored from a backup: what was seen since then is no longer true.
-    if (moment < this.#moment) { for (const name of [...this.#nodes.keys()]) this.forget(name); }
+    if (moment < this.#moment) { for (const name of [...this.#nodes.keys()]) this.#drop(name); }
     this.#moment = moment;
     const names = new Set(nodes.map((node) => node.name));
     for (const node of this.#nodes.values()) if (!names.has(node.name)) this.#remove(node);
@@ -272,7 +279,7 @@ export class NodeWatch {
     const known = this.#nodes.get(node.name);
     // The deletion of an earlier node of the same name says nothing about the current one.
     if (known === undefined || isNewer(known, node)) return;
-    this.forget(node.name);
+    this.#drop(node.name);
   }
 
   #unlink(name: string): void {

@@ -97,7 +97,9 @@ export class ReturnWait {
       const state = judgeReturn(hold, [noted]);
       if (state.kind === "ready") return state;
     }
-    const others = await this.#readOthers(hold, noted === undefined);
+    // A hold that notes no Node was granted to a host that had none. If one has joined since then, the watch shows it.
+    const hadNode = hold.node !== undefined || hold.isNodeUnreadable === true;
+    const others = await this.#readOthers(hold, hadNode && noted === undefined);
     return judgeReturn(hold, noted === undefined ? others : [noted, ...others]);
   }
 

@@ -76,11 +76,11 @@ const BUSY_TIMEOUT_MS = 10;
 const BUSY_PAUSE_MS = 20;
 
 /**
- * Opens the file. Creates it (mode 0600), with its parent folders (0700), if it
- * does not exist.
+ * Opens the file. Creates it (mode 0600) if it does not exist, in a folder that exists.
  *
  * @param file An absolute path.
- * @throws {ConfigError} The database is another program's, or of another version of fleetlock. It stays as it was.
+ * @throws {ConfigError} The database is another program's, or of another version of fleetlock, and stays as it was; or
+ * its folder does not exist.
  * @throws {UnavailableError} Another process kept the file locked.
  * @throws {Error} Anything else that is wrong with the file.
  */
@@ -146,11 +146,19 @@ export function messageOf(error: unknown): string {
 }
 
 function create(file: string): void {
-  Deno.mkdirSync(dirname(file), { recursive: true, mode: 0o700 });
   try {
     // Never opens an existing file: closing it would release the POSIX locks that this process has on it.
     Deno.openSync(file, { createNew: true, write: true, mode: 0o600 }).close();
   } catch (error) {
+    if (error instanceof Deno.errors.NotFound) {
+      const folder = dirname(file);
+      const todo = `correct the path, or create the folder if no store of locks exists yet`;
+      throw new ConfigError(`Cannot use "${file}" as a SQLite store: the folder "${folder}" does not exist: ${todo}`);
+    }
+    // Deno refuses to open files in /proc, /sys and /dev, and speaks of its own flags.
+    if (error instanceof Deno.errors.NotCapable) {
+      throw new Error("this program may not write there: choose another folder");
+    }
     if (!(error instanceof Deno.errors.AlreadyExists)) throw error;
     if (!Deno.statSync(file).isFile) throw new Error("it is not a regular file");
   }
@@ -169,6 +177,8 @@ function prepare(database: DatabaseSync, file: string): void {
   database.exec("PRAGMA synchronous = FULL");
   const { synchronous } = database.prepare("PRAGMA synchronous").get() as { synchronous: number };
   if (synchronous !== SYNCHRONOUS_FULL) throw new Error("its writes would not survive a power failure");
+  // Makes SQLite write the pages that it frees, so that they are on the disk for the next write (write_probe.ts).
+  database.exec("PRAGMA secure_delete = ON");
   // Even if the schema exists, this shows at the start that the file can be written.
   inTransaction(database, "IMMEDIATE", () => {
     if (checkOwner(database, file) === "new") database.exec(SCHEMA);
@@ -198,6 +208,6 @@ function checkOwner(database: DatabaseSync, file: string): "new" | "ours" {
 }
 
 /** Checks for SQLITE_BUSY. Deno reports SQLite's result code only as text. */
-function isBusy(error: unknown): boolean {
+export function isBusy(error: unknown): boolean {
   return error instanceof Error && error.message.startsWith("database is locked");
 }

@@ -22,8 +22,9 @@ import {
   type Versioned,
 } from "../../lock/lock_store.ts";
 import type { GroupState } from "../../lock/semaphore.ts";
-import { inTransaction, messageOf, openDatabase, whileBusy } from "./database.ts";
+import { inTransaction, isBusy, messageOf, openDatabase, whileBusy } from "./database.ts";
 import { recordToState, stateToRecord } from "./record.ts";
+import { PROBE, WriteProbe } from "./write_probe.ts";
 
 /** Options of {@link SqliteLockStore.open}. */
 export interface SqliteLockStoreOptions {
@@ -62,6 +63,8 @@ export class SqliteLockStore implements LockStore {
   readonly #count: StatementSync;
   readonly #upsert: StatementSync;
   readonly #dataVersion: StatementSync;
+  readonly #probe: WriteProbe;
+  readonly #closing = new AbortController();
   #closed = false;
 
   private constructor(path: string, database: DatabaseSync, options: Required<SqliteLockStoreOptions>) {
@@ -77,11 +80,12 @@ export class SqliteLockStore implements LockStore {
     this.#count = database.prepare("UPDATE counter SET version = version + 1 RETURNING version");
     this.#upsert = database.prepare("INSERT OR REPLACE INTO lock_group VALUES (?, ?, ?, lower(hex(randomblob(16))))");
     this.#dataVersion = database.prepare("PRAGMA data_version");
+    this.#probe = new WriteProbe(options.clock);
   }
 
   /**
-   * Opens the file. Creates it (mode 0600), with its parent folders (0700), if it
-   * does not exist.
+   * Opens the file. Creates it (mode 0600) if it does not exist. Its folder must
+   * exist: a folder that is missing is more likely a typing error than a new store.
    *
    * @param path The file, absolute or relative to the working directory.
    * @throws {ConfigError} The file cannot be created or written, is not a
@@ -114,14 +118,14 @@ export class SqliteLockStore implements LockStore {
   }
 
   /** See {@link LockStore.write}. */
-  write(
+  async write(
     group: Group,
     expected: Versioned,
     next: GroupState,
     options: CallOptions = {},
   ): Promise<Versioned | "conflict"> {
     const base = (expected as Partial<VersionedRow>).row;
-    return this.#attempt(options, () => {
+    const write = () => {
       // IMMEDIATE takes the write lock before the read, so that nothing can change between the read and the write.
       const written = inTransaction(this.#database, "IMMEDIATE", () => {
         if (!isSame(this.#select(group), base)) return "conflict";
@@ -130,9 +134,31 @@ export class SqliteLockStore implements LockStore {
         return this.#read(group);
       });
       if (written !== "conflict") {
+        this.#probe.succeeded();
         for (const watcher of this.#watchers) watcher.changed(group, written, written.version);
       }
       return written;
+    };
+    try {
+      return await this.#attempt(options, write);
+    } catch (error) {
+      this.#probe.failed();
+      throw error;
+    }
+  }
+
+  /** See {@link LockStore.checkWritable}. Writes at most once in 10 s, and only if no other write took effect in them. */
+  checkWritable(): Promise<void> {
+    return this.#probe.check(async () => {
+      try {
+        const probe = () => inTransaction(this.#database, "IMMEDIATE", () => this.#database.exec(PROBE));
+        await this.#attempt({ signal: this.#closing.signal }, probe);
+      } catch (error) {
+        if (this.#closing.signal.aborted) throw error;
+        const { message, cause } = error as UnavailableError;
+        const why = isBusy(cause) ? "another process keeps it locked" : messageOf(cause ?? error);
+        throw new UnavailableError(message, { cause, publicMessage: `the SQLite file takes no writes: ${why}` });
+      }
     });
   }
 
@@ -173,6 +199,7 @@ export class SqliteLockStore implements LockStore {
 
   /** Closes the file. Its journal stays beside it, empty. */
   [Symbol.asyncDispose](): Promise<void> {
+    this.#closing.abort(new UnavailableError("The store is closed"));
     if (!this.#closed) this.#database.close();
     this.#closed = true;
     return Promise.resolve();

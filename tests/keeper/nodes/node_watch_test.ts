@@ -24,14 +24,22 @@ function view(name: string, version: number, change: Partial<NodeView> = {}): No
 function setUp(nodes: () => NodeView[] | Promise<NodeView[]> = () => [], clock = new FakeClock()) {
   const watcher = Promise.withResolvers<ResourceWatcher<NodeView>>();
   let lists = 0;
-  const calls: Pick<NodeCalls, "watchNodes" | "listNodes"> = {
+  const calls: Pick<NodeCalls, "watchNodes" | "listNodes" | "listVersions" | "nodeAt"> = {
     watchNodes: (given) => {
       watcher.resolve(given);
       return new Promise(() => {});
     },
-    listNodes: async () => {
+    listNodes: async (keep) => {
       lists++;
-      return await nodes();
+      return (await nodes()).filter(keep);
+    },
+    listVersions: async () => {
+      lists++;
+      return { items: [...await nodes()], version: "1000" };
+    },
+    nodeAt: async (name, version) => {
+      equal(version, "1000");
+      return (await nodes()).find((node) => node.name === name);
     },
   };
   const changed: string[] = [];

@@ -1,0 +1,192 @@
+/**
+ * Finds the Nodes of clients as they were at one moment after the request for them, so that it also proves that a client
+ * has none: a host without a Node gets its yes without a drain, and the watch may be behind a Node that has just joined.
+ *
+ * It reads whole Nodes, apart from a few, only where the watch is not in step or far behind. There are three ways, from
+ * the cheapest to the one that always works:
+ *
+ * 1. Where Nodes change all the time: read the version that the Nodes are at, and wait until the watch has reached it.
+ * 2. Read which Nodes there are and their versions, and read those whose version the watch has not seen.
+ * 3. Read all Nodes, page by page.
+ *
+ * Each way shows one moment. Two readings of different moments could miss a host that joins again under another name
+ * between them.
+ *
+ * @module
+ */
+
+import type { Clock } from "../../lock/clock.ts";
+import type { ClientId } from "../../lock/identity.ts";
+import type { NodeView } from "./node.ts";
+import type { NodeCalls, NodeVersion } from "./node_calls.ts";
+import { comparableId } from "./zincati_id.ts";
+
+/** What the watch of the Nodes has seen. */
+export interface SeenNodes {
+  /** Whether it is in step. */
+  readonly isSynced: boolean;
+  /** The version up to which it has told everything. */
+  readonly moment: bigint;
+  /** How often our own calls have changed what is seen, ahead of the watch. */
+  readonly ownChanges: number;
+  /** The Nodes. */
+  readonly nodes: Iterable<NodeView>;
+  /** How many there are. */
+  readonly count: number;
+  /** A Node. */
+  peek(name: string): NodeView | undefined;
+  /** Waits until a condition is met, which is asked after each change. */
+  until(condition: () => boolean, ms: number, signal: AbortSignal): Promise<boolean>;
+}
+
+/** The calls that {@link FreshNodes} makes. */
+export type FreshNodesCalls = Pick<NodeCalls, "currentVersion" | "listVersions" | "nodeAt" | "listNodes">;
+
+/** The requests that share a reading which has not begun. */
+interface Reading {
+  /** The ids that they look for. */
+  readonly wanted: Set<string>;
+  /** The Nodes that have one of them. */
+  readonly found: Promise<NodeView[]>;
+}
+
+/** How many readings may run at a time where each is cheap. */
+const MAX_CHEAP = 4;
+
+/** How long a request waits for others that may share its reading while a cheap one runs, in milliseconds. */
+const GATHER_MS = 20;
+
+/** From how many Nodes on a list of their versions takes longer than to wait for a change. */
+const MANY_NODES = 500;
+
+/** Changes come so often that one is worth waiting for if this many came within {@link LATELY_MS}. */
+const CHANGES = 10;
+
+/** See {@link CHANGES}. */
+const LATELY_MS = 3_000;
+
+/** How long to wait for the watch to reach a version, in milliseconds. */
+const PATIENCE_MS = 2_000;
+
+/** How many Nodes that the watch shows in another state are read singly. More are read with all others. */
+const MAX_SINGLE = 50;
+
+const never = new AbortController().signal;
+
+/** See the module. */
+export class FreshNodes {
+  readonly #calls: FreshNodesCalls;
+  readonly #seen: SeenNodes;
+  readonly #clock: Clock;
+  /** The readings that run. Each settles when its reading ends, and never rejects. */
+  readonly #running = new Set<Promise<void>>();
+  #next: Reading | undefined;
+  /** When the last changes came, oldest first, by the clock's monotonic time. */
+  readonly #changes: number[] = [];
+
+  /** Makes one that reads by `calls` what the watch has not seen. */
+  constructor(calls: FreshNodesCalls, seen: SeenNodes, clock: Clock) {
+    this.#calls = calls;
+    this.#seen = seen;
+    this.#clock = clock;
+  }
+
+  /** Notes that the watch has shown a change. */
+  noteChange(): void {
+    this.#changes.push(this.#clock.monotonic());
+    if (this.#changes.length > CHANGES) this.#changes.shift();
+  }
+
+  /**
+   * Finds the Nodes with a client's id at a moment after the call. A reading that runs already may be of a moment before
+   * it, so requests share one only if they came before it began.
+   *
+   * @throws {UnavailableError} The Nodes could not be read.
+   */
+  async byId(id: ClientId): Promise<NodeView[]> {
+    const wanted = comparableId(id);
+    const reading = this.#next ??= this.#prepare();
+    reading.wanted.add(wanted);
+    return (await reading.found).filter(({ ids }) => ids.includes(wanted));
+  }
+
+  #prepare(): Reading {
+    const wanted = new Set<string>();
+    const found = this.#turn().then(() => {
+      this.#next = undefined;
+      const reading = this.#read((node) => node.ids.some((id) => wanted.has(id)));
+      const ended = reading.then(() => {}, () => {}).then(() => void this.#running.delete(ended));
+      this.#running.add(ended);
+      return reading;
+    });
+    return { wanted, found };
+  }
+
+  /**
+   * Waits until the next reading may begin: at once where none runs. An API server answers most lists only when its own
+   * watch of the store has shown progress, up to 100 ms later, so a cheap one need not wait for those before it.
+   */
+  async #turn(): Promise<void> {
+    if (this.#running.size === 0) return;
+    const isCheap = this.#seen.isSynced && (this.#seen.count <= MANY_NODES || this.#changesAreFrequent());
+    if (!isCheap || this.#running.size >= MAX_CHEAP) return await Promise.race(this.#running);
+    const over = new AbortController();
+    const gathered = this.#clock.sleep(GATHER_MS, over.signal).catch(() => {});
+    await Promise.race([...this.#running, gathered]);
+    over.abort();
+  }
+
+  async #read(isWanted: (node: NodeView) => boolean): Promise<NodeView[]> {
+    return await this.#byWaiting(isWanted) ?? await this.#byVersions(isWanted) ?? await this.#calls.listNodes(isWanted);
+  }
+
+  /** @returns Undefined where that is not worth a try, or did not succeed. */
+  async #byWaiting(isWanted: (node: NodeView) => boolean): Promise<NodeView[] | undefined> {
+    const seen = this.#seen;
+    if (!seen.isSynced || seen.count <= MANY_NODES || !this.#changesAreFrequent()) return undefined;
+    const { moment, ownChanges } = seen;
+    const version = BigInt(await this.#calls.currentVersion());
+    const isReached = () => seen.isSynced && seen.moment >= version;
+    // The version went back, so etcd was restored from a backup, and the watch has seen what is no longer true.
+    if (version < moment) return undefined;
+    await seen.until(isReached, PATIENCE_MS, never);
+    // What our own calls have shown meanwhile may be of a later moment than the rest.
+    if (!isReached() || seen.ownChanges !== ownChanges) return undefined;
+    return [...seen.nodes].filter(isWanted);
+  }
+
+  /** @returns Undefined where the watch is not in step, or too far behind. */
+  async #byVersions(isWanted: (node: NodeView) => boolean): Promise<NodeView[] | undefined> {
+    const seen = this.#seen;
+    if (!seen.isSynced) return undefined;
+    const { moment } = seen;
+    const { items, version } = await this.#calls.listVersions();
+    if (!seen.isSynced || BigInt(version) < moment) return undefined;
+    const found: NodeView[] = [];
+    const others: NodeVersion[] = [];
+    for (const listed of items) {
+      const known = seen.peek(listed.name);
+      if (!isSameState(known, listed)) others.push(listed);
+      else if (isWanted(known)) found.push(known);
+    }
+    if (others.length > MAX_SINGLE) return undefined;
+    const read = await Promise.all(others.map(async (listed) => {
+      return { listed, node: await this.#calls.nodeAt(listed.name, version) };
+    }));
+    for (const { listed, node } of read) {
+      if (!isSameState(node, listed)) return undefined;
+      if (isWanted(node)) found.push(node);
+    }
+    return found;
+  }
+
+  #changesAreFrequent(): boolean {
+    const [oldest] = this.#changes;
+    return this.#changes.length === CHANGES && this.#clock.monotonic() - oldest! <= LATELY_MS;
+  }
+}
+
+/** Whether a Node is in the state that a list shows. */
+function isSameState(node: NodeView | undefined, listed: NodeVersion): node is NodeView {
+  return node?.uid === listed.uid && node.resourceVersion === listed.resourceVersion;
+}

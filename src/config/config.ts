@@ -66,8 +66,8 @@ export interface Config {
 export interface DrainConfig {
   /** The time limit of a drain, counted from the grant, in milliseconds. */
   readonly timeoutMs: number;
-  /** What to do when a drain times out: refuse the reboot, allow it, or delete the pods despite their budgets. */
-  readonly onTimeout: "refuse" | "proceed" | "delete";
+  /** What to do when a drain times out: refuse the reboot, allow it, delete the pods despite their budgets, or yield the slot. */
+  readonly onTimeout: "refuse" | "proceed" | "delete" | "yield";
   /** The maximum number of concurrent evictions on a node, 1 or more. */
   readonly concurrency: number;
   /** What to do with pods that no controller would recreate. */

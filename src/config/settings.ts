@@ -89,9 +89,10 @@ export const SETTINGS = [
   {
     flag: "drain-on-timeout",
     placeholder: "policy",
-    description: "when a drain times out: refuse the reboot, proceed with it, or delete the pods despite their budgets",
+    description:
+      "when a drain times out: refuse the reboot, proceed with it, delete the pods despite their budgets, or yield the slot",
     default: "refuse",
-    parser: oneOf("refuse", "proceed", "delete"),
+    parser: oneOf("refuse", "proceed", "delete", "yield"),
   },
   {
     flag: "drain-concurrency",

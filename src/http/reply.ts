@@ -6,7 +6,7 @@
  */
 
 import type { Group } from "../lock/identity.ts";
-import { describeRefusal, type Refusal } from "../lock/outcomes.ts";
+import { describeRefusal, type PolicyRefusal, type Refusal } from "../lock/outcomes.ts";
 import type { Holder } from "../lock/semaphore.ts";
 import { encodeJson, ERROR_STATUS, type ErrorKind, SUCCESS_TEXT, type SuccessKind } from "./fleetlock.ts";
 
@@ -68,6 +68,7 @@ const HELD = new WeakMap<
  * @param now Milliseconds since the epoch. The age of a hold is correct to the second.
  */
 export function refusalReply(refusal: Refusal, group: Group, now: number): Response {
+  if ("reasons" in refusal) return policyReply(refusal, group, now);
   if (refusal.kind !== "lock_held") return errorReply(refusal.kind, describeRefusal(refusal, group, now));
   const { holders, slots } = refusal;
   const second = Math.floor(now / 1000);
@@ -77,4 +78,16 @@ export function refusalReply(refusal: Refusal, group: Group, now: number): Respo
     HELD.set(holders, held);
   }
   return held.reply.clone();
+}
+
+/** The reply to each refusal by policies. All hosts that wait for the same thing share the refusal. */
+const BY_POLICY = new WeakMap<PolicyRefusal, Response>();
+
+function policyReply(refusal: PolicyRefusal, group: Group, now: number): Response {
+  let reply = BY_POLICY.get(refusal);
+  if (reply === undefined) {
+    reply = errorReply(refusal.kind, describeRefusal(refusal, group, now));
+    BY_POLICY.set(refusal, reply);
+  }
+  return reply.clone();
 }

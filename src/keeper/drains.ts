@@ -7,6 +7,7 @@
 
 import type { Clock } from "../lock/clock.ts";
 import type { ClientId, Group } from "../lock/identity.ts";
+import type { DrainRule } from "../lock/node_keeper.ts";
 import type { HeldNode } from "../lock/semaphore.ts";
 import { Drain, type DrainEnd } from "./drain/drain.ts";
 import { DrainMemory } from "./drain/drain_memory.ts";
@@ -88,8 +89,13 @@ export class Drains implements AsyncDisposable {
     this.#listener = listener;
   }
 
-  /** Begins the drain of a node for a hold, or joins the one that runs. */
-  join(owner: CordonOwner, { name, uid, machineId, phase }: HeldNode): Drain {
+  /**
+   * Begins the drain of a node for a hold, or joins the one that runs.
+   *
+   * @param rule How the nodes of the group are drained, where that differs from the options for all. A drain that runs
+   * goes by the rule with which it began.
+   */
+  join(owner: CordonOwner, { name, uid, machineId, phase }: HeldNode, rule: DrainRule = {}): Drain {
     const key = JSON.stringify([keyOf(owner), uid]);
     const running = this.#running.get(key);
     if (running !== undefined) return running;
@@ -100,7 +106,8 @@ export class Drains implements AsyncDisposable {
     const memory = this.memoryOf(owner);
     const task = { node: name, uid, machineId, owner, memory, again: phase === "drained" };
     this.#listener.drainBegan(task);
-    const drain = new Drain(task, this.#options, this.#context);
+    const { timeoutMs = this.#options.timeoutMs, onTimeout = this.#options.onTimeout } = rule;
+    const drain = new Drain(task, { ...this.#options, timeoutMs, onTimeout }, this.#context);
     this.#running.set(key, drain);
     if (this.#isClosing) drain.stop("closing");
     drain.end.then(

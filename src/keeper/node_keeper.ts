@@ -225,7 +225,7 @@ export class KubernetesNodeKeeper implements NodeKeeper {
     let isToDrain = !isMoved && (isRunning || (noted.phase !== "drained" && pace.leftMs === 0));
     while (true) {
       if (isToDrain) {
-        const drain = this.#drains.join(owner, noted);
+        const drain = this.#drains.join(owner, noted, hold.rule);
         const end = await Promise.race([drain.end, wait]);
         if (end === undefined) return { kind: "draining", node: noted.name, pods: drain.left };
         if (end.kind !== "emptied") return await this.#outcomeOf(end, noted);

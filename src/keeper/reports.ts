@@ -101,8 +101,11 @@ export class DrainReports implements DrainListener {
         }
         break;
       case "failed": {
-        const { pods, reason } = end;
-        log?.error("drain failed: the client keeps its slot", { ...about, pods, ...(reason && { reason }) });
+        const { pods, reason, yields } = end;
+        const message = yields
+          ? "drain timed out: the client is to yield its slot"
+          : "drain failed: the client keeps its slot";
+        log?.[yields ? "warning" : "error"](message, { ...about, pods, ...(reason && { reason }) });
         const why = [...(reason ? [reason] : []), ...(pods.length > 0 ? [list(pods)] : [])].join("; ");
         this.#event(task, "DrainTimedOut", `Not drained; the reboot is refused: ${why}`, true);
         break;

@@ -22,6 +22,8 @@ export type EventReason =
   | "DrainTimedOut"
   | "Uncordoned"
   | "LockGranted"
+  | "LockYielded"
+  | "PolicyIgnored"
   | "LockReleased";
 
 /** The object that an Event is about: a Node, or a Lease in the client's namespace. */

@@ -8,7 +8,7 @@
 
 import type { ClientId, Group } from "./identity.ts";
 import { ABSENT, type Listing, type LockWatcher, type Versioned } from "./lock_store.ts";
-import { holderOf } from "./semaphore.ts";
+import { type GroupState, holderOf } from "./semaphore.ts";
 
 /** Is told what a {@link GroupView} sees. Its methods must not throw. */
 export interface ViewObserver {
@@ -18,6 +18,8 @@ export interface ViewObserver {
   lost?(reason: unknown): void;
   /** A hold of a client has ended, perhaps because the client has a later one. */
   ended?(group: Group, id: ClientId): void;
+  /** A group has another state than before; undefined where nothing was known of it. */
+  changed?(group: Group, before: GroupState | undefined, after: GroupState): void;
 }
 
 /**
@@ -96,6 +98,7 @@ export class GroupView implements LockWatcher {
     if (versioned.version === ABSENT.version) this.#groups.delete(group);
     else this.#groups.set(group, versioned);
     this.#reportEnded(group, known, versioned);
+    if (known?.state !== versioned.state) this.#observer.changed?.(group, known?.state, versioned.state);
   }
 
   #reportEnded(group: Group, before: Versioned | undefined, after: Versioned): void {

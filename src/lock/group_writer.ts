@@ -205,7 +205,9 @@ function isSameHold(one: Holder, other: Holder | undefined): boolean {
     one.node?.machineId === other?.node?.machineId &&
     one.node?.bootId === other?.node?.bootId &&
     one.node?.phase === other?.node?.phase &&
-    one.isNodeUnreadable === other?.isNodeUnreadable;
+    one.isNodeUnreadable === other?.isNodeUnreadable &&
+    one.slots === other?.slots &&
+    one.hadYes === other?.hadYes;
 }
 
 function isEnough(proof: Proof, needed: Proof): boolean {

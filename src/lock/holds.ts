@@ -10,8 +10,11 @@
 import type { Clock } from "./clock.ts";
 import type { Decision, GroupWriter, Proof, Ticket, Written } from "./group_writer.ts";
 import type { ClientId, Group } from "./identity.ts";
+import type { PodLeft } from "./node_keeper.ts";
+import { pauseAt, withDeferral, withoutDeferral, withReturn } from "./group_notes.ts";
 import type { Versioned } from "./lock_store.ts";
 import { type Refused, refused, type SteadyStateOutcome } from "./outcomes.ts";
+import type { Deferral } from "./policy.ts";
 import {
   acquire,
   amend,
@@ -19,7 +22,9 @@ import {
   type HeldNode,
   type Holder,
   holderOf,
+  isSameStage,
   mayGoOn,
+  mayHaveHadYes,
   release,
 } from "./semaphore.ts";
 
@@ -29,6 +34,39 @@ export interface HoldsObserver {
   granted?(group: Group, holder: Holder): void;
   /** A request of this process gave a slot back. */
   released?(group: Group, holder: Holder): void;
+  /** This process took the slot of a host that had no yes, so that others come first. */
+  yielded?(group: Group, holder: Holder, cause: YieldCause["kind"], deferral: Deferral | undefined): void;
+}
+
+/** Why a hold yields its slot. */
+export type YieldCause =
+  /** The drain of its node has timed out, with these pods left. */
+  | { readonly kind: "timed_out"; readonly pods: readonly PodLeft[] }
+  /** Somebody paused the group, drains included. */
+  | { readonly kind: "paused" };
+
+/** The outcome of {@link Holds.yield}. */
+export type Yielding =
+  /** The slot is free. Where the drain had timed out, `deferral` is noted. */
+  | { readonly kind: "yielded"; readonly deferral?: Deferral }
+  /** The hold stays: it may have had a yes, or is about another node by now, or the cause is gone. */
+  | { readonly kind: "stays" }
+  /** The hold has ended already, in this state. */
+  | { readonly kind: "not_held"; readonly state: GroupState };
+
+/** Says what speaks against a grant on a state; undefined where nothing does. */
+export type Gate = (state: GroupState) => Refused | undefined;
+
+/** That a slot may be granted, as far as it is known before the write. */
+export interface Permit {
+  /** How many holders the group may have with the new one. The grant notes it. */
+  readonly slots: number;
+  /** The client's node, noted with the grant. */
+  readonly node?: HeldNode;
+  /** The state on which the policies were asked. */
+  readonly judged: GroupState;
+  /** Asked again for any other state that the grant is to be written on. */
+  readonly gate: Gate;
 }
 
 /** What {@link Holds} works with. */
@@ -62,8 +100,8 @@ export interface Proven {
 export type Renewal =
   /** The client holds a slot, proven by a write. */
   | Proven
-  /** The client holds no slot, and at least one seemed free. */
-  | { readonly kind: "free" }
+  /** The client holds no slot, and at least one seemed free in this state. */
+  | { readonly kind: "free"; readonly state: GroupState }
   | Refused;
 
 /** See the module. Its methods throw {@link "./errors.ts".UnavailableError} where the store fails. */
@@ -82,18 +120,24 @@ export class Holds {
    * client, and as "lock_ending" where the group's object is being deleted.
    *
    * @param arrival The request's ticket.
+   * @param gate Asked where the client holds nothing and a slot seems free.
    */
-  renew(id: ClientId, group: Group, arrival: Ticket): Promise<Renewal> {
+  renew(id: ClientId, group: Group, arrival: Ticket, gate: Gate = () => undefined): Promise<Renewal> {
     return this.#writer.transact<Renewal>(group, arrival, ({ state, ending }) => {
       if (ending !== undefined) return refuseEnding(ending);
-      const wish = acquire(state, id, this.#options.slotsOf(group), this.#options.clock.now());
+      const slots = this.#options.slotsOf(group);
+      const wish = acquire(state, id, slots, this.#options.clock.now());
       switch (wish.kind) {
         case "renew":
           return { kind: "write", next: wish.next, answer: (written) => proven("renewed", id, written) };
-        case "grant":
-          return { kind: "answer", needs: "anything", answer: { kind: "free" } };
+        case "grant": {
+          const refusal = gate(state);
+          // What speaks against a grant may be over in the store while the view is behind.
+          if (refusal !== undefined) return { kind: "answer", needs: "in_step", answer: refusal };
+          return { kind: "answer", needs: "anything", answer: { kind: "free", state } };
+        }
         case "full":
-          return this.#refuse(state, id, group);
+          return this.#refuse(state, id, slots);
       }
     });
   }
@@ -103,15 +147,18 @@ export class Holds {
    * as {@link renew} is.
    *
    * @param arrival The request's ticket.
-   * @param node The client's node, noted with a new grant.
    */
-  grant(id: ClientId, group: Group, arrival: Ticket, node: HeldNode | undefined): Promise<Proven | Refused> {
+  grant(id: ClientId, group: Group, arrival: Ticket, permit: Permit): Promise<Proven | Refused> {
     const { slotsOf, clock, observer } = this.#options;
     return this.#writer.transact<Proven | Refused>(group, arrival, ({ state, ending }) => {
       if (ending !== undefined) return refuseEnding(ending);
-      const wish = acquire(state, id, slotsOf(group), clock.now(), node);
+      const isHeld = holderOf(state, id) !== undefined;
+      const slots = isHeld ? slotsOf(group) : permit.slots;
+      const wish = acquire(state, id, slots, clock.now(), permit.node);
       switch (wish.kind) {
-        case "grant":
+        case "grant": {
+          const refusal = state === permit.judged ? undefined : permit.gate(state);
+          if (refusal !== undefined) return { kind: "answer", needs: "in_step", answer: refusal };
           return {
             kind: "write",
             next: wish.next,
@@ -121,10 +168,11 @@ export class Holds {
               return granted;
             },
           };
+        }
         case "renew":
           return { kind: "write", next: wish.next, answer: (written) => proven("renewed", id, written) };
         case "full":
-          return this.#refuse(state, id, group);
+          return this.#refuse(state, id, slots);
       }
     });
   }
@@ -167,10 +215,14 @@ export class Holds {
       const next = amend(state, { id, since }, this.#options.clock.now(), stays ? noted : node);
       if (next === undefined || !isSameNode) return CONTENDED;
       // Once it is drained, it goes on before all others. So this write must not rest on an earlier look at its turn.
-      if (node.phase === "drained" && !mayGoOn(state, id, this.#options.slotsOf(group))) {
-        return this.#refuse(state, id, group);
-      }
-      return { kind: "write", next, answer: (written) => proven(kind, id, written) };
+      const isDrained = node.phase === "drained";
+      const slots = this.#options.slotsOf(group);
+      if (isDrained && !mayGoOn(state, id, slots)) return this.#refuse(state, id, slots);
+      return {
+        kind: "write",
+        next: isDrained ? withoutDeferral(next, id) : next,
+        answer: (written) => proven(kind, id, written),
+      };
     });
   }
 
@@ -179,8 +231,9 @@ export class Holds {
    * hold by now, or a pre-reboot request has renewed or noted this one.
    *
    * @param arrival The request's ticket.
+   * @param hasRebooted Whether the host is back from a reboot, which is noted in the same write.
    */
-  release(hold: Holder, group: Group, arrival: Ticket): Promise<SteadyStateOutcome> {
+  release(hold: Holder, group: Group, arrival: Ticket, hasRebooted: boolean): Promise<SteadyStateOutcome> {
     return this.#writer.transact<SteadyStateOutcome>(group, arrival, ({ state }) => {
       const holder = holderOf(state, hold.id);
       const wish = release(state, hold.id, this.#options.clock.now());
@@ -188,7 +241,7 @@ export class Holds {
       if (!isSameStage(holder, hold)) return CONTENDED;
       return {
         kind: "write",
-        next: wish.next,
+        next: hasRebooted ? withReturn(wish.next) : wish.next,
         answer: () => {
           this.#options.observer.released?.(group, holder);
           return { kind: "released", holder };
@@ -197,8 +250,47 @@ export class Holds {
     });
   }
 
-  #refuse(state: GroupState, id: ClientId, group: Group): Decision<Refused> {
-    return { kind: "answer", needs: "in_step", answer: refuseFull(state, id, this.#options.slotsOf(group)) };
+  /**
+   * Frees the slot of a host that cannot reboot, so that others come first. Its next hold begins anew.
+   *
+   * @param hold The hold, with the node that cannot be drained. A hold that may have had a yes stays: its host may reboot
+   * at any moment. The write that notes a node as drained comes before its yes, so that of the two writes one fails.
+   */
+  yield(hold: Holder, group: Group, cause: YieldCause): Promise<Yielding | Refused> {
+    const { clock, observer } = this.#options;
+    return this.#writer.transact<Yielding>(group, this.#writer.arrive(), ({ state }) => {
+      const holder = holderOf(state, hold.id);
+      const now = clock.now();
+      const wish = release(state, hold.id, now);
+      if (wish.kind === "not_held" || holder?.since !== hold.since) {
+        return { kind: "answer", needs: "fresh", answer: { kind: "not_held", state } };
+      }
+      const isPaused = cause.kind === "paused" && pauseAt(state.notes, now)?.drains === true;
+      const isTimedOut = cause.kind === "timed_out" && holder.node?.uid === hold.node?.uid;
+      if (mayHaveHadYes(holder) || !(isPaused || isTimedOut)) return STAYS;
+      const node = holder.node?.name ?? "";
+      const noted = cause.kind === "timed_out"
+        ? withDeferral(wish.next, { id: hold.id, node, pods: cause.pods }, now)
+        : { state: wish.next, deferral: undefined };
+      return {
+        kind: "write",
+        next: noted.state,
+        answer: () => {
+          observer.yielded?.(group, holder, cause.kind, noted.deferral);
+          return { kind: "yielded", ...(noted.deferral && { deferral: noted.deferral }) };
+        },
+      };
+    });
+  }
+
+  /** Reads a hold afresh. Undefined where it has ended. */
+  async reread({ id, since }: Holder, group: Group): Promise<Holder | undefined> {
+    const found = await this.find(id, group, this.#writer.arrive(), { held: "fresh", not_held: "fresh" });
+    return found.kind === "held" && found.holder.since === since ? found.holder : undefined;
+  }
+
+  #refuse(state: GroupState, id: ClientId, slots: number): Decision<Refused> {
+    return { kind: "answer", needs: "in_step", answer: refuseFull(state, id, slots) };
   }
 }
 
@@ -208,6 +300,9 @@ const NOT_HELD: Decision<{ readonly kind: "not_held" }> = {
   needs: "fresh",
   answer: { kind: "not_held" },
 };
+
+/** That a hold stays is certain only by the same. */
+const STAYS: Decision<Yielding> = { kind: "answer", needs: "fresh", answer: { kind: "stays" } };
 
 /** That a hold has changed is certain only by the same. */
 const CONTENDED: Decision<Refused> = { kind: "answer", needs: "fresh", answer: refused({ kind: "contended" }) };
@@ -229,13 +324,4 @@ function refuseEnding(ending: NonNullable<Versioned["ending"]>): Decision<Refuse
 /** The writer has compared what was written with what was sent, so the holder is there. */
 function proven(kind: Proven["kind"], id: ClientId, written: Written): Proven {
   return { kind, holder: holderOf(written.state, id)!, written };
-}
-
-/**
- * Whether two records of a client are of the same grant and the same node, with its drain at the same phase, and no
- * pre-reboot request has written in between. Such a request may have ended in a yes.
- */
-export function isSameStage(one: Holder, other: Holder): boolean {
-  return one.since === other.since && one.renewed === other.renewed &&
-    one.node?.uid === other.node?.uid && one.node?.phase === other.node?.phase;
 }

@@ -10,23 +10,27 @@
 import { type Clock, systemClock } from "./clock.ts";
 import { GroupWriter, type Ticket } from "./group_writer.ts";
 import { GroupView } from "./group_view.ts";
-import { Holds, type HoldsObserver, isSameStage, type Proven } from "./holds.ts";
+import { Holds, type HoldsObserver, type Proven } from "./holds.ts";
 import type { ClientId, Group } from "./identity.ts";
 import { UnavailableError } from "./errors.ts";
 import { ABSENT, type LockStore, type Versioned } from "./lock_store.ts";
-import type { NodeKeeper } from "./node_keeper.ts";
-import { type PreRebootOutcome, type Refused, refused, type SteadyStateOutcome } from "./outcomes.ts";
+import type { DrainRule, NodeIdentity, NodeKeeper } from "./node_keeper.ts";
+import { type PreRebootOutcome, type Refused, refused, refusedFor, type SteadyStateOutcome } from "./outcomes.ts";
+import { type GrantPolicy, type IgnoredReason, type Pause, type Reason, slotsOnly } from "./policy.ts";
 import { heldNode, Prover } from "./prover.ts";
-import { type HeldNode, type Holder, holderOf } from "./semaphore.ts";
+import { type GroupState, type Holder, holderOf, isSameStage, mayHaveHadYes } from "./semaphore.ts";
+import { Yields } from "./yields.ts";
 
 /** Options of {@link LockService}. */
 export interface LockServiceOptions {
-  /** How many clients of a group may reboot at a time, a positive integer. @default {() => 1} */
-  readonly slotsOf?: (group: Group) => number;
+  /** Says how many clients of a group may reboot at a time, and what speaks against a grant. @default {one slot, and nothing speaks against it} */
+  readonly policy?: GrantPolicy;
   /** How many groups may exist; a further one is refused. @default {64} */
   readonly maxGroups?: number;
   /** Drains the hosts before they reboot. Without one, a slot alone is enough for a yes. */
   readonly keeper?: NodeKeeper;
+  /** How nodes are drained where the policy says nothing else; the keeper's own way where nothing is said here. */
+  readonly drain?: DrainRule;
   /** How long an answer may wait for the node keeper, in milliseconds. @default {240000} */
   readonly replyWaitMs?: number;
   /** Ends such waits at once, when the server stops. */
@@ -47,6 +51,12 @@ export interface LockObserver extends HoldsObserver {
   lost?(reason: unknown): void;
   /** A slot was granted, as {@link granted} told, to a client whose id no Node has, although hosts are drained. */
   grantedWithoutNode?(group: Group, holder: Holder): void;
+  /** Policies refused a request for these reasons. Told for each such request, so it must be cheap. */
+  refusedFor?(reasons: readonly Reason[]): void;
+  /** A slot was granted although there were these reasons not to, none of which counts. */
+  grantedDespite?(group: Group, holder: Holder, ignored: readonly IgnoredReason[]): void;
+  /** The pause of a group has changed in the store; undefined where there is none any more. */
+  pauseChanged?(group: Group, pause: Pause | undefined): void;
   /**
    * A client reported for a group in which it holds nothing, and seems to hold a slot of another one: its group may
    * have been changed on the host during a reboot.
@@ -54,10 +64,10 @@ export interface LockObserver extends HoldsObserver {
   heldElsewhere?(group: Group, id: ClientId, other: Group): void;
 }
 
-/** What a grant notes about the client's node. */
-interface GrantNote {
-  readonly kind: "may_grant";
-  readonly node?: HeldNode;
+/** That a look found nothing that speaks against a grant. */
+interface Looked {
+  readonly kind: "clear";
+  readonly node?: NodeIdentity;
 }
 
 /**
@@ -72,12 +82,13 @@ export class LockService {
   readonly #view: GroupView;
   readonly #writer: GroupWriter;
   readonly #holds: Holds;
-  readonly #slotsOf: (group: Group) => number;
+  readonly #policy: GrantPolicy;
   readonly #maxGroups: number;
   readonly #keeper?: NodeKeeper;
   readonly #replyWaitMs: number;
   readonly #stopping: AbortSignal;
   readonly #prover: Prover;
+  readonly #yields: Yields;
   readonly #observer: LockObserver;
   /** How many requests are about to create a group that the store does not have yet. */
   readonly #coming = new Map<Group, number>();
@@ -90,7 +101,7 @@ export class LockService {
   constructor(store: LockStore, options: LockServiceOptions = {}) {
     const { observer = {}, keeper, clock = systemClock } = options;
     this.#store = store;
-    this.#slotsOf = options.slotsOf ?? (() => 1);
+    this.#policy = options.policy ?? slotsOnly(() => 1);
     this.#maxGroups = options.maxGroups ?? 64;
     this.#keeper = keeper;
     this.#replyWaitMs = options.replyWaitMs ?? 240_000;
@@ -100,26 +111,42 @@ export class LockService {
       synced: () => observer.synced?.(),
       lost: (reason) => observer.lost?.(reason),
       ended: (group, id) => keeper?.holdEnded(group, id),
+      changed: (group, before, after) => {
+        this.#yields.groupChanged();
+        const pause = after.notes?.pause;
+        if (!isSamePause(pause, before?.notes?.pause)) observer.pauseChanged?.(group, pause);
+      },
     });
     this.#writer = new GroupWriter(store, this.#view, { clock, random: options.random });
-    this.#holds = new Holds(this.#writer, { slotsOf: this.#slotsOf, clock, observer });
+    const slotsOf = (group: Group) => this.#policy.slotsOf(group);
+    this.#holds = new Holds(this.#writer, { slotsOf, clock, observer });
+    this.#yields = new Yields(this.#holds, this.#view, {
+      keeper,
+      ruleOf: (group) => ({ ...options.drain, ...this.#policy.drainOf(group) }),
+      clock,
+      random: options.random ?? Math.random,
+    });
     this.#prover = new Prover(this.#holds, {
       keeper,
       replyWaitMs: this.#replyWaitMs,
       stopping: this.#stopping,
       clock,
-      slotsOf: this.#slotsOf,
+      slotsOf,
+      yields: this.#yields,
     });
   }
 
   /** Says how many clients of a group may hold a slot. */
   slotsOf(group: Group): number {
-    return this.#slotsOf(group);
+    return this.#policy.slotsOf(group);
   }
 
-  /** Follows the store's changes until the signal aborts, so that refusals need no read. */
-  watch(signal: AbortSignal): Promise<void> {
-    return this.#store.watch(this.#view, signal);
+  /**
+   * Follows the store's changes until the signal aborts, so that refusals need no read; and frees the slots of hosts that
+   * cannot be drained, where the rule is to do so and nobody asks.
+   */
+  async watch(signal: AbortSignal): Promise<void> {
+    await Promise.all([this.#store.watch(this.#view, signal), this.#yields.run(signal)]);
   }
 
   /**
@@ -150,7 +177,10 @@ export class LockService {
   async preReboot(id: ClientId, group: Group): Promise<PreRebootOutcome> {
     const arrival = this.#writer.arrive();
     const acquired = await this.#acquire(id, group, arrival);
-    return acquired.kind === "refused" ? acquired : await this.#prover.prove(acquired, group, arrival);
+    if (acquired.kind !== "refused") return await this.#prover.prove(acquired, group, arrival);
+    const { refusal } = acquired;
+    if ("reasons" in refusal) this.#observer.refusedFor?.(refusal.reasons);
+    return acquired;
   }
 
   /**
@@ -174,25 +204,47 @@ export class LockService {
       await this.#keeper?.uncordon(group, id);
       return { kind: "not_held" };
     }
-    const notBack = await this.#awaitReturn(first.holder, group, arrival);
-    if (notBack !== undefined) return notBack;
-    const over = await this.#holds.release(first.holder, group, arrival);
+    const back = await this.#awaitReturn(first.holder, group, arrival);
+    if (back.kind === "refused") return back;
+    const over = await this.#holds.release(first.holder, group, arrival, back.hasRebooted);
     // Only who has ended the hold may lift its cordon: until then, another replica may rest a yes on it.
     if (over.kind !== "refused") await this.#keeper?.uncordon(group, id, first.holder.since);
     return over;
   }
 
-  /** Takes or renews a slot: renew the hold if there is one, else ask whether a grant is allowed, then grant. */
+  /**
+   * Takes or renews a slot: renew the hold if there is one, else ask whether a grant is allowed, then grant. What refuses
+   * without a call comes first.
+   */
   async #acquire(id: ClientId, group: Group, arrival: Ticket): Promise<Proven | Refused> {
-    const renewed = await this.#holds.renew(id, group, arrival);
-    if (renewed.kind !== "free") return renewed;
+    const gate = (state: GroupState, node?: NodeIdentity) => {
+      return refusedFor(this.#policy.peek({ group, id, state, ...(node && { node }) }).reasons);
+    };
+    const free = await this.#holds.renew(id, group, arrival, gate);
+    if (free.kind !== "free") return free;
     using place = await this.#reservePlace(group);
     if (place === undefined) return refused({ kind: "too_many_groups", limit: this.#maxGroups });
-    const permission = await this.#mayGrant(id);
-    if (permission.kind === "refused") return permission;
-    const acquired = await this.#holds.grant(id, group, arrival, permission.node);
-    if (this.#keeper !== undefined && acquired.kind === "granted" && acquired.holder.node === undefined) {
-      this.#observer.grantedWithoutNode?.(group, acquired.holder);
+    const seen = await this.#look(id);
+    if (seen.kind === "refused") return seen;
+    const { node } = seen;
+    const { slots, reasons, ignored } = await this.#policy.judge({
+      group,
+      id,
+      state: free.state,
+      ...(node && { node }),
+    });
+    const refusal = refusedFor(reasons);
+    if (refusal !== undefined) return refusal;
+    const acquired = await this.#holds.grant(id, group, arrival, {
+      slots,
+      node: node && heldNode(node, "draining"),
+      judged: free.state,
+      gate: (state) => gate(state, node),
+    });
+    if (acquired.kind === "granted") {
+      const { holder } = acquired;
+      if (ignored.length > 0) this.#observer.grantedDespite?.(group, holder, ignored);
+      if (this.#keeper !== undefined && node === undefined) this.#observer.grantedWithoutNode?.(group, holder);
     }
     return acquired;
   }
@@ -225,13 +277,13 @@ export class LockService {
     return { [Symbol.dispose]: () => count(-1) };
   }
 
-  /** Asks whether anything but the slots speaks against a grant now. */
-  async #mayGrant(id: ClientId): Promise<Refused | GrantNote> {
-    if (this.#keeper === undefined) return { kind: "may_grant" };
+  /** Looks for the client's node, and whether it can be drained at all. */
+  async #look(id: ClientId): Promise<Refused | Looked> {
+    if (this.#keeper === undefined) return { kind: "clear" };
     const seen = await this.#keeper.look(id);
     switch (seen.kind) {
       case "clear":
-        return { kind: "may_grant", node: seen.node && heldNode(seen.node, "draining") };
+        return seen;
       case "ambiguous":
         return refused({ kind: "node_ambiguous", nodes: seen.nodes });
       case "drain_refused":
@@ -241,15 +293,26 @@ export class LockService {
     }
   }
 
-  /** Waits until the host of a hold is back. Returns a refusal where it is not, or where the hold changed meanwhile. */
-  async #awaitReturn(hold: Holder, group: Group, arrival: Ticket): Promise<Refused | undefined> {
-    if (this.#keeper === undefined) return undefined;
+  /**
+   * Waits until the host of a hold is back, and tells whether from a reboot. Where no Node can tell, a hold that may have
+   * had its yes is one that was used. Refused where the host is not back, or where the hold changed meanwhile.
+   */
+  async #awaitReturn(
+    hold: Holder,
+    group: Group,
+    arrival: Ticket,
+  ): Promise<Refused | { readonly kind: "back"; readonly hasRebooted: boolean }> {
+    if (this.#keeper === undefined) return { kind: "back", hasRebooted: mayHaveHadYes(hold) };
     const { id, since, node, isNodeUnreadable } = hold;
     const asked = { group, id, since, node, isNodeUnreadable };
     const back = await this.#keeper.awaitReturn(asked, this.#replyWaitMs, this.#stopping);
     if (back.kind === "not_ready") return refused({ kind: "node_not_ready", node: back.node, reason: back.reason });
     const now = await this.#holds.find(id, group, arrival, { held: "in_step", not_held: "in_step" });
     if (now.kind === "held" && !isSameStage(now.holder, hold)) return refused({ kind: "contended" });
-    return now.kind === "refused" ? now : undefined;
+    return now.kind === "refused" ? now : { kind: "back", hasRebooted: back.rebooted ?? mayHaveHadYes(hold) };
   }
+}
+
+function isSamePause(one: Pause | undefined, other: Pause | undefined): boolean {
+  return JSON.stringify(one) === JSON.stringify(other);
 }

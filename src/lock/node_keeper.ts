@@ -9,6 +9,25 @@ import type { ClientId, Group } from "./identity.ts";
 import type { HeldNode } from "./semaphore.ts";
 import type { HostEvidence } from "./yes.ts";
 
+/** What happens when a drain's time-out has passed with pods left. */
+export type TimeoutPolicy =
+  /** The drain fails: the reboot is refused. */
+  | "refuse"
+  /** The reboot goes on. */
+  | "proceed"
+  /** The drain deletes the pods past their budgets. */
+  | "delete"
+  /** The drain fails, and its hold gives its slot to others. */
+  | "yield";
+
+/** How the nodes of one group are drained. What is undefined is as the node keeper does it for all. */
+export interface DrainRule {
+  /** How long a drain may take, from the grant of the slot, in milliseconds. */
+  readonly timeoutMs?: number;
+  /** What happens then. */
+  readonly onTimeout?: TimeoutPolicy;
+}
+
 /** One grant to one client. A drain belongs to it; a later grant to the same client is another hold. */
 export interface Hold {
   /** The group whose slot is held. */
@@ -21,6 +40,8 @@ export interface Hold {
   readonly node?: HeldNode;
   /** Whether the record names a node in a form that this version does not understand. */
   readonly isNodeUnreadable?: boolean;
+  /** How its node is drained. A drain that runs goes by the rule with which it began. */
+  readonly rule?: DrainRule;
 }
 
 /** One Node object. A later Node of the same name is another one. */
@@ -77,8 +98,17 @@ export type DrainOutcome =
   | { readonly kind: "moved"; readonly node: NodeIdentity }
   /** Pods are left, or `reason`, a sentence for a person, says what else the drain waits for. It goes on. */
   | { readonly kind: "draining"; readonly node: string; readonly pods: readonly PodLeft[]; readonly reason?: string }
-  /** The drain cannot go on: the time-out has passed with pods left, or for `reason`, a sentence for a person. */
-  | { readonly kind: "failed"; readonly node: string; readonly pods: readonly PodLeft[]; readonly reason?: string }
+  /**
+   * The drain cannot go on: the time-out has passed with pods left, or for `reason`, a sentence for a person. `yields` is
+   * set where the time-out has passed and the rule is that the hold yields its slot.
+   */
+  | {
+    readonly kind: "failed";
+    readonly node: string;
+    readonly pods: readonly PodLeft[];
+    readonly reason?: string;
+    readonly yields?: true;
+  }
   /** The hold has ended (an administrator deleted the lock, for example), so the drain was stopped. */
   | { readonly kind: "abandoned" }
   /** Several nodes have the client's id, so it is not known which one to drain. */
@@ -88,8 +118,11 @@ export type DrainOutcome =
 
 /** Whether a host is back. */
 export type ReturnOutcome =
-  /** It is: its node is ready, or it has no node to wait for. */
-  | { readonly kind: "ready" }
+  /**
+   * It is: its node is ready, or it has no node to wait for. `rebooted` says whether the host runs another boot than the
+   * one that is noted with the hold; undefined where that cannot be told.
+   */
+  | { readonly kind: "ready"; readonly rebooted?: boolean }
   /** It is not, for `reason`, a sentence for a person. */
   | { readonly kind: "not_ready"; readonly node: string; readonly reason: string };
 

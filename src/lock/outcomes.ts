@@ -9,6 +9,7 @@
 
 import type { Group } from "./identity.ts";
 import type { PodLeft } from "./node_keeper.ts";
+import type { Reason, ReasonKind } from "./policy.ts";
 import type { Holder } from "./semaphore.ts";
 import {
   describeAlteredWrite,
@@ -20,13 +21,24 @@ import {
   describeGroupLimit,
   describeHolders,
   describeMissingPermission,
+  describeReason,
   describeRefusedDrain,
   describeUnreadableHold,
   describeUnreadyNode,
 } from "./wording.ts";
 
+/** A policy's reason not to grant a slot now. There is one kind of refusal for each kind of reason. */
+export type PolicyRefusal = {
+  readonly [K in ReasonKind]: {
+    readonly kind: K;
+    /** Every reason, the one that lasts longest first. That one is told, and has the same kind. */
+    readonly reasons: readonly [Reason, ...Reason[]];
+  };
+}[ReasonKind];
+
 /** Why the answer is "not now". The client may ask again. */
 export type Refusal =
+  | PolicyRefusal
   /** Others, these `holders`, hold every slot, or come before the client, which is a holder beyond the slots. */
   | { readonly kind: "lock_held"; readonly holders: readonly Holder[]; readonly slots: number }
   /** Other writers kept changing the group while this request tried, or ended the client's hold. */
@@ -77,8 +89,26 @@ export interface RefusalRule<R extends Refusal> {
   describe(refusal: R, group: Group, now: number): string;
 }
 
+/** The policies' refusals speak for themselves, and only to a client that asks for a slot. */
+const BY_POLICY: RefusalRule<PolicyRefusal> = {
+  status: 423,
+  endpoints: ["pre-reboot"],
+  describe: ({ reasons: [reason] }) => describeReason(reason.sentence),
+};
+
 /** The table of refusals, by kind. */
 export const REFUSALS: { readonly [K in RefusalKind]: RefusalRule<Extract<Refusal, { kind: K }>> } = {
+  unknown_group: BY_POLICY,
+  paused: BY_POLICY,
+  node_on_hold: BY_POLICY,
+  frozen: BY_POLICY,
+  outside_window: BY_POLICY,
+  deferred: BY_POLICY,
+  settling: BY_POLICY,
+  fleet_unhealthy: BY_POLICY,
+  pods_blocking: BY_POLICY,
+  budget_exhausted: BY_POLICY,
+  policy_undecided: BY_POLICY,
   lock_held: {
     status: 423,
     endpoints: ["pre-reboot"],
@@ -164,6 +194,26 @@ export interface Refused {
 /** Makes the outcome of a refused request. */
 export function refused(refusal: Refusal): Refused {
   return { kind: "refused", refusal };
+}
+
+/** The refusal for each list of reasons, so that all who are refused for one list share the refusal and its reply. */
+const BY_REASONS = new WeakMap<readonly Reason[], Refused>();
+
+/**
+ * Makes the outcome of a request that policies speak against.
+ *
+ * @param reasons Why, the reason that lasts longest first.
+ * @returns Undefined where there is no reason.
+ */
+export function refusedFor(reasons: readonly Reason[]): Refused | undefined {
+  const [first, ...others] = reasons;
+  if (first === undefined) return undefined;
+  let known = BY_REASONS.get(reasons);
+  if (known === undefined) {
+    known = refused({ kind: first.kind, reasons: [first, ...others] });
+    BY_REASONS.set(reasons, known);
+  }
+  return known;
 }
 
 /** A yes to pre-reboot: the client holds a slot, and its host may reboot. */

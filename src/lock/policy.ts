@@ -10,7 +10,7 @@
  */
 
 import type { ClientId, Group } from "./identity.ts";
-import type { NodeIdentity } from "./node_keeper.ts";
+import type { DrainRule, NodeIdentity } from "./node_keeper.ts";
 import type { GroupState } from "./semaphore.ts";
 
 /** The kinds of reasons not to grant a slot now. Each is the `kind` of a 423. */
@@ -43,6 +43,12 @@ export interface Reason {
   readonly until?: number;
 }
 
+/** A reason that does not count, and why. */
+export interface IgnoredReason extends Reason {
+  /** The group is in warn mode, or the client's Node was told to skip the rule. */
+  readonly because: "warn" | "skip";
+}
+
 /** Somebody's order that no slot of a group is granted. */
 export interface Pause {
   /** Why, for the replies. */
@@ -53,6 +59,11 @@ export interface Pause {
   readonly until?: number;
   /** Whether drains under way yield too. @default {false} */
   readonly drains?: boolean;
+  /**
+   * Set where this stands for something in the store that cannot be read, as `reason` says. Whoever puts another pause
+   * in its place, or none, replaces what cannot be read.
+   */
+  readonly isUnreadable?: true;
 }
 
 /** A host whose node could not be drained, so that it freed its slot for others and waits longer than they. */
@@ -69,13 +80,19 @@ export interface Deferral {
   readonly pods: readonly string[];
 }
 
-/** What is noted with a group's lock for the policies, so that every replica knows it after a restart too. */
+/**
+ * What is noted with a group's lock for the policies, so that every replica knows it after a restart too. Notes in the
+ * store that cannot be read are a pause that says so.
+ */
 export interface GroupNotes {
   /** When a holder last came back from a reboot that happened, in milliseconds since the epoch. */
   readonly returned?: number;
-  /** The hosts that have yielded, at most {@link MAX_DEFERRALS}, oldest first. */
+  /**
+   * The hosts that have yielded and have not been drained since, at most {@link MAX_DEFERRALS}, each once. An entry whose
+   * `until` is over holds its host back no more; it only tells how often the host has yielded.
+   */
   readonly deferred?: readonly Deferral[];
-  /** The pause in force. One that cannot be read is a pause with a reason that says so. */
+  /** The pause, which may be over. One that cannot be read is a pause with a reason that says so. */
   readonly pause?: Pause;
 }
 
@@ -101,18 +118,32 @@ export interface PolicyAnswer {
   /** Every reason not to grant a slot now, the one that lasts longest first. Empty where nothing speaks against it. */
   readonly reasons: readonly Reason[];
   /** Reasons of a group in warn mode, or that a Node was told to skip. They do not count, and are logged. */
-  readonly ignored: readonly Reason[];
+  readonly ignored: readonly IgnoredReason[];
 }
 
 /** Says whether a slot may be granted now. Its methods do not throw: what they cannot know is a reason. */
 export interface GrantPolicy {
   /** How many slots a group has, by what is known at this moment, a positive integer. It makes no calls. */
   slotsOf(group: Group): number;
+  /** How the nodes of a group are drained, as far as that differs from what holds for all. It makes no calls. */
+  drainOf(group: Group): DrainRule;
   /**
    * Answers at once, from what is known already, and makes no calls. A reason in the answer refuses; an answer without
    * one says nothing yet.
+   *
+   * It is asked for every poll while a slot is free, and again, with the Node, for the very state that a grant is written
+   * on where that is not the one that {@link judge} has seen. So what rests on the state's notes is exact. One list of
+   * reasons that is returned again and again makes the replies cheap: they are kept by the list's identity.
    */
   peek(question: PolicyQuestion): PolicyAnswer;
   /** Answers from facts that are fresh enough for a grant, and may make calls for them, shared and bounded in time. */
   judge(question: PolicyQuestion): Promise<PolicyAnswer>;
 }
+
+/** Makes the policy that knows only how many slots a group has. */
+export function slotsOnly(slotsOf: (group: Group) => number): GrantPolicy {
+  const answer = ({ group }: PolicyQuestion) => ({ slots: slotsOf(group), reasons: NONE, ignored: [] });
+  return { slotsOf, drainOf: () => ({}), peek: answer, judge: (question) => Promise.resolve(answer(question)) };
+}
+
+const NONE: readonly Reason[] = Object.freeze([]);

@@ -14,6 +14,7 @@ import type { Group } from "./identity.ts";
 import type { NodeIdentity, NodeKeeper } from "./node_keeper.ts";
 import { type PreRebootOutcome, type Refused, refused } from "./outcomes.ts";
 import { type DrainPhase, type HeldNode, holderOf } from "./semaphore.ts";
+import type { Yields } from "./yields.ts";
 import { type HostEvidence, judgeYes } from "./yes.ts";
 
 /** How often a hold may move to another node within one request. */
@@ -34,6 +35,8 @@ export interface ProverOptions {
   readonly clock: Pick<Clock, "monotonic">;
   /** How many clients of a group may hold a slot. */
   readonly slotsOf: (group: Group) => number;
+  /** Frees the slots of hosts that cannot be drained. */
+  readonly yields: Yields;
 }
 
 /** Everything that a yes rests on, as far as it was seen. */
@@ -83,16 +86,18 @@ export class Prover {
 
   /** Drains the host, and notes with the hold which node that is and that it is drained. */
   async #drain(acquired: Proven, group: Group, deadline: number): Promise<Evidence | Refused> {
-    const { keeper, clock, stopping } = this.#options;
+    const { keeper, clock, stopping, yields } = this.#options;
     let hold: Proven | Refused = acquired;
     if (keeper === undefined) {
       return { kind: "evidence", hold, host: { kind: "not_drained" }, readAt: clock.monotonic() };
     }
     for (let moves = 0; hold.kind !== "refused"; moves++) {
-      const { id, since, node, isNodeUnreadable } = hold.holder;
+      const paused = await yields.toPause(hold.holder, group, hold.written.state);
+      if (paused !== undefined) return paused;
+      const { node } = hold.holder;
       const called = clock.monotonic();
       const waitMs = Math.max(0, deadline - called);
-      const outcome = await keeper.drain({ group, id, since, node, isNodeUnreadable }, waitMs, stopping);
+      const outcome = await keeper.drain(yields.toDrain(hold.holder, group), waitMs, stopping);
       switch (outcome.kind) {
         case "moved":
           if (moves === MAX_MOVES) return refused({ kind: "contended" });
@@ -103,9 +108,13 @@ export class Prover {
         case "proceed":
           // It rests on the operator's policy, not on what was read of the pods.
           return await this.#noteDrained(hold, group, outcome.node, { kind: "proceed" }, clock.monotonic());
-        case "failed":
+        case "failed": {
+          const yielded = await yields.afterDrain(hold.holder, group, outcome);
+          if (yielded !== undefined) return yielded;
           if (node?.phase === "draining") await this.#holds.note(hold, group, { ...node, phase: "failed" });
-          return refused({ ...outcome, kind: "drain_failed" });
+          const { yields: _, ...failure } = outcome;
+          return refused({ ...failure, kind: "drain_failed" });
+        }
         case "draining":
           return refused(outcome);
         case "abandoned":

@@ -45,6 +45,13 @@ export interface Holder {
    * although nobody can tell which one.
    */
   readonly isNodeUnreadable?: true;
+  /**
+   * How many holders the group was to have by the policy on which the slot was granted, a positive integer. The holder
+   * goes on under fewer slots. Undefined where a person wrote the holder, or a version that does not note it.
+   */
+  readonly slots?: number;
+  /** Set where the hold noted another Node before, or none, on which it may have had a yes. */
+  readonly hadYes?: true;
   /** Fields of the record that this version does not know. Every write keeps them. */
   readonly extra?: Readonly<Record<string, unknown>>;
 }
@@ -104,14 +111,40 @@ export function holderOf(state: GroupState, id: ClientId): Holder | undefined {
  * to the store by hand. Then those go on that are drained, since they may have had
  * their yes, and as many of the others, in the order of holders, as there are slots left.
  *
- * @param slots How many holders the group may have, a positive integer.
+ * The slots that count for a holder are those by which it got its own, or those of
+ * now where they are more. A grant comes last in the order and leaves no more
+ * holders than the slots that it notes, so that its place stays below that number
+ * for as long as it holds: fewer slots revoke nobody. A holder that was written by hand
+ * notes none, and waits for its place among the slots of now.
+ *
+ * @param slots How many holders the group may have now, a positive integer.
  */
 export function mayGoOn(state: GroupState, id: ClientId, slots: number): boolean {
   const place = state.holders.findIndex((holder) => holder.id === id);
   if (place < 0) return false;
-  const isDrained = ({ node }: Holder) => node?.phase === "drained";
-  if (isDrained(state.holders[place]!)) return true;
-  return state.holders.filter((other, at) => at < place || isDrained(other)).length < slots;
+  const holder = state.holders[place]!;
+  const goesFirst = ({ node, hadYes }: Holder) => node?.phase === "drained" || hadYes === true;
+  if (goesFirst(holder)) return true;
+  const before = state.holders.filter((other, at) => at < place || goesFirst(other)).length;
+  return before < Math.max(slots, holder.slots ?? 0);
+}
+
+/**
+ * Whether a pre-reboot request for a hold may have been answered with a yes. The write
+ * that notes a node as drained comes before its yes; a hold that notes no node
+ * needs no further write. Such a host may reboot at any moment.
+ */
+export function mayHaveHadYes({ node, hadYes, isNodeUnreadable }: Holder): boolean {
+  return node === undefined || node.phase === "drained" || hadYes === true || isNodeUnreadable === true;
+}
+
+/**
+ * Whether two records of a client are of the same grant and the same node, with its drain at the same phase, and no
+ * pre-reboot request has written in between. Such a request may have ended in a yes.
+ */
+export function isSameStage(one: Holder, other: Holder): boolean {
+  return one.since === other.since && one.renewed === other.renewed &&
+    one.node?.uid === other.node?.uid && one.node?.phase === other.node?.phase;
 }
 
 /**
@@ -121,7 +154,7 @@ export function mayGoOn(state: GroupState, id: ClientId, slots: number): boolean
  * The slots that were taken away are not granted again, and a holder renews only
  * while it {@link mayGoOn}.
  *
- * @param slots How many holders the group may have, a positive integer.
+ * @param slots How many holders the group may have, a positive integer, or 0. A grant notes it.
  * @param now Milliseconds since the epoch. A grant notes it as its time, or a later one where it would not be later
  * than every earlier time of the group.
  * @param node The client's node, noted with a grant. A renewal keeps what the grant noted.
@@ -137,7 +170,7 @@ export function acquire(state: GroupState, id: ClientId, slots: number, now: num
     kind: "grant",
     next: {
       ...state,
-      holders: [...state.holders, { id, since, ...(node !== undefined && { node }), renewed: since }],
+      holders: [...state.holders, { id, since, ...(node !== undefined && { node }), renewed: since, slots }],
       transitions: Math.min(state.transitions + 1, MAX_TRANSITIONS),
       renewed: since,
     },
@@ -188,10 +221,17 @@ function withHolder(state: GroupState, id: ClientId, now: number, change: (holde
   return { ...state, holders, renewed };
 }
 
-function withNode({ isNodeUnreadable: _, ...holder }: Holder, node: HeldNode): Holder {
+function withNode(whole: Holder, node: HeldNode): Holder {
+  const { isNodeUnreadable: _, ...holder } = whole;
   const before = holder.node?.uid === node.uid ? holder.node.machineId : undefined;
   const machineId = node.machineId ?? before;
-  return { ...holder, node: machineId === undefined ? node : { ...node, machineId } };
+  // Of the same Node, the phase says whether there was a yes.
+  const hadYes = mayHaveHadYes(whole) && holder.node?.uid !== node.uid;
+  return {
+    ...holder,
+    node: machineId === undefined ? node : { ...node, machineId },
+    ...(hadYes && { hadYes }),
+  };
 }
 
 /** The time to note with a write: later than every earlier one, whatever the clock shows. */

@@ -8,6 +8,7 @@
 
 import type { Group } from "./identity.ts";
 import type { PodLeft } from "./node_keeper.ts";
+import type { Deferral, Pause } from "./policy.ts";
 import type { Holder } from "./semaphore.ts";
 
 /** How many holders a sentence names. */
@@ -27,6 +28,9 @@ const NAME_SHOWN = 253;
 
 /** How much of a reason in words is shown, in characters. */
 const REASON_SHOWN = 500;
+
+/** How much of a sentence is shown that a policy has made, in characters. */
+const SENTENCE_SHOWN = 1_500;
 
 /**
  * The characters that a terminal or a page would not show as themselves: control
@@ -64,10 +68,30 @@ export function printableReason(reason: string): string {
  * @param now Milliseconds since the epoch, for the age of each hold.
  */
 export function describeHolders(holders: readonly Holder[], slots: number, group: Group, now: number): string {
+  if (holders.length === 0) return `group "${group}" has no reboot slot now`;
   const which = slots === 1 && holders.length === 1
     ? `reboot slot of group "${group}" is`
     : `all ${slots} reboot slots of group "${group}" are`;
   return `${which} held by ${list(holders, HOLDERS_NAMED, (holder) => describeHolder(holder, now))}`;
+}
+
+/** Shows the sentence of a policy's reason. */
+export function describeReason(sentence: string): string {
+  return printable(sentence, SENTENCE_SHOWN);
+}
+
+/** Says that a host has yielded its slot, for which pods, and until when it waits. */
+export function describeDeferral({ node, until, count, pods }: Omit<Deferral, "id">): string {
+  const times = count === 1 ? "" : ` ${count} times in a row`;
+  const why = pods.length === 0 ? "" : `, because of ${list(pods, OBJECTS_NAMED, printableReason)}`;
+  return `node ${quoted(node)} could not be drained in time${times}${why}: others come first until ${timeText(until)}`;
+}
+
+/** Says that somebody has paused a group. */
+export function describePause({ reason, by, until }: Pause, group: Group): string {
+  const who = by === undefined ? "" : ` by ${printableReason(by)}`;
+  const end = until === undefined ? "" : ` until ${timeText(until)}`;
+  return `group "${group}" is paused${who}${end}${reason === undefined ? "" : `: ${printableReason(reason)}`}`;
 }
 
 /** Says that other writers changed a group so often that this request gave up. */
@@ -150,10 +174,17 @@ export function describeDuration(ms: number): string {
  */
 function describeHolder(holder: Holder, now: number): string {
   const name = holder.node ? `node ${quoted(holder.node.name)}` : printable(holder.id, ID_IN_REPLIES);
-  // A time that somebody wrote by hand, or that a broken clock gave, may be outside the range of dates.
-  if (!(Math.abs(holder.since) <= 8.64e15)) return name;
-  const since = new Date(holder.since).toISOString().slice(0, -5);
-  return `${name} since ${since}Z (${describeDuration(now - holder.since)})`;
+  const since = timeText(holder.since);
+  return since === undefined ? name : `${name} since ${since} (${describeDuration(now - holder.since)})`;
+}
+
+/**
+ * Writes a time, exact to the second.
+ *
+ * @returns Undefined for a time outside the range of dates, which somebody wrote by hand or a broken clock gave.
+ */
+function timeText(ms: number): string | undefined {
+  return Math.abs(ms) <= 8.64e15 ? `${new Date(ms).toISOString().slice(0, -5)}Z` : undefined;
 }
 
 function describePods(pods: readonly PodLeft[]): string {

@@ -3,6 +3,15 @@
  * reboot. It is pure. Everything else collects the evidence for it, and nothing
  * else decides.
  *
+ * A yes is within the slots that the deciding replica computed and noted with the
+ * grant: when a slot is granted, the group has no more holders than the grant
+ * notes, and the holder keeps that number ({@link mayGoOn}). So whatever slots the
+ * replicas go by while a configuration reaches one after the other, the holders
+ * that may be rebooting are never more than the most that a grant among them notes;
+ * and once all replicas have fewer slots, the holders beyond them only become
+ * fewer, since nobody is granted one beside them. Policies play no other part in a
+ * yes: they speak before a grant, and never of a hold.
+ *
  * Every fact in the evidence comes from a write or a read that began after the
  * request did. The times of objects are the API server's, and so are
  * `grantedAt` and `now`.
@@ -21,7 +30,7 @@ export interface HoldEvidence {
   readonly since: number;
   /** The group as the store returned it from the write, which may differ from what was sent. */
   readonly written: GroupState;
-  /** How many holders the group may have. */
+  /** How many holders the group may have now, by this replica. The holder's own record counts where it notes more. */
   readonly slots: number;
   /** Whether the object that holds the group is being deleted. */
   readonly isEnding: boolean;

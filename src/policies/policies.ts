@@ -7,7 +7,8 @@
  */
 
 import type { Group } from "../lock/identity.ts";
-import type { GrantPolicy, PolicyAnswer, PolicyQuestion, Reason, ReasonKind } from "../lock/policy.ts";
+import type { DrainRule } from "../lock/node_keeper.ts";
+import type { GrantPolicy, IgnoredReason, PolicyAnswer, PolicyQuestion, Reason, ReasonKind } from "../lock/policy.ts";
 import { Calendar } from "./calendar.ts";
 import { slotsOf, unavailableNodes } from "./nodes.ts";
 import type { GroupOptions, PolicyOptions } from "./options.ts";
@@ -64,6 +65,11 @@ export class Policies implements GrantPolicy {
     return options.slots.kind === "number" ? options.slots.value : slotsOf(options, this.#options.facts.nodes(options));
   }
 
+  /** See {@link GrantPolicy.drainOf}. */
+  drainOf(group: Group): DrainRule {
+    return optionsOf(this.#options.current(), group).drain;
+  }
+
   /** See {@link GrantPolicy.peek}. */
   peek(question: PolicyQuestion): PolicyAnswer {
     return this.#answer(question, (options) => this.#options.facts.knownHealth(options, question));
@@ -108,8 +114,12 @@ export class Policies implements GrantPolicy {
     };
     const all = reasonsOf(snapshot);
     const passes = passOf(snapshot);
-    const ignored = all.filter(passes);
-    return { slots: slotsLeft(snapshot, passes), reasons: all.filter((reason) => !passes(reason)), ignored };
+    const ignored = all.flatMap((reason): IgnoredReason[] => {
+      const because = passes(reason);
+      return because === undefined ? [] : [{ ...reason, because }];
+    });
+    const reasons = all.filter((reason) => passes(reason) === undefined);
+    return { slots: slotsLeft(snapshot, passes), reasons, ignored };
   }
 
   #calendarOf({ timeZone }: PolicyOptions, options: GroupOptions): Calendar {
@@ -132,22 +142,22 @@ function hasCalendar({ allow, freeze }: GroupOptions): boolean {
   return allow.length > 0 || freeze.length > 0;
 }
 
+/** Says why a reason does not count; undefined where it counts. */
+type Pass = (reason: Pick<Reason, "kind" | "rule">) => IgnoredReason["because"] | undefined;
+
 /** Which reasons do not count: those that the asking node was told to skip, and the rules of a group in warn mode. */
-function passOf({ options, nodes }: Snapshot): (reason: Pick<Reason, "kind" | "rule">) => boolean {
+function passOf({ options, nodes }: Snapshot): Pass {
   const asking = nodes.kind === "known" ? nodes.value.filter(({ isAsking }) => isAsking) : [];
   // Of several nodes with the client's id, nobody knows which one asks.
   const skipped = (asking.length === 1 ? asking[0]!.skip ?? "" : "").split(",").map((name) => name.trim());
   return ({ kind, rule }) => {
-    if (skipped.some((name) => name === "all" || name === rule || rule.startsWith(`${name}.`))) return true;
-    return options.mode === "warn" && !ALWAYS_ENFORCED.has(kind);
+    if (skipped.some((name) => name === "all" || name === rule || rule.startsWith(`${name}.`))) return "skip";
+    return options.mode === "warn" && !ALWAYS_ENFORCED.has(kind) ? "warn" : undefined;
   };
 }
 
 /** The slots that unavailable nodes leave. */
-function slotsLeft(
-  { options, nodes, question }: Snapshot,
-  passes: (reason: Pick<Reason, "kind" | "rule">) => boolean,
-): number {
+function slotsLeft({ options, nodes, question }: Snapshot, passes: Pass): number {
   const slots = slotsOf(options, nodes);
   if (options.unavailable !== "count" || nodes.kind !== "known") return slots;
   if (passes({ kind: "fleet_unhealthy", rule: "unavailable" })) return slots;

@@ -107,7 +107,10 @@ export function startDraining(parts: DrainingParts): Draining {
   };
 }
 
-/** Sends an Event about the group's Lease for each grant and each release. */
+/**
+ * Sends an Event about the group's Lease for each grant, each release and each slot that was yielded; and about a client's
+ * Node for a grant although its group's rules spoke against it.
+ */
 function eventObserver(events: ClusterEvents): LockObserver {
   return {
     granted(group, { id, node }) {
@@ -117,6 +120,22 @@ function eventObserver(events: ClusterEvents): LockObserver {
     released(group, { id, node }) {
       const note = `Reboot slot of group "${group}" released by ${printableId(node?.name ?? id)}`;
       events.record({ kind: "Lease", name: leaseName(group) }, "LockReleased", note);
+    },
+    yielded(group, { id, node }, cause, deferral) {
+      const why = cause === "paused" ? "the group is paused with its drains" : "its drain has timed out";
+      const until = deferral === undefined ? "" : `; it waits until ${new Date(deferral.until).toISOString()}`;
+      const note = `Reboot slot of group "${group}" yielded by ${
+        printableId(node?.name ?? id)
+      }, because ${why}${until}`;
+      events.record({ kind: "Lease", name: leaseName(group) }, "LockYielded", note, true);
+    },
+    grantedDespite(group, { id, node }, ignored) {
+      const subject = node === undefined
+        ? { kind: "Lease" as const, name: leaseName(group) }
+        : { kind: "Node" as const, name: node.name };
+      const rules = ignored.map(({ rule, because }) => `${rule} (${because})`).join(", ");
+      const note = `Reboot slot of group "${group}" granted to ${printableId(node?.name ?? id)} despite ${rules}`;
+      events.record(subject, "PolicyIgnored", note, true);
     },
   };
 }

@@ -90,9 +90,10 @@ export async function startService(config: Config, options: ServiceOptions): Pro
   const locks = new LockService(store, {
     maxGroups: config.maxGroups,
     keeper: draining?.keeper,
+    drain: config.drain && { timeoutMs: config.drain.timeoutMs, onTimeout: config.drain.onTimeout },
     replyWaitMs: config.replyWaitMs,
     stopping: stopping.signal,
-    observer: { ...lockObserver(metrics, logger), ...draining?.observer },
+    observer: tellBoth(lockObserver(metrics, logger), draining?.observer),
     clock: shared,
     random,
   });
@@ -151,6 +152,44 @@ function lockObserver(metrics: Metrics, logger: Logger): LockObserver {
     heldElsewhere(group, id, other) {
       const message = "a client reports for a group in which it holds nothing, and holds a slot of another one";
       logger.warning(`${message}: release that by hand if the client has moved`, { id, group, held_group: other });
+    },
+    refusedFor(reasons) {
+      for (const { kind } of reasons) metrics.policyRefused(kind);
+    },
+    grantedDespite(group, { id, node }, ignored) {
+      for (const { kind, because } of ignored) metrics.policyIgnored(kind, because);
+      const rules = ignored.map(({ rule, because, sentence }) => ({ rule, because, sentence }));
+      logger.warning("a slot is granted although rules speak against it", { id, group, node: node?.name, rules });
+    },
+    yielded(group, { id, node }, cause, deferral) {
+      metrics.yielded(cause);
+      logger.warning("a host has yielded its slot: others come first", {
+        id,
+        group,
+        node: node?.name,
+        cause,
+        ...(deferral && { until: new Date(deferral.until).toISOString(), count: deferral.count, pods: deferral.pods }),
+      });
+    },
+    pauseChanged(group, pause) {
+      if (pause === undefined) logger.info("the pause of a group is lifted", { group });
+      else logger[pause.isUnreadable ? "error" : "warning"]("a group is paused", { group, pause });
+    },
+  };
+}
+
+/** Tells two observers. Only the second one is told of what it alone knows, and both of what they share. */
+function tellBoth(first: LockObserver, second: LockObserver = {}): LockObserver {
+  return {
+    ...first,
+    ...second,
+    yielded(...event) {
+      first.yielded?.(...event);
+      second.yielded?.(...event);
+    },
+    grantedDespite(...event) {
+      first.grantedDespite?.(...event);
+      second.grantedDespite?.(...event);
     },
   };
 }

@@ -1,7 +1,7 @@
 /**
  * A holder as every store writes it in JSON: an object with `id`, `since` and
  * `renewed` (RFC 3339), with `node`, `uid`, `machineId`, `bootId` and `phase` where
- * the node is known, and with whatever a later version adds. It does not know where
+ * the node is known, with `slots` and `hadYes` where they are, and with whatever a later version adds. It does not know where
  * the record is kept.
  *
  * What this version does not understand is never taken for "nothing", and
@@ -33,18 +33,27 @@ const MAX_MS = Date.UTC(10_000, 0) - 1;
  */
 export function readHolder(record: unknown): ReadHolder | undefined {
   if (typeof record !== "object" || record === null || Array.isArray(record)) return undefined;
-  const { id, since, renewed, node: name, uid, machineId, bootId, phase, ...extra } = record as Record<string, unknown>;
+  const { id, since, renewed, node: name, uid, machineId, bootId, phase, slots, hadYes, ...extra } = record as Record<
+    string,
+    unknown
+  >;
   if (typeof id !== "string" || id === "") return undefined;
   const sinceMs = toMs(since);
   const renewedMs = toMs(renewed);
   const namesNode = [name, uid, machineId, bootId, phase].some((field) => field !== undefined);
   const node = readNode({ name, uid, machineId, bootId, phase });
+  const hasSlots = typeof slots === "number" && Number.isSafeInteger(slots) && slots > 0;
+  // A number that is not understood lets nobody go on, and is kept.
+  if (slots !== undefined && !hasSlots) extra.slots = slots;
   return {
     id: id as ClientId,
     ...(sinceMs !== undefined && { since: sinceMs }),
     ...(node !== undefined && { node }),
     ...(renewedMs !== undefined && { renewed: renewedMs }),
     ...(namesNode && node === undefined && { isNodeUnreadable: true as const }),
+    ...(hasSlots && { slots }),
+    // What is not understood may say that there was a yes.
+    ...(hadYes !== undefined && hadYes !== false && { hadYes: true as const }),
     ...(Object.keys(extra).length > 0 && { extra }),
   };
 }
@@ -56,7 +65,7 @@ export function readHolder(record: unknown): ReadHolder | undefined {
  */
 export function writeHolder(holder: Holder, base: unknown): unknown {
   const before = readHolder(base);
-  const { id, since, renewed, node, isNodeUnreadable, extra } = holder;
+  const { id, since, renewed, node, isNodeUnreadable, slots, hadYes, extra } = holder;
   const times = {
     id,
     since: new Date(since).toISOString(),
@@ -66,9 +75,10 @@ export function writeHolder(holder: Holder, base: unknown): unknown {
     const isOfSameTime = before.since === since && before.renewed === renewed;
     return isOfSameTime ? base : { ...base as Record<string, unknown>, ...times };
   }
-  if (node === undefined) return { ...times, ...(isNodeUnreadable && { node: UNREADABLE_NODE }), ...extra };
+  const rest = { ...(slots !== undefined && { slots }), ...(hadYes && { hadYes }), ...extra };
+  if (node === undefined) return { ...times, ...(isNodeUnreadable && { node: UNREADABLE_NODE }), ...rest };
   const { name, uid, machineId, bootId, phase } = node;
-  return { ...times, node: name, uid, machineId, bootId, phase, ...extra };
+  return { ...times, node: name, uid, machineId, bootId, phase, ...rest };
 }
 
 /** Reads a time, in milliseconds since the epoch. The client library types some strings as dates. */
@@ -105,7 +115,7 @@ function isSame(one: ReadHolder, other: ReadHolder): boolean {
   return said(one) === said(other);
 }
 
-function said({ id, node, isNodeUnreadable, extra = {} }: ReadHolder): string {
+function said({ id, node, isNodeUnreadable, slots, hadYes, extra = {} }: ReadHolder): string {
   const { name, uid, machineId, bootId, phase } = node ?? {};
-  return JSON.stringify([id, name, uid, machineId, bootId, phase, isNodeUnreadable === true, extra]);
+  return JSON.stringify([id, name, uid, machineId, bootId, phase, isNodeUnreadable === true, slots, hadYes, extra]);
 }

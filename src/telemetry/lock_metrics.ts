@@ -6,7 +6,10 @@
  */
 
 import type { Counter, Gauge } from "prom-client";
+import { pauseAt } from "../lock/group_notes.ts";
+import type { YieldCause } from "../lock/holds.ts";
 import type { Group } from "../lock/identity.ts";
+import { type IgnoredReason, REASON_KINDS, type ReasonKind } from "../lock/policy.ts";
 import type { GroupState } from "../lock/semaphore.ts";
 import type { MetricRegistry } from "./prometheus_metrics.ts";
 
@@ -17,7 +20,12 @@ export class LockMetrics {
   readonly #holders: Gauge<"group">;
   readonly #slots: Gauge<"group">;
   readonly #heldSeconds: Gauge<"group">;
+  readonly #paused: Gauge<"group">;
+  readonly #deferred: Gauge<"group">;
   readonly #withoutNode: Counter<never>;
+  readonly #refusals: Counter<"kind">;
+  readonly #ignored: Counter<"kind" | "because">;
+  readonly #yields: Counter<"cause">;
 
   /** Makes the metrics, without any group. */
   constructor(registry: MetricRegistry) {
@@ -30,11 +38,28 @@ export class LockMetrics {
       "fleetlock_lock_held_seconds",
       "Age of the oldest hold of the group; 0 if no client holds a slot",
     );
+    this.#paused = gauge("fleetlock_lock_paused", "Whether the group is paused (0 or 1)");
+    this.#deferred = gauge("fleetlock_lock_deferred", "Number of hosts that have yielded their slot and wait");
     this.#withoutNode = registry.counter(
       "fleetlock_grants_without_node_total",
       "Number of slots that were granted, although draining is on, to a client whose id no Node has",
     );
     this.#withoutNode.inc(0);
+    this.#refusals = registry.counter(
+      "fleetlock_policy_refusals_total",
+      "Number of requests that a policy's reason refused, by kind of reason; a request may have several reasons",
+      ["kind"],
+    );
+    for (const kind of REASON_KINDS) this.#refusals.inc({ kind }, 0);
+    this.#ignored = registry.counter(
+      "fleetlock_policy_ignored_total",
+      "Number of grants despite a policy's reason, by kind of reason, because of the group's warn mode or a Node's skip",
+      ["kind", "because"],
+    );
+    this.#yields = registry.counter("fleetlock_yields_total", "Number of slots that hosts yielded, by cause", [
+      "cause",
+    ]);
+    for (const cause of ["timed_out", "paused"]) this.#yields.inc({ cause }, 0);
   }
 
   /** Counts a grant to a client whose id no Node has. */
@@ -42,9 +67,25 @@ export class LockMetrics {
     this.#withoutNode.inc();
   }
 
+  /** Counts a reason that refused a request. */
+  policyRefused(kind: ReasonKind): void {
+    this.#refusals.inc({ kind });
+  }
+
+  /** Counts a grant despite a reason. */
+  policyIgnored(kind: ReasonKind, because: IgnoredReason["because"]): void {
+    this.#ignored.inc({ kind, because });
+  }
+
+  /** Counts a slot that a host yielded. */
+  yielded(cause: YieldCause["kind"]): void {
+    this.#yields.inc({ cause });
+  }
+
   /** Removes the series of all groups. */
   reset(): void {
-    for (const gauge of [this.#state, this.#transitions, this.#holders, this.#slots, this.#heldSeconds]) gauge.reset();
+    const gauges = [this.#state, this.#transitions, this.#holders, this.#slots, this.#heldSeconds];
+    for (const gauge of [...gauges, this.#paused, this.#deferred]) gauge.reset();
   }
 
   /**
@@ -53,12 +94,14 @@ export class LockMetrics {
    * @param slots How many clients of the group may hold a slot at a time.
    * @param now The current time, in milliseconds since the epoch.
    */
-  show(group: Group, { holders, transitions }: GroupState, slots: number, now: number): void {
+  show(group: Group, { holders, transitions, notes }: GroupState, slots: number, now: number): void {
     const since = holders.length > 0 ? Math.min(...holders.map((holder) => holder.since)) : now;
     this.#state.set({ group }, holders.length > 0 ? 1 : 0);
     this.#transitions.set({ group }, finite(transitions));
     this.#holders.set({ group }, holders.length);
     this.#slots.set({ group }, slots);
+    this.#paused.set({ group }, pauseAt(notes, now) === undefined ? 0 : 1);
+    this.#deferred.set({ group }, (notes?.deferred ?? []).filter(({ until }) => now < until).length);
     this.#heldSeconds.set({ group }, Math.max(0, finite((now - since) / 1000)));
   }
 }

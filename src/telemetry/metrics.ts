@@ -6,7 +6,9 @@
  */
 
 import { type Clock, systemClock } from "../lock/clock.ts";
+import type { YieldCause } from "../lock/holds.ts";
 import type { Group } from "../lock/identity.ts";
+import type { IgnoredReason, ReasonKind } from "../lock/policy.ts";
 import type { Versioned } from "../lock/lock_store.ts";
 import { within } from "../lock/within.ts";
 import { addClusterMetrics, type ClusterSource } from "./cluster_metrics.ts";
@@ -81,6 +83,21 @@ export class Metrics {
   /** See {@link LockMetrics.grantedWithoutNode}. */
   grantedWithoutNode(): void {
     this.#locks.grantedWithoutNode();
+  }
+
+  /** See {@link LockMetrics.policyRefused}. */
+  policyRefused(kind: ReasonKind): void {
+    this.#locks.policyRefused(kind);
+  }
+
+  /** See {@link LockMetrics.policyIgnored}. */
+  policyIgnored(kind: ReasonKind, because: IgnoredReason["because"]): void {
+    this.#locks.policyIgnored(kind, because);
+  }
+
+  /** See {@link LockMetrics.yielded}. */
+  yielded(cause: YieldCause["kind"]): void {
+    this.#locks.yielded(cause);
   }
 
   /** See {@link RequestMetrics.expectRequests}. */

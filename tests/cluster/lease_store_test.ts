@@ -11,7 +11,7 @@ import { CallRefusedError, UnavailableError } from "../../src/lock/errors.ts";
 import { ABSENT, type LockStore, type Versioned } from "../../src/lock/lock_store.ts";
 import type { GroupState } from "../../src/lock/semaphore.ts";
 import { LeaseLockStore } from "../../src/stores/lease/store.ts";
-import { leaseName } from "../../src/stores/lease/codec.ts";
+import { leaseName, NOTES_ANNOTATION, PAUSED_ANNOTATION } from "../../src/stores/lease/codec.ts";
 import { lockStoreContract } from "../contracts/lock_store_contract.ts";
 import { until } from "../support/condition.ts";
 import { clusterTest, LEASE_RULES, useControlPlane } from "../support/control_plane.ts";
@@ -38,6 +38,13 @@ lockStoreContract({
       first: first!,
       second: second!,
       deleteGroup: (group: Group) => plane().request("DELETE", leasePath(namespace, leaseName(group))),
+      async editNotes(group: Group, { notes, paused }: { notes?: string; paused?: string }) {
+        const annotations = { [NOTES_ANNOTATION]: notes, [PAUSED_ANNOTATION]: paused };
+        const path = leasePath(namespace, leaseName(group));
+        const lease = await plane().request("GET", path);
+        lease.metadata.annotations = { ...lease.metadata.annotations, ...JSON.parse(JSON.stringify(annotations)) };
+        await plane().request("PUT", path, lease);
+      },
       async [Symbol.asyncDispose]() {
         for (const client of clients) await client[Symbol.asyncDispose]();
       },

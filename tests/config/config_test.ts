@@ -57,7 +57,7 @@ const refused: [Parameters<typeof parseConfig>[0], Record<string, string>, RegEx
     /^NAMESPACE must be the name of a namespace: up to 63 of a-z, 0-9 and "-", with a letter or .*: it is "Bad_NS"$/,
   ],
   [{ store: "memory" }, { NAMESPACE: "-x" }, /^NAMESPACE must be/],
-  [{ "drain-on-timeout": "wait" }, inPod, /^--drain-on-timeout must be refuse, proceed or delete/],
+  [{ "drain-on-timeout": "wait" }, inPod, /^--drain-on-timeout must be refuse, proceed, delete or yield/],
   [{ store: "sqlite:" }, inPod, /^--store must be/],
   [{ store: "postgres" }, inPod, /^--store must be/],
   [{ "drain-empty-dir": "keep" }, inPod, /^--drain-empty-dir must be evict or refuse: it is "keep"$/],

@@ -5,9 +5,10 @@
  * @module
  */
 
-import { deepEqual, equal, notEqual, ok, rejects } from "node:assert/strict";
+import { deepEqual, equal, match, notEqual, ok, rejects } from "node:assert/strict";
 import { type ClientId, type Group, parseClientId, parseGroup } from "../../src/lock/identity.ts";
 import { ABSENT, type Listing, type LockStore, type LockWatcher, type Versioned } from "../../src/lock/lock_store.ts";
+import type { Pause } from "../../src/lock/policy.ts";
 import type { GroupState, Holder } from "../../src/lock/semaphore.ts";
 import { until } from "../support/condition.ts";
 
@@ -19,6 +20,11 @@ export interface ContractStores extends AsyncDisposable {
   readonly second: LockStore;
   /** Deletes a group as an administrator would, without the stores. Without it, the cases about deletion are skipped. */
   readonly deleteGroup?: (group: Group) => Promise<void> | void;
+  /**
+   * Writes what is noted with a group as a person does, without the stores; undefined leaves a value as it is. Without it,
+   * the cases about such notes are skipped.
+   */
+  readonly editNotes?: (group: Group, texts: { notes?: string; paused?: string }) => Promise<void> | void;
 }
 
 /** The store to run the suite on. */
@@ -179,10 +185,34 @@ const CASES: Record<string, Case> = {
           { ...holder("e", NOW + 4), isNodeUnreadable: true },
           { ...holder("f", NOW + 5), extra: { later: { added: [true, null, "x"] }, "": 1 } },
           { ...holder("g", NOW + 6), node: { name: "g", uid: "7", phase: "drained" }, extra: { later: 1 } },
+          { ...holder("h", NOW + 7), slots: 3 },
+          { ...holder("i", NOW + 8), node: { name: "i", uid: "9", phase: "failed" }, slots: 12, hadYes: true },
         ],
         transitions: 4,
         renewed: NOW,
       },
+      { holders: [], transitions: 4, renewed: NOW + 1, notes: { returned: NOW + 1 } },
+      {
+        holders: [holder("a", NOW)],
+        transitions: 5,
+        renewed: NOW + 2,
+        notes: {
+          returned: NOW + 1,
+          deferred: [
+            { id: id("b"), node: "b", until: NOW + 1_800_000, count: 1, pods: [] },
+            {
+              id: id(LONGEST_ID),
+              node: "c",
+              until: NOW + 3_600_001,
+              count: 7,
+              pods: ["web/web-0: its budget", '"\\é'],
+            },
+          ],
+          pause: { reason: "a fire", by: "ops", until: NOW + 60_000, drains: true },
+        },
+      },
+      { holders: [], transitions: 5, renewed: NOW + 3, notes: { pause: {} } },
+      { holders: [], transitions: 5, renewed: NOW + 4 },
       // The order is that of the grants, even if the clocks of the granting replicas disagreed.
       { holders: [holder("b", NOW), holder("a", NOW - 3_600_000), holder("c", NOW)], transitions: 3, renewed: NOW - 1 },
     ];
@@ -317,12 +347,75 @@ const DELETION_CASES: Record<string, Case> = {
   },
 };
 
+/** What a person may write to pause a group, and how it reads. */
+const PAUSES: readonly [text: string, pause: Pause][] = [
+  ["the rack gets new power", { reason: "the rack gets new power" }],
+  ["", {}],
+  ["true", { reason: "true" }],
+  ['{"reason":"a fire","by":"ops","until":"2026-01-02T04:00:00Z","drains":true,"ticket":7}', {
+    reason: "a fire",
+    by: "ops",
+    until: Date.UTC(2026, 0, 2, 4),
+    drains: true,
+  }],
+  ['{"drains":false}', { drains: false }],
+];
+
+/** What cannot be read as it stands. Each pauses, without an end and with its drains left alone. */
+const UNREADABLE: readonly { notes?: string; paused?: string }[] = [
+  { paused: '{"reason":"a fire"' },
+  { paused: '["a fire"]' },
+  { paused: '{"until":"tonight"}' },
+  { paused: '{"until":"2026-12-24"}' },
+  { paused: '{"until":7}' },
+  { paused: '{"drains":"yes"}' },
+  { notes: '{"returned":"yesterday"}' },
+  { notes: '{"deferred":{}}' },
+  { notes: '{"deferred":[{"id":"a","node":"a","until":"soon"}]}' },
+  { notes: "lost", paused: '{"until":"2020-01-01T00:00:00Z","drains":true}' },
+];
+
+const NOTES_CASES: Record<string, Case> = {
+  async "reads the pause that a person sets, and keeps it over writes"({ first, second, editNotes }) {
+    const name = group("default");
+    for (const [paused, pause] of PAUSES) {
+      await mustWrite(first, name, await first.read(name), held("a"));
+      await editNotes!(name, { paused });
+      const found = await second.read(name);
+      deepEqual(found.state.notes, { pause }, paused);
+      const noted = { ...held("a", "b"), notes: { ...found.state.notes, returned: NOW } };
+      const written = await mustWrite(second, name, found, noted);
+      deepEqual((await first.read(name)).state, noted);
+      // Whoever lifts it replaces it with nothing.
+      await mustWrite(second, name, written, held());
+      deepEqual((await first.read(name)).state, held());
+    }
+  },
+
+  async "takes what it cannot read for a pause, and keeps it until somebody replaces it"({ first, second, editNotes }) {
+    const name = group("default");
+    for (const texts of UNREADABLE) {
+      await mustWrite(first, name, await first.read(name), held("a"));
+      await editNotes!(name, texts);
+      const found = await second.read(name);
+      const { isUnreadable, reason, until } = found.state.notes!.pause!;
+      deepEqual([isUnreadable, until], [true, undefined], JSON.stringify(texts));
+      match(reason!, /cannot be read/);
+      const written = await mustWrite(second, name, found, { ...held("b"), notes: found.state.notes! });
+      deepEqual((await first.read(name)).state.notes, found.state.notes);
+      const replaced = { ...held("b"), notes: { returned: NOW, pause: { reason: "read me" } } };
+      deepEqual((await mustWrite(first, name, written, replaced)).state, replaced);
+      await mustWrite(first, name, await first.read(name), held());
+    }
+  },
+};
+
 /** Registers the suite's tests. */
 export function lockStoreContract({ name, open, ignore = false, skip = {} }: LockStoreContract): void {
   for (const unknown of Object.keys(skip)) {
-    if (!(unknown in CASES) && !(unknown in DELETION_CASES)) throw new Error(`No such case: ${unknown}`);
+    if (!(unknown in { ...CASES, ...DELETION_CASES, ...NOTES_CASES })) throw new Error(`No such case: ${unknown}`);
   }
-  for (const [title, run] of Object.entries({ ...CASES, ...DELETION_CASES })) {
+  for (const [title, run] of Object.entries({ ...CASES, ...DELETION_CASES, ...NOTES_CASES })) {
     const reason = skip[title];
     Deno.test({
       name: `${name} store ${title}${reason === undefined ? "" : ` (skipped: ${reason})`}`,
@@ -331,6 +424,10 @@ export function lockStoreContract({ name, open, ignore = false, skip = {} }: Loc
         await using stores = await open();
         if (title in DELETION_CASES && stores.deleteGroup === undefined) {
           await test.step({ name: "skipped: groups cannot be deleted", ignore: true, fn: () => {} });
+          return;
+        }
+        if (title in NOTES_CASES && stores.editNotes === undefined) {
+          await test.step({ name: "skipped: nobody can edit its notes", ignore: true, fn: () => {} });
           return;
         }
         await run(stores);

@@ -1,6 +1,7 @@
 import { deepEqual, equal, ok } from "node:assert/strict";
 import fc from "fast-check";
 import { answerKinds, decodeRequest, encodeJson, ERROR_STATUS, type ErrorKind } from "../../src/http/fleetlock.ts";
+import { REASON_KINDS } from "../../src/lock/policy.ts";
 import { type ClientId, parseClientId, parseGroup } from "../../src/lock/identity.ts";
 
 const ID = "978a225b3d7b40e9acd7ce9b62f68444" as ClientId;
@@ -136,6 +137,7 @@ const KINDS: [endpoint: Parameters<typeof answerKinds>[0], kinds: string[]][] = 
       "permission_missing",
       "renewed",
       "too_many_groups",
+      ...REASON_KINDS,
     ],
   ],
   ["steady-state", [...PROTOCOL_KINDS, "node_not_ready", "not_held", "released"]],

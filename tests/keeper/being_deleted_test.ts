@@ -61,7 +61,7 @@ const ROWS: [what: string, node: FakeNode, ask: (keeper: KubernetesNodeKeeper) =
     "the host is back where it is ready after the reboot",
     { ...DELETED, bootID: "boot-2" },
     (keeper) => keeper.awaitReturn(holdOf("drained"), 1_000, never),
-    { kind: "ready" },
+    { kind: "ready", rebooted: true },
   ],
   [
     "the host is not back where it is not ready",

@@ -3,6 +3,7 @@ import fc from "fast-check";
 import { type ClientId, type Group, parseClientId, parseGroup } from "../../src/lock/identity.ts";
 import type { Refused } from "../../src/lock/outcomes.ts";
 import { LockService, type LockServiceOptions } from "../../src/lock/lock_service.ts";
+import { slotsOnly } from "../../src/lock/policy.ts";
 import { UnavailableError } from "../../src/lock/errors.ts";
 import {
   ABSENT,
@@ -148,7 +149,7 @@ Deno.test("after a conflict, another replica's grant is respected", async () => 
 
 Deno.test("a client whose writes always conflict is refused and takes no slot", async () => {
   const backend = new MemoryBackend();
-  await using all = setUp({ backend, slotsOf: () => 100 });
+  await using all = setUp({ backend, policy: slotsOnly(() => 100) });
   const rival = new MemoryLockStore(backend);
   all.store.before = async (call) => {
     if (call !== "write") return;
@@ -261,7 +262,7 @@ Deno.test("a grant that had to be proven again after a pause is still a grant", 
 });
 
 Deno.test("each group has its own number of slots", async () => {
-  await using all = setUp({ slotsOf: (of) => of === other ? 2 : 1 });
+  await using all = setUp({ policy: slotsOnly((of) => of === other ? 2 : 1) });
   for (const [of, most] of [[group, 1], [other, 2]] as const) {
     equal(all.locks.slotsOf(of), most);
     for (let n = 0; n < 3; n++) {
@@ -385,7 +386,11 @@ Deno.test("several replicas never hold more than the slots, in any interleaving"
         }
         const stop = new AbortController();
         const replicas = [0, 1, 2].map(() =>
-          new LockService(new Scheduled(backend), { slotsOf: () => slots, clock: new FakeHasty(), random: () => 0 })
+          new LockService(new Scheduled(backend), {
+            policy: slotsOnly(() => slots),
+            clock: new FakeHasty(),
+            random: () => 0,
+          })
         );
         const watches = watch ? replicas.map((replica) => replica.watch(stop.signal)) : [];
         const results = steps.map(({ replica, who, operation }) =>

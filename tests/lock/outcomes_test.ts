@@ -2,6 +2,7 @@ import { deepEqual, equal, match, ok } from "node:assert/strict";
 import type { ClientId } from "../../src/lock/identity.ts";
 import { parseGroup } from "../../src/lock/identity.ts";
 import { describeRefusal, type Refusal, REFUSALS } from "../../src/lock/outcomes.ts";
+import { REASON_KINDS } from "../../src/lock/policy.ts";
 import { UNPRINTABLE } from "../../src/lock/wording.ts";
 
 const NOW = Date.UTC(2026, 10, 22, 22, 12, 30);
@@ -85,6 +86,13 @@ const SENTENCES: [refusal: Refusal, sentence: string][] = [
     { kind: "node_not_ready", node: "n1", reason: "it has not rebooted" },
     'node "n1" is not ready yet: it has not rebooted',
   ],
+  ...REASON_KINDS.map((kind): [Refusal, string] => [
+    {
+      kind,
+      reasons: [{ kind, rule: "a", sentence: `${kind} until noon` }, { kind: "paused", rule: "b", sentence: "no" }],
+    },
+    `${kind} until noon`,
+  ]),
 ];
 
 for (const [refusal, sentence] of SENTENCES) {
@@ -105,6 +113,7 @@ const ECHOES: Refusal[] = [
   { kind: "drain_failed", node: HOSTILE, pods: [{ namespace: HOSTILE, name: HOSTILE, reason: HOSTILE }] },
   { kind: "permission_missing", permission: HOSTILE },
   { kind: "node_not_ready", node: HOSTILE, reason: HOSTILE },
+  ...REASON_KINDS.map((kind): Refusal => ({ kind, reasons: [{ kind, rule: "a", sentence: HOSTILE }] })),
 ];
 
 /** The kinds whose sentences contain nothing but what this program has checked. */

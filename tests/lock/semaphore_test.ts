@@ -13,6 +13,7 @@ import {
   holderOf,
   MAX_TRANSITIONS,
   mayGoOn,
+  mayHaveHadYes,
   release,
 } from "../../src/lock/semaphore.ts";
 
@@ -33,7 +34,7 @@ const step: fc.Arbitrary<Step> = fc.record({
 for (const slots of [1, 2, 3, 10]) {
   test(`with ${slots} slots, any sequence of calls ends as in the model`, () => {
     fc.assert(fc.property(fc.array(step, { maxLength: 80 }), (steps) => {
-      const model = new Map<ClientId, { since: number; renewed: number }>();
+      const model = new Map<ClientId, { since: number; renewed: number; slots: number }>();
       let state = freeze(FREE);
       let grants = 0;
       let last = -1;
@@ -52,7 +53,7 @@ for (const slots of [1, 2, 3, 10]) {
           equal(next.kind, "grant");
           grants++;
           const since = Math.max(Math.floor(now), last + 1);
-          model.set(id, { since, renewed: since });
+          model.set(id, { since, renewed: since, slots });
         } else {
           equal(next.kind, "full");
         }
@@ -89,6 +90,8 @@ test("when the number of slots changes, holders keep theirs and no grant exceeds
       const outcome = take(state, wish, id, slots, now);
       if (outcome.kind === "grant") ok(holders.length < slots);
       if (outcome.kind === "full") ok(holders.length >= slots && !mayGoOn(state, id, slots));
+      // A grant leaves no more holders than it notes, so that nobody who was granted a slot ever waits again.
+      if (holderOf(state, id) !== undefined) ok(wish === "release" || outcome.kind === "renew", "a holder waits");
       if (!("next" in outcome)) continue;
       state = freeze(outcome.next);
       const stayed = state.holders.filter((holder) => holder.id !== id);
@@ -97,7 +100,7 @@ test("when the number of slots changes, holders keep theirs and no grant exceeds
   }));
 });
 
-test("when there are fewer slots than holders, all keep theirs and the oldest renew", () => {
+test("when there are fewer slots than holders, all keep theirs and renew, and nobody is granted one", () => {
   let state = freeze(FREE);
   for (const [i, id] of CLIENTS.slice(0, 3).entries()) {
     const wish = acquire(state, id, 3, 100 + i);
@@ -109,7 +112,8 @@ test("when there are fewer slots than holders, all keep theirs and the oldest re
     kind: "renew",
     next: { ...state, holders: [{ ...oldest, renewed: 500 }, ...others], renewed: 500 },
   });
-  for (const id of CLIENTS.slice(1, 4)) deepEqual(acquire(state, id, 1, 500), { kind: "full" });
+  for (const id of CLIENTS.slice(1, 3)) equal(acquire(state, id, 1, 500).kind, "renew");
+  deepEqual(acquire(state, CLIENTS[3]!, 1, 500), { kind: "full" });
   const freed = release(state, CLIENTS[1]!, 600);
   equal(freed.kind, "free");
   if (freed.kind === "free") deepEqual(acquire(freed.next, CLIENTS[3]!, 1, 700), { kind: "full" });
@@ -135,6 +139,43 @@ test("of more holders than slots, those go on that had their yes and as many oth
       "the first ones, and at least one unless all slots are drained",
     );
   }));
+});
+
+test("a holder that was written by hand waits for its place among the slots of now", () => {
+  const [first, second, hand] = CLIENTS as [ClientId, ClientId, ClientId];
+  const granted = [{ id: first, since: 1, slots: 2 }, { id: second, since: 2, slots: 2 }];
+  const state = freeze({ holders: [...granted, { id: hand, since: 3 }], transitions: 2 });
+  deepEqual([first, second, hand].map((id) => mayGoOn(state, id, 1)), [true, true, false]);
+  deepEqual([first, second, hand].map((id) => mayGoOn(state, id, 2)), [true, true, false]);
+  deepEqual([first, second, hand].map((id) => mayGoOn(state, id, 3)), [true, true, true]);
+});
+
+test("a holder that others put behind one that may have had its yes waits, whatever its grant notes", () => {
+  const [first, hand] = CLIENTS as [ClientId, ClientId];
+  for (const told of [{ node: { ...NODE, phase: "drained" as const } }, { node: NODE, hadYes: true as const }]) {
+    const state = freeze({
+      holders: [{ id: first, since: 1, slots: 1 }, { id: hand, since: 3, ...told }],
+      transitions: 1,
+    });
+    deepEqual([mayGoOn(state, first, 1), mayGoOn(state, hand, 1)], [false, true]);
+  }
+});
+
+test("a hold may have had its yes once it is drained or without a node, on whatever node it goes on", () => {
+  const id = CLIENTS[0]!;
+  const after = (holder: Partial<Holder>, node: HeldNode) => {
+    return mayHaveHadYes(
+      amend({ holders: [{ id, since: 1, ...holder }], transitions: 1 }, { id, since: 1 }, 7, node)!.holders[0]!,
+    );
+  };
+  const [drained, moved]: HeldNode[] = [{ ...NODE, phase: "drained" }, { ...NODE, uid: "v" }];
+  equal(after({ node: NODE }, { ...NODE, phase: "failed" }), false);
+  equal(after({ node: NODE }, moved!), false);
+  equal(after({ node: NODE }, drained!), true);
+  equal(after({ node: drained! }, moved!), true);
+  equal(after({}, moved!), true);
+  equal(after({ isNodeUnreadable: true }, moved!), true);
+  equal(after({ node: NODE, hadYes: true }, moved!), true);
 });
 
 test("in whatever order holders go on, no more than the slots come to be drained", () => {
@@ -167,14 +208,19 @@ test("a grant notes the client's node, and a renewal keeps what was noted", () =
   const granted = acquire(freeze(FREE), client, 2, 5, node);
   equal(granted.kind, "grant");
   if (granted.kind !== "grant") return;
-  deepEqual(granted.next.holders, [{ id: client, since: 5, node, renewed: 5 }]);
+  deepEqual(granted.next.holders, [{ id: client, since: 5, node, renewed: 5, slots: 2 }]);
   const state = freeze(granted.next);
   deepEqual(acquire(state, client, 2, 9, { name: "n2", uid: "u2", phase: "draining" }), {
     kind: "renew",
-    next: { ...state, holders: [{ id: client, since: 5, node, renewed: 9 }], renewed: 9 },
+    next: { ...state, holders: [{ id: client, since: 5, node, renewed: 9, slots: 2 }], renewed: 9 },
   });
   const second = acquire(state, other, 2, 9);
-  deepEqual(second.kind === "grant" && second.next.holders, [...state.holders, { id: other, since: 9, renewed: 9 }]);
+  deepEqual(second.kind === "grant" && second.next.holders, [...state.holders, {
+    id: other,
+    since: 9,
+    renewed: 9,
+    slots: 2,
+  }]);
 });
 
 test("amending changes the node of one holder and nothing else", () => {
@@ -183,7 +229,7 @@ test("amending changes the node of one holder and nothing else", () => {
   const state = freeze({ holders, transitions: 2, renewed: 2 });
   const node: HeldNode = { name: "n2", uid: "u2", phase: "failed" };
   deepEqual(amend(state, { id: second, since: 2 }, 7, node), {
-    holders: [{ id: first, since: 1 }, { id: second, since: 2, node, renewed: 7 }],
+    holders: [{ id: first, since: 1 }, { id: second, since: 2, node, renewed: 7, hadYes: true }],
     transitions: 2,
     renewed: 7,
   });
@@ -266,12 +312,13 @@ test("every write keeps the fields that it does not know", () => {
   for (const next of [granted, renewed, freed].map((one) => "next" in one ? one.next : undefined).concat(amended)) {
     deepEqual(next?.holders[0], known);
   }
-  deepEqual(amended?.holders[1], { id: second, since: 2, node: NODE, renewed: 9, extra: { x: [1] } });
+  deepEqual(amended?.holders[1], { id: second, since: 2, node: NODE, renewed: 9, hadYes: true, extra: { x: [1] } });
   deepEqual(amend(state, { id: first, since: 1 }, 9, NODE)?.holders[0], {
     id: first,
     since: 1,
     node: NODE,
     renewed: 9,
+    hadYes: true,
     extra: { node: 7 },
   }, "a node that is noted replaces one that cannot be read");
 });

@@ -6,6 +6,7 @@
 
 import { parseClientId, parseGroup } from "../../src/lock/identity.ts";
 import { LockService } from "../../src/lock/lock_service.ts";
+import { slotsOnly } from "../../src/lock/policy.ts";
 import type { Refusal } from "../../src/lock/outcomes.ts";
 import { MemoryLockStore } from "../../src/lock/lock_store.ts";
 
@@ -43,7 +44,7 @@ export class ProtocolServer implements AsyncDisposable {
   readonly #groups = new Set<string>();
 
   constructor(slots: number, faults: Faults = {}) {
-    this.locks = new LockService(new MemoryLockStore(), { slotsOf: () => slots });
+    this.locks = new LockService(new MemoryLockStore(), { policy: slotsOnly(() => slots) });
     this.#faults = faults;
     this.#server = Deno.serve(
       { hostname: "127.0.0.1", port: 0, onListen: () => {} },

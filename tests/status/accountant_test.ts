@@ -30,7 +30,8 @@ function sources(states: Record<string, GroupState>, more: Partial<AccountSource
 
 function policy(slots: number, reasons: Reason[], opens?: number): GrantPolicy & { nextOpening(): number | undefined } {
   const answer = { slots, reasons, ignored: [] };
-  return { slotsOf: () => slots, peek: () => answer, judge: () => Promise.resolve(answer), nextOpening: () => opens };
+  const judge = () => Promise.resolve(answer);
+  return { slotsOf: () => slots, drainOf: () => ({}), peek: () => answer, judge, nextOpening: () => opens };
 }
 
 const holder: Holder = {

@@ -54,7 +54,7 @@ const CODECS: Record<string, Codec> = {
   },
 };
 
-const KNOWN = ["id", "since", "renewed", "node", "uid", "machineId", "bootId", "phase"];
+const KNOWN = ["id", "since", "renewed", "node", "uid", "machineId", "bootId", "phase", "slots", "hadYes"];
 
 /** Fields that no version knows today. */
 const unknown = fc.dictionary(fc.string().filter((key) => !KNOWN.includes(key)), fc.jsonValue(), { maxKeys: 4 });

@@ -10,6 +10,7 @@ import { MalformedGroupError, UnavailableError } from "../../src/lock/errors.ts"
 import { ABSENT, type Versioned } from "../../src/lock/lock_store.ts";
 import { acquire, type GroupState } from "../../src/lock/semaphore.ts";
 import { ConfigError } from "../../src/config/config_error.ts";
+import { fromText } from "../../src/stores/notes_record.ts";
 import { SqliteLockStore, type SqliteLockStoreOptions } from "../../src/stores/sqlite/store.ts";
 import { lockStoreContract } from "../contracts/lock_store_contract.ts";
 import { until } from "../support/condition.ts";
@@ -30,6 +31,18 @@ lockStoreContract({
       deleteGroup: (group) => {
         using database = new DatabaseSync(file);
         equal(database.prepare("DELETE FROM lock_group WHERE name = ?").run(group).changes, 1);
+      },
+      editNotes: (group, { notes, paused }) => {
+        using database = new DatabaseSync(file);
+        const { record } = database.prepare("SELECT record FROM lock_group WHERE name = ?").get(group) as {
+          record: string;
+        };
+        const edited = {
+          ...JSON.parse(record),
+          ...(notes !== undefined && { notes: fromText(notes) }),
+          ...(paused !== undefined && { paused: fromText(paused) }),
+        };
+        database.prepare("UPDATE lock_group SET record = ? WHERE name = ?").run(JSON.stringify(edited), group);
       },
       async [Symbol.asyncDispose]() {
         await first[Symbol.asyncDispose]();

@@ -7,6 +7,7 @@
 import { deepEqual, equal, match, ok } from "node:assert/strict";
 import { type ClientId, parseGroup } from "../../src/lock/identity.ts";
 import { LockService } from "../../src/lock/lock_service.ts";
+import { slotsOnly } from "../../src/lock/policy.ts";
 import { UnavailableError } from "../../src/lock/errors.ts";
 import { ABSENT, MemoryLockStore } from "../../src/lock/lock_store.ts";
 import { FREE } from "../../src/lock/semaphore.ts";
@@ -106,7 +107,7 @@ Deno.test("a grant to a client without a Node is counted", async () => {
 Deno.test("the lock gauges show the current state of the store", async () => {
   const clock = new FakeClock();
   const store = new MemoryLockStore();
-  const locks = new LockService(store, { clock, slotsOf: () => 2 });
+  const locks = new LockService(store, { clock, policy: slotsOnly(() => 2) });
   const metrics = new Metrics({ version: "1", clock });
   metrics.collectLocks(locks);
   const gauges = async () => {

@@ -31,8 +31,17 @@ export type DrainEnd =
   | { readonly kind: "emptied" }
   /** The time-out passed with pods left, and the policy allows the reboot. */
   | { readonly kind: "proceed"; readonly node: string; readonly pods: readonly PodLeft[] }
-  /** The drain cannot succeed. `reason` says why, where it is not for what holds the pods back. */
-  | { readonly kind: "failed"; readonly node: string; readonly pods: readonly PodLeft[]; readonly reason?: string }
+  /**
+   * The drain cannot succeed. `reason` says why, where it is not for what holds the pods back. `yields` is set where the
+   * time-out has passed by the API server's clock, and the policy is that the hold yields.
+   */
+  | {
+    readonly kind: "failed";
+    readonly node: string;
+    readonly pods: readonly PodLeft[];
+    readonly reason?: string;
+    readonly yields?: true;
+  }
   /** The process ends first. */
   | { readonly kind: "draining"; readonly node: string; readonly pods: readonly PodLeft[] }
   /** The hold is gone; our cordon is lifted. */
@@ -120,15 +129,23 @@ export class Drain {
       case "not_held":
         return undefined;
       case "insisted":
-        return { kind: "failed", node, pods: emptied.pods, reason: INSISTED_REASON };
+        return { kind: "failed", node, pods: emptied.pods, reason: INSISTED_REASON, ...this.#ifYields() };
       case "proceed":
-      case "failed":
         return { ...emptied, node };
+      case "failed":
+        return { ...emptied, node, ...this.#ifYields() };
       case "empty":
         if (!again && !this.#guard.isGone) await this.#awaitDetachment(emptied.claims);
         memory.node(uid).wasEmptied = true;
         return { kind: "emptied" };
     }
+  }
+
+  /** Whatever a drain failed for: once its time-out has passed, the others need not wait for it. */
+  #ifYields(): { readonly yields?: true } {
+    const { clock } = this.#context;
+    const isLate = clock.monotonic() >= this.#deadline && knownTime(clock) !== undefined;
+    return this.#options.onTimeout === "yield" && isLate ? { yields: true } : {};
   }
 
   /** Ends before the node is empty: because the process ends, or for good. */

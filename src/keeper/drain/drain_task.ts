@@ -4,7 +4,7 @@
  * @module
  */
 
-import type { PodLeft } from "../../lock/node_keeper.ts";
+import type { PodLeft, TimeoutPolicy } from "../../lock/node_keeper.ts";
 import type { StayingPod } from "../../lock/yes.ts";
 import type { ServerClock } from "../../kubernetes/server_clock.ts";
 import type { CordonOwner } from "../nodes/cordon.ts";
@@ -12,7 +12,6 @@ import type { DrainMemory } from "./drain_memory.ts";
 import type { NodeCalls } from "../nodes/node_calls.ts";
 import type { NodeView } from "../nodes/node.ts";
 import type { NodeCordon } from "../nodes/node_cordon.ts";
-import type { TimeoutPolicy } from "./next_step.ts";
 import type { PodCalls } from "./pod_calls.ts";
 import type { EvictionAnswer, PodPolicy, PodView } from "./pods.ts";
 

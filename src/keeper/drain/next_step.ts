@@ -5,18 +5,9 @@
  * @module
  */
 
-import type { PodLeft } from "../../lock/node_keeper.ts";
+import type { PodLeft, TimeoutPolicy } from "../../lock/node_keeper.ts";
 import type { EvictionQueue } from "./eviction_queue.ts";
 import type { PodView } from "./pods.ts";
-
-/** What a drain does when its time-out has passed with pods left. */
-export type TimeoutPolicy =
-  /** The drain fails: the reboot is refused. */
-  | "refuse"
-  /** The reboot goes on. */
-  | "proceed"
-  /** The drain deletes the pods past their budgets. */
-  | "delete";
 
 /** How well the drain sees the pods: not listed yet, in step with the cluster, or behind it. */
 export type Visibility = "listing" | "synced" | "lost";
@@ -102,6 +93,7 @@ function timeOut(situation: Situation, policy: StepPolicy): NextStep | undefined
     case "proceed":
       return { kind: "proceed", pods: queue.left() };
     case "refuse":
+    case "yield":
       return { kind: "fail", pods: queue.left() };
     case "delete":
       return calling === 0 ? { kind: "start_deleting" } : undefined;

@@ -19,8 +19,8 @@ import type { NodeView } from "./node.ts";
 
 /** What the Nodes of a host show of its return. */
 export type ReturnState =
-  /** One is ready after the reboot, or there is no Node to wait for. */
-  | { readonly kind: "ready" }
+  /** One is ready after the reboot (`rebooted`), or there is no Node to wait for. */
+  | { readonly kind: "ready"; readonly rebooted?: true }
   /** `node` is ready, and may look as before the reboot because its kubelet has not reported yet. */
   | { readonly kind: "same_boot"; readonly node: NodeView }
   /** None is ready. `reason` is for a person. */
@@ -44,7 +44,7 @@ export function judgeReturn(
   const mayBeSameBoot = ({ bootId }: NodeView) => {
     return notedBoot === undefined || bootId === undefined || bootId === notedBoot;
   };
-  if (ready.some((node) => !mayBeSameBoot(node))) return { kind: "ready" };
+  if (ready.some((node) => !mayBeSameBoot(node))) return { kind: "ready", rebooted: true };
   if (ready[0] !== undefined) return { kind: "same_boot", node: ready[0] };
   const message = first.readyMessage === undefined ? "" : ` (${first.readyMessage})`;
   return {

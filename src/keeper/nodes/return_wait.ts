@@ -67,11 +67,11 @@ export class ReturnWait {
         if (!(await this.#kubeletIsAlive(name, leftMs(), signal))) return silent;
         state = await this.#read(hold);
         if (state.kind === "same_boot") {
-          if (state.node.uid === uid) return { kind: "ready" };
+          if (state.node.uid === uid) return sameBoot(hold, state.node.bootId);
           state = silent;
         }
       }
-      if (state.kind === "ready") return { kind: "ready" };
+      if (state.kind === "ready") return state;
       // If the watch shows the node ready and a read does not, the watch is behind: give it a moment.
       await clock.sleep(Math.min(LAG_MS, leftMs()), signal).catch(() => {});
       if (signal.aborted || leftMs() === 0) return state;
@@ -131,4 +131,10 @@ export class ReturnWait {
       return true;
     }
   }
+}
+
+/** The Node runs the boot that the hold notes, so that its host has not rebooted; or one of the two names none. */
+function sameBoot({ node, isNodeUnreadable }: Hold, bootId: string | undefined): ReturnOutcome {
+  const isKnown = !isNodeUnreadable && node?.bootId !== undefined && node.bootId === bootId;
+  return { kind: "ready", ...(isKnown && { rebooted: false }) };
 }

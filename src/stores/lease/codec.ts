@@ -15,9 +15,16 @@ import { microTime } from "../../kubernetes/micro_time.ts";
 import { type ClientId, type Group, parseGroup } from "../../lock/identity.ts";
 import type { GroupState, Holder } from "../../lock/semaphore.ts";
 import { clampTransitions, type ReadHolder, readHolder, toMs, writeHolder } from "../holder_record.ts";
+import { fromText, type NotesRecord, readNotes, toText, writeNotes } from "../notes_record.ts";
 
 /** The annotation with the holders: a JSON array of the records that {@link readHolder} reads. */
 export const HOLDERS_ANNOTATION = "fleetlock.internal/holders";
+
+/** The annotation with what the program notes for the policies: JSON, `notes` of a {@link NotesRecord}. */
+export const NOTES_ANNOTATION = "fleetlock.internal/notes";
+
+/** The annotation by which a person pauses the group: JSON, or the reason in words. See {@link NotesRecord}. */
+export const PAUSED_ANNOTATION = "fleetlock.internal/paused";
 
 /** The annotation with the group, where the Lease's name encodes it. It is for people; the program does not read it. */
 export const GROUP_ANNOTATION = "fleetlock.internal/group";
@@ -96,10 +103,12 @@ export function leaseToState(lease: V1Lease): GroupState {
   const ordered = new Set([...noted.records.keys()].filter((id) => ids.has(id))).union(ids);
   const holders = [...ordered].map((id) => toHolder(id as ClientId, noted, () => guessSince(lease)));
   const renewed = toMs(spec.renewTime);
+  const notes = readNotes(notesOf(lease.metadata?.annotations));
   return {
     holders,
     transitions: clampTransitions(spec.leaseTransitions),
     ...(renewed !== undefined && { renewed }),
+    ...(notes !== undefined && { notes }),
   };
 }
 
@@ -129,16 +138,36 @@ export function stateToLease(group: Group, namespace: string, state: GroupState,
       namespace,
       // Longer than all the rest, and the server keeps them where they are left out.
       managedFields: undefined,
-      annotations: {
+      annotations: withNotes({
         ...base?.metadata?.annotations,
         ...(name !== PLAIN_PREFIX + group && { [GROUP_ANNOTATION]: group }),
         [HOLDERS_ANNOTATION]: JSON.stringify(
           state.holders.map((holder) => writeHolder(holder, records.get(holder.id))),
         ),
-      },
+      }, state.notes),
     },
     spec,
   };
+}
+
+/** The annotations of a Lease. */
+type Annotations = Readonly<Record<string, string>>;
+
+function notesOf({ [NOTES_ANNOTATION]: notes, [PAUSED_ANNOTATION]: paused }: Annotations = {}): NotesRecord {
+  return { notes: fromText(notes), paused: fromText(paused) };
+}
+
+/** Writes what is noted over what the annotations of the Lease say of it. */
+function withNotes(base: Annotations, state: GroupState["notes"]): Record<string, string> {
+  const { [NOTES_ANNOTATION]: notes, [PAUSED_ANNOTATION]: paused, ...rest } = base;
+  const before = notesOf(base);
+  const written = writeNotes(state, before);
+  const texts = {
+    [NOTES_ANNOTATION]: toText(written.notes, { value: before.notes, text: notes }),
+    [PAUSED_ANNOTATION]: toText(written.paused, { value: before.paused, text: paused }),
+  };
+  const kept = Object.entries(texts).filter((entry): entry is [string, string] => entry[1] !== undefined);
+  return { ...rest, ...Object.fromEntries(kept) };
 }
 
 /** What the annotation says. */

@@ -1,7 +1,8 @@
 /**
  * Converts a group's state to the JSON record in its row and back. It does not
  * use the database. The record is an object with `holders` (see
- * {@link readHolder}), `transitions` and `renewed` (RFC 3339). Fields that this
+ * {@link readHolder}), `transitions`, `renewed` (RFC 3339), and `notes` and `paused`
+ * (see {@link readNotes}). Fields that this
  * version does not know survive every write.
  *
  * @module
@@ -10,6 +11,7 @@
 import { MalformedGroupError } from "../../lock/errors.ts";
 import type { GroupState, Holder } from "../../lock/semaphore.ts";
 import { clampTransitions, readHolder, toMs, writeHolder } from "../holder_record.ts";
+import { readNotes, writeNotes } from "../notes_record.ts";
 
 /**
  * Converts a record to a state.
@@ -17,12 +19,15 @@ import { clampTransitions, readHolder, toMs, writeHolder } from "../holder_recor
  * @throws {MalformedGroupError} The record does not say who holds a slot. It must not be taken for free.
  */
 export function recordToState(group: string, record: string): GroupState {
-  const { holders, transitions, renewed } = parse(group, record);
+  const parsed = parse(group, record);
+  const { holders, transitions, renewed } = parsed;
   const renewedMs = toMs(renewed);
+  const noted = readNotes(parsed);
   return {
     holders: readHolders(group, holders),
     transitions: clampTransitions(transitions),
     ...(renewedMs !== undefined && { renewed: renewedMs }),
+    ...(noted !== undefined && { notes: noted }),
   };
 }
 
@@ -32,19 +37,22 @@ export function recordToState(group: string, record: string): GroupState {
  * @param base The record to replace, which {@link recordToState} has read; undefined for a new group.
  */
 export function stateToRecord(group: string, state: GroupState, base?: string): string {
-  const before = base === undefined ? { holders: [] } : parse(group, base);
+  const before: Parsed = base === undefined ? { holders: [] } : parse(group, base);
   const records = new Map(before.holders.map((record) => [readHolder(record)?.id, record]));
   return JSON.stringify({
     ...before,
     holders: state.holders.map((holder) => writeHolder(holder, records.get(holder.id))),
     transitions: clampTransitions(state.transitions),
     renewed: state.renewed === undefined ? undefined : new Date(state.renewed).toISOString(),
+    ...writeNotes(state.notes, before),
   });
 }
 
 /** A record whose holders are a list of something. */
 interface Parsed extends Readonly<Record<string, unknown>> {
   readonly holders: readonly unknown[];
+  readonly notes?: unknown;
+  readonly paused?: unknown;
 }
 
 function parse(group: string, record: string): Parsed {

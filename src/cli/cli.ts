@@ -9,6 +9,7 @@ import { Command, CommanderError } from "commander";
 import { type Setting, SETTINGS } from "../config/settings.ts";
 import { SIMULATION_FLAGS, type SimulationFlag } from "../simulator/options.ts";
 import { EXIT, type Io, printError, processIo, VERSION } from "./command.ts";
+import { addOperatorCommands } from "./operator_commands.ts";
 import { serve } from "./serve.ts";
 import { simulate } from "./simulate.ts";
 
@@ -48,6 +49,8 @@ export async function run(args: readonly string[], signal: AbortSignal, io: Io =
         "  KUBECONFIG  path of a kubeconfig file, for use outside pods (default: the service account of the pod)\n" +
         "  POD_NAME    name of the server's own pod, which a drain leaves on its Node",
     )
+    // A flag after a command's name is that command's: --store is not only the server's.
+    .enablePositionalOptions()
     .exitOverride()
     .action(action((flags) => serve(flags, signal, io)));
   addServerFlags(program);
@@ -55,6 +58,7 @@ export async function run(args: readonly string[], signal: AbortSignal, io: Io =
     .description("run simulated hosts against a server and check that no two hosts of a group reboot at a time")
     .action(action((flags) => simulate(flags as Record<string, string>, signal, io)));
   addSimulationFlags(simulator);
+  addOperatorCommands(program, { io, signal, end: (result) => code = result });
   try {
     await program.parseAsync(args.map(doubleDash), { from: "user" });
   } catch (error) {

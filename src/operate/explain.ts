@@ -171,7 +171,7 @@ export function explain(overview: Overview, group: Group, facts: ClientFacts): E
     client.ids.some((id) => isStart(id, one.id));
   const holder = found?.holders.find(isClient);
   const lastRefusal = found?.waiting?.find(isClient);
-  const unknown = [...overview.unknown, ...facts.unknown];
+  const unknown = [...overview.unknown, ...facts.unknown, ...unknownSlots(found)];
   const shared = { group, client: client.node ?? printable(client.name.slice(0, 8), 8), unknown };
   if (holder !== undefined) {
     const command = holder.isStuck ? adviceForHolder(group, holder) : undefined;
@@ -215,6 +215,14 @@ function storedBlocks(found: GroupOverview | undefined): ReasonAccount[] {
   const { reason, until } = found.pause;
   const sentence = `group "${found.name}" is paused${reason === undefined ? "" : `: ${reason}`}`;
   return [{ kind: "paused", rule: "paused", sentence, ...(until !== undefined && { until }) }];
+}
+
+/** Where the number of slots is unknown, a holder may be in the way. */
+function unknownSlots(found: GroupOverview | undefined): string[] {
+  const { slots, holders = [] } = found ?? {};
+  if (slots !== undefined || holders.length === 0) return [];
+  const names = holders.map(({ id, node }) => node ?? id).join(", ");
+  return [`${names} ${holders.length === 1 ? "holds a slot" : "hold slots"}: whether another one is free`];
 }
 
 /** The latest end of all reasons, and not before the next window. */

@@ -80,3 +80,8 @@ export function someOf(names: readonly string[], most = 5): string {
   const more = names.length - most;
   return more > 0 ? `${names.slice(0, most).join(", ")} and ${more} more` : names.join(", ");
 }
+
+/** Counts things in words, such as `1 group` or `2 groups`. */
+export function countOf(number: number, one: string): string {
+  return `${number} ${one}${number === 1 ? "" : "s"}`;
+}

@@ -14,7 +14,7 @@ import { usedPermissions } from "../../service/permissions.ts";
 import { describeDuration } from "../../lock/wording.ts";
 import { Leases } from "../../stores/lease/leases.ts";
 import { groupOfLease, isForeignDrainRecord } from "../../stores/lease/codec.ts";
-import type { Check, CheckPart } from "./check.ts";
+import { type Check, type CheckPart, countOf } from "./check.ts";
 
 /** The oldest minor version of Kubernetes 1 that the server is tested with. */
 const OLDEST_MINOR = 30;
@@ -176,7 +176,7 @@ async function missingOf(
 async function checkLeases(client: KubernetesClient, signal?: AbortSignal): Promise<Omit<Check, "category">[]> {
   const { items } = await new Leases(client).list(signal);
   const ours = items.filter((lease) => groupOfLease(lease) !== undefined && !isForeignDrainRecord(lease));
-  const detail = `${ours.length} ${ours.length === 1 ? "group" : "groups"} in namespace ${client.namespace}`;
+  const detail = `${countOf(ours.length, "group")} in namespace ${client.namespace}`;
   const ending = ours.filter(({ metadata }) => metadata?.deletionTimestamp);
   return [
     { name: "the Leases can be read", status: "ok", detail },

@@ -11,7 +11,7 @@ import type { NodeView } from "../../keeper/nodes/node.ts";
 import type { KubernetesClient } from "../../kubernetes/client.ts";
 import { ForbiddenError } from "../../kubernetes/errors.ts";
 import { readPages } from "../../kubernetes/list_pages.ts";
-import { type Check, type CheckPart, someOf } from "./check.ts";
+import { type Check, type CheckPart, countOf, someOf } from "./check.ts";
 
 type Result = Omit<Check, "category">;
 
@@ -76,8 +76,7 @@ export function checkNodes(nodes: readonly NodeView[]): Result[] {
     results.push({ name: "nodes have machine-ids", status: "warning", detail: someOf(missing), hint });
   }
   results.push(...sharedIds(nodes));
-  const count = `${nodes.length} ${nodes.length === 1 ? "node" : "nodes"}`;
-  return results.length > 0 ? results : [{ name, status: "ok", detail: count }];
+  return results.length > 0 ? results : [{ name, status: "ok", detail: countOf(nodes.length, "node") }];
 }
 
 function sharedIds(nodes: readonly NodeView[]): Result[] {
@@ -138,7 +137,7 @@ export function checkBudgets(budgets: readonly Budget[]): Result[] {
     });
   }
   if (results.length > 0) return results;
-  return [{ name: "no budget blocks every drain", status: "ok", detail: `${budgets.length} budgets` }];
+  return [{ name: "no budget blocks every drain", status: "ok", detail: countOf(budgets.length, "budget") }];
 }
 
 function canNeverPass({ spec, status }: Budget): boolean {

@@ -9,7 +9,7 @@ import type { PodPolicy } from "../../keeper/drain/pods.ts";
 import { askServer } from "../accounts.ts";
 import type { Place } from "../place.ts";
 import { describeFault, requestTo } from "../request.ts";
-import type { Check, CheckPart } from "./check.ts";
+import { type Check, type CheckPart, countOf } from "./check.ts";
 import { type ClusterCheckOptions, clusterChecks } from "./cluster_checks.ts";
 import { nodeChecks } from "./node_checks.ts";
 
@@ -35,7 +35,7 @@ export function checksOf(
         async run() {
           const { groups } = await place.store.list({ signal });
           await place.store.checkWritable?.();
-          return [{ name: "the file can be read and written", status: "ok", detail: `${groups.size} groups` }];
+          return [{ name: "the file can be read and written", status: "ok", detail: countOf(groups.size, "group") }];
         },
       }];
     case "server":
@@ -65,8 +65,10 @@ async function checkServer(server: URL, signal?: AbortSignal): Promise<Omit<Chec
   const shows = "the server shows its state";
   return [
     { name, status: "ok" },
-    account === undefined
-      ? { name: shows, status: "warning", detail: problem }
-      : { name: shows, status: "ok", detail: `${account.groups.length} groups, fleetlock ${account.program}` },
+    account === undefined ? { name: shows, status: "warning", detail: problem } : {
+      name: shows,
+      status: "ok",
+      detail: `${countOf(account.groups.length, "group")}, fleetlock ${account.program}`,
+    },
   ];
 }

@@ -4,6 +4,7 @@
  * @module
  */
 
+import { countOf } from "../operate/check/check.ts";
 import { type Advice, adviceForHolder } from "../operate/explain.ts";
 import type { GroupOverview, Overview } from "../operate/overview.ts";
 import { printable } from "../lock/wording.ts";

@@ -41,10 +41,21 @@ export function findNamed<T extends Named>(all: readonly T[], name: string): Fou
   return found.length === 1 ? { kind: "one", value: found[0]! } : { kind: "several", count: found.length };
 }
 
-/** Whether one of two ids is the start of the other: `status` shows the starts of ids. */
-export function isStart(one: string, other: string): boolean {
-  const [shorter, longer] = one.length <= other.length ? [one, other] : [other, one];
-  return shorter.length >= SHORTEST && longer.startsWith(shorter.replace(/…$/, ""));
+/** Whether an id begins with the start of one that a person typed. */
+export function isStart(id: string, typed: string): boolean {
+  return id === typed || typed.length >= SHORTEST && id.startsWith(typed);
+}
+
+/**
+ * Whether an account shows a client's id, or the start of it.
+ *
+ * @param shown As in the account: a whole id, or its start and an ellipsis.
+ * @param id A whole id, or the start of one that a person typed.
+ */
+export function isShown(shown: string, id: string): boolean {
+  if (!shown.endsWith("…")) return isStart(shown, id);
+  const start = shown.slice(0, -1);
+  return id.startsWith(start) || isStart(start, id);
 }
 
 /** Names a client for a person: its Node, or the start of its id. */

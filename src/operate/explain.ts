@@ -13,7 +13,7 @@ import { callOptions, valueOfStatus } from "../kubernetes/calls.ts";
 import type { Group } from "../lock/identity.ts";
 import { describeAmbiguity, describeDeferral, describeEndingLock, printable } from "../lock/wording.ts";
 import type { HolderAccount, ReasonAccount, RefusedAccount } from "../status/account.ts";
-import { findNamed, isStart } from "./clients.ts";
+import { findNamed, isShown, isStart } from "./clients.ts";
 import { HOLD_ANNOTATION, SKIP_ANNOTATION } from "./node_holds.ts";
 import type { GroupOverview, Overview } from "./overview.ts";
 import type { Place } from "./place.ts";
@@ -168,7 +168,7 @@ export function explain(overview: Overview, group: Group, facts: ClientFacts): E
   const { client } = facts;
   const isClient = (one: { readonly id: string; readonly node?: string }) =>
     (client.node !== undefined && one.node === client.node) || one.node === client.name ||
-    client.ids.some((id) => isStart(id, one.id));
+    client.ids.some((id) => isShown(one.id, id));
   const holder = found?.holders.find(isClient);
   const lastRefusal = found?.waiting?.find(isClient);
   const unknown = [...overview.unknown, ...facts.unknown, ...unknownSlots(found)];

@@ -5,6 +5,7 @@
  * @module
  */
 
+import { ConfigError } from "../config/config_error.ts";
 import { systemClock } from "../lock/clock.ts";
 import { UnavailableError } from "../lock/errors.ts";
 import { lookAt, type LookOptions } from "../operate/look.ts";
@@ -86,7 +87,7 @@ async function look(place: Place, { group }: StatusFlags, options: LookOptions):
   const groups = overview.groups.filter(({ name }) => name === group);
   if (groups.length > 0) return { ...overview, groups };
   const known = overview.groups.map(({ name }) => name).join(", ");
-  throw new UnavailableError(
+  throw new ConfigError(
     `there is no group "${group}" yet; ${known === "" ? "there is none" : `there are: ${known}`}`,
   );
 }

@@ -220,7 +220,7 @@ clusterTest("check finds missing permissions, shared machine-ids, and budgets th
 });
 
 clusterTest("an API server that does not answer is one sentence with the next step", async () => {
-  const { code, stderr } = await runCommand(["status", "--api-server", "http://127.0.0.1:9"]);
+  const { code, stderr } = await runCommand(["status", "--api-server", "http://127.0.0.1:2"]);
   equal(code, 1);
   match(stderr, /^fleetlock: .*; run fleetlock check to find out what is wrong\n$/);
 });

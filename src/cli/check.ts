@@ -38,7 +38,11 @@ const MARKS: Readonly<Record<Check["status"], readonly [mark: string, style: Sty
   skipped: ["skip", "dim"],
 };
 
-/** @returns The exit code: 1 where a check failed. Warnings alone are a success. */
+/**
+ * Runs the checks and prints each result.
+ *
+ * @returns The exit code: 1 where a check failed. Warnings alone are a success.
+ */
 export async function check(flags: CheckFlags, io: Io, signal: AbortSignal): Promise<number> {
   const environment = io.environment();
   await using place = await openPlace(flags, environment);
@@ -82,7 +86,7 @@ export async function check(flags: CheckFlags, io: Io, signal: AbortSignal): Pro
 }
 
 /** Writes a result: one line, and its hint below. */
-export function checkText({ name, status, detail, hint }: Check, paint: Paint, screen?: Screen): string {
+function checkText({ name, status, detail, hint }: Check, paint: Paint, screen?: Screen): string {
   const [mark, style] = MARKS[status];
   const [first = "", ...more] = wrap(`${name}${detail === undefined ? "" : `: ${detail}`}`, screen, "", "       ");
   const advice = hint === undefined || status === "ok" ? [] : wrap(hint, screen, "       hint: ", "       ");

@@ -22,7 +22,11 @@ export interface ExplainFlags extends PlaceOptions {
   readonly output: "table" | "json";
 }
 
-/** @returns The exit code: 0 where there is an answer, whatever it is. */
+/**
+ * Explains.
+ *
+ * @returns The exit code: 0 where there is an answer, whatever it is.
+ */
 export async function explainCommand(flags: ExplainFlags, io: Io, signal: AbortSignal): Promise<number> {
   const group = groupOf(flags.group);
   await using place = await openPlace(flags, io.environment());
@@ -37,7 +41,7 @@ export async function explainCommand(flags: ExplainFlags, io: Io, signal: AbortS
 }
 
 /** Writes the answer for people. @param now RFC 3339. */
-export function explanationText(answer: Explanation, now: string, screen?: Screen): string {
+function explanationText(answer: Explanation, now: string, screen?: Screen): string {
   const { group, client, verdict, holder, reasons, next, lastRefusal, command, unknown } = answer;
   const paint = painter(screen);
   const lines: string[] = [];

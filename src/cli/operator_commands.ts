@@ -20,7 +20,7 @@ import { releaseCommand } from "./release.ts";
 import { status as showStatus } from "./status.ts";
 
 /** What the commands run with. */
-interface Context {
+export interface OperatorContext {
   /** The process. */
   readonly io: Io;
   /** Asks the running command to end. */
@@ -34,7 +34,7 @@ interface Context {
 type Given = any;
 
 /** Adds the commands. */
-export function addOperatorCommands(program: Command, context: Context): void {
+export function addOperatorCommands(program: Command, context: OperatorContext): void {
   addViews(program, context);
   addOrders(program, context);
   addNodeOrders(program, context);
@@ -42,7 +42,7 @@ export function addOperatorCommands(program: Command, context: Context): void {
   addCheck(program, context);
 }
 
-function addViews(program: Command, context: Context): void {
+function addViews(program: Command, context: OperatorContext): void {
   const { io, signal } = context;
   const status = program.command("status").argument("[group]", "the only group to show")
     .description("show who holds which slot, for how long, what it waits for, and what to type next")
@@ -66,7 +66,7 @@ function addViews(program: Command, context: Context): void {
   examples(explain, ["fleetlock explain workers node-a", "fleetlock explain workers 978a225b -o json"]);
 }
 
-function addOrders(program: Command, context: Context): void {
+function addOrders(program: Command, context: OperatorContext): void {
   const { io, signal } = context;
   const release = program.command("release").argument("<group>", "the group").argument("<node|id>", CLIENT)
     .description("free a slot by hand, if its hold is still the one that is shown")
@@ -104,7 +104,7 @@ function addOrders(program: Command, context: Context): void {
   examples(undefer, ["fleetlock undefer workers node-a"]);
 }
 
-function addNodeOrders(program: Command, context: Context): void {
+function addNodeOrders(program: Command, context: OperatorContext): void {
   const { io, signal } = context;
   const hold = program.command("hold").argument("<node>", "the name of the node")
     .description("hold a node back from reboots until somebody lifts it")
@@ -122,7 +122,7 @@ function addNodeOrders(program: Command, context: Context): void {
   examples(unhold, ["fleetlock unhold node-a"]);
 }
 
-function addProtocol(program: Command, context: Context): void {
+function addProtocol(program: Command, context: OperatorContext): void {
   const { io, signal } = context;
   const both = [
     { name: "lock", endpoint: "pre-reboot", description: "take a slot, as a host does before it reboots" },
@@ -144,7 +144,7 @@ function addProtocol(program: Command, context: Context): void {
   }
 }
 
-function addCheck(program: Command, context: Context): void {
+function addCheck(program: Command, context: OperatorContext): void {
   const { io, signal } = context;
   const check = program.command("check")
     .description("check the cluster, the permissions, the nodes and the workloads for what would stop reboots")
@@ -197,7 +197,7 @@ function examples(command: Command, lines: readonly string[], note?: string): vo
 }
 
 /** Turns what a command throws into one sentence and an exit code. */
-function guarded<A extends unknown[]>({ io, signal, end }: Context, act: (...args: A) => Promise<number>) {
+function guarded<A extends unknown[]>({ io, signal, end }: OperatorContext, act: (...args: A) => Promise<number>) {
   return async (...args: A): Promise<void> => {
     try {
       end(await act(...args));

@@ -29,7 +29,11 @@ export interface ReleaseFlags extends PlaceOptions {
   readonly by?: string;
 }
 
-/** @returns The exit code: 0 where the slot is free at the end. */
+/**
+ * Releases a hold.
+ *
+ * @returns The exit code: 0 where the slot is free at the end.
+ */
 export async function releaseCommand(flags: ReleaseFlags, io: Io, signal: AbortSignal): Promise<number> {
   const group = groupOf(flags.group);
   const environment = io.environment();
@@ -82,7 +86,7 @@ function searchText(kind: "not_held" | "several", holders: readonly Holder[], gr
 }
 
 /** Says what a release will do. */
-export function planText({ group, holder, mayReboot, cordon }: ReleasePlan, uncordon: boolean, now: number): string {
+function planText({ group, holder, mayReboot, cordon }: ReleasePlan, uncordon: boolean, now: number): string {
   const name = nameOf(holder);
   const lines = [
     `This frees the slot of group ${group} that ${name} has held for ${describeDuration(now - holder.since)}.`,

@@ -28,7 +28,11 @@ export interface StatusFlags extends PlaceOptions {
 /** How often a watch looks, in milliseconds. */
 const WATCH_MS = 2_000;
 
-/** @returns The exit code: 0, 2 where something is stuck, 1 where nothing could be read. */
+/**
+ * Shows the state of the fleet.
+ *
+ * @returns The exit code: 0, 2 where something is stuck, 1 where nothing could be read.
+ */
 export async function status(flags: StatusFlags, io: Io, signal: AbortSignal): Promise<number> {
   await using place = await openPlace(flags, io.environment());
   const options = lookOptions(flags, signal);

@@ -92,7 +92,7 @@ function holderLines(holder: HolderAccount, now: string, paint: Paint, screen?: 
 }
 
 /** The next command to type. */
-export function nextCommand({ groups }: Overview): Advice {
+function nextCommand({ groups }: Overview): Advice {
   for (const { name, holders } of groups) {
     const stuck = holders.find((holder) => holder.isStuck);
     if (stuck !== undefined) return adviceForHolder(name, stuck);

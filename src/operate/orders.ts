@@ -18,7 +18,7 @@ import { clusterOf, type StorePlace } from "./place.ts";
 import { timeText } from "./stored.ts";
 
 /** What every order says of itself. */
-interface Ordered {
+export interface Ordered {
   /** Why it could not be told in an Event. */
   readonly problem?: string;
 }

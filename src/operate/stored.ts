@@ -18,7 +18,7 @@ import { type HeldNodeFacts, stageOf } from "../status/stage.ts";
 import type { GroupOverview, Overview } from "./overview.ts";
 
 /** From which age on a hold counts as stuck where nobody knows since when it is in its stage, in milliseconds. */
-export const STUCK_MS = 3_600_000;
+const STUCK_MS = 3_600_000;
 
 /** How much of a client's id is shown, in characters. */
 const ID_SHOWN = 8;
@@ -98,7 +98,7 @@ function holderAccount(holder: Holder, nodes: ReadonlyMap<string, HeldNodeFacts>
 }
 
 /** A pause as the account shows it. */
-export function pauseAccount({ reason, by, until }: Pause): PauseAccount {
+function pauseAccount({ reason, by, until }: Pause): PauseAccount {
   return {
     ...(reason !== undefined && { reason: printable(reason, 500) }),
     ...(by !== undefined && { by: printable(by, 100) }),
@@ -107,7 +107,7 @@ export function pauseAccount({ reason, by, until }: Pause): PauseAccount {
 }
 
 /** The start of an id, which does not let a stranger release its slot. */
-export function shortId(id: string): string {
+function shortId(id: string): string {
   return printable(id, ID_SHOWN);
 }
 

@@ -30,6 +30,9 @@ export interface Check {
   readonly hint?: string;
 }
 
+/** The result of one check of a {@link CheckPart}, whose category it takes. */
+export type CheckResult = Omit<Check, "category">;
+
 /** A part of the checks. Its faults are results too. */
 export interface CheckPart {
   /** What its checks are about. */
@@ -39,7 +42,7 @@ export interface CheckPart {
   /** What to do where it cannot be run. */
   readonly hint?: string;
   /** Runs its checks. What it throws becomes a result. */
-  run(): Promise<Omit<Check, "category">[]>;
+  run(): Promise<CheckResult[]>;
 }
 
 /**
@@ -65,7 +68,7 @@ export async function runChecks(
   return results;
 }
 
-async function runPart({ name, hint, run }: CheckPart, signal?: AbortSignal): Promise<Omit<Check, "category">[]> {
+async function runPart({ name, hint, run }: CheckPart, signal?: AbortSignal): Promise<CheckResult[]> {
   try {
     return await run();
   } catch (error) {

@@ -14,7 +14,7 @@ import { usedPermissions } from "../../service/permissions.ts";
 import { describeDuration } from "../../lock/wording.ts";
 import { Leases } from "../../stores/lease/leases.ts";
 import { groupOfLease, isForeignDrainRecord } from "../../stores/lease/codec.ts";
-import { type Check, type CheckPart, countOf } from "./check.ts";
+import { type Check, type CheckPart, type CheckResult, countOf } from "./check.ts";
 
 /** The oldest minor version of Kubernetes 1 that the server is tested with. */
 const OLDEST_MINOR = 30;
@@ -72,7 +72,7 @@ export function clusterChecks(client: KubernetesClient, options: ClusterCheckOpt
   ];
 }
 
-async function checkVersion(client: KubernetesClient, signal?: AbortSignal): Promise<Omit<Check, "category">[]> {
+async function checkVersion(client: KubernetesClient, signal?: AbortSignal): Promise<CheckResult[]> {
   const { text } = await client.get("/version", signal);
   const { major, minor, gitVersion } = (parseJson(text) ?? {}) as Record<string, unknown>;
   const number = Number.parseInt(String(minor), 10);
@@ -88,7 +88,7 @@ async function checkVersion(client: KubernetesClient, signal?: AbortSignal): Pro
   }];
 }
 
-function checkClock({ clock }: KubernetesClient): Omit<Check, "category"> {
+function checkClock({ clock }: KubernetesClient): CheckResult {
   const name = "this machine's clock agrees with the API server's";
   const skew = clock.skewMs;
   if (skew === undefined) return { name, status: "skipped", detail: "the API server does not tell its time" };
@@ -111,7 +111,7 @@ const INSTALLED_FOR_ALL: readonly Permission[] = [
   { verb: "create", group: "rbac.authorization.k8s.io", resource: "clusterrolebindings" },
 ];
 
-async function checkInstaller(client: KubernetesClient, signal?: AbortSignal): Promise<Omit<Check, "category">[]> {
+async function checkInstaller(client: KubernetesClient, signal?: AbortSignal): Promise<CheckResult[]> {
   const { namespace } = client;
   const wanted = [...INSTALLED.map((one) => ({ ...one, namespace })), ...INSTALLED_FOR_ALL];
   const missing = await missingPermissions(client, wanted, signal);
@@ -128,7 +128,7 @@ async function checkInstaller(client: KubernetesClient, signal?: AbortSignal): P
 async function checkPermissions(
   client: KubernetesClient,
   { isInPod, serviceAccount, onTimeout, signal }: ClusterCheckOptions,
-): Promise<Omit<Check, "category">[]> {
+): Promise<CheckResult[]> {
   const { namespace } = client;
   const { required, optional } = usedPermissions({ onTimeout }, namespace);
   const all = [...required, ...optional];
@@ -173,7 +173,7 @@ async function missingOf(
   return wanted.filter((_, at) => !allowed[at]);
 }
 
-async function checkLeases(client: KubernetesClient, signal?: AbortSignal): Promise<Omit<Check, "category">[]> {
+async function checkLeases(client: KubernetesClient, signal?: AbortSignal): Promise<CheckResult[]> {
   const { items } = await new Leases(client).list(signal);
   const ours = items.filter((lease) => groupOfLease(lease) !== undefined && !isForeignDrainRecord(lease));
   const detail = `${countOf(ours.length, "group")} in namespace ${client.namespace}`;
@@ -204,7 +204,7 @@ interface Service {
 async function checkAddress(
   client: KubernetesClient,
   { selector, signal }: ClusterCheckOptions,
-): Promise<Omit<Check, "category">[]> {
+): Promise<CheckResult[]> {
   const path = `/api/v1/namespaces/${encodeURIComponent(client.namespace)}/services`;
   const labels = Object.fromEntries(selector.split(",").map((pair) => pair.split("=")));
   const isOurs = ({ spec }: Service) => {

@@ -11,9 +11,7 @@ import type { NodeView } from "../../keeper/nodes/node.ts";
 import type { KubernetesClient } from "../../kubernetes/client.ts";
 import { ForbiddenError } from "../../kubernetes/errors.ts";
 import { readPages } from "../../kubernetes/list_pages.ts";
-import { type Check, type CheckPart, countOf, someOf } from "./check.ts";
-
-type Result = Omit<Check, "category">;
+import { type CheckPart, type CheckResult as Result, countOf, someOf } from "./check.ts";
 
 /** Makes the checks. @param policy What a drain does about pods that some operators are careful with. */
 export function nodeChecks(client: KubernetesClient, policy: PodPolicy, signal?: AbortSignal): CheckPart[] {

@@ -9,7 +9,7 @@ import type { PodPolicy } from "../../keeper/drain/pods.ts";
 import { askServer } from "../accounts.ts";
 import type { Place } from "../place.ts";
 import { describeFault, requestTo } from "../request.ts";
-import { type Check, type CheckPart, countOf } from "./check.ts";
+import { type CheckPart, type CheckResult, countOf } from "./check.ts";
 import { type ClusterCheckOptions, clusterChecks } from "./cluster_checks.ts";
 import { nodeChecks } from "./node_checks.ts";
 
@@ -43,7 +43,7 @@ export function checksOf(
   }
 }
 
-async function checkServer(server: URL, signal?: AbortSignal): Promise<Omit<Check, "category">[]> {
+async function checkServer(server: URL, signal?: AbortSignal): Promise<CheckResult[]> {
   const { url, headers } = requestTo(server, "/-/ready");
   const name = "the server is ready";
   try {

@@ -69,7 +69,7 @@ function explanationText(answer: Explanation, now: string, screen?: Screen): str
   }
   if (next !== undefined) lines.push(`Next possible time: ${next.replace(/\.\d+Z$/, "Z")}, ${ago(next, now)}.`);
   else if (verdict === "refused") lines.push("Next possible time: nobody can know.");
-  if (lastRefusal !== undefined) {
+  if (lastRefusal !== undefined && !reasons.some(({ kind }) => kind === lastRefusal.kind)) {
     const { kind, sentence, at } = lastRefusal;
     lines.push(...wrap(`It was refused last ${ago(at, now)}: ${kind}: ${sentence}`, screen, "", "  "));
   }

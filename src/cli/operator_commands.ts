@@ -202,6 +202,8 @@ function guarded<A extends unknown[]>({ io, signal, end }: OperatorContext, act:
     try {
       end(await act(...args));
     } catch (error) {
+      // Whoever read the output, such as head, has enough of it.
+      if (error instanceof Deno.errors.BrokenPipe) return end(EXIT.OK);
       if (signal.aborted) {
         printError(io, "interrupted: what was asked for may have been done; look with fleetlock status");
       } else if (error instanceof ConfigError) {

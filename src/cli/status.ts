@@ -59,7 +59,8 @@ async function watch(
     try {
       const overview = await look(place, flags, options);
       const { at: _, ...rest } = overview;
-      essence = JSON.stringify(rest);
+      // Sentences have ages in them, which are no change.
+      essence = JSON.stringify(rest).replace(/\(\d+ (s|min|h|d)\)/g, "");
       isStuckNow = isStuck(overview);
       text = flags.output === "json" ? `${JSON.stringify(overview)}\n` : statusText(overview, screen);
     } catch (error) {

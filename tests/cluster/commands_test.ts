@@ -224,3 +224,35 @@ clusterTest("an API server that does not answer is one sentence with the next st
   equal(code, 1);
   match(stderr, /^fleetlock: .*; run fleetlock check to find out what is wrong\n$/);
 });
+
+clusterTest("the rights of examples/operators are enough for every command", async () => {
+  await plane().kubectl("apply", "-f", new URL("../../examples/operators", import.meta.url).pathname);
+  await plane().kubectl("create", "serviceaccount", "operator", "-n", "default");
+  const subject = "--serviceaccount=default:operator";
+  await plane().kubectl("create", "rolebinding", "operator", "--role=fleetlock-operator", subject, "-n", "default");
+  await plane().kubectl("create", "clusterrolebinding", "operator", "--clusterrole=fleetlock-operator", subject);
+  const token = await plane().createToken("default", "operator");
+  const environment = { KUBECONFIG: await plane().writeKubeconfig({ token }), NAMESPACE: "default" };
+  await using client = await connectKubernetes({ kubeconfig: plane().kubeconfig, namespace: "default" });
+  const node = await createNode(plane());
+  await hold(new LeaseLockStore(new Leases(client)), client, node);
+  for (
+    const args of [
+      ["status"],
+      ["explain", "workers", node.name],
+      ["pause", "workers", "--reason", "x"],
+      ["resume", "workers"],
+      ["hold", node.name, "--reason", "x"],
+      ["unhold", node.name],
+      ["release", "workers", node.name, "--uncordon", "--yes"],
+    ]
+  ) {
+    const { code, stdout, stderr } = await runCommand(args, { environment });
+    equal(code, 0, `${args.join(" ")}: ${stderr}`);
+    ok(!/may not|cannot be|could not/.test(stdout + stderr), `${args.join(" ")}: ${stdout}${stderr}`);
+  }
+  equal(await isCordoned(node.name), false);
+  const { checks } = JSON.parse((await runCommand(["check", "-o", "json"], { environment })).stdout);
+  // deno-lint-ignore no-explicit-any
+  deepEqual(checks.filter(({ status }: any) => status === "skipped"), []);
+});

@@ -49,8 +49,6 @@ export async function run(args: readonly string[], signal: AbortSignal, io: Io =
         "  KUBECONFIG  path of a kubeconfig file, for use outside pods (default: the service account of the pod)\n" +
         "  POD_NAME    name of the server's own pod, which a drain leaves on its Node",
     )
-    // A flag after a command's name is that command's: --store is not only the server's.
-    .enablePositionalOptions()
     .exitOverride()
     .action(action((flags) => serve(flags, signal, io)));
   addServerFlags(program);

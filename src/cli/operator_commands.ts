@@ -200,7 +200,9 @@ function examples(command: Command, lines: readonly string[], note?: string): vo
 function guarded<A extends unknown[]>({ io, signal, end }: OperatorContext, act: (...args: A) => Promise<number>) {
   return async (...args: A): Promise<void> => {
     try {
-      end(await act(...args));
+      // The parser gives a flag that the server has too, such as --store, to the program, wherever it stands.
+      const command = args.at(-1) as Command;
+      end(await act(...args.with(-2, command.optsWithGlobals()) as A));
     } catch (error) {
       // Whoever read the output, such as head, has enough of it.
       if (error instanceof Deno.errors.BrokenPipe) return end(EXIT.OK);

@@ -10,6 +10,7 @@ import { type Setting, SETTINGS } from "../config/settings.ts";
 import { SIMULATION_FLAGS, type SimulationFlag } from "../simulator/options.ts";
 import { checkConfig, printConfigSchema } from "./config.ts";
 import { EXIT, type Io, printError, processIo, VERSION } from "./command.ts";
+import { addOperatorCommands } from "./operator_commands.ts";
 import { serve } from "./serve.ts";
 import { simulate } from "./simulate.ts";
 
@@ -57,6 +58,7 @@ export async function run(args: readonly string[], signal: AbortSignal, io: Io =
     .action(action((flags) => simulate(flags as Record<string, string>, signal, io)));
   addSimulationFlags(simulator);
   addConfigCommands(program, io, (result) => code = result);
+  addOperatorCommands(program, { io, signal, end: (result) => code = result });
   try {
     await program.parseAsync(args.map(doubleDash), { from: "user" });
   } catch (error) {

@@ -25,6 +25,8 @@ import { comparableId } from "./zincati_id.ts";
 export interface SeenNodes {
   /** Whether it is in step. */
   readonly isSynced: boolean;
+  /** Waits where it has just begun, until it is in step or has failed, for a bounded time. */
+  started(): Promise<void>;
   /** The version up to which it has told everything. */
   readonly moment: bigint;
   /** How often our own calls have changed what is seen, ahead of the watch. */
@@ -123,10 +125,12 @@ export class FreshNodes {
   }
 
   /**
-   * Waits until the next reading may begin: at once where none runs. An API server answers most lists only when its own
+   * Waits until the next reading may begin: where the watch is in step and none runs, at once. While the watch begins, all
+   * requests wait for it and then share one reading: it is about to have what they would read. An API server answers most lists only when its own
    * watch of the store has shown progress, up to 100 ms later, so a cheap one need not wait for those before it.
    */
   async #turn(): Promise<void> {
+    await this.#seen.started();
     if (this.#running.size === 0) return;
     const isCheap = this.#seen.isSynced && (this.#seen.count <= MANY_NODES || this.#changesAreFrequent());
     if (!isCheap || this.#running.size >= MAX_CHEAP) return await Promise.race(this.#running);

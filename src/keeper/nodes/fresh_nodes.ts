@@ -31,12 +31,12 @@ export interface SeenNodes {
   readonly moment: bigint;
   /** How often our own calls have changed what is seen, ahead of the watch. */
   readonly ownChanges: number;
-  /** The Nodes. */
-  readonly nodes: Iterable<NodeView>;
-  /** How many there are. */
+  /** How many Nodes there are. */
   readonly count: number;
   /** A Node. */
   peek(name: string): NodeView | undefined;
+  /** The Nodes with an id. */
+  peekById(id: string): NodeView[];
   /** Waits until a condition is met, which is asked after each change. */
   until(condition: () => boolean, ms: number, signal: AbortSignal): Promise<boolean>;
 }
@@ -116,7 +116,7 @@ export class FreshNodes {
     const wanted = new Set<string>();
     const found = this.#turn().then(() => {
       this.#next = undefined;
-      const reading = this.#read((node) => node.ids.some((id) => wanted.has(id)));
+      const reading = this.#read(wanted);
       const ended = reading.then(() => {}, () => {}).then(() => void this.#running.delete(ended));
       this.#running.add(ended);
       return reading;
@@ -140,12 +140,13 @@ export class FreshNodes {
     over.abort();
   }
 
-  async #read(isWanted: (node: NodeView) => boolean): Promise<NodeView[]> {
-    return await this.#byWaiting(isWanted) ?? await this.#byVersions(isWanted) ?? await this.#calls.listNodes(isWanted);
+  async #read(wanted: ReadonlySet<string>): Promise<NodeView[]> {
+    const isWanted = (node: NodeView) => node.ids.some((id) => wanted.has(id));
+    return await this.#byWaiting(wanted) ?? await this.#byVersions(isWanted) ?? await this.#calls.listNodes(isWanted);
   }
 
   /** @returns Undefined where that is not worth a try, or did not succeed. */
-  async #byWaiting(isWanted: (node: NodeView) => boolean): Promise<NodeView[] | undefined> {
+  async #byWaiting(wanted: ReadonlySet<string>): Promise<NodeView[] | undefined> {
     const seen = this.#seen;
     if (!seen.isSynced || seen.count <= MANY_NODES || !this.#changesAreFrequent()) return undefined;
     const { moment, ownChanges } = seen;
@@ -156,7 +157,8 @@ export class FreshNodes {
     await seen.until(isReached, PATIENCE_MS, never);
     // What our own calls have shown meanwhile may be of a later moment than the rest.
     if (!isReached() || seen.ownChanges !== ownChanges) return undefined;
-    return [...seen.nodes].filter(isWanted);
+    // A Node may have several of the ids.
+    return [...new Set([...wanted].flatMap((id) => seen.peekById(id)))];
   }
 
   /** @returns Undefined where the watch is not in step, or too far behind. */

@@ -153,7 +153,7 @@ export class NodeWatch {
   }
 
   /** The nodes with a client's id, as last seen. It may be behind. */
-  peekById(id: ClientId): NodeView[] {
+  peekById(id: string): NodeView[] {
     return this.#byId.get(comparableId(id)).map((name) => this.#nodes.get(name)!);
   }
 

@@ -313,6 +313,10 @@ class Script implements SeenNodes, FreshNodesCalls {
     return this.#all.get(name);
   }
 
+  peekById(id: string): NodeView[] {
+    return [...this.nodes].filter(({ ids }) => ids.includes(id));
+  }
+
   started(): Promise<void> {
     return Promise.resolve();
   }
@@ -380,6 +384,17 @@ Deno.test("where Nodes change all the time, one short call and the next change a
   script.clock.sleep(90).then(() => script.show(state("n1", 31)));
   deepEqual(await script.find(), ["joined"]);
   equal(script.clock.monotonic(), 90, "the change before did not yet show everything");
+  deepEqual(script.made, ["version"]);
+});
+
+Deno.test("a Node with the ids of two requests that share a reading is one Node for each", async () => {
+  const script = new Script();
+  const other = parseClientId("other")!;
+  script.beat();
+  script.version = 30;
+  script.clock.sleep(60).then(() => script.show(state("joined", 31, [ALICE, other])));
+  const found = await script.clock.until(Promise.all([script.fresh.byId(ALICE), script.fresh.byId(other)]));
+  deepEqual(found.map((nodes) => nodes.map(({ name }) => name)), [["joined"], ["joined"]]);
   deepEqual(script.made, ["version"]);
 });
 

@@ -24,7 +24,7 @@ export interface MissingPermissions {
 /** What a {@link Look} works with. */
 export interface LookOptions {
   /** Finds the client's node. */
-  readonly nodes: Pick<NodeWatch, "byId" | "peekById" | "isSynced" | "isGhost">;
+  readonly nodes: Pick<NodeWatch, "byId" | "peekById" | "started" | "isSynced" | "isGhost">;
   /** Lists its pods. */
   readonly pods: Pick<PodCalls, "listPods">;
   /** Which pods are evicted. */
@@ -62,6 +62,7 @@ export class Look {
     const { nodes, permissions, ambiguous } = this.#options;
     const missing = permissions?.missingForDrain();
     if (missing !== undefined) return { kind: "permission_missing", permission: describePermission(missing) };
+    await nodes.started();
     // No yes rests on this. Where the watch is behind a Node that has just joined, the proof of the yes finds that Node.
     const found = nodes.isSynced ? nodes.peekById(id) : await this.#unlessRefused(ALL_NODES, () => nodes.byId(id));
     if (!Array.isArray(found)) return found;

@@ -9,6 +9,7 @@ import { zincatiId } from "../../src/keeper/nodes/zincati_id.ts";
 import { startHeartbeats } from "./heartbeats.ts";
 import type { BenchCluster, Row } from "./cluster.ts";
 import { cpuSeconds, fleetLockRequest, load, median, peakMegabytes, residentMegabytes } from "./load.ts";
+import { cyclesRow } from "./hosts_without_nodes.ts";
 import { preReboot, steadyState } from "../support/zincati.ts";
 
 /** How many Nodes are created at a time. */
@@ -170,8 +171,10 @@ export async function benchBigClusters(
         `${(await lockWithoutNode(url)).toFixed(2)} s`,
         "(aim: 0.1 s)",
       );
+      row(...await cyclesRow(cluster, server, 5, "cycles of such hosts, with heartbeats,"));
     }
     row("lock of a host without a Node, quiet", `${(await lockWithoutNode(url)).toFixed(2)} s`, "(aim: 0.5 s)");
+    row(...await cyclesRow(cluster, server, 5, "cycles of such hosts, quiet,"));
     await load(url, 64, () => fleetLockRequest("/v1/pre-reboot", "other"), polls);
     row("peak in the end, hosts without a Node included", peak(), aim && `(aim of the executable: ${aim.peak} MB)`);
     await steadyState(url, holder);

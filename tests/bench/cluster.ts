@@ -76,7 +76,7 @@ export class BenchCluster implements AsyncDisposable {
     await until(async () => {
       const metrics = await fetch(`${program.url}/metrics`).then((reply) => reply.text());
       return /^fleetlock_watch_synced 1$/m.test(metrics) && !/^fleetlock_nodes_synced 0$/m.test(metrics);
-    });
+    }, { timeoutMs: 120_000 });
     return program;
   }
 
@@ -260,7 +260,7 @@ export async function benchCluster(
     await cluster.clear();
   }
 
-  await benchHostsWithoutNodes(cluster, heading, row, { seconds: options.seconds, nodes: 5_000 });
+  await benchHostsWithoutNodes(cluster, heading, row, options.seconds);
 
   heading("On a real API server: draining a node of 110 pods");
   {

@@ -56,14 +56,14 @@ clusterTest("the Nodes of a client are those of one moment after the request, wh
   // The API server writes an empty list of metadata in another way than a full one.
   deepEqual([...watch.nodes], []);
   deepEqual(await find("alice"), []);
-  deepEqual(lists, ["1000"]);
+  deepEqual(lists, ["250"]);
 
   const seen = await createNode(plane(), { name: "seen" });
   await until(() => watch.peek("seen") !== undefined);
   isSilent = true;
   const joined = await createNode(plane(), { name: "joined" });
   deepEqual(await find(joined.id), ["joined"]);
-  deepEqual(lists, ["1000", "metadata.name=joined"]);
+  deepEqual(lists, ["250", "metadata.name=joined"]);
   deepEqual(await find(seen.id), ["seen"]);
   // Two calls show the Nodes of one moment, although they change in between.
   afterList = async () => {

@@ -25,6 +25,7 @@ function setUp(options: Partial<LookOptions> & { found?: NodeView[]; on?: () => 
         calls.push("nodes");
         return Promise.resolve(found);
       },
+      started: () => Promise.resolve(),
       isSynced,
       peekById: (id) => {
         equal(id, ALICE);

@@ -25,16 +25,18 @@ import { comparableId } from "./zincati_id.ts";
 export interface SeenNodes {
   /** Whether it is in step. */
   readonly isSynced: boolean;
+  /** Waits where it has just begun, until it is in step or has failed, for a bounded time. */
+  started(): Promise<void>;
   /** The version up to which it has told everything. */
   readonly moment: bigint;
   /** How often our own calls have changed what is seen, ahead of the watch. */
   readonly ownChanges: number;
-  /** The Nodes. */
-  readonly nodes: Iterable<NodeView>;
-  /** How many there are. */
+  /** How many Nodes there are. */
   readonly count: number;
   /** A Node. */
   peek(name: string): NodeView | undefined;
+  /** The Nodes with an id. */
+  peekById(id: string): NodeView[];
   /** Waits until a condition is met, which is asked after each change. */
   until(condition: () => boolean, ms: number, signal: AbortSignal): Promise<boolean>;
 }
@@ -114,7 +116,7 @@ export class FreshNodes {
     const wanted = new Set<string>();
     const found = this.#turn().then(() => {
       this.#next = undefined;
-      const reading = this.#read((node) => node.ids.some((id) => wanted.has(id)));
+      const reading = this.#read(wanted);
       const ended = reading.then(() => {}, () => {}).then(() => void this.#running.delete(ended));
       this.#running.add(ended);
       return reading;
@@ -123,10 +125,12 @@ export class FreshNodes {
   }
 
   /**
-   * Waits until the next reading may begin: at once where none runs. An API server answers most lists only when its own
+   * Waits until the next reading may begin: where the watch is in step and none runs, at once. While the watch begins, all
+   * requests wait for it and then share one reading: it is about to have what they would read. An API server answers most lists only when its own
    * watch of the store has shown progress, up to 100 ms later, so a cheap one need not wait for those before it.
    */
   async #turn(): Promise<void> {
+    await this.#seen.started();
     if (this.#running.size === 0) return;
     const isCheap = this.#seen.isSynced && (this.#seen.count <= MANY_NODES || this.#changesAreFrequent());
     if (!isCheap || this.#running.size >= MAX_CHEAP) return await Promise.race(this.#running);
@@ -136,12 +140,13 @@ export class FreshNodes {
     over.abort();
   }
 
-  async #read(isWanted: (node: NodeView) => boolean): Promise<NodeView[]> {
-    return await this.#byWaiting(isWanted) ?? await this.#byVersions(isWanted) ?? await this.#calls.listNodes(isWanted);
+  async #read(wanted: ReadonlySet<string>): Promise<NodeView[]> {
+    const isWanted = (node: NodeView) => node.ids.some((id) => wanted.has(id));
+    return await this.#byWaiting(wanted) ?? await this.#byVersions(isWanted) ?? await this.#calls.listNodes(isWanted);
   }
 
   /** @returns Undefined where that is not worth a try, or did not succeed. */
-  async #byWaiting(isWanted: (node: NodeView) => boolean): Promise<NodeView[] | undefined> {
+  async #byWaiting(wanted: ReadonlySet<string>): Promise<NodeView[] | undefined> {
     const seen = this.#seen;
     if (!seen.isSynced || seen.count <= MANY_NODES || !this.#changesAreFrequent()) return undefined;
     const { moment, ownChanges } = seen;
@@ -152,7 +157,8 @@ export class FreshNodes {
     await seen.until(isReached, PATIENCE_MS, never);
     // What our own calls have shown meanwhile may be of a later moment than the rest.
     if (!isReached() || seen.ownChanges !== ownChanges) return undefined;
-    return [...seen.nodes].filter(isWanted);
+    // A Node may have several of the ids.
+    return [...new Set([...wanted].flatMap((id) => seen.peekById(id)))];
   }
 
   /** @returns Undefined where the watch is not in step, or too far behind. */

@@ -44,7 +44,7 @@ export interface NodeView extends CordonState {
   readonly bootId?: string;
   /** The status of its Ready condition: "True", "False" or "Unknown"; undefined where it has no such condition. */
   readonly ready?: string;
-  /** Why it is not ready, in the words of the condition. */
+  /** Why it is not ready, in the words of the condition; undefined where it is. */
   readonly readyMessage?: string;
 }
 
@@ -80,7 +80,8 @@ export function viewNode(node: V1Node, known?: NodeView): NodeView {
     cordon: metadata.annotations?.[CORDON_ANNOTATION],
     isCordonForeign: isSetByOthers(metadata.managedFields),
     ready: condition?.status,
-    readyMessage: condition?.message || condition?.reason || undefined,
+    // Where it is ready, nobody asks why, and thousands of nodes would keep the same words.
+    readyMessage: condition?.status === "True" ? undefined : condition?.message || condition?.reason || undefined,
   };
 }
 

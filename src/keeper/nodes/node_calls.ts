@@ -32,7 +32,7 @@ const NODES = "/api/v1/nodes";
 const OBJECTS_PER_PAGE = 50;
 
 /** How many Nodes' metadata are read at a time. Most of it are notes about who set which field, 2 to 3 kB. */
-const VERSIONS_PER_PAGE = 1_000;
+const VERSIONS_PER_PAGE = 250;
 
 /** Which Node there is, and in which state, but not what that state is. */
 export type NodeVersion = Pick<NodeView, "name" | "uid" | "resourceVersion">;

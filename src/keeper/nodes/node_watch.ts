@@ -10,8 +10,11 @@ import { type Clock, systemClock } from "../../lock/clock.ts";
 import type { ClientId } from "../../lock/identity.ts";
 import { FreshNodes } from "./fresh_nodes.ts";
 import type { NodeCalls } from "./node_calls.ts";
+import { NamesById } from "./names_by_id.ts";
 import { isNewer, type NodeView } from "./node.ts";
 import { comparableId } from "./zincati_id.ts";
+
+const never = new AbortController().signal;
 
 /** Told by {@link NodeWatch}. The methods must not throw. */
 export interface NodeListener {
@@ -35,6 +38,12 @@ export interface NodeWatchOptions {
   readonly ghostMs?: number;
 }
 
+/**
+ * How long a request waits for a watch that has just begun, in milliseconds. To list all Nodes beside it would make both
+ * slower, and take twice the memory.
+ */
+const START_MS = 30_000;
+
 /** How many sets of nodes that share an id are remembered. Beyond that, a set may be told again. */
 const MAX_SHARED = 1_000;
 
@@ -45,7 +54,7 @@ export class NodeWatch {
   readonly #ghostMs: number;
   readonly #listener: NodeListener;
   readonly #nodes = new Map<string, NodeView>();
-  readonly #byId = new Map<string, Set<string>>();
+  readonly #byId = new NamesById();
   readonly #malformed = new Set<string>();
   /** The sets of nodes that were told to share an id. */
   readonly #shared = new Set<string>();
@@ -53,6 +62,8 @@ export class NodeWatch {
   readonly #notReady = new Map<string, number>();
   readonly #waiters = new Set<() => void>();
   #synced = false;
+  /** Whether the watch has begun, and has neither come into step nor failed yet. */
+  #starting = false;
   /** The version up to which the watch has told everything. */
   #moment = 0n;
   #ownChanges = 0;
@@ -99,6 +110,7 @@ export class NodeWatch {
 
   /** Follows the Nodes (list and watch nodes) until the signal aborts. Does not throw. */
   async run(signal: AbortSignal): Promise<void> {
+    this.#starting = true;
     await this.#calls.watchNodes(
       {
         synced: (nodes, version) => this.#listed(nodes, BigInt(version || 0)),
@@ -112,6 +124,8 @@ export class NodeWatch {
         },
         lost: (error) => {
           this.#synced = false;
+          this.#starting = false;
+          this.#wake();
           // A node may be ready in between.
           this.#notReady.clear();
           this.#listener.lost?.(error);
@@ -121,6 +135,16 @@ export class NodeWatch {
       (name) => this.#nodes.get(name),
     );
     this.#synced = false;
+    this.#starting = false;
+    this.#wake();
+  }
+
+  /**
+   * Waits where the watch has just begun, until it is in step or has failed, and no longer than 30 s. Afterwards
+   * {@link isSynced} tells.
+   */
+  async started(): Promise<void> {
+    if (this.#starting) await this.#wait(() => !this.#starting, START_MS, never);
   }
 
   /** A node as last seen; undefined where none of that name was seen. It may be behind, so it proves nothing. */
@@ -129,8 +153,8 @@ export class NodeWatch {
   }
 
   /** The nodes with a client's id, as last seen. It may be behind. */
-  peekById(id: ClientId): NodeView[] {
-    return [...this.#byId.get(comparableId(id)) ?? []].map((name) => this.#nodes.get(name)!);
+  peekById(id: string): NodeView[] {
+    return this.#byId.get(comparableId(id)).map((name) => this.#nodes.get(name)!);
   }
 
   /**
@@ -143,6 +167,7 @@ export class NodeWatch {
    */
   async byId(id: ClientId, except?: string): Promise<NodeView[]> {
     const isOther = ({ uid }: NodeView) => uid !== except;
+    await this.started();
     const seen = this.#synced ? this.peekById(id).filter(isOther) : [];
     return seen.length > 0 ? seen : (await this.listById(id)).filter(isOther);
   }
@@ -199,11 +224,15 @@ export class NodeWatch {
    * @param signal Ends the wait at once.
    * @returns Whether the condition was met in time.
    */
-  async until(condition: () => boolean, ms: number, signal: AbortSignal): Promise<boolean> {
+  until(condition: () => boolean, ms: number, signal: AbortSignal): Promise<boolean> {
+    return this.#wait(() => this.#synced && condition(), ms, signal);
+  }
+
+  async #wait(condition: () => boolean, ms: number, signal: AbortSignal): Promise<boolean> {
     const done = new AbortController();
     let reached = false;
     const look = () => {
-      if (reached || !this.#synced || !condition()) return;
+      if (reached || !condition()) return;
       reached = true;
       done.abort();
     };
@@ -225,6 +254,7 @@ export class NodeWatch {
     for (const node of this.#nodes.values()) if (!names.has(node.name)) this.#remove(node);
     for (const node of nodes) this.#take(node, moment);
     this.#synced = true;
+    this.#starting = false;
     this.#listener.synced?.();
     this.#wake();
   }
@@ -257,18 +287,17 @@ export class NodeWatch {
     this.#unlink(node.name);
     this.#nodes.set(node.name, node);
     for (const id of node.ids) {
-      const names = this.#byId.get(id);
-      if (names === undefined) this.#byId.set(id, new Set([node.name]));
-      else names.add(node.name);
-      if (names !== undefined) this.#tellShared(id, [...names].sort());
+      this.#byId.add(id, node.name);
+      this.#tellShared(id, this.#byId.get(id).sort());
     }
     this.#noteReady(node);
   }
 
   /** A node with several ids may share all of them with others, which is one thing to tell. */
   #tellShared(id: string, names: readonly string[]): void {
+    if (names.length < 2) return;
     const key = names.join(" ");
-    if (names.length < 2 || this.#shared.has(key)) return;
+    if (this.#shared.has(key)) return;
     if (this.#shared.size >= MAX_SHARED) this.#shared.clear();
     this.#shared.add(key);
     this.#listener.shared?.(id, names);
@@ -287,11 +316,7 @@ export class NodeWatch {
   }
 
   #unlink(name: string): void {
-    for (const id of this.#nodes.get(name)?.ids ?? []) {
-      const names = this.#byId.get(id);
-      names?.delete(name);
-      if (names?.size === 0) this.#byId.delete(id);
-    }
+    for (const id of this.#nodes.get(name)?.ids ?? []) this.#byId.delete(id, name);
   }
 
   #wake(): void {

@@ -75,50 +75,50 @@ interface Row {
 
 const A: FakeNode = { name: "a", uid: "uid-a", machineID: MACHINE };
 const ROWS: Row[] = [
-  { fact: "nothing has changed, and no Node has the id", nodes: [named(1)], change() {}, found: "", lists: ["1000"] },
-  { fact: "there are no Nodes", change() {}, found: "", lists: ["1000"] },
-  { fact: "nothing has changed, and a Node has the id", nodes: [A], change() {}, found: "a", lists: ["1000"] },
+  { fact: "nothing has changed, and no Node has the id", nodes: [named(1)], change() {}, found: "", lists: ["250"] },
+  { fact: "there are no Nodes", change() {}, found: "", lists: ["250"] },
+  { fact: "nothing has changed, and a Node has the id", nodes: [A], change() {}, found: "a", lists: ["250"] },
   {
     fact: "a Node has joined",
     nodes: [named(1)],
     change: ({ cluster }) => cluster.put(A),
     found: "a",
-    lists: ["1000", "one"],
+    lists: ["250", "one"],
   },
   {
     fact: "the Node was deleted",
     nodes: [A],
     change: ({ cluster }) => cluster.remove("a"),
     found: "",
-    lists: ["1000"],
+    lists: ["250"],
   },
   {
     fact: "another Node has the name",
     nodes: [{ ...A, machineID: OTHER_MACHINE }],
     change: ({ cluster }) => cluster.put({ ...A, uid: "uid-2" }),
     found: "a uid-2",
-    lists: ["1000", "one"],
+    lists: ["250", "one"],
   },
   {
     fact: "the machine-id has changed to the client's",
     nodes: [{ ...A, machineID: OTHER_MACHINE }],
     change: ({ cluster }) => cluster.change("a", { machineID: MACHINE }),
     found: "a",
-    lists: ["1000", "one"],
+    lists: ["250", "one"],
   },
   {
     fact: "the machine-id has changed to another",
     nodes: [A],
     change: ({ cluster }) => cluster.change("a", { machineID: OTHER_MACHINE }),
     found: "",
-    lists: ["1000", "one"],
+    lists: ["250", "one"],
   },
   {
     fact: "the annotation was set to the client's id",
     nodes: [named(1)],
     change: ({ cluster }) => cluster.change("n1", { annotations: { [ID_ANNOTATION]: ALICE } }),
     found: "n1",
-    lists: ["1000", "one"],
+    lists: ["250", "one"],
   },
   {
     fact: "too many Nodes have changed to read them singly",
@@ -127,7 +127,7 @@ const ROWS: Row[] = [
       for (let n = 0; n < 51; n++) cluster.change(`n${n}`, { machineID: n === 7 ? MACHINE : OTHER_MACHINE });
     },
     found: "n7",
-    lists: ["1000", "50", "50"],
+    lists: ["250", "50", "50"],
   },
 ];
 
@@ -168,7 +168,7 @@ Deno.test("all pages of a list are read", async () => {
   world.cluster.holdBack();
   world.cluster.put(A);
   equal(await world.find(), "a");
-  deepEqual(world.lists, ["1000", "1000", "1000", "one"]);
+  deepEqual(world.lists, ["250", "250", "250", "one"]);
 });
 
 Deno.test("a list whose version is forgotten between two pages begins again, once", async () => {
@@ -182,7 +182,7 @@ Deno.test("a list whose version is forgotten between two pages begins again, onc
   equal(await world.find(), "", "two Nodes fit into one page");
   world.afterNext("list nodes", () => world.cluster.compact());
   equal(await world.find(), "a");
-  deepEqual(world.lists.slice(1), ["1000", "1000", "1000", "1000", "one"]);
+  deepEqual(world.lists.slice(1), ["250", "250", "250", "250", "one"]);
   world.cluster.hook = (call, when) => {
     if (call === "list nodes" && when === "after") world.cluster.compact();
   };
@@ -198,7 +198,7 @@ Deno.test("a version that is forgotten before a Node is read leads to a list of 
   world.cluster.put(A);
   world.afterNext("list nodes", () => world.cluster.compact());
   equal(await world.find(), "a");
-  deepEqual(world.lists, ["1000", "one", "50"]);
+  deepEqual(world.lists, ["250", "one", "50"]);
 });
 
 Deno.test("a watch that is lost while Nodes are listed proves nothing", async () => {
@@ -218,7 +218,7 @@ Deno.test("a watch that is lost while Nodes are listed proves nothing", async ()
   await world.clock.until(lost(world));
   answered.resolve();
   deepEqual(await world.clock.until(finding), []);
-  deepEqual(world.lists, ["1000", "50"]);
+  deepEqual(world.lists, ["250", "50"]);
 });
 
 async function lost({ watch, clock }: World): Promise<void> {
@@ -236,6 +236,48 @@ Deno.test("while the watch is lost, all Nodes are read in pages", async () => {
   world.cluster.put(A);
   equal(await world.find(), "a");
   deepEqual(world.lists, ["50", "50", "50"]);
+});
+
+Deno.test("requests wait for a watch that has just begun, and share one reading, which takes no whole Nodes", async () => {
+  const nodes = Array.from({ length: 120 }, (_, n) => named(n));
+  await using world = await World.begin(...nodes);
+  const gate = Promise.withResolvers<void>();
+  world.cluster.hook = (call, when) => call === "watch nodes" && when === "before" ? gate.promise : undefined;
+  const watch = new NodeWatch(new NodeCalls(world.cluster.client), {}, { clock: world.clock });
+  const stop = new AbortController();
+  const running = watch.run(stop.signal);
+  const finding = [watch.listById(ALICE), watch.listById(ALICE)];
+  await world.clock.pass(5_000);
+  deepEqual(world.lists, [], "a list beside the watch that lists all Nodes");
+  finding.push(watch.listById(ALICE));
+  world.cluster.put(A);
+  gate.resolve();
+  const found = await world.clock.until(Promise.all(finding));
+  deepEqual(found.map((nodes) => nodes.map(({ name }) => name)), [["a"], ["a"], ["a"]]);
+  deepEqual(world.lists, ["250"]);
+  stop.abort();
+  await world.clock.until(running);
+});
+
+Deno.test("where a watch that has just begun fails, or is not in step after 30 s, all Nodes are read in pages", async () => {
+  for (const fault of ["failure", "silence"]) {
+    await using world = await World.begin(A);
+    const gate = Promise.withResolvers<void>();
+    world.cluster.hook = (call, when) => call === "watch nodes" && when === "before" ? gate.promise : undefined;
+    const watch = new NodeWatch(new NodeCalls(world.cluster.client), {}, { clock: world.clock });
+    const stop = new AbortController();
+    const running = watch.run(stop.signal);
+    const finding = watch.listById(ALICE);
+    await world.clock.pass(29_000);
+    deepEqual(world.lists, []);
+    if (fault === "failure") gate.reject(new UnavailableError("broken"));
+    else await world.clock.pass(1_000);
+    deepEqual((await world.clock.until(finding)).map(({ name }) => name), ["a"]);
+    deepEqual(world.lists, ["50"]);
+    gate.resolve();
+    stop.abort();
+    await world.clock.until(running);
+  }
 });
 
 Deno.test("a list that is denied is an error, not an empty list", async () => {
@@ -269,6 +311,14 @@ class Script implements SeenNodes, FreshNodesCalls {
 
   peek(name: string): NodeView | undefined {
     return this.#all.get(name);
+  }
+
+  peekById(id: string): NodeView[] {
+    return [...this.nodes].filter(({ ids }) => ids.includes(id));
+  }
+
+  started(): Promise<void> {
+    return Promise.resolve();
   }
 
   async until(condition: () => boolean, ms: number, signal: AbortSignal): Promise<boolean> {
@@ -337,6 +387,17 @@ Deno.test("where Nodes change all the time, one short call and the next change a
   deepEqual(script.made, ["version"]);
 });
 
+Deno.test("a Node with the ids of two requests that share a reading is one Node for each", async () => {
+  const script = new Script();
+  const other = parseClientId("other")!;
+  script.beat();
+  script.version = 30;
+  script.clock.sleep(60).then(() => script.show(state("joined", 31, [ALICE, other])));
+  const found = await script.clock.until(Promise.all([script.fresh.byId(ALICE), script.fresh.byId(other)]));
+  deepEqual(found.map((nodes) => nodes.map(({ name }) => name)), [["joined"], ["joined"]]);
+  deepEqual(script.made, ["version"]);
+});
+
 Deno.test("where the next change does not come, the versions are compared", async () => {
   const script = new Script();
   script.beat();
@@ -358,7 +419,7 @@ Deno.test("where Nodes change seldom, or are few, nobody waits for a change", as
   for (let n = 0; n < 20; n++) world.cluster.change("n1", { bootID: `boot-${n}` });
   await world.clock.pass(1);
   await world.find();
-  deepEqual(world.lists, ["1000"]);
+  deepEqual(world.lists, ["250"]);
   await world[Symbol.asyncDispose]();
 });
 

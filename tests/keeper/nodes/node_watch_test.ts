@@ -113,10 +113,11 @@ Deno.test("a list after a restore shows the truth, although the cluster's versio
 
 Deno.test("a request shares a listing only if it came before the listing began", async () => {
   const answers: PromiseWithResolvers<NodeView[]>[] = [];
-  const { watch, lists, clock } = setUp(() => {
+  const { watch, watcher, lists, clock } = setUp(() => {
     answers.push(Promise.withResolvers());
     return answers.at(-1)!.promise;
   });
+  (await watcher).lost("gone");
   const early = watch.byId(ALICE);
   await until(() => lists() === 1);
   // The node joins now, so the listing that runs need not show it.
@@ -133,7 +134,8 @@ Deno.test("a request shares a listing only if it came before the listing began",
 
 Deno.test("a listing that fails does not keep the next one from beginning", async () => {
   let fails = true;
-  const { watch } = setUp(() => fails ? Promise.reject(new Error("away")) : [view("a", 5)]);
+  const { watch, watcher } = setUp(() => fails ? Promise.reject(new Error("away")) : [view("a", 5)]);
+  (await watcher).lost("gone");
   await rejects(watch.byId(ALICE), /away/);
   fails = false;
   deepEqual(names(await watch.byId(ALICE)), ["a"]);

@@ -64,7 +64,8 @@ async function setUp(nodes: NodeView[], options: { seen?: NodeView[] | "behind";
   };
   const watch = new NodeWatch(api as NodeCalls, {}, { clock });
   watch.run(stop.signal);
-  if (seen !== "behind") watcher!.synced(seen, "5");
+  if (seen === "behind") watcher!.lost(new Error("cut off"));
+  else watcher!.synced(seen, "5");
   const wait = new ReturnWait({
     calls: api as NodeCalls,
     nodes: watch,

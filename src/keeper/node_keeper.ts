@@ -17,6 +17,7 @@ import type { DrainEnd } from "./drain/drain.ts";
 import type { DrainContext, DrainOptions } from "./drain/drain_task.ts";
 import { PodCalls } from "./drain/pod_calls.ts";
 import { Drains, isSameHold } from "./drains.ts";
+import { FleetView } from "./fleet_view.ts";
 import { findNode, type HoldVerdict, proveHold } from "./hold_proof.ts";
 import { Look, type MissingPermissions } from "./look.ts";
 import { type CordonOwner, cordonOwners } from "./nodes/cordon.ts";
@@ -43,6 +44,8 @@ export interface NodeKeeperOptions extends ReportTargets {
   readHolder(id: ClientId, group: Group): Promise<{ readonly since: number } | undefined>;
   /** Knows which permissions the server lacks, so that no slot is granted without them. */
   readonly permissions?: MissingPermissions;
+  /** Whether to keep the labels of the nodes, for the policies. @default {false} */
+  readonly keepsLabels?: boolean;
   /** How long a node must have been seen not ready until another ready one of its id counts alone, in milliseconds. @default {120_000} */
   readonly ghostMs?: number;
   /** How often to check all cordons and running drains without a cause, in milliseconds. @default {60_000} */
@@ -70,6 +73,8 @@ export class KubernetesNodeKeeper implements NodeKeeper {
   readonly #repair: CordonRepair;
   readonly #look: Look;
   readonly #drains: Drains;
+  /** What the policies may know of the nodes and their pods. */
+  readonly fleet: FleetView;
   readonly #closing = new AbortController();
   #running: Promise<unknown> = Promise.resolve();
 
@@ -83,7 +88,7 @@ export class KubernetesNodeKeeper implements NodeKeeper {
     this.#reports = new NodeReports(options);
     this.#drainReports = new DrainReports(options, clock);
     const [reports, drainReports] = [this.#reports, this.#drainReports];
-    this.#calls = new NodeCalls(client);
+    this.#calls = new NodeCalls(client, options.keepsLabels);
     this.#pods = new PodCalls(client);
     this.#nodes = new NodeWatch(this.#calls, {
       changed: (node) => this.#repair.nodeChanged(node),
@@ -95,14 +100,11 @@ export class KubernetesNodeKeeper implements NodeKeeper {
     const [calls, pods, nodes] = [this.#calls, this.#pods, this.#nodes];
     this.#cordon = new NodeCordon(calls, nodes);
     this.#return = new ReturnWait({ calls, nodes, clock, forbidden: (error) => reports.forbidden(error) });
-    this.#look = new Look({
-      nodes,
-      pods,
-      policy: drainOptions.pods ?? {},
-      permissions,
-      clock,
-      ambiguous: (id, names) => reports.ambiguous(id, names),
-    });
+    const { namespace } = client;
+    const policy = drainOptions.pods ?? {};
+    const ambiguous = (id: ClientId, names: readonly string[]) => reports.ambiguous(id, names);
+    this.#look = new Look({ nodes, pods, policy, permissions, clock, ambiguous });
+    this.fleet = new FleetView({ nodes, calls, pods, policy, namespace, reports });
     this.#drains = new Drains(drainOptions, this.#drainContext(), {
       drainBegan: (task) => drainReports.drainBegan(task),
       drainEnded: (task, end, error) => {
@@ -112,7 +114,7 @@ export class KubernetesNodeKeeper implements NodeKeeper {
       },
     }, clock);
     this.#repair = new CordonRepair({
-      namespace: client.namespace,
+      namespace,
       nodes,
       cordon: this.#cordon,
       reports,

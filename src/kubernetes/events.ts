@@ -24,6 +24,8 @@ export type EventReason =
   | "LockGranted"
   | "LockYielded"
   | "PolicyIgnored"
+  | "SkipUsed"
+  | "SkipStays"
   | "LockReleased";
 
 /** The object that an Event is about: a Node, or a Lease in the client's namespace. */

@@ -20,12 +20,13 @@ import { type Group, parseGroup } from "../lock/identity.ts";
 import { type LockObserver, LockService } from "../lock/lock_service.ts";
 import type { LockStore } from "../lock/lock_store.ts";
 import { within } from "../lock/within.ts";
+import type { Policies } from "../policies/policies.ts";
 import { openStore } from "../stores/open.ts";
 import { MeteredLockStore } from "../telemetry/metered_store.ts";
 import { Metrics } from "../telemetry/metrics.ts";
 import { connectCluster, parseSkipSelectors, startDraining } from "./cluster.ts";
 import { PermissionGate, usedPermissions } from "./permissions.ts";
-import { openPolicyFile, withConfigNote } from "./policies.ts";
+import { makePolicies, openPolicyFile, skipObserver, withConfigNote } from "./policies.ts";
 
 /** A running server. Disposing of it stops it. */
 export interface Service extends AsyncDisposable {
@@ -87,22 +88,27 @@ export async function startService(config: Config, options: ServiceOptions): Pro
   const engine = cleanup.use(await openStore(config.store, client, { clock, random }));
   const store = new MeteredLockStore(options.wrapStore?.(engine) ?? engine, metrics, clock);
   const { podName } = config.kubernetes;
-  const permissions = client && monitorPermissions(config, client, metrics, logger, clock);
+  const permissions = client && monitorPermissions(config, file, client, metrics, logger, clock);
   const parts = { metrics, logger, clock, random };
+  const drainingParts = { store, skip, keepsLabels: file !== undefined, podName, ...parts };
   const draining = client && permissions && config.drain
-    ? cleanup.use(startDraining({ client, store, drain: config.drain, skip, permissions, podName, ...parts }))
+    ? cleanup.use(startDraining({ client, drain: config.drain, permissions, ...drainingParts }))
     : undefined;
+  const fleet = draining?.keeper.fleet;
+  const policies = makePolicies(config, { file, client, fleet, clock });
+  const observers = [lockObserver(metrics, logger), draining?.observer ?? {}, fleet ? skipObserver(fleet) : {}];
   const locks = new LockService(store, {
+    policy: policies,
     maxGroups: config.maxGroups,
     keeper: draining?.keeper,
     drain: config.drain && { timeoutMs: config.drain.timeoutMs, onTimeout: config.drain.onTimeout },
     replyWaitMs: config.replyWaitMs,
     stopping: stopping.signal,
-    observer: tellBoth(lockObserver(metrics, logger), draining?.observer),
+    observer: tellAll(observers),
     clock: shared,
     random,
   });
-  metrics.collectLocks(locks);
+  collectLocks(metrics, locks, policies);
 
   const background = new AbortController();
   const tasks = [locks.watch(background.signal)];
@@ -123,22 +129,36 @@ export async function startService(config: Config, options: ServiceOptions): Pro
     // What is still open after this, such as a connection that nothing can close, ends with the process.
     await within(SHUTDOWN_GRACE_MS, resources.disposeAsync(), clock);
   };
-  const reload = () => {
-    if (file === undefined) logger.info("asked to reload: there is no configuration file");
-    else file.reload();
-  };
-  return runningService(server, placeOf(config.store, client), { stop, reload });
+  return runningService(server, placeOf(config.store, client), { stop, reload: () => reload(file, logger) });
+}
+
+function reload(file: PolicyFile | undefined, logger: Logger): void {
+  if (file === undefined) logger.info("asked to reload: there is no configuration file");
+  else file.reload();
+}
+
+/** Lets the metrics read the locks and the policies. */
+function collectLocks(metrics: Metrics, locks: LockService, policies: Policies): void {
+  metrics.collectLocks({
+    groups: () => locks.groups(),
+    slotsOf: (group) => locks.slotsOf(group),
+    nextOpeningOf: (group) => policies.nextOpening(group),
+  });
 }
 
 /** Makes what asks for the server's permissions, and its metrics. */
 function monitorPermissions(
   config: Config,
+  file: PolicyFile | undefined,
   client: KubernetesClient,
   metrics: Metrics,
   log: Logger,
   clock: Clock,
 ): PermissionMonitor {
-  const monitor = new PermissionMonitor(client, usedPermissions(config.drain, client.namespace), { log, clock });
+  const monitor = new PermissionMonitor(client, () => usedPermissions(config.drain, client.namespace, file?.current), {
+    log,
+    clock,
+  });
   metrics.addCluster({ clock: client.clock, permissions: monitor });
   return monitor;
 }
@@ -187,19 +207,12 @@ function lockObserver(metrics: Metrics, logger: Logger): LockObserver {
   };
 }
 
-/** Tells two observers. Only the second one is told of what it alone knows, and both of what they share. */
-function tellBoth(first: LockObserver, second: LockObserver = {}): LockObserver {
+/** Tells several observers. Of what more than one may be told, each is; of the rest, the last one that wants to know. */
+function tellAll(observers: readonly LockObserver[]): LockObserver {
   return {
-    ...first,
-    ...second,
-    yielded(...event) {
-      first.yielded?.(...event);
-      second.yielded?.(...event);
-    },
-    grantedDespite(...event) {
-      first.grantedDespite?.(...event);
-      second.grantedDespite?.(...event);
-    },
+    ...Object.assign({}, ...observers),
+    yielded: (...event) => observers.forEach((each) => each.yielded?.(...event)),
+    grantedDespite: (...event) => observers.forEach((each) => each.grantedDespite?.(...event)),
   };
 }
 

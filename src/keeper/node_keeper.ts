@@ -97,10 +97,9 @@ export class KubernetesNodeKeeper implements NodeKeeper {
       malformed: (name) => reports.malformed(name, this.#nodes.malformed),
       shared: (id, names) => reports.shared(id, names),
     }, { clock, ghostMs: options.ghostMs });
-    const [calls, pods, nodes] = [this.#calls, this.#pods, this.#nodes];
+    const [calls, pods, nodes, { namespace }] = [this.#calls, this.#pods, this.#nodes, client];
     this.#cordon = new NodeCordon(calls, nodes);
     this.#return = new ReturnWait({ calls, nodes, clock, forbidden: (error) => reports.forbidden(error) });
-    const { namespace } = client;
     const policy = drainOptions.pods ?? {};
     const ambiguous = (id: ClientId, names: readonly string[]) => reports.ambiguous(id, names);
     this.#look = new Look({ nodes, pods, policy, permissions, clock, ambiguous });

@@ -76,7 +76,6 @@ export async function startService(config: Config, options: ServiceOptions): Pro
   const skip = parseSkipSelectors(config.drainSkipSelectors);
   const stopping = new AbortController();
   await using cleanup = new AsyncDisposableStack();
-
   // Each part builds on the ones before it, and no part calls a later one.
   const client = config.store.kind === "kubernetes"
     ? cleanup.use(await connectCluster(config, { clock, ...options.connection }))
@@ -120,8 +119,8 @@ export async function startService(config: Config, options: ServiceOptions): Pro
     await Promise.all(tasks);
   });
 
-  const gate = permissions && new PermissionGate(permissions);
-  const server = serveLocks(config, locks, { ...parts, clock: shared, stopping: stopping.signal, cleanup, gate, file });
+  const serving = { ...parts, clock: shared, stopping: stopping.signal, cleanup, permissions, file };
+  const server = serveLocks(config, locks, serving);
   const resources = cleanup.move();
   const stop = async () => {
     stopping.abort();
@@ -225,15 +224,16 @@ interface ServingParts {
   readonly stopping: AbortSignal;
   /** Disposes of the handler after the server has stopped. */
   readonly cleanup: AsyncDisposableStack;
-  /** Judges the readiness by the permissions; undefined without a cluster. */
-  readonly gate?: PermissionGate;
+  /** Knows which permissions are missing; undefined without a cluster. */
+  readonly permissions?: PermissionMonitor;
   /** The configuration file; undefined where there is none. */
   readonly file?: PolicyFile;
 }
 
 /** Starts to answer requests. */
 function serveLocks(config: Config, locks: LockService, parts: ServingParts): Server {
-  const { metrics, logger, clock, stopping, cleanup, gate, file } = parts;
+  const { metrics, logger, clock, stopping, cleanup, permissions, file } = parts;
+  const gate = permissions && new PermissionGate(permissions);
   const probe = reported(() => locks.probe(PROBED_GROUP), logger);
   const readiness = async (): Promise<Readiness> => {
     if (stopping.aborted) return { kind: "not_ready", reason: "the server is stopping" };

@@ -19,7 +19,7 @@ import { comparableId, zincatiId } from "./zincati_id.ts";
 export const ID_ANNOTATION = "fleetlock.internal/id";
 
 /** The annotation by which an operator keeps a Node from rebooting; its value says why. */
-export const HOLD_ANNOTATION = "fleetlock.internal/hold";
+const HOLD_ANNOTATION = "fleetlock.internal/hold";
 
 /** The annotation by which an operator lets a Node pass rules once: their names joined by commas, or `all`. */
 export const SKIP_ANNOTATION = "fleetlock.internal/skip";
@@ -53,7 +53,7 @@ export interface NodeView extends CordonState {
   readonly ready?: string;
   /** Why it is not ready, in the words of the condition. */
   readonly readyMessage?: string;
-  /** The value of {@link HOLD_ANNOTATION}. */
+  /** The annotation `fleetlock.internal/hold`, by which an operator keeps it from rebooting: why. */
   readonly hold?: string;
   /** The value of {@link SKIP_ANNOTATION}. */
   readonly skip?: string;

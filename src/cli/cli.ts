@@ -9,6 +9,7 @@ import { Command, CommanderError } from "commander";
 import { type Setting, SETTINGS } from "../config/settings.ts";
 import { SIMULATION_FLAGS, type SimulationFlag } from "../simulator/options.ts";
 import { checkConfig, printConfigSchema } from "./config.ts";
+import type { MakeCalendar } from "../config/file/calendar_report.ts";
 import { EXIT, type Io, printError, processIo, VERSION } from "./command.ts";
 import { addOperatorCommands } from "./operator_commands.ts";
 import { serve } from "./serve.ts";
@@ -86,7 +87,9 @@ function addConfigCommands(program: Command, io: Io, end: (code: number) => void
     .option("--at <time>", "ask the rules at this time instead of now, as in 2026-12-24T12:00")
     .action(async (path: string, _options: unknown, command: Command) => {
       const { at, ...flags } = flagsByName(command.optsWithGlobals());
-      end(await checkConfig({ path, at: at as string | undefined, flags }, io));
+      const { Calendar } = await import("../policies/calendar.ts");
+      const makeCalendar: MakeCalendar = (input) => new Calendar(input);
+      end(await checkConfig({ path, at: at as string | undefined, flags, makeCalendar }, io));
     });
   config.command("schema").description("print the JSON Schema of configuration files, for editors")
     .action(async () => end(await printConfigSchema(io)));

@@ -24,6 +24,8 @@ export interface NodeKeeperOptions extends ReportTargets {
   readHolder(id: ClientId, group: Group): Promise<{ readonly since: number } | undefined>;
   /** Knows which permissions the server lacks, so that no slot is granted without them. */
   readonly permissions?: MissingPermissions;
+  /** Whether to keep the labels of the nodes, for the policies. @default {false} */
+  readonly keepsLabels?: boolean;
   /** How long a node must have been seen not ready until another ready one of its id counts alone, in milliseconds. @default {120_000} */
   readonly ghostMs?: number;
   /** How often to check all cordons and running drains without a cause, in milliseconds. @default {60_000} */

@@ -17,6 +17,7 @@ import type { DrainEnd } from "./drain/drain.ts";
 import type { DrainContext } from "./drain/drain_task.ts";
 import { PodCalls } from "./drain/pod_calls.ts";
 import { type DrainLeft, Drains, isSameHold } from "./drains.ts";
+import { FleetView } from "./fleet_view.ts";
 import { findNode, type HoldVerdict, proveHold } from "./hold_proof.ts";
 import type { NodeKeeperOptions } from "./keeper_options.ts";
 import { Look } from "./look.ts";
@@ -50,6 +51,8 @@ export class KubernetesNodeKeeper implements NodeKeeper {
   readonly #repair: CordonRepair;
   readonly #look: Look;
   readonly #drains: Drains;
+  /** What the policies may know of the nodes and their pods. */
+  readonly fleet: FleetView;
   readonly #closing = new AbortController();
   #running: Promise<unknown> = Promise.resolve();
 
@@ -63,7 +66,7 @@ export class KubernetesNodeKeeper implements NodeKeeper {
     this.#reports = new NodeReports(options);
     this.#drainReports = new DrainReports(options, clock);
     const [reports, drainReports] = [this.#reports, this.#drainReports];
-    this.#calls = new NodeCalls(client);
+    this.#calls = new NodeCalls(client, options.keepsLabels);
     this.#pods = new PodCalls(client);
     this.#nodes = new NodeWatch(this.#calls, {
       changed: (node) => {
@@ -75,17 +78,13 @@ export class KubernetesNodeKeeper implements NodeKeeper {
       malformed: (name) => reports.malformed(name, this.#nodes.malformed),
       shared: (id, names) => reports.shared(id, names),
     }, { clock, ghostMs: options.ghostMs });
-    const [calls, pods, nodes] = [this.#calls, this.#pods, this.#nodes];
+    const [calls, pods, nodes, { namespace }] = [this.#calls, this.#pods, this.#nodes, client];
     this.#cordon = new NodeCordon(calls, nodes);
     this.#return = new ReturnWait({ calls, nodes, clock, forbidden: (error) => reports.forbidden(error) });
-    this.#look = new Look({
-      nodes,
-      pods,
-      policy: drainOptions.pods ?? {},
-      permissions,
-      clock,
-      ambiguous: (id, names) => reports.ambiguous(id, names),
-    });
+    const policy = drainOptions.pods ?? {};
+    const ambiguous = (id: ClientId, names: readonly string[]) => reports.ambiguous(id, names);
+    this.#look = new Look({ nodes, pods, policy, permissions, clock, ambiguous });
+    this.fleet = new FleetView({ nodes, calls, pods, policy, namespace, reports });
     this.#drains = new Drains(drainOptions, this.#drainContext(), {
       drainBegan: (task) => drainReports.drainBegan(task),
       drainEnded: (task, end, error) => {
@@ -95,7 +94,7 @@ export class KubernetesNodeKeeper implements NodeKeeper {
       },
     }, clock);
     this.#repair = new CordonRepair({
-      namespace: client.namespace,
+      namespace,
       nodes,
       cordon: this.#cordon,
       reports,

@@ -71,6 +71,21 @@ export class NodeReports {
     });
   }
 
+  /** A node has passed rules by its annotation, which is removed now. */
+  skipUsed(node: string, rules: string): void {
+    this.#targets.log?.info("a node has passed rules once: its skip annotation is removed", { node, rules });
+    const note = `Removed the annotation fleetlock.internal/skip: ${rules.slice(0, 200)}`;
+    this.#targets.events?.record({ kind: "Node", name: node }, "SkipUsed", note);
+  }
+
+  /** The annotation by which a node has passed rules could not be removed, so that it lets it pass again. */
+  skipStays(node: string, error: unknown): void {
+    const hint = "remove the annotation fleetlock.internal/skip: it lets the node pass rules again";
+    this.#targets.log?.error("cannot remove the skip annotation of a node", { node, error, hint });
+    const note = "Cannot remove the annotation fleetlock.internal/skip, which lets the Node pass rules again";
+    this.#targets.events?.record({ kind: "Node", name: node }, "SkipStays", note, true);
+  }
+
   /** Several nodes share an id, although none of their clients has asked yet. */
   shared(id: string, nodes: readonly string[]): void {
     this.#targets.log?.warning("several nodes have the same id: give each host a machine-id of its own", { id, nodes });

@@ -24,6 +24,8 @@ export type EventReason =
   | "LockGranted"
   | "LockYielded"
   | "PolicyIgnored"
+  | "SkipUsed"
+  | "SkipStays"
   | "LockStuck"
   | "LockReleased"
   | "GroupPaused"

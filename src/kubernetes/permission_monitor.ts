@@ -57,14 +57,20 @@ const FIRST_PAUSE_MS = 5_000;
 /** See the module. Call {@link run} once. */
 export class PermissionMonitor {
   readonly #client: KubernetesClient;
-  readonly #used: UsedPermissions;
+  readonly #used: () => UsedPermissions;
+  /** The permissions that were asked about last. */
+  #asked: UsedPermissions | undefined;
   readonly #options: Required<PermissionMonitorOptions>;
   #missing: MissingPermissions = { required: [], optional: [] };
   #isAnswered = false;
   #isRefused = false;
 
-  /** Asks over `client`, which its owner disposes of. */
-  constructor(client: KubernetesClient, used: UsedPermissions, options: PermissionMonitorOptions) {
+  /**
+   * Asks over `client`, which its owner disposes of.
+   *
+   * @param used Lists the permissions each time before it asks, since a configuration file may change them.
+   */
+  constructor(client: KubernetesClient, used: () => UsedPermissions, options: PermissionMonitorOptions) {
     this.#client = client;
     this.#used = used;
     this.#options = { clock: systemClock, intervalMs: 300_000, missingIntervalMs: 30_000, ...options };
@@ -82,7 +88,7 @@ export class PermissionMonitor {
 
   /** Finds a missing permission without which no node can be drained. */
   missingForDrain(): Permission | undefined {
-    return this.#missing.required.find((permission) => this.#used.forDrain.includes(permission));
+    return this.#missing.required.find((permission) => this.#asked?.forDrain.includes(permission));
   }
 
   /** Asks (create selfsubjectaccessreviews) again and again until the signal aborts. Does not throw. */
@@ -109,9 +115,11 @@ export class PermissionMonitor {
   }
 
   async #ask(signal: AbortSignal): Promise<void> {
-    const { required, optional } = this.#used;
+    const used = this.#used();
+    const { required, optional } = used;
     const missing = await missingPermissions(this.#client, [...required, ...optional], signal);
     const before = this.#missing;
+    this.#asked = used;
     this.#missing = {
       required: required.filter((one) => missing.includes(one)),
       optional: optional.filter((one) => missing.includes(one)),

@@ -25,6 +25,12 @@ export function dateOf(moment: number, timeZone: string): Temporal.PlainDate {
   return Temporal.Instant.fromEpochMilliseconds(Math.floor(moment)).toZonedDateTimeISO(timeZone).toPlainDate();
 }
 
+/** What was written last, by moment and time zone: all hosts that wait hear of the same few moments again and again. */
+const written = new Map<string, string>();
+
+/** How many moments are remembered. */
+const MAX_WRITTEN = 256;
+
 /**
  * Writes a moment for a person.
  *
@@ -32,6 +38,16 @@ export function dateOf(moment: number, timeZone: string): Temporal.PlainDate {
  * @returns For example `Fri 2026-11-27 22:00 +01:00`.
  */
 export function describeMoment(moment: number, timeZone: string): string {
+  const key = `${moment} ${timeZone}`;
+  let text = written.get(key);
+  if (text === undefined) {
+    if (written.size >= MAX_WRITTEN) written.clear();
+    written.set(key, text = writeMoment(moment, timeZone));
+  }
+  return text;
+}
+
+function writeMoment(moment: number, timeZone: string): string {
   const zoned = Temporal.Instant.fromEpochMilliseconds(Math.floor(moment)).toZonedDateTimeISO(timeZone);
   const weekday = ["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"][zoned.dayOfWeek - 1];
   const time = zoned.toPlainTime().toString({ smallestUnit: "minute" });

@@ -119,15 +119,25 @@ async function openAccess({ url, tokenFile, caFile }: Monitor, signal: AbortSign
     async get(path) {
       const response = await fetch(new URL(path, base), { headers, signal, client, redirect: "manual" });
       const text = await readText(response);
-      if (!response.ok) throw new AnswerError(`it answered with status ${response.status}`);
-      try {
-        return JSON.parse(text);
-      } catch {
-        throw new AnswerError("its answer is not JSON");
+      const answer = parseJson(text);
+      // A Prometheus says with a status of 4xx or 5xx what is wrong with a query.
+      if (!response.ok && (answer as { status?: unknown } | null | undefined)?.status !== "error") {
+        throw new AnswerError(`it answered with status ${response.status}`);
       }
+      if (answer === undefined) throw new AnswerError("its answer is not JSON");
+      return answer;
     },
     [Symbol.dispose]: () => client?.close(),
   };
+}
+
+/** @returns Undefined where the text is not JSON. */
+function parseJson(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return undefined;
+  }
 }
 
 async function readFile(path: string, signal: AbortSignal): Promise<string> {

@@ -74,7 +74,8 @@ export class Policies implements GrantPolicy {
 
   /** See {@link GrantPolicy.peek}. */
   peek(question: PolicyQuestion): PolicyAnswer {
-    return this.#answer(question, (options) => this.#options.facts.knownHealth(options, question));
+    // A peek says only no. That the time was not heard lately speaks against a grant alone, and a judgement hears it.
+    return this.#answer(question, (options) => this.#options.facts.knownHealth(options, question), true);
   }
 
   /** See {@link GrantPolicy.judge}. */
@@ -83,21 +84,27 @@ export class Policies implements GrantPolicy {
     const options = optionsOf(current(), question.group);
     if (!facts.isTimeFresh() && hasCalendar(options)) await facts.hearTime();
     const health = await facts.askHealth(options, question);
-    return this.#answer(question, () => health);
+    return this.#answer(question, () => health, facts.isTimeFresh());
   }
 
   /**
    * When the windows and freezes of a group next allow a grant, in milliseconds since the epoch: now, where they allow
-   * one. Undefined where they do not within a year.
+   * one. Undefined where they do not within a year, and where the group has neither.
    */
   nextOpening(group: Group): number | undefined {
     const policies = this.#options.current();
+    const options = optionsOf(policies, group);
+    if (!hasCalendar(options)) return undefined;
     const now = this.#options.facts.now();
-    const { isOpen, next } = this.#calendarOf(policies, optionsOf(policies, group)).at(now);
+    const { isOpen, next } = this.#calendarOf(policies, options).at(now);
     return isOpen ? now : next;
   }
 
-  #answer(question: PolicyQuestion, healthOf: (options: GroupOptions) => HealthFacts): PolicyAnswer {
+  #answer(
+    question: PolicyQuestion,
+    healthOf: (options: GroupOptions) => HealthFacts,
+    isTimeFresh: boolean,
+  ): PolicyAnswer {
     const { facts, current } = this.#options;
     const policies = current();
     const options = optionsOf(policies, question.group);
@@ -109,7 +116,7 @@ export class Policies implements GrantPolicy {
       allowUnknownGroups: policies.allowUnknownGroups,
       timeZone: policies.timeZone,
       now,
-      isTimeFresh: facts.isTimeFresh(),
+      isTimeFresh,
       calendar: this.#calendarOf(policies, options).at(now),
       nodes: facts.nodes(options, question),
       health: healthOf(options),

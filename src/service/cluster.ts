@@ -43,6 +43,8 @@ export interface DrainingParts {
   readonly store: LockStore;
   /** How to drain nodes. */
   readonly drain: DrainConfig;
+  /** Whether to keep the Nodes' labels, by which the policies choose the nodes of a group. */
+  readonly keepsLabels: boolean;
   /** Selects pods that drains leave on the node; undefined for none. */
   readonly skip: LabelSelector | undefined;
   /** Knows which permissions are missing. */
@@ -75,7 +77,7 @@ export interface Draining extends AsyncDisposable {
 
 /** Builds the node keeper and starts it. */
 export function startDraining(parts: DrainingParts): Draining {
-  const { client, store, drain, skip, permissions, podName, metrics, logger, clock, random } = parts;
+  const { client, store, drain, skip, keepsLabels, permissions, podName, metrics, logger, clock, random } = parts;
   const stack = new AsyncDisposableStack();
   const events = stack.use(
     new ClusterEvents(client, {
@@ -99,6 +101,7 @@ export function startDraining(parts: DrainingParts): Draining {
         },
       },
       waitReady: drain.releaseWaitReady,
+      keepsLabels,
       permissions,
       readHolder: (id, group) => readHolder(store, id, group),
       log: logger,

@@ -11,6 +11,7 @@ import { keeperPermissions, optionalKeeperPermissions } from "../keeper/permissi
 import { describePermission, roleFor } from "../kubernetes/errors.ts";
 import { eventPermissions } from "../kubernetes/events.ts";
 import type { PermissionMonitor, UsedPermissions } from "../kubernetes/permission_monitor.ts";
+import type { PolicyOptions } from "../policies/options.ts";
 import { requiredPermissions, watchPermissions } from "../stores/lease/leases.ts";
 
 /**
@@ -18,12 +19,19 @@ import { requiredPermissions, watchPermissions } from "../stores/lease/leases.ts
  *
  * @param drain How it drains nodes; undefined if it does not.
  * @param namespace The namespace of its Leases.
+ * @param policies What a configuration file says of drains; undefined without one.
  */
-export function usedPermissions(drain: Pick<DrainConfig, "onTimeout"> | undefined, namespace: string): UsedPermissions {
+export function usedPermissions(
+  drain: Pick<DrainConfig, "onTimeout"> | undefined,
+  namespace: string,
+  policies?: Pick<PolicyOptions, "defaults" | "groups">,
+): UsedPermissions {
   const required = requiredPermissions(namespace);
   const optional = watchPermissions(namespace);
   if (drain === undefined) return { required, forDrain: [], optional };
-  const forDrain = keeperPermissions({ deletePods: drain.onTimeout === "delete" });
+  const said = policies === undefined ? [] : [policies.defaults, ...policies.groups.values()];
+  const deletePods = said.some((group) => group.drain.onTimeout === "delete") || drain.onTimeout === "delete";
+  const forDrain = keeperPermissions({ deletePods });
   return {
     required: [...required, ...forDrain],
     forDrain,

@@ -1,6 +1,6 @@
 /**
- * The configuration file of a running server: opens it and tells of it in log,
- * metrics and readiness.
+ * The policies of a running server: opens the configuration file, tells of it in
+ * log, metrics and readiness, and gives the rules what they need from outside.
  *
  * @module
  */
@@ -9,9 +9,15 @@ import type { Logger } from "@logtape/logtape";
 import type { Config } from "../config/config.ts";
 import type { PolicyFile } from "../config/reload.ts";
 import type { Readiness } from "../http/handler.ts";
+import type { FleetView } from "../keeper/fleet_view.ts";
+import type { KubernetesClient } from "../kubernetes/client.ts";
 import type { Clock } from "../lock/clock.ts";
-import type { PolicyOptions } from "../policies/options.ts";
+import type { LockObserver } from "../lock/lock_service.ts";
+import { Monitors } from "../policies/monitors.ts";
+import { NO_POLICIES, type PolicyOptions } from "../policies/options.ts";
+import { Policies } from "../policies/policies.ts";
 import type { Metrics } from "../telemetry/metrics.ts";
+import { Facts, type FactsTime } from "./facts.ts";
 
 /** What {@link openPolicyFile} builds on. */
 export interface PolicyFileParts {
@@ -50,6 +56,63 @@ export async function openPolicyFile(config: Config, parts: PolicyFileParts): Pr
   file.subscribe((options) => warnOfFlags(config, options, logger));
   metrics.addConfig(file);
   return file;
+}
+
+/** What {@link makePolicies} builds on. */
+export interface PoliciesParts {
+  /** The configuration file; undefined where there is none. */
+  readonly file?: Pick<PolicyFile, "current">;
+  /** The connection to the cluster; undefined without one. */
+  readonly client?: Pick<KubernetesClient, "clock" | "get">;
+  /** The nodes and their pods; undefined where nodes are not drained. */
+  readonly fleet?: FleetView;
+  /** This machine's time. */
+  readonly clock: Clock;
+}
+
+/** Makes the policies. Without a file, every group has one slot, and only what is noted with locks and Nodes counts. */
+export function makePolicies({ drain }: Pick<Config, "drain">, parts: PoliciesParts): Policies {
+  const { file, client, fleet, clock } = parts;
+  const time = client === undefined ? localTime(clock) : serverTime(client);
+  return new Policies({
+    current: () => file?.current ?? NO_POLICIES,
+    facts: new Facts({ time, fleet, monitors: new Monitors({ clock }), clock }),
+    drainTimeoutMs: drain?.timeoutMs ?? 0,
+  });
+}
+
+/** Removes the annotation of a Node that has passed rules by it. */
+export function skipObserver(fleet: Pick<FleetView, "useUpSkip">): LockObserver {
+  return {
+    grantedDespite(_group, { node }, ignored) {
+      if (node !== undefined && ignored.some(({ because }) => because === "skip")) fleet.useUpSkip(node);
+    },
+  };
+}
+
+/** How old the time may be that the opening of a window rests on, in milliseconds. */
+const TIME_KEPT_MS = 60_000;
+
+/** How long to wait for the API server's time, in milliseconds. */
+const TIME_WAIT_MS = 5_000;
+
+/** The API server's time. */
+function serverTime({ clock, get }: Pick<KubernetesClient, "clock" | "get">): FactsTime {
+  let hearing: Promise<unknown> | undefined;
+  return {
+    now: () => clock.now(),
+    isFresh: () => clock.isFresh(TIME_KEPT_MS),
+    async hear() {
+      // Any answer tells the time, an error too. Requests that come together share one call.
+      hearing ??= get("/version", AbortSignal.timeout(TIME_WAIT_MS)).catch(() => {}).finally(() => hearing = undefined);
+      await hearing;
+    },
+  };
+}
+
+/** The time of the only machine that there is. */
+function localTime(clock: Pick<Clock, "now">): FactsTime {
+  return { now: () => clock.now(), isFresh: () => true, hear: () => Promise.resolve() };
 }
 
 /** Logs which groups do not follow the flags. */

@@ -21,12 +21,13 @@ import { type Group, parseGroup } from "../lock/identity.ts";
 import { type LockObserver, LockService } from "../lock/lock_service.ts";
 import type { LockStore } from "../lock/lock_store.ts";
 import { within } from "../lock/within.ts";
+import type { Policies } from "../policies/policies.ts";
 import { openStore } from "../stores/open.ts";
 import { MeteredLockStore } from "../telemetry/metered_store.ts";
 import { Metrics } from "../telemetry/metrics.ts";
 import { connectCluster, parseSkipSelectors, startDraining } from "./cluster.ts";
 import { PermissionGate, usedPermissions } from "./permissions.ts";
-import { openPolicyFile, withConfigNote } from "./policies.ts";
+import { makePolicies, openPolicyFile, skipObserver, withConfigNote } from "./policies.ts";
 import { Status } from "./status.ts";
 
 /** A running server. Disposing of it stops it. */
@@ -79,7 +80,6 @@ export async function startService(config: Config, options: ServiceOptions): Pro
   const skip = parseSkipSelectors(config.drainSkipSelectors);
   const stopping = new AbortController();
   await using cleanup = new AsyncDisposableStack();
-
   // Each part builds on the ones before it, and no part calls a later one.
   const client = config.store.kind === "kubernetes"
     ? cleanup.use(await connectCluster(config, { clock, ...options.connection }))
@@ -91,27 +91,37 @@ export async function startService(config: Config, options: ServiceOptions): Pro
   const engine = cleanup.use(await openStore(config.store, client, { clock, random }));
   const store = new MeteredLockStore(options.wrapStore?.(engine) ?? engine, metrics, clock);
   const { podName } = config.kubernetes;
-  const permissions = client && monitorPermissions(config, client, metrics, logger, clock);
+  const permissions = client && monitorPermissions(config, file, client, metrics, logger, clock);
   const parts = { metrics, logger, clock, random, serve };
   const status = new Status(config, { version: options.version, clock: shared });
-  const cluster = { skip, podName, nodeChanged: status.nodeChanged, ...parts };
+  const keepsLabels = file !== undefined;
+  const cluster = { store, skip, keepsLabels, podName, nodeChanged: status.nodeChanged, ...parts };
   const draining = client && permissions && config.drain
-    ? cleanup.use(startDraining({ client, store, drain: config.drain, permissions, ...cluster }))
+    ? cleanup.use(startDraining({ client, drain: config.drain, permissions, ...cluster }))
     : undefined;
+  const fleet = draining?.keeper.fleet;
+  const policies = makePolicies(config, { file, client, fleet, clock });
+  const observers = [
+    lockObserver(metrics, logger),
+    draining?.observer ?? {},
+    fleet ? skipObserver(fleet) : {},
+    { changed: status.changed },
+  ];
   const locks = new LockService(store, {
+    policy: policies,
     maxGroups: config.maxGroups,
     keeper: draining?.keeper,
     drain: config.drain && { timeoutMs: config.drain.timeoutMs, onTimeout: config.drain.onTimeout },
     replyWaitMs: config.replyWaitMs,
     stopping: stopping.signal,
-    observer: { ...tellBoth(lockObserver(metrics, logger), draining?.observer), changed: status.changed },
+    observer: tellAll(observers),
     clock: shared,
     random,
   });
-  metrics.collectLocks(locks);
+  collectLocks(metrics, locks, policies);
 
   const background = new AbortController();
-  status.begin({ locks, draining, metrics, signal: background.signal });
+  status.begin({ locks, draining, policy: policies, file, metrics, signal: background.signal });
   const tasks = [locks.watch(background.signal)];
   if (client && permissions) {
     tasks.push(permissions.run(background.signal), warnOfSkew(client.clock, logger, background.signal));
@@ -121,8 +131,7 @@ export async function startService(config: Config, options: ServiceOptions): Pro
     await Promise.all([...tasks, status.ended()]);
   });
 
-  const gate = permissions && new PermissionGate(permissions);
-  const serving = { ...parts, status, clock: shared, stopping: stopping.signal, cleanup, gate, file };
+  const serving = { ...parts, status, clock: shared, stopping: stopping.signal, cleanup, permissions, file };
   const server = serveLocks(config, locks, serving);
   const resources = cleanup.move();
   const stop = async () => {
@@ -131,22 +140,36 @@ export async function startService(config: Config, options: ServiceOptions): Pro
     // What is still open after this, such as a connection that nothing can close, ends with the process.
     await within(SHUTDOWN_GRACE_MS, resources.disposeAsync(), clock);
   };
-  const reload = () => {
-    if (file === undefined) logger.info("asked to reload: there is no configuration file");
-    else file.reload();
-  };
-  return runningService(server, placeOf(config.store, client), { stop, reload });
+  return runningService(server, placeOf(config.store, client), { stop, reload: () => reload(file, logger) });
+}
+
+function reload(file: PolicyFile | undefined, logger: Logger): void {
+  if (file === undefined) logger.info("asked to reload: there is no configuration file");
+  else file.reload();
+}
+
+/** Lets the metrics read the locks and the policies. */
+function collectLocks(metrics: Metrics, locks: LockService, policies: Policies): void {
+  metrics.collectLocks({
+    groups: () => locks.groups(),
+    slotsOf: (group) => locks.slotsOf(group),
+    nextOpeningOf: (group) => policies.nextOpening(group),
+  });
 }
 
 /** Makes what asks for the server's permissions, and its metrics. */
 function monitorPermissions(
   config: Config,
+  file: PolicyFile | undefined,
   client: KubernetesClient,
   metrics: Metrics,
   log: Logger,
   clock: Clock,
 ): PermissionMonitor {
-  const monitor = new PermissionMonitor(client, usedPermissions(config.drain, client.namespace), { log, clock });
+  const monitor = new PermissionMonitor(client, () => usedPermissions(config.drain, client.namespace, file?.current), {
+    log,
+    clock,
+  });
   metrics.addCluster({ clock: client.clock, permissions: monitor });
   return monitor;
 }
@@ -195,19 +218,12 @@ function lockObserver(metrics: Metrics, logger: Logger): LockObserver {
   };
 }
 
-/** Tells two observers. Only the second one is told of what it alone knows, and both of what they share. */
-function tellBoth(first: LockObserver, second: LockObserver = {}): LockObserver {
+/** Tells several observers. Of what more than one may be told, each is; of the rest, the last one that wants to know. */
+function tellAll(observers: readonly LockObserver[]): LockObserver {
   return {
-    ...first,
-    ...second,
-    yielded(...event) {
-      first.yielded?.(...event);
-      second.yielded?.(...event);
-    },
-    grantedDespite(...event) {
-      first.grantedDespite?.(...event);
-      second.grantedDespite?.(...event);
-    },
+    ...Object.assign({}, ...observers),
+    yielded: (...event) => observers.forEach((each) => each.yielded?.(...event)),
+    grantedDespite: (...event) => observers.forEach((each) => each.grantedDespite?.(...event)),
   };
 }
 
@@ -221,8 +237,8 @@ interface ServingParts {
   readonly stopping: AbortSignal;
   /** Disposes of the handler after the server has stopped. */
   readonly cleanup: AsyncDisposableStack;
-  /** Judges the readiness by the permissions; undefined without a cluster. */
-  readonly gate?: PermissionGate;
+  /** Knows which permissions are missing; undefined without a cluster. */
+  readonly permissions?: PermissionMonitor;
   /** The configuration file; undefined where there is none. */
   readonly file?: PolicyFile;
   /** Serves the address. */
@@ -231,7 +247,8 @@ interface ServingParts {
 
 /** Starts to answer requests. */
 function serveLocks(config: Config, locks: LockService, parts: ServingParts): Server {
-  const { metrics, logger, clock, stopping, cleanup, gate, file, serve } = parts;
+  const { metrics, logger, clock, stopping, cleanup, permissions, file, serve } = parts;
+  const gate = permissions && new PermissionGate(permissions);
   const { memory } = parts.status;
   const account = () => parts.status.account();
   const status = config.statusPage ? new StatusRoutes({ account, clock, stopping, logger }) : undefined;

@@ -7,10 +7,10 @@
  */
 
 import type { Config } from "../config/config.ts";
+import type { PolicyFile } from "../config/reload.ts";
 import type { KubernetesNodeKeeper } from "../keeper/node_keeper.ts";
 import type { Clock } from "../lock/clock.ts";
 import type { LockObserver, LockService } from "../lock/lock_service.ts";
-import type { GrantPolicy } from "../lock/policy.ts";
 import type { HeldNode } from "../lock/semaphore.ts";
 import type { Account } from "../status/account.ts";
 import { Accountant, type AccountSources } from "../status/accountant.ts";
@@ -30,6 +30,10 @@ export interface StatusParts {
   readonly locks: LockService;
   /** Knows the nodes and the drains; undefined where nodes are not drained. */
   readonly draining?: Draining;
+  /** Says what speaks against a grant. */
+  readonly policy: AccountSources["policy"];
+  /** The configuration file; undefined where there is none. */
+  readonly file?: Pick<PolicyFile, "hash" | "errors">;
   /** Shows the stuck holds. */
   readonly metrics: Metrics;
   /** Ends what runs in the background. */
@@ -66,8 +70,12 @@ export class Status {
   readonly nodeChanged = (node: WitnessedNode): void => this.#witness?.nodeChanged(node);
 
   /** Begins to make accounts. Must be called once. */
-  begin({ locks, draining, metrics, signal }: StatusParts): void {
-    const accountant = this.#accountant = new Accountant(this.#sources(locks, draining?.keeper));
+  begin({ locks, draining, policy, file, metrics, signal }: StatusParts): void {
+    const accountant = this.#accountant = new Accountant({
+      ...this.#sources(locks, draining?.keeper),
+      policy,
+      ...configOf(file),
+    });
     if (draining === undefined) return;
     metrics.collectHolds(() => accountant.holds());
     const { stuck, rebootedUnheld: rebooted } = draining;
@@ -91,7 +99,7 @@ export class Status {
     await this.#stuck?.ended();
   }
 
-  #sources(locks: LockService, keeper: KubernetesNodeKeeper | undefined): AccountSources {
+  #sources(locks: LockService, keeper: KubernetesNodeKeeper | undefined): Omit<AccountSources, "policy"> {
     const { store, kubernetes, drain } = this.#config;
     const now = () => this.#clock.now();
     return {
@@ -104,7 +112,6 @@ export class Status {
       now,
       groups: () => locks.knownGroups,
       isInStep: () => locks.isInStep,
-      policy: slotsAlone(locks, now),
       memory: this.memory,
       thresholds: defaultThresholds(drain?.timeoutMs ?? NO_DRAIN_MS),
       ...(keeper && {
@@ -124,17 +131,10 @@ export class Status {
   }
 }
 
-/** Where no policies are configured, only the slots limit the grants. */
-function slotsAlone(locks: LockService, now: () => number): GrantPolicy & { nextOpening(): number | undefined } {
-  const answer = ({ group }: { group: Parameters<GrantPolicy["slotsOf"]>[0] }) => {
-    return { slots: locks.slotsOf(group), reasons: [], ignored: [] };
-  };
-  return {
-    slotsOf: (group) => locks.slotsOf(group),
-    drainOf: () => ({}),
-    peek: answer,
-    judge: (question) => Promise.resolve(answer(question)),
-    nextOpening: now,
+/** What the account says of the configuration file. */
+function configOf(file: StatusParts["file"]): Pick<AccountSources, "config"> {
+  return file === undefined ? {} : {
+    config: () => ({ hash: file.hash, ...(file.errors.length > 0 && { error: file.errors.join("\n") }) }),
   };
 }
 

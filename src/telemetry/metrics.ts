@@ -38,6 +38,8 @@ export interface LockSource {
   groups(): Promise<ReadonlyMap<Group, Versioned>>;
   /** How many clients of a group may hold a slot at a time. */
   slotsOf(group: Group): number;
+  /** When the windows of a group next allow a grant, in milliseconds since the epoch; undefined where it has none. */
+  nextOpeningOf?(group: Group): number | undefined;
 }
 
 /** All metrics of one server. */
@@ -154,7 +156,8 @@ export class Metrics {
     this.#locks.reset();
     this.#drains?.show(groups);
     for (const [group, { state }] of groups ?? []) {
-      this.#locks.show(group, state, this.#source?.slotsOf(group) ?? 0, this.#clock.now());
+      const opening = this.#source?.nextOpeningOf?.(group);
+      this.#locks.show(group, state, this.#source?.slotsOf(group) ?? 0, this.#clock.now(), opening);
     }
     this.#drains?.showStuck(this.#holds?.() ?? []);
     return await this.#registry.render();

@@ -74,8 +74,13 @@ clusterTest(
     equal(await test.isCordoned(stuck.name), true);
     await until(async () => ((await all.lease()).spec.holderIdentity ?? "") === "", { timeoutMs: 30_000 });
     await until(async () => !(await test.isCordoned(stuck.name)));
-    match((await all.lease()).metadata.annotations[NOTES], /"count":1/);
+    const noted = JSON.parse((await all.lease()).metadata.annotations[NOTES]);
+    equal(noted.deferred[0].count, 1);
     await test.allow();
+    equal((await preReboot(all.urls[0], stuck.id)).kind, "deferred");
+    // The wait is over, but not the count.
+    noted.deferred[0].until = new Date(Date.now() - 1_000).toISOString();
+    await test.annotate("--overwrite", `${NOTES}=${JSON.stringify(noted)}`);
     await until(async () => (await preReboot(all.urls[0], stuck.id)).status === 200, { timeoutMs: 30_000 });
     equal((await all.lease()).metadata.annotations[NOTES], undefined);
   },

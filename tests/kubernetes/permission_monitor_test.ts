@@ -30,7 +30,7 @@ Deno.test("missing permissions are told when they go missing and when they come 
     return review(!denied.includes(spec.resourceAttributes.verb));
   });
   const [clock, told, stop] = [new FakeClock(), [] as string[], new AbortController()];
-  const monitor = new PermissionMonitor(fake.client, USED, { log: notingLog(told), clock });
+  const monitor = new PermissionMonitor(fake.client, () => USED, { log: notingLog(told), clock });
   equal(monitor.isAnswered, false);
   const running = monitor.run(stop.signal);
   await until(() => clock.sleepers === 1);
@@ -68,7 +68,10 @@ Deno.test("while nobody answers, the monitor asks again after 5 s, then 10 s; wh
   let answer = () => status(503);
   await using fake = await fakeApiServer(() => answer());
   const [clock, told, stop] = [new FakeClock(), [] as string[], new AbortController()];
-  const monitor = new PermissionMonitor(fake.client, { ...USED, optional: [] }, { log: notingLog(told), clock });
+  const monitor = new PermissionMonitor(fake.client, () => ({ ...USED, optional: [] }), {
+    log: notingLog(told),
+    clock,
+  });
   const running = monitor.run(stop.signal);
   for (const pauseMs of [5_000, 10_000]) {
     await until(() => clock.sleepers === 1);
@@ -96,7 +99,7 @@ Deno.test("a cluster that does not let clients ask counts as answered, and is to
     status(403, { message: 'User "u" cannot create resource "selfsubjectaccessreviews" in API group "a"' })
   );
   const [clock, told, stop] = [new FakeClock(), [] as string[], new AbortController()];
-  const monitor = new PermissionMonitor(fake.client, USED, { log: notingLog(told), clock });
+  const monitor = new PermissionMonitor(fake.client, () => USED, { log: notingLog(told), clock });
   const running = monitor.run(stop.signal);
   await until(() => clock.sleepers === 1);
   equal(monitor.isAnswered, true);

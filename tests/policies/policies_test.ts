@@ -54,7 +54,7 @@ Deno.test("without a file, every group has one slot and nothing speaks against a
   const all = new Policies({ current: () => NO_POLICIES, facts: new ScriptedFacts(), drainTimeoutMs: 900_000 });
   equal(all.slotsOf(WORKERS), 1);
   deepEqual(await all.judge(question()), { slots: 1, reasons: [], ignored: [] });
-  equal(all.nextOpening(WORKERS), NOW);
+  equal(all.nextOpening(WORKERS), undefined);
 });
 
 Deno.test("a look goes by what is known and asks nothing; a judgement asks", async () => {
@@ -85,7 +85,11 @@ Deno.test("a judgement hears the time first where a window needs it and it was n
     deepEqual(facts.calls, calls);
   }
   facts.isFresh = false;
-  deepEqual(policies(facts, { allow: always }).peek(question()).reasons.map(({ kind }) => kind), ["policy_undecided"]);
+  const deaf = policies(facts, { allow: always });
+  // A look that refused here would keep every request from the judgement that hears the time.
+  deepEqual(deaf.peek(question()).reasons, []);
+  facts.hearTime = () => Promise.resolve();
+  deepEqual((await deaf.judge(question())).reasons.map(({ kind }) => kind), ["policy_undecided"]);
 });
 
 Deno.test("a group that the file does not name has the defaults, or none", () => {

@@ -3,6 +3,7 @@
 import { equal, match, ok } from "node:assert/strict";
 import { until } from "../support/condition.ts";
 import { runProgram, startProgram } from "../support/program.ts";
+import { preReboot, steadyState } from "../support/zincati.ts";
 
 Deno.test("a bad configuration file ends the program at the start with all errors", async () => {
   const path = await Deno.makeTempFile({ prefix: "fleetlock-test-", suffix: ".yaml" });
@@ -60,6 +61,31 @@ Deno.test("log, metrics and readiness tell of a new version, of a bad one, and o
     await until(async () => (await page("/-/ready")).text === "ok\n");
     equal(await hash(), second);
     equal((await program.stop()).code, 0);
+  } finally {
+    await Deno.remove(path);
+  }
+});
+
+Deno.test("a window decides in the whole program, and config check says when it opens", async () => {
+  const path = await Deno.makeTempFile({ prefix: "fleetlock-test-", suffix: ".yaml" });
+  // Executables on an older base have Temporal only with a flag.
+  const at = new Date(Date.now() + 3 * 3_600_000).toISOString().slice(11, 16);
+  const workers = { allow: [{ at, for: "2h" }] };
+  await Deno.writeTextFile(path, JSON.stringify({ timeZone: "Europe/Berlin", groups: { workers: {} } }));
+  try {
+    await using program = await startProgram(["--store=memory", `--config=${path}`]);
+    equal((await preReboot(program.url, "first", "workers")).status, 200);
+    equal((await steadyState(program.url, "first", "workers")).status, 200);
+    await Deno.writeTextFile(path, JSON.stringify({ timeZone: "UTC", groups: { workers } }));
+    await until(async () => {
+      const { kind } = await preReboot(program.url, "second", "workers");
+      // A window never speaks against a holder.
+      await steadyState(program.url, "second", "workers");
+      return kind === "outside_window";
+    }, { what: "the window refuses" });
+    const { code, stdout } = await runProgram(["config", "check", path, "--store=memory"]);
+    equal(code, 0);
+    equal(stdout.split("\n").filter((line) => new RegExp(`^#   from .* ${at}\\+00:00 to `).test(line)).length, 5);
   } finally {
     await Deno.remove(path);
   }

@@ -69,6 +69,7 @@ export async function createNode(
     machineId?: string;
     bootId?: string;
     annotations?: Record<string, string>;
+    labels?: Record<string, string>;
     ready?: string;
   } = {},
 ): Promise<TestNode> {
@@ -76,7 +77,7 @@ export async function createNode(
   const name = options.name ?? `node-${crypto.randomUUID().slice(0, 8)}`;
   // In one call with the status, as a kubelet registers, so that kwok does not fill in a status of its own.
   const { metadata } = await plane.request("POST", "/api/v1/nodes", {
-    metadata: { name, annotations: options.annotations, labels: { "kubernetes.io/hostname": name } },
+    metadata: { name, annotations: options.annotations, labels: { "kubernetes.io/hostname": name, ...options.labels } },
     status: nodeStatus({ machineId, bootId: options.bootId ?? "boot-1", ready: options.ready ?? "True" }),
   });
   return { name, uid: metadata.uid, id: zincatiId(machineId) ?? "", machineId };

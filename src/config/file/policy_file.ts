@@ -142,7 +142,8 @@ function whatItIs(node: SourceNode): string {
   if (node.kind === "mapping") return node.pairs.length === 0 ? "an empty mapping" : "a mapping";
   if (node.kind === "sequence") return node.items.length === 0 ? "an empty list" : "a list";
   if (node.value === null) return "empty";
-  const text = JSON.stringify(node.value);
+  // Errors are logged, and shown to whoever asks whether the server is ready.
+  const text = JSON.stringify(node.value).replace(/\/\/[^/@]*@/, "//…@");
   return text.length <= 80 ? text : `${text.slice(0, 80)}…`;
 }
 

@@ -128,9 +128,10 @@ export const timeZone: TextParser<string> = {
   },
 };
 
-/** An `http:` or `https:` URL without a user, a query or a fragment. */
+/** An `http:` or `https:` URL without a user, a query or a fragment. A password in it would be logged and shown. */
 export const httpUrl: TextParser<string> = {
-  expected: "an http or https URL without a user, a query or a fragment, as in http://prometheus.monitoring:9090",
+  expected:
+    "an http or https URL without a user (use tokenFile), a query or a fragment, as in http://prometheus.monitoring:9090",
   pattern: /^https?:\/\/[^\s?#@]+$/,
   parse: (raw) => httpUrl.pattern.test(raw) && URL.canParse(raw) ? raw : undefined,
 };

@@ -80,12 +80,21 @@ export class PodCalls {
    * that a later pod of the same name is left alone.
    */
   async evict(pod: PodView, signal?: AbortSignal): Promise<EvictionAnswer> {
+    return await this.#evict(pod, {}, signal);
+  }
+
+  /** Asks whether a pod's eviction would be allowed now (create pods/eviction), without effect. */
+  async tryEviction(pod: PodView, signal?: AbortSignal): Promise<EvictionAnswer> {
+    return await this.#evict(pod, { dryRun: ["All"] }, signal);
+  }
+
+  async #evict(pod: PodView, options: { dryRun?: string[] }, signal?: AbortSignal): Promise<EvictionAnswer> {
     const { name, namespace, uid } = pod;
     const body = {
       apiVersion: "policy/v1",
       kind: "Eviction",
       metadata: { name, namespace },
-      deleteOptions: { preconditions: { uid } },
+      deleteOptions: { preconditions: { uid }, ...options },
     };
     const parameters = { name, namespace, body };
     return await answerTo(this.#client.apis.core.createNamespacedPodEviction(parameters, callOptions(signal)));

@@ -53,6 +53,8 @@ export interface NodePatch {
   readonly unschedulable?: true | null;
   /** The value of {@link CORDON_ANNOTATION}. */
   readonly cordon?: string | null;
+  /** Removes the annotation `fleetlock.internal/skip`. */
+  readonly skip?: null;
 }
 
 /** An entry of the annotation. `owner` is undefined where the entry cannot be read. */

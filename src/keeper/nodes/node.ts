@@ -7,6 +7,7 @@
 import type { V1ManagedFieldsEntry } from "@kubernetes/client-node/dist/gen/models/V1ManagedFieldsEntry.js";
 import type { V1Node } from "@kubernetes/client-node/dist/gen/models/V1Node.js";
 import { CORDON_ANNOTATION, type CordonState } from "./cordon.ts";
+import type { Labels } from "../../kubernetes/label_selector.ts";
 import { timeOf } from "../../kubernetes/micro_time.ts";
 import type { NodeIdentity } from "../../lock/node_keeper.ts";
 import { comparableId, zincatiId } from "./zincati_id.ts";
@@ -16,6 +17,12 @@ import { comparableId, zincatiId } from "./zincati_id.ts";
  * (Zincati's `node_uuid`).
  */
 export const ID_ANNOTATION = "fleetlock.internal/id";
+
+/** The annotation by which an operator keeps a Node from rebooting; its value says why. */
+const HOLD_ANNOTATION = "fleetlock.internal/hold";
+
+/** The annotation by which an operator lets a Node pass rules once: their names joined by commas, or `all`. */
+export const SKIP_ANNOTATION = "fleetlock.internal/skip";
 
 /** The name under which the API server notes which fields of a Node this server has set. */
 export const FIELD_MANAGER = "fleetlock";
@@ -46,14 +53,21 @@ export interface NodeView extends CordonState {
   readonly ready?: string;
   /** Why it is not ready, in the words of the condition; undefined where it is. */
   readonly readyMessage?: string;
+  /** The annotation `fleetlock.internal/hold`, by which an operator keeps it from rebooting: why. */
+  readonly hold?: string;
+  /** The value of {@link SKIP_ANNOTATION}. */
+  readonly skip?: string;
+  /** Its labels, where they are kept. */
+  readonly labels?: Labels;
 }
 
 /**
  * Takes from a Node what the keeper needs.
  *
- * @param known An earlier view of it, which saves the work of deriving its id again.
+ * @param known An earlier view of it, which saves the work of deriving its id again, and lends its labels.
+ * @param keepsLabels Whether to keep its labels, which take more memory than all the rest.
  */
-export function viewNode(node: V1Node, known?: NodeView): NodeView {
+export function viewNode(node: V1Node, known?: NodeView, keepsLabels = false): NodeView {
   const metadata = node.metadata ?? {};
   const { machineID, bootID } = node.status?.nodeInfo ?? {};
   const derived = machineID && known?.machineId === machineID ? known.derivedId : zincatiId(machineID ?? "");
@@ -65,6 +79,7 @@ export function viewNode(node: V1Node, known?: NodeView): NodeView {
   if (raw) ids.add(comparableId(raw));
   if (named) ids.add(comparableId(named));
   const condition = node.status?.conditions?.find((one) => one.type === "Ready");
+  const { [HOLD_ANNOTATION]: hold, [SKIP_ANNOTATION]: skip } = metadata.annotations ?? {};
   return {
     name: metadata.name ?? "",
     uid: metadata.uid ?? "",
@@ -82,7 +97,22 @@ export function viewNode(node: V1Node, known?: NodeView): NodeView {
     ready: condition?.status,
     // Where it is ready, nobody asks why, and thousands of nodes would keep the same words.
     readyMessage: condition?.status === "True" ? undefined : condition?.message || condition?.reason || undefined,
+    ...(hold !== undefined && { hold }),
+    ...(skip !== undefined && { skip }),
+    ...(keepsLabels && { labels: sameLabels(metadata.labels, known?.labels) }),
   };
+}
+
+/** Returns the labels that are known already where they are the same, so that a heartbeat does not replace them. */
+function sameLabels(labels: NonNullable<Labels> = {}, known: Labels): Labels {
+  if (known === undefined || Object.keys(known).length !== Object.keys(labels).length) return labels;
+  return Object.entries(labels).every(([key, value]) => known[key] === value) ? known : labels;
+}
+
+/** Whether two states of a Node are the same to who counts and judges nodes: a heartbeat makes no difference. */
+export function countsAlike(one: NodeView, other: NodeView): boolean {
+  return one.uid === other.uid && one.ready === other.ready && one.unschedulable === other.unschedulable &&
+    one.cordon === other.cordon && one.hold === other.hold && one.skip === other.skip && one.labels === other.labels;
 }
 
 /** Says which Node it is, without what else is known of it. */

@@ -12,7 +12,7 @@ import type { Permission } from "../../kubernetes/errors.ts";
 import { type Pages, readPages } from "../../kubernetes/list_pages.ts";
 import { type ResourceWatcher, watchResource } from "../../kubernetes/watch.ts";
 import { CORDON_ANNOTATION, type NodePatch } from "./cordon.ts";
-import { FIELD_MANAGER, type NodeView, viewNode } from "./node.ts";
+import { FIELD_MANAGER, type NodeView, SKIP_ANNOTATION, viewNode } from "./node.ts";
 
 /** Where kubelets keep the Leases by which they show that they run. */
 const NODE_LEASE_NAMESPACE = "kube-node-lease";
@@ -49,22 +49,28 @@ const REFUSED = { subject: "a call about a node" };
 /** The calls. All methods throw {@link UnavailableError} (a missing permission is one) or the signal's reason. */
 export class NodeCalls {
   readonly #client: KubernetesClient;
+  readonly #view: (node: V1Node, known?: NodeView) => NodeView;
 
-  /** Makes calls over `client`, which the caller disposes of. */
-  constructor(client: KubernetesClient) {
+  /**
+   * Makes calls over `client`, which the caller disposes of.
+   *
+   * @param keepsLabels Whether the views have the Nodes' labels.
+   */
+  constructor(client: KubernetesClient, keepsLabels = false) {
     this.#client = client;
+    this.#view = (node, known) => viewNode(node, known, keepsLabels);
   }
 
   /** Reads a Node (get nodes). Returns undefined where there is none. */
   async getNode(name: string, signal?: AbortSignal): Promise<NodeView | undefined> {
     const call = this.#client.apis.core.readNode({ name }, callOptions(signal));
-    return await valueOfStatus(call.then((node) => viewNode(node)), { 404: undefined }, REFUSED);
+    return await valueOfStatus(call.then((node) => this.#view(node)), { 404: undefined }, REFUSED);
   }
 
   /** Reads those of all Nodes (list nodes) that `keep` chooses, in pages. */
   async listNodes(keep: (node: NodeView) => boolean, signal?: AbortSignal): Promise<NodeView[]> {
     const view = (object: unknown) => {
-      const node = viewNode(object as V1Node);
+      const node = this.#view(object as V1Node);
       return keep(node) ? node : undefined;
     };
     const pages = readPages(this.#client, { path: NODES, limit: OBJECTS_PER_PAGE }, view, signal);
@@ -90,7 +96,7 @@ export class NodeCalls {
    */
   async nodeAt(name: string, version: string, signal?: AbortSignal): Promise<NodeView | undefined> {
     const query = { fieldSelector: `metadata.name=${name}`, resourceVersion: version, resourceVersionMatch: "Exact" };
-    const view = (object: unknown) => viewNode(object as V1Node);
+    const view = (object: unknown) => this.#view(object as V1Node);
     const pages = readPages(this.#client, { path: NODES, limit: 1, query }, view, signal);
     const found = await valueOfStatus(pages, { 410: undefined }, REFUSED);
     return found?.items.find((node) => node.name === name);
@@ -106,7 +112,7 @@ export class NodeCalls {
     signal: AbortSignal,
     known: (name: string) => NodeView | undefined = () => undefined,
   ): Promise<void> {
-    const view = (node: V1Node) => viewNode(node, known(node.metadata?.name ?? ""));
+    const view = (node: V1Node) => this.#view(node, known(node.metadata?.name ?? ""));
     const what = { path: NODES, view, maxPauseMs: 5_000, forbiddenPauseMs: 10_000 };
     await watchResource(this.#client, what, watcher, signal);
   }
@@ -117,11 +123,15 @@ export class NodeCalls {
    * @returns The changed Node; "conflict" where it has changed since it was seen; "gone" where it no longer exists.
    */
   async patchNode(node: NodeView, patch: NodePatch, signal?: AbortSignal): Promise<NodeView | "conflict" | "gone"> {
+    const annotations = {
+      ...(patch.cordon !== undefined && { [CORDON_ANNOTATION]: patch.cordon }),
+      ...(patch.skip !== undefined && { [SKIP_ANNOTATION]: patch.skip }),
+    };
     const body = {
       metadata: {
         uid: node.uid,
         resourceVersion: node.resourceVersion,
-        ...(patch.cordon !== undefined && { annotations: { [CORDON_ANNOTATION]: patch.cordon } }),
+        ...(Object.keys(annotations).length > 0 && { annotations }),
       },
       ...(patch.unschedulable !== undefined && { spec: { unschedulable: patch.unschedulable } }),
     };
@@ -129,7 +139,7 @@ export class NodeCalls {
     const call = this.#client.apis.core.patchNode(parameters, callOptions(signal, MERGE_PATCH));
     // A new Node of the same name has another UID. That is a conflict too.
     const values = { 404: "gone" as const, 409: "conflict" as const };
-    return await valueOfStatus(call.then((node) => viewNode(node)), values, REFUSED);
+    return await valueOfStatus(call.then((node) => this.#view(node)), values, REFUSED);
   }
 
   /**

@@ -11,7 +11,7 @@ import type { ClientId } from "../../lock/identity.ts";
 import { FreshNodes } from "./fresh_nodes.ts";
 import type { NodeCalls } from "./node_calls.ts";
 import { NamesById } from "./names_by_id.ts";
-import { isNewer, type NodeView } from "./node.ts";
+import { countsAlike, isNewer, type NodeView } from "./node.ts";
 import { comparableId } from "./zincati_id.ts";
 
 const never = new AbortController().signal;
@@ -67,6 +67,7 @@ export class NodeWatch {
   /** The version up to which the watch has told everything. */
   #moment = 0n;
   #ownChanges = 0;
+  #edition = 0;
   readonly #fresh: FreshNodes;
 
   /** Makes one that has seen nothing yet. */
@@ -91,6 +92,11 @@ export class NodeWatch {
   /** How often our own calls have changed what is seen, ahead of the watch. */
   get ownChanges(): number {
     return this.#ownChanges;
+  }
+
+  /** Grows with each change that makes a difference to who counts nodes, and not with heartbeats. */
+  get edition(): number {
+    return this.#edition;
   }
 
   /** How many nodes have a malformed machine-id. */
@@ -210,6 +216,7 @@ export class NodeWatch {
     const known = this.#nodes.get(name);
     if (known === undefined) return;
     this.#notReady.delete(known.uid);
+    this.#edition++;
     this.#unlink(name);
     this.#nodes.delete(name);
     this.#malformed.delete(name);
@@ -284,6 +291,7 @@ export class NodeWatch {
   #set(node: NodeView): void {
     const known = this.#nodes.get(node.name);
     if (known !== undefined && known.uid !== node.uid) this.#notReady.delete(known.uid);
+    if (known === undefined || !countsAlike(known, node)) this.#edition++;
     this.#unlink(node.name);
     this.#nodes.set(node.name, node);
     for (const id of node.ids) {

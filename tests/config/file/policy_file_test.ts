@@ -275,9 +275,9 @@ const REFUSED: [name: string, text: string, expected: string[]][] = [
 `,
     [
       'f.yaml:4:17: groups.a.health.notReady: must be a whole number or a percentage, as in 1 or 5%: it is "many"',
-      'f.yaml:5:25: groups.a.health.prometheus.url: must be an http or https URL without a user, a query or a fragment, as in http://prometheus.monitoring:9090: it is "prometheus"',
+      'f.yaml:5:25: groups.a.health.prometheus.url: must be an http or https URL without a user (use tokenFile), a query or a fragment, as in http://prometheus.monitoring:9090: it is "prometheus"',
       "f.yaml:5:46: groups.a.health.prometheus.queries: must be a list of queries that is not empty: it is an empty list",
-      'f.yaml:6:27: groups.a.health.alertmanager.url: must be an http or https URL without a user, a query or a fragment, as in http://prometheus.monitoring:9090: it is "http://me:secret@am"',
+      'f.yaml:6:27: groups.a.health.alertmanager.url: must be an http or https URL without a user (use tokenFile), a query or a fragment, as in http://prometheus.monitoring:9090: it is "http://…@am"',
       'f.yaml:6:58: groups.a.health.alertmanager.alerts: must be a regular expression, as in "^Ceph.*": it is "("',
       'f.yaml:6:72: groups.a.health.alertmanager.onError: must be refuse or allow: it is "ignore"',
       'f.yaml:11:56: groups.b.health.prometheus.queries[1].expr: must be a PromQL expression: it is ""',

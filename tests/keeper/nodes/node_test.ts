@@ -65,3 +65,22 @@ for (
     equal(viewNode({ metadata: { name: "a", managedFields: managedFields as never } }).isCordonForeign, expected);
   });
 }
+
+Deno.test("labels are kept where they are wanted, and those of an earlier view while they are the same", () => {
+  const node = (labels?: Record<string, string>) => ({ metadata: { name: "a", labels } });
+  equal(viewNode(node({ tier: "web" })).labels, undefined);
+  const known = viewNode(node({ tier: "web" }), undefined, true);
+  deepEqual(known.labels, { tier: "web" });
+  equal(viewNode(node({ tier: "web" }), known, true).labels, known.labels);
+  const others: Record<string, string>[] = [{ tier: "db" }, { tier: "web", zone: "1" }, { zone: "web" }, {}];
+  for (const labels of others) {
+    deepEqual(viewNode(node(labels), known, true).labels, labels);
+  }
+  deepEqual(viewNode(node(), known, true).labels, {});
+});
+
+Deno.test("a hold and a skip are read from their annotations, an empty one too", () => {
+  const annotations = { "fleetlock.internal/hold": "", "fleetlock.internal/skip": "all" };
+  const { hold, skip } = viewNode({ metadata: { name: "a", annotations } });
+  deepEqual([hold, skip], ["", "all"]);
+});

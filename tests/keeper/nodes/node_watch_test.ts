@@ -174,3 +174,27 @@ Deno.test("a node counts as a ghost once it has been seen not ready for two minu
   (await watcher).changed("MODIFIED", view("a", 11, { ready: "Unknown" }));
   equal(watch.isGhost(dead), false);
 });
+
+Deno.test("a change that makes a difference to who counts nodes begins another edition, and a heartbeat does not", async () => {
+  const { watch, watcher } = setUp();
+  const labels = { tier: "web" };
+  let version = 5;
+  (await watcher).synced([view("a", version, { labels })], "5");
+  let edition = watch.edition;
+  const differs = async (change: Partial<NodeView>) => {
+    (await watcher).changed("MODIFIED", view("a", ++version, { labels, ...change }));
+    const before = edition;
+    edition = watch.edition;
+    return edition > before;
+  };
+  equal(await differs({ bootId: "another" }), false);
+  for (
+    const change of [{ ready: "False" }, { unschedulable: true }, { cordon: "{}" }, { hold: "x" }, { skip: "all" }]
+  ) {
+    equal(await differs(change), true, JSON.stringify(change));
+    equal(await differs(change), false, JSON.stringify(change));
+  }
+  equal(await differs({ labels: { tier: "db" } }), true);
+  (await watcher).changed("DELETED", view("a", ++version));
+  equal(watch.edition > edition, true);
+});

@@ -1,0 +1,203 @@
+/**
+ * Gathers for the policies what they need from outside: the time, the Nodes and
+ * the health. It costs no calls until the policies ask for a grant. It knows no
+ * rule.
+ *
+ * @module
+ */
+
+import type { FleetView, SeenNode } from "../keeper/fleet_view.ts";
+import { type LabelSelector, parseLabelSelector } from "../kubernetes/label_selector.ts";
+import type { Clock } from "../lock/clock.ts";
+import type { NodeIdentity } from "../lock/node_keeper.ts";
+import type { PolicyQuestion } from "../lock/policy.ts";
+import type { Monitors } from "../policies/monitors.ts";
+import type { GroupOptions } from "../policies/options.ts";
+import type { FactsSource } from "../policies/policies.ts";
+import type { Gathered, HealthFacts, NodeFacts } from "../policies/snapshot.ts";
+import { KeptAnswers } from "./kept_answers.ts";
+
+/** The drain's time. */
+export interface FactsTime {
+  /** Milliseconds since the epoch. */
+  now(): number;
+  /** Whether it was heard within the last minute. */
+  isFresh(): boolean;
+  /** Hears it anew. Does not throw. */
+  hear(): Promise<void>;
+}
+
+/** What {@link Facts} works with. */
+export interface FactsOptions {
+  /** The time that all policies go by. */
+  readonly time: FactsTime;
+  /** The Nodes and their pods; undefined where nodes are not drained. */
+  readonly fleet?: FleetView;
+  /** Asks Prometheus and Alertmanager. */
+  readonly monitors: Monitors;
+  /** Measures time that passes. */
+  readonly clock: Pick<Clock, "monotonic" | "sleep">;
+}
+
+const NOT_ASKED = { kind: "not_asked" } as const;
+const NOTHING = { kind: "known", value: [] } as const;
+const NO_FLEET = { kind: "failed", reason: "nobody follows the nodes, because draining is off" } as const;
+const BEHIND = { kind: "failed", reason: "the watch of the nodes is behind" } as const;
+
+/** The nodes of a group as they were counted last. */
+interface Counted {
+  readonly edition: number;
+  readonly nodes: readonly NodeFacts[];
+  readonly places: ReadonlyMap<string, number>;
+}
+
+/** See the module. */
+export class Facts implements FactsSource {
+  readonly #options: FactsOptions;
+  readonly #budgets: KeptAnswers<readonly string[]>;
+  readonly #pods: KeptAnswers<readonly string[]>;
+  /** The nodes of each group. Options that are no longer in force take theirs with them. */
+  readonly #counted = new WeakMap<GroupOptions, Counted>();
+  readonly #selectors = new WeakMap<GroupOptions, LabelSelector>();
+  /** The asking nodes that were read for a question because the watch is behind. */
+  readonly #read = new WeakMap<PolicyQuestion, Gathered<readonly NodeFacts[]>>();
+
+  /** Gathers nothing yet. */
+  constructor(options: FactsOptions) {
+    this.#options = options;
+    this.#budgets = new KeptAnswers(options);
+    this.#pods = new KeptAnswers(options);
+  }
+
+  /** See {@link FactsSource.now}. */
+  now(): number {
+    return this.#options.time.now();
+  }
+
+  /** See {@link FactsSource.isTimeFresh}. */
+  isTimeFresh(): boolean {
+    return this.#options.time.isFresh();
+  }
+
+  /** See {@link FactsSource.hearTime}. */
+  hearTime(): Promise<void> {
+    return this.#options.time.hear();
+  }
+
+  /** See {@link FactsSource.nodes}. The nodes of the group are among them only where its rules count nodes. */
+  nodes(options: GroupOptions, question?: PolicyQuestion): Gathered<readonly NodeFacts[]> {
+    const { fleet } = this.#options;
+    const isCounting = countsNodes(options);
+    if (fleet === undefined) return isCounting ? NO_FLEET : NOTHING;
+    if (!fleet.isSynced) return isCounting ? BEHIND : question && this.#read.get(question) || NOT_ASKED;
+    const asking = (question === undefined ? [] : askingNodes(fleet, question)).map((node): NodeFacts => {
+      return { ...node, isInGroup: false, isAsking: true };
+    });
+    if (!isCounting) return { kind: "known", value: asking };
+    const { nodes, places } = this.#count(fleet, options);
+    let value = nodes;
+    for (const node of asking) {
+      const place = places.get(node.uid);
+      value = place === undefined ? [...value, node] : value.with(place, { ...node, isInGroup: true });
+    }
+    return { kind: "known", value };
+  }
+
+  /** See {@link FactsSource.knownHealth}. */
+  knownHealth({ health }: GroupOptions, question: PolicyQuestion): HealthFacts {
+    const { fleet, monitors } = this.#options;
+    const node = question.node ?? (fleet?.isSynced ? soleOf(fleet.candidates(question.id)) : undefined);
+    return {
+      prometheus: monitors.known(health.prometheus),
+      alertmanager: monitors.known(health.alertmanager),
+      blockingPods: node && health.blockingPods !== undefined
+        ? this.#pods.known(podsKey(node, health.blockingPods))
+        : NOT_ASKED,
+      budgets: node && health.budgets !== undefined ? this.#budgets.known(node.uid) : NOT_ASKED,
+    };
+  }
+
+  /** See {@link FactsSource.askHealth}. It also reads the asking node where the watch of the nodes is behind. */
+  async askHealth({ health }: GroupOptions, question: PolicyQuestion): Promise<HealthFacts> {
+    const { monitors } = this.#options;
+    const [prometheus, alertmanager, blockingPods, budgets] = await Promise.all([
+      monitors.ask(health.prometheus),
+      monitors.ask(health.alertmanager),
+      health.blockingPods === undefined ? NOT_ASKED : this.#askPods(health.blockingPods, question.node),
+      health.budgets === undefined ? NOT_ASKED : this.#askBudgets(question.node),
+      this.#readAsking(question),
+    ]);
+    return { prometheus, alertmanager, blockingPods, budgets };
+  }
+
+  #askPods(text: string, node: NodeIdentity | undefined): Promise<Gathered<readonly string[]>> | typeof NO_FLEET {
+    const { fleet } = this.#options;
+    if (fleet === undefined) return NO_FLEET;
+    // A host without a Node has no pods.
+    if (node === undefined) return Promise.resolve(NOTHING);
+    const question = (signal: AbortSignal) => fleet.podsOn(node, parseLabelSelector(text), signal);
+    return this.#pods.ask(podsKey(node, text), question, describe);
+  }
+
+  #askBudgets(node: NodeIdentity | undefined): Promise<Gathered<readonly string[]>> | typeof NO_FLEET {
+    const { fleet } = this.#options;
+    if (fleet === undefined) return NO_FLEET;
+    if (node === undefined) return Promise.resolve(NOTHING);
+    return this.#budgets.ask(node.uid, (signal) => fleet.budgetRefusals(node, signal), describe);
+  }
+
+  /** A watch that is behind may not have seen that somebody put the node on hold. */
+  async #readAsking(question: PolicyQuestion): Promise<void> {
+    const { fleet, clock } = this.#options;
+    const { node } = question;
+    if (fleet === undefined || fleet.isSynced || node === undefined) return;
+    const reads = new KeptAnswers<SeenNode | undefined>({ clock });
+    const read = await reads.ask(node.uid, (signal) => fleet.read(node, signal), describe);
+    const value = read.kind === "known" && read.value !== undefined
+      ? [{ ...read.value, isInGroup: false, isAsking: true }]
+      : [];
+    this.#read.set(question, read.kind === "known" ? { kind: "known", value } : read);
+  }
+
+  #count(fleet: FleetView, options: GroupOptions): Counted {
+    const known = this.#counted.get(options);
+    if (known?.edition === fleet.edition) return known;
+    const nodes = fleet.select(this.#selectorOf(options)).map((node): NodeFacts => {
+      return { ...node, isInGroup: true, isAsking: false };
+    });
+    const places = new Map(nodes.map(({ uid }, place) => [uid, place]));
+    const counted = { edition: fleet.edition, nodes, places };
+    this.#counted.set(options, counted);
+    return counted;
+  }
+
+  #selectorOf(options: GroupOptions): LabelSelector | undefined {
+    if (options.nodes === undefined) return undefined;
+    let selector = this.#selectors.get(options);
+    if (selector === undefined) this.#selectors.set(options, selector = parseLabelSelector(options.nodes));
+    return selector;
+  }
+}
+
+/** Whether a rule of the group counts nodes. */
+function countsNodes({ slots, unavailable, health }: GroupOptions): boolean {
+  return slots.kind === "percent" || unavailable === "count" || health.notReady !== undefined;
+}
+
+function askingNodes(fleet: FleetView, { id, node }: PolicyQuestion): SeenNode[] {
+  if (node === undefined) return fleet.candidates(id);
+  const seen = fleet.find(node);
+  return seen === undefined ? [] : [seen];
+}
+
+function soleOf(nodes: readonly SeenNode[]): SeenNode | undefined {
+  return nodes.length === 1 ? nodes[0] : undefined;
+}
+
+function podsKey({ uid }: Pick<NodeIdentity, "uid">, selector: string): string {
+  return `${uid} ${selector}`;
+}
+
+function describe(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}

@@ -1,0 +1,122 @@
+import { deepEqual, equal, rejects } from "node:assert/strict";
+import { FleetView } from "../../src/keeper/fleet_view.ts";
+import { type EvictionAnswer, type PodView, viewPod } from "../../src/keeper/drain/pods.ts";
+import { type NodePatch, planCordon } from "../../src/keeper/nodes/cordon.ts";
+import { type NodeView, viewNode } from "../../src/keeper/nodes/node.ts";
+import { parseClientId, parseGroup } from "../../src/lock/identity.ts";
+
+const NODE = viewNode({ metadata: { name: "a", uid: "uid-a", annotations: { "fleetlock.internal/skip": "all" } } });
+const never = new AbortController().signal;
+
+function pod(name: string, more: Record<string, unknown> = {}): PodView {
+  return viewPod({ metadata: { name, namespace: "apps", uid: `uid-${name}`, ...more } });
+}
+
+/** A view over a node with pods, and the answers to patches of it. */
+function setUp(
+  { pods = [], patches = [], answers = {}, node = NODE }: {
+    pods?: PodView[];
+    patches?: (NodeView | "conflict" | "gone")[];
+    answers?: Record<string, EvictionAnswer>;
+    node?: NodeView;
+  },
+) {
+  const told: unknown[] = [];
+  const tried: string[] = [];
+  const view = new FleetView({
+    nodes: {
+      isSynced: true,
+      edition: 0,
+      nodes: [node],
+      peek: (name) => name === node.name ? node : undefined,
+      peekById: () => [node],
+      isGhost: () => false,
+      learn: ({ name }) => told.push(`learned ${name}`),
+    },
+    calls: {
+      getNode: (name) => Promise.resolve(name === node.name ? node : undefined),
+      patchNode: (seen: NodeView, patch: NodePatch) => {
+        deepEqual([seen, patch], [node, { skip: null }]);
+        return Promise.resolve(patches.shift()!);
+      },
+    },
+    pods: {
+      listPods: (name) => {
+        equal(name, "a");
+        return Promise.resolve(pods);
+      },
+      tryEviction: ({ name }) => {
+        tried.push(name);
+        return Promise.resolve(answers[name] ?? { kind: "accepted" });
+      },
+    },
+    policy: {},
+    namespace: "fleetlock",
+    reports: {
+      skipUsed: (name, rules) => told.push(`used ${name} ${rules}`),
+      skipStays: (name, error) => told.push(`stays ${name} ${(error as Error).message}`),
+    },
+  });
+  return { view, told, tried };
+}
+
+Deno.test("only pods that a drain would evict are tried, and only budgets refuse", async () => {
+  const pods = [
+    pod("web"),
+    pod("db"),
+    pod("twice"),
+    pod("mirror", { annotations: { "kubernetes.io/config.mirror": "x" } }),
+  ];
+  const answers: Record<string, EvictionAnswer> = {
+    db: { kind: "blocked", reason: "its budget allows none" },
+    twice: { kind: "several_budgets", reason: "two budgets cover it" },
+    web: { kind: "gone" },
+  };
+  const { view, tried } = setUp({ pods, answers });
+  deepEqual(await view.budgetRefusals(NODE, never), [
+    "apps/db: its budget allows none",
+    "apps/twice: two budgets cover it",
+  ]);
+  deepEqual(tried.sort(), ["db", "twice", "web"]);
+});
+
+Deno.test("an eviction that could not be tried says nothing about budgets", async () => {
+  const answers: Record<string, EvictionAnswer> = { web: { kind: "failed", reason: "a webhook is down" } };
+  await rejects(
+    setUp({ pods: [pod("web")], answers }).view.budgetRefusals(NODE, never),
+    /apps\/web: a webhook is down/,
+  );
+});
+
+Deno.test("the pods that a selector matches are named unless they have finished", async () => {
+  const labels = { job: "long" };
+  const finished = viewPod({ metadata: { name: "done", namespace: "apps", labels }, status: { phase: "Failed" } });
+  const { view } = setUp({ pods: [pod("backup", { labels }), pod("web"), finished] });
+  deepEqual(await view.podsOn(NODE, (all) => all?.job === "long", never), ["apps/backup"]);
+});
+
+Deno.test("a skip is used up by a patch of the node as it was read, again after a conflict", async () => {
+  const { view, told } = setUp({ patches: ["conflict", { ...NODE, skip: undefined }] });
+  await view.useUpSkip(NODE);
+  deepEqual(told, ["learned a", "used a all"]);
+});
+
+Deno.test("a skip that cannot be removed is told, and that of another node of the name stays", async () => {
+  const busy = setUp({ patches: Array.from({ length: 6 }, () => "conflict" as const) });
+  await busy.view.useUpSkip(NODE);
+  deepEqual(busy.told, ["stays a others change the node all the time"]);
+  const other = setUp({});
+  await other.view.useUpSkip({ name: "a", uid: "uid-of-another" });
+  deepEqual(other.told, []);
+});
+
+Deno.test("a cordon is ours where it belongs to a lock of our namespace", () => {
+  const cordoned = (namespace: string): NodeView => {
+    const plan = planCordon(NODE, { namespace, group: parseGroup("w")!, id: parseClientId("h")!, since: 1 });
+    return { ...NODE, unschedulable: true, cordon: plan!.cordon! };
+  };
+  const isOurs = (node: NodeView) => setUp({ node }).view.select(undefined).map((one) => one.isCordonOurs);
+  deepEqual(isOurs(cordoned("fleetlock")), [true]);
+  deepEqual(isOurs(cordoned("elsewhere")), [false]);
+  deepEqual(isOurs({ ...NODE, unschedulable: true }), [false]);
+});

@@ -5,7 +5,7 @@
  * @module
  */
 
-import type { Connections } from "../../../src/kubernetes/access.ts";
+import type { ConnectionRequest, Connections } from "../../../src/kubernetes/access.ts";
 import type { Random } from "../../../src/simulator/random.ts";
 import type { SimulatedProcess } from "../engine/process.ts";
 import type { Scheduler } from "../engine/scheduler.ts";
@@ -191,11 +191,11 @@ export class Link {
     for (const watch of this.watches) watch.isSilent = true;
   }
 
-  #fetch(url: string, init: RequestInit, isSilent: () => boolean): Promise<Response> {
+  #fetch(url: string, init: ConnectionRequest, isSilent: () => boolean): Promise<Response> {
     const { process, user } = this.options;
     const signal = init.signal ?? undefined;
     if (signal?.aborted) return Promise.reject(signal.reason);
-    const headers = init.headers as Headers;
+    const headers = new Headers(init.headers);
     const call: ApiCall = {
       method: init.method!,
       path: url.slice(url.indexOf("/", "https://".length)),

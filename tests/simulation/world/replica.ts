@@ -43,7 +43,7 @@ interface Running {
   service?: Service;
 }
 
-const NOBODY: ConnectionOptions = {};
+const NOBODY: ConnectionOptions = { source: "the simulation" };
 
 /** See the module. */
 export class Replica {

@@ -177,6 +177,26 @@ const ROWS: Row[] = [
       }, () => world.drain("drained")),
   },
   {
+    fact: "the watch shows the noted Node alone, which is empty and ready, and the host has joined as another one",
+    node: drained,
+    answer: "ambiguous",
+    ask(world) {
+      world.cluster.holdBack();
+      world.cluster.put({ ...A, name: "b", uid: "uid-b" });
+      return world.drain("drained");
+    },
+  },
+  {
+    fact: "a listing for another request shows the noted Node alone, and the host has joined as another one",
+    node: drained,
+    answer: "ambiguous",
+    ask: (world) =>
+      beside(world, "list nodes", [() => world.drain("drained"), "drained"], () => {
+        world.cluster.holdBack();
+        world.cluster.put({ ...A, name: "b", uid: "uid-b" });
+      }, () => world.drain("drained")),
+  },
+  {
     fact: "the watch shows the node cordoned and its pods gone, and it is uncordoned and a pod runs",
     node: drained,
     answer: "draining",

@@ -12,7 +12,7 @@ import { drainTimeoutMs, type Plan } from "./plan.ts";
 import type { ApiCall, ApiServer } from "./world/api.ts";
 import type { Stored } from "./world/objects.ts";
 
-/** How many pods of one controller that came after the grant a process may evict in one hold, as far as it learns of it. */
+/** How many pods of one controller that came after the grant a process may evict in one hold. */
 const MAX_LATE = 3;
 
 /** How many calls a replica may make in so many milliseconds. Its largest fleets here need a tenth of it. */
@@ -40,8 +40,6 @@ export class EvictionWatch {
   readonly #options: EvictionWatchOptions;
   #shown = new WeakMap<SimulatedProcess, Map<string, Shown>>();
   readonly #late = new WeakMap<SimulatedProcess, Map<string, Set<string>>>();
-  /** The evictions of pods that came after the grant. */
-  readonly #accepted = new WeakMap<ApiCall, { readonly series: string; readonly uid: string; readonly node: string }>();
   readonly #calls = new WeakMap<SimulatedProcess, { readonly second: number; readonly count: number }>();
   /** The processes of calls under way. */
   readonly #processes = new WeakMap<ApiCall, SimulatedProcess>();
@@ -120,15 +118,11 @@ export class EvictionWatch {
     const created = observer.history.pods.versions(pod.metadata.uid)[0]!;
     // The times of objects are whole seconds.
     if (Math.floor(created.at / 1000) <= Math.floor(hold.at / 1000) + 2) return;
-    const series = `${hold.moment} ${controller}`;
-    this.#accepted.set(call, { series, uid: pod.metadata.uid, node });
+    this.#countLate(process, call, `${hold.moment} ${controller}`, pod.metadata.uid, node);
   }
 
-  /** A process learns what came of a call. It can count only the evictions of which it does. */
-  delivered(process: SimulatedProcess, call: ApiCall, status: number): void {
-    const accepted = this.#accepted.get(call);
-    if (accepted === undefined || status >= 300) return;
-    const { series, uid, node } = accepted;
+  /** A process must count an eviction even where it does not learn what came of it. */
+  #countLate(process: SimulatedProcess, call: ApiCall, series: string, uid: string, node: string): void {
     const late = this.#late.get(process) ?? new Map<string, Set<string>>();
     this.#late.set(process, late);
     const uids = late.get(series) ?? new Set();

@@ -184,7 +184,6 @@ export class World implements Disposable {
     return {
       sent: (call) => this.evictions.sent(process, call),
       shown: (object) => this.evictions.shown(process, object),
-      delivered: (call, status) => this.evictions.delivered(process, call, status),
       arrived: (call, status) => this.#arrived(process, call, status),
     };
   }

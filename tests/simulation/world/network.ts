@@ -45,8 +45,6 @@ export interface NetworkListener {
   sent(call: ApiCall): void;
   /** A call has arrived and was answered with a status; 0 for a watch. */
   arrived(call: ApiCall, status: number, answer: ApiAnswer | undefined): void;
-  /** The answer to a call reaches the replica, which still waits for it. */
-  delivered(call: ApiCall, status: number): void;
   /** The replica is shown an object, by an answer or a watch. */
   shown(object: Stored): void;
 }
@@ -298,7 +296,6 @@ export class Link {
       scheduler.after(this.latency() + state.delayMs * random.next(), () => {
         if (way.isSettled()) return;
         this.#tell(call, shown);
-        listener.delivered(call, shown.status);
         way.answer(shown, () => responseOf(shown, date));
       }, process);
     });

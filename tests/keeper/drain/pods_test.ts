@@ -219,7 +219,10 @@ Deno.test("an eviction may have taken effect only where no answer came, or one t
     const answer = answerOf(error);
     return answer.kind === "failed" && answer.isUnsure === true;
   };
-  const said = (code: number) => errorOf(code, null, JSON.stringify({ kind: "Status", message: "m", reason: "r" }));
+  const said = (code: number) => {
+    const body = { kind: "Status", apiVersion: "v1", status: "Failure", message: "m", reason: "r", code };
+    return errorOf(code, null, JSON.stringify(body));
+  };
   const lost = [new UnavailableError("the deadline has passed"), said(500), said(503), said(504)];
   deepEqual(lost.map(unsure), [true, true, true, true]);
   deepEqual([said(409), said(422), said(429), new CallRefusedError("log", "no")].map(unsure), Array(4).fill(false));

@@ -10,6 +10,7 @@ import type { Random } from "../../../src/simulator/random.ts";
 import type { SimulatedProcess } from "../engine/process.ts";
 import type { Scheduler } from "../engine/scheduler.ts";
 import { type ApiAnswer, type ApiCall, type ApiServer, textOf } from "./api.ts";
+import { wantsMetadata } from "./lists.ts";
 import type { Stored } from "./objects.ts";
 import { expired } from "./status.ts";
 import type { WatchRequest } from "./watches.ts";
@@ -320,6 +321,8 @@ export class Link {
 
   #tell(call: ApiCall, answer: ApiAnswer): void {
     if (answer.kind !== "body" || answer.status >= 300 || !call.path.includes("/nodes")) return;
+    // Metadata alone does not show whether a Node is cordoned.
+    if (wantsMetadata(call.accept)) return;
     const shown = JSON.parse(answer.body);
     for (const object of shown.items ?? [shown]) this.options.listener.shown({ kind: "Node", ...object });
   }

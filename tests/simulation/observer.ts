@@ -208,13 +208,14 @@ export class Observer {
     const respondedAt = asked.respondedAt!;
     const from = this.history.revisionAt(Math.max(asked.arrivedAt!, respondedAt - PROOF_MS));
     const { group, id } = turn;
-    const wrong = wrongWith(this.history, asked, group, id, from);
+    const held = this.grantOf(group, id);
+    const restoredGrant = held && this.wasRestored ? this.history.revisionAt(held.at) : undefined;
+    const wrong = wrongWith(this.history, asked, group, id, from, restoredGrant);
     for (const situation of situationsOf(this.history, asked)) this.count(situation);
     const ending = this.#ending.get(group);
     if (ending !== undefined && ending <= from) {
       this.violate("unproven yes", `${id} got a yes on a Lease that is being deleted`, id, group);
     }
-    const held = this.grantOf(group, id);
     // Past the time-out, the operator wants the reboot whatever is left.
     const mayProceed = held !== undefined && respondedAt - held.at >= this.proceedsAfterMs - CLOCK_MS;
     if (wrong.length > 0 && !mayProceed) {

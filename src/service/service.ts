@@ -19,6 +19,7 @@ import { type Clock, systemClock } from "../lock/clock.ts";
 import { type Group, parseGroup } from "../lock/identity.ts";
 import { type LockObserver, LockService } from "../lock/lock_service.ts";
 import type { LockStore } from "../lock/lock_store.ts";
+import type { GrantPolicy } from "../lock/policy.ts";
 import { within } from "../lock/within.ts";
 import { openStore } from "../stores/open.ts";
 import { MeteredLockStore } from "../telemetry/metered_store.ts";
@@ -57,6 +58,8 @@ export interface ServiceOptions {
   readonly random?: () => number;
   /** Serves the address. @default {Deno.serve} */
   readonly serve?: ServerOptions["serve"];
+  /** Decides about grants, for tests. */
+  readonly policy?: GrantPolicy;
 }
 
 /** How long running requests may take to finish after the server was told to stop, in milliseconds. */
@@ -95,6 +98,7 @@ export async function startService(config: Config, options: ServiceOptions): Pro
     ? cleanup.use(startDraining({ client, store, drain: config.drain, skip, permissions, podName, ...parts }))
     : undefined;
   const locks = new LockService(store, {
+    policy: options.policy,
     maxGroups: config.maxGroups,
     keeper: draining?.keeper,
     drain: config.drain && { timeoutMs: config.drain.timeoutMs, onTimeout: config.drain.onTimeout },
@@ -125,11 +129,12 @@ export async function startService(config: Config, options: ServiceOptions): Pro
     // What is still open after this, such as a connection that nothing can close, ends with the process.
     await within(SHUTDOWN_GRACE_MS, resources.disposeAsync(), clock);
   };
-  const reload = () => {
-    if (file === undefined) logger.info("asked to reload: there is no configuration file");
-    else file.reload();
-  };
-  return runningService(server, placeOf(config.store, client), { stop, reload });
+  return runningService(server, placeOf(config.store, client), { stop, reload: () => reload(file, logger) });
+}
+
+function reload(file: PolicyFile | undefined, logger: Logger): void {
+  if (file === undefined) logger.info("asked to reload: there is no configuration file");
+  else file.reload();
 }
 
 /** Makes what asks for the server's permissions, and its metrics. */

@@ -20,7 +20,7 @@ export interface Asked {
   /** It has reached the replica. */
   arrived(): void;
   /** The replica has answered it. */
-  responded(): void;
+  responded(isYes: boolean): void;
 }
 
 /** How old the facts of a yes may be when the replica answers, in milliseconds. */

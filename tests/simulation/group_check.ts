@@ -46,11 +46,12 @@ export function changesPause(before: Stored | undefined, after: Stored): boolean
 
 /**
  * Whether a write that takes a holder away lets it yield: it notes a deferral, or somebody has paused the group with its
- * drains.
+ * drains, and the host has not reported.
  */
-export function isYield(before: Stored, after: Stored | undefined, id: string): boolean {
+export function isYield(before: Stored, after: Stored | undefined, id: string, isAsking: boolean): boolean {
   const deferral = deferralOf(after, id);
-  return (deferral !== undefined && deferral !== deferralOf(before, id)) || pauseOf(before)?.drains === true;
+  const isNoted = deferral !== undefined && deferral !== deferralOf(before, id);
+  return isNoted || (isAsking && pauseOf(before)?.drains === true);
 }
 
 /** Whether a Lease says that a holder may have had its yes. */

@@ -328,7 +328,7 @@ export class Observer {
     if (this.writer() === undefined) return;
     const turn = this.#turns.get(id);
     const asking = this.#asking.get(id);
-    if (isYield(before, after, id)) {
+    if (isYield(before, after, id, asking !== undefined)) {
       this.count("yield");
       if (turn !== undefined || grant?.hadYes || mayHaveHadYes(before, id)) {
         this.violate("wrong yield", `${this.writer()} takes the slot of ${id}, which has had its yes`, id, group);

@@ -6,7 +6,7 @@
  * @module
  */
 
-import { equal, ok } from "node:assert/strict";
+import { deepEqual, equal, ok } from "node:assert/strict";
 import { KubernetesNodeKeeper } from "../../src/keeper/node_keeper.ts";
 import { parseClientId, parseGroup } from "../../src/lock/identity.ts";
 import type { Hold } from "../../src/lock/node_keeper.ts";
@@ -349,3 +349,17 @@ for (const { fact, node, ask, answer } of ROWS) {
     await world.clock.until(world.keeper[Symbol.asyncDispose]());
   });
 }
+
+Deno.test("the node is uncordoned while an answer that shows it cordoned is under way: the drain sets the cordon before it evicts", async () => {
+  const world = new World();
+  const { cluster } = world;
+  await world.begin({ ...drained });
+  cluster.start({ name: "web", node: "a", createdAt: new Date(world.since - 60_000), stopsInMs: 1_000 });
+  const drain = await world.underway("get nodes", () => world.drain("draining"));
+  cluster.kubectl("uncordon", "a");
+  await world.clock.pass(1);
+  equal(await drain.arrive(), "drained");
+  deepEqual(cluster.faults, []);
+  ok(cluster.calls.indexOf("patch nodes") < cluster.calls.indexOf("evict web"));
+  await world.clock.until(world.keeper[Symbol.asyncDispose]());
+});

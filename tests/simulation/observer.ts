@@ -155,6 +155,8 @@ export class Observer {
     for (const { group, id } of holds) this.freeing(group, id);
     this.restoredAt = this.#scheduler.now;
     this.#asking.clear();
+    // What the backup does not know of, the program cannot know.
+    for (const grant of this.#grants.values()) delete grant.hadYes;
   }
 
   /** Notes a request that a host is about to send. */
@@ -330,7 +332,8 @@ export class Observer {
     const asking = this.#asking.get(id);
     if (isYield(before, after, id, asking !== undefined)) {
       this.count("yield");
-      if (turn !== undefined || grant?.hadYes || mayHaveHadYes(before, id)) {
+      const isInTurn = turn !== undefined && !this.#wasFreed(group, id, turn.yesAt - PROOF_MS);
+      if (isInTurn || grant?.hadYes || mayHaveHadYes(before, id)) {
         this.violate("wrong yield", `${this.writer()} takes the slot of ${id}, which has had its yes`, id, group);
       }
       this.#noteFreed(group, id);

@@ -332,7 +332,8 @@ export class Observer {
     const asking = this.#asking.get(id);
     if (isYield(before, after, id, asking !== undefined)) {
       this.count("yield");
-      const isInTurn = turn !== undefined && !this.#wasFreed(group, id, turn.yesAt - PROOF_MS);
+      const isInTurn = turn !== undefined && turn.reportedAt === undefined &&
+        !this.#wasFreed(group, id, turn.yesAt - PROOF_MS);
       if (isInTurn || grant?.hadYes || mayHaveHadYes(before, id)) {
         this.violate("wrong yield", `${this.writer()} takes the slot of ${id}, which has had its yes`, id, group);
       }

@@ -28,7 +28,7 @@ export type HoldVerdict =
 /** What the functions below work with. */
 export interface HoldProofOptions {
   /** Finds the Nodes of a client. */
-  readonly nodes: Pick<NodeWatch, "byId" | "listById" | "peekById" | "isSynced" | "isGhost">;
+  readonly nodes: Pick<NodeWatch, "byId" | "listById" | "isGhost">;
   /** Reads the noted Node. */
   readonly calls: Pick<NodeCalls, "getNode">;
   /** Collects the evidence. */
@@ -103,22 +103,10 @@ async function chooseFor(
   const isGhost = (one: NodeView) => nodes.isGhost(one);
   if (node === undefined) return chooseNode(await nodes.byId(hold.id, noted.uid), isGhost);
   const hasId = node.ids.includes(comparableId(hold.id));
-  return chooseBeside(node, hasId, await othersOf(hold, node, hasId, nodes), isGhost);
-}
-
-/**
- * The other Nodes with the client's id. A Node that has the id and is ready is the host's, so that what the watch has
- * seen of others is enough. Otherwise the host may have joined again as another Node, which only a list shows for sure.
- */
-async function othersOf(
-  { id }: Hold,
-  noted: NodeView,
-  hasId: boolean,
-  nodes: HoldProofOptions["nodes"],
-): Promise<NodeView[]> {
-  const isSure = nodes.isSynced && hasId && noted.ready === "True";
-  const all = isSure ? nodes.peekById(id) : await nodes.listById(id);
-  return all.filter(({ uid }) => uid !== noted.uid);
+  // The host may have joined again as another Node, which is not cordoned, while the noted one still looks ready. What
+  // the watch has seen may be behind that.
+  const others = (await nodes.listById(hold.id)).filter(({ uid }) => uid !== node.uid);
+  return chooseBeside(node, hasId, others, isGhost);
 }
 
 function elsewhere(choice: Exclude<NodeChoice, { kind: "none" }>): HoldVerdict {

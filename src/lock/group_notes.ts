@@ -77,3 +77,8 @@ function withNotes({ notes: _, ...state }: GroupState, notes: GroupNotes): Group
   const whole: GroupNotes = deferred.length === 0 ? rest : { ...rest, deferred };
   return Object.keys(whole).length === 0 ? state : { ...state, notes: whole };
 }
+
+/** Whether two pauses say the same. */
+export function isSamePause(one: Pause | undefined, other: Pause | undefined): boolean {
+  return JSON.stringify(one) === JSON.stringify(other);
+}

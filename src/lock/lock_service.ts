@@ -10,6 +10,7 @@
 import { type Clock, systemClock } from "./clock.ts";
 import { GroupWriter, type Ticket } from "./group_writer.ts";
 import { GroupView } from "./group_view.ts";
+import { isSamePause } from "./group_notes.ts";
 import { Holds, type HoldsObserver, type Proven } from "./holds.ts";
 import type { ClientId, Group } from "./identity.ts";
 import { UnavailableError } from "./errors.ts";
@@ -324,8 +325,4 @@ export class LockService {
     if (now.kind === "held" && !isSameStage(now.holder, hold)) return refused({ kind: "contended" });
     return now.kind === "refused" ? now : { kind: "back", hasRebooted: back.rebooted ?? mayHaveHadYes(hold) };
   }
-}
-
-function isSamePause(one: Pause | undefined, other: Pause | undefined): boolean {
-  return JSON.stringify(one) === JSON.stringify(other);
 }

@@ -18,14 +18,16 @@ import { PermissionMonitor } from "../kubernetes/permission_monitor.ts";
 import { warnOfSkew } from "../kubernetes/skew_warning.ts";
 import { type Clock, systemClock } from "../lock/clock.ts";
 import { type Group, parseGroup } from "../lock/identity.ts";
-import { type LockObserver, LockService } from "../lock/lock_service.ts";
+import { type LockObserver, LockService, type LockServiceOptions } from "../lock/lock_service.ts";
 import type { LockStore } from "../lock/lock_store.ts";
+import type { GrantPolicy } from "../lock/policy.ts";
 import { within } from "../lock/within.ts";
 import type { Policies } from "../policies/policies.ts";
 import { openStore } from "../stores/open.ts";
 import { MeteredLockStore } from "../telemetry/metered_store.ts";
 import { Metrics } from "../telemetry/metrics.ts";
-import { connectCluster, parseSkipSelectors, startDraining } from "./cluster.ts";
+import { connectCluster, type Draining, parseSkipSelectors, startDraining } from "./cluster.ts";
+import { lockObserver, tellAll } from "./observers.ts";
 import { PermissionGate, usedPermissions } from "./permissions.ts";
 import { makePolicies, openPolicyFile, skipObserver, withConfigNote } from "./policies.ts";
 import { Status } from "./status.ts";
@@ -60,6 +62,8 @@ export interface ServiceOptions {
   readonly random?: () => number;
   /** Serves the address. @default {Deno.serve} */
   readonly serve?: ServerOptions["serve"];
+  /** Decides about grants, for tests. */
+  readonly policy?: GrantPolicy;
 }
 
 /** How long running requests may take to finish after the server was told to stop, in milliseconds. */
@@ -99,37 +103,24 @@ export async function startService(config: Config, options: ServiceOptions): Pro
   const draining = client && permissions && config.drain
     ? cleanup.use(startDraining({ client, drain: config.drain, permissions, ...cluster }))
     : undefined;
-  const fleet = draining?.keeper.fleet;
-  const policies = makePolicies(config, { file, client, fleet, clock });
-  const observers = [
-    lockObserver(metrics, logger),
-    draining?.observer ?? {},
-    fleet ? skipObserver(fleet) : {},
-    { changed: status.changed },
-  ];
+  const policies = makePolicies(config, { file, client, fleet: draining?.keeper.fleet, clock });
   const locks = new LockService(store, {
-    policy: policies,
-    maxGroups: config.maxGroups,
-    keeper: draining?.keeper,
-    drain: config.drain && { timeoutMs: config.drain.timeoutMs, onTimeout: config.drain.onTimeout },
-    replyWaitMs: config.replyWaitMs,
+    ...lockOptions(config, draining),
+    policy: options.policy ?? policies,
     stopping: stopping.signal,
-    observer: tellAll(observers),
+    observer: tellAll([lockObserver(metrics, logger), ...observersOf(draining), { changed: status.changed }]),
     clock: shared,
     random,
   });
   collectLocks(metrics, locks, policies);
-
-  const background = new AbortController();
-  status.begin({ locks, draining, policy: policies, file, metrics, signal: background.signal });
-  const tasks = [locks.watch(background.signal)];
-  if (client && permissions) {
-    tasks.push(permissions.run(background.signal), warnOfSkew(client.clock, logger, background.signal));
-  }
-  cleanup.defer(async () => {
-    background.abort();
-    await Promise.all([...tasks, status.ended()]);
-  });
+  cleanup.use(inBackground((signal) => {
+    status.begin({ locks, draining, policy: policies, file, metrics, signal });
+    return [
+      locks.watch(signal),
+      status.ended(signal),
+      ...client && permissions ? [permissions.run(signal), warnOfSkew(client.clock, logger, signal)] : [],
+    ];
+  }));
 
   const serving = { ...parts, status, clock: shared, stopping: stopping.signal, cleanup, permissions, file };
   const server = serveLocks(config, locks, serving);
@@ -141,6 +132,33 @@ export async function startService(config: Config, options: ServiceOptions): Pro
     await within(SHUTDOWN_GRACE_MS, resources.disposeAsync(), clock);
   };
   return runningService(server, placeOf(config.store, client), { stop, reload: () => reload(file, logger) });
+}
+
+/** What the configuration says of the locks. */
+function lockOptions({ maxGroups, replyWaitMs, drain }: Config, draining: Draining | undefined): LockServiceOptions {
+  return {
+    maxGroups,
+    keeper: draining?.keeper,
+    drain: drain && { timeoutMs: drain.timeoutMs, onTimeout: drain.onTimeout },
+    replyWaitMs,
+  };
+}
+
+/** Who wants to know what happens to the locks of a cluster whose nodes are drained. */
+function observersOf(draining: Draining | undefined): LockObserver[] {
+  return draining === undefined ? [] : [draining.observer, skipObserver(draining.keeper.fleet)];
+}
+
+/** Runs tasks until it is disposed of, which waits for their end. */
+function inBackground(start: (signal: AbortSignal) => Promise<void>[]): AsyncDisposable {
+  const stop = new AbortController();
+  const tasks = start(stop.signal);
+  return {
+    async [Symbol.asyncDispose]() {
+      stop.abort();
+      await Promise.all(tasks);
+    },
+  };
 }
 
 function reload(file: PolicyFile | undefined, logger: Logger): void {
@@ -172,59 +190,6 @@ function monitorPermissions(
   });
   metrics.addCluster({ clock: client.clock, permissions: monitor });
   return monitor;
-}
-
-/** Reports the state of the store's watch, and what an operator should know of the locks, in metrics and log. */
-function lockObserver(metrics: Metrics, logger: Logger): LockObserver {
-  return {
-    synced() {
-      metrics.setWatchSynced(true);
-      logger.debug("the watch of the store is synchronized");
-    },
-    lost(error) {
-      metrics.setWatchSynced(false);
-      logger.warning("the watch of the store is interrupted", { error });
-    },
-    grantedWithoutNode(group, { id }) {
-      metrics.grantedWithoutNode();
-      logger.info("a slot is granted to a client whose id no Node has: nothing is drained", { id, group });
-    },
-    heldElsewhere(group, id, other) {
-      const message = "a client reports for a group in which it holds nothing, and holds a slot of another one";
-      logger.warning(`${message}: release that by hand if the client has moved`, { id, group, held_group: other });
-    },
-    refusedFor(reasons) {
-      for (const { kind } of reasons) metrics.policyRefused(kind);
-    },
-    grantedDespite(group, { id, node }, ignored) {
-      for (const { kind, because } of ignored) metrics.policyIgnored(kind, because);
-      const rules = ignored.map(({ rule, because, sentence }) => ({ rule, because, sentence }));
-      logger.warning("a slot is granted although rules speak against it", { id, group, node: node?.name, rules });
-    },
-    yielded(group, { id, node }, cause, deferral) {
-      metrics.yielded(cause);
-      logger.warning("a host has yielded its slot: others come first", {
-        id,
-        group,
-        node: node?.name,
-        cause,
-        ...(deferral && { until: new Date(deferral.until).toISOString(), count: deferral.count, pods: deferral.pods }),
-      });
-    },
-    pauseChanged(group, pause) {
-      if (pause === undefined) logger.info("the pause of a group is lifted", { group });
-      else logger[pause.isUnreadable ? "error" : "warning"]("a group is paused", { group, pause });
-    },
-  };
-}
-
-/** Tells several observers. Of what more than one may be told, each is; of the rest, the last one that wants to know. */
-function tellAll(observers: readonly LockObserver[]): LockObserver {
-  return {
-    ...Object.assign({}, ...observers),
-    yielded: (...event) => observers.forEach((each) => each.yielded?.(...event)),
-    grantedDespite: (...event) => observers.forEach((each) => each.grantedDespite?.(...event)),
-  };
 }
 
 /** What {@link serveLocks} needs besides the locks. */

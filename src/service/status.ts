@@ -9,6 +9,7 @@
 import type { Config } from "../config/config.ts";
 import type { PolicyFile } from "../config/reload.ts";
 import type { KubernetesNodeKeeper } from "../keeper/node_keeper.ts";
+import { untilAborted } from "../lock/abort.ts";
 import type { Clock } from "../lock/clock.ts";
 import type { LockObserver, LockService } from "../lock/lock_service.ts";
 import type { HeldNode } from "../lock/semaphore.ts";
@@ -94,8 +95,9 @@ export class Status {
     return this.#accountant!.account();
   }
 
-  /** Waits until nothing runs in the background. */
-  async ended(): Promise<void> {
+  /** Waits until the signal has aborted and nothing runs in the background. */
+  async ended(signal: AbortSignal): Promise<void> {
+    await untilAborted(signal);
     await this.#stuck?.ended();
   }
 

@@ -49,7 +49,7 @@ const ROOMS: Readonly<Record<string, readonly string[]>> = {
     "service/permissions",
     "stores/lease",
   ],
-  "service/permissions": ["config", "http", "keeper", "kubernetes", "stores/lease"],
+  "service/permissions": ["config", "http", "keeper", "kubernetes", "policies/options", "stores/lease"],
   service: [
     "service/permissions",
     "config",

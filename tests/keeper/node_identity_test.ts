@@ -256,15 +256,12 @@ Deno.test("a Node that was replaced by one of an unknown machine is not a yes un
 });
 
 Deno.test("the pods are listed last, and a yes tells when its oldest reading began", async () => {
+  const all = ["get nodes", "list nodes", "list pods"];
   for (
     const [what, node, noted, calls] of [
-      ["a node with the id", { ...A, unschedulable: true }, {}, ["get nodes", "list pods"]],
-      ["a node without the id", { ...A, machineID: "", unschedulable: true }, {}, [
-        "get nodes",
-        "list nodes",
-        "list pods",
-      ]],
-      ["a node that is gone", undefined, {}, ["get nodes", "list nodes", "list pods"]],
+      ["a node with the id", { ...A, unschedulable: true }, {}, all],
+      ["a node without the id", { ...A, machineID: "", unschedulable: true }, {}, all],
+      ["a node that is gone", undefined, {}, all],
       ["no node", undefined, undefined, ["list nodes"]],
     ] as const
   ) {
@@ -311,6 +308,6 @@ Deno.test("each request proves for itself: a node that was drained before is rea
   for (let request = 0; request < 2; request++) {
     cluster.calls.length = 0;
     equal(described(await keeper.drain(hold, 0, never)), "drained a");
-    deepEqual(cluster.calls, ["get nodes", "list pods"]);
+    deepEqual(cluster.calls, ["get nodes", "list nodes", "list pods"]);
   }
 });

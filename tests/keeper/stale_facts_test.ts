@@ -6,7 +6,7 @@
  * @module
  */
 
-import { equal, ok } from "node:assert/strict";
+import { deepEqual, equal, ok } from "node:assert/strict";
 import { KubernetesNodeKeeper } from "../../src/keeper/node_keeper.ts";
 import { parseClientId, parseGroup } from "../../src/lock/identity.ts";
 import type { Hold } from "../../src/lock/node_keeper.ts";
@@ -177,6 +177,26 @@ const ROWS: Row[] = [
       }, () => world.drain("drained")),
   },
   {
+    fact: "the watch shows the noted Node alone, which is empty and ready, and the host has joined as another one",
+    node: drained,
+    answer: "ambiguous",
+    ask(world) {
+      world.cluster.holdBack();
+      world.cluster.put({ ...A, name: "b", uid: "uid-b" });
+      return world.drain("drained");
+    },
+  },
+  {
+    fact: "a listing for another request shows the noted Node alone, and the host has joined as another one",
+    node: drained,
+    answer: "ambiguous",
+    ask: (world) =>
+      beside(world, "list nodes", [() => world.drain("drained"), "drained"], () => {
+        world.cluster.holdBack();
+        world.cluster.put({ ...A, name: "b", uid: "uid-b" });
+      }, () => world.drain("drained")),
+  },
+  {
     fact: "the watch shows the node cordoned and its pods gone, and it is uncordoned and a pod runs",
     node: drained,
     answer: "draining",
@@ -329,3 +349,17 @@ for (const { fact, node, ask, answer } of ROWS) {
     await world.clock.until(world.keeper[Symbol.asyncDispose]());
   });
 }
+
+Deno.test("the node is uncordoned while an answer that shows it cordoned is under way: the drain sets the cordon before it evicts", async () => {
+  const world = new World();
+  const { cluster } = world;
+  await world.begin({ ...drained });
+  cluster.start({ name: "web", node: "a", createdAt: new Date(world.since - 60_000), stopsInMs: 1_000 });
+  const drain = await world.underway("get nodes", () => world.drain("draining"));
+  cluster.kubectl("uncordon", "a");
+  await world.clock.pass(1);
+  equal(await drain.arrive(), "drained");
+  deepEqual(cluster.faults, []);
+  ok(cluster.calls.indexOf("patch nodes") < cluster.calls.indexOf("evict web"));
+  await world.clock.until(world.keeper[Symbol.asyncDispose]());
+});

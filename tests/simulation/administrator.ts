@@ -8,7 +8,7 @@
 import type { Random } from "../../src/simulator/random.ts";
 import type { Fault } from "./faults.ts";
 import type { Host } from "./hosts/host.ts";
-import { ifPossible } from "./world/machine.ts";
+import { ifPossible, withReady } from "./world/machine.ts";
 import type { Stored } from "./world/objects.ts";
 import { ownFields } from "./world/patch.ts";
 import type { World } from "./world.ts";
@@ -196,6 +196,13 @@ export const ADMINISTRATOR_ACTS: Readonly<Record<string, Fault>> = {
           scheduler.after(random.between(100, 20_000), () => machine.isKubeletUp && machine.report());
         }
       }
+      // The node controller finds out which kubelets do not report.
+      scheduler.after(random.between(40_000, 50_000), () => {
+        for (const { metadata: { name } } of api.store.list("nodes")) {
+          if (world.machines.some((machine) => machine.name === name && machine.isKubeletUp)) continue;
+          ifPossible(() => api.store.update("nodes", name, (node) => withReady(node, "Unknown", scheduler.now)));
+        }
+      });
     });
   },
   "kubelet dead for a while"(world, random) {

@@ -12,7 +12,10 @@ import { drainTimeoutMs, type Plan } from "./plan.ts";
 import type { ApiCall, ApiServer } from "./world/api.ts";
 import type { Stored } from "./world/objects.ts";
 
-/** How many pods of one controller that came after the grant a process may evict in one hold, as far as it learns of it. */
+/**
+ * How many pods of one controller that came after the grant a process may evict in one hold until those that come next
+ * may stay.
+ */
 const MAX_LATE = 3;
 
 /** How many calls a replica may make in so many milliseconds. Its largest fleets here need a tenth of it. */
@@ -39,9 +42,7 @@ interface Shown {
 export class EvictionWatch {
   readonly #options: EvictionWatchOptions;
   #shown = new WeakMap<SimulatedProcess, Map<string, Shown>>();
-  readonly #late = new WeakMap<SimulatedProcess, Map<string, Set<string>>>();
-  /** The evictions of pods that came after the grant. */
-  readonly #accepted = new WeakMap<ApiCall, { readonly series: string; readonly uid: string; readonly node: string }>();
+  readonly #late = new WeakMap<SimulatedProcess, Map<string, Map<string, number>>>();
   readonly #calls = new WeakMap<SimulatedProcess, { readonly second: number; readonly count: number }>();
   /** The processes of calls under way. */
   readonly #processes = new WeakMap<ApiCall, SimulatedProcess>();
@@ -120,22 +121,23 @@ export class EvictionWatch {
     const created = observer.history.pods.versions(pod.metadata.uid)[0]!;
     // The times of objects are whole seconds.
     if (Math.floor(created.at / 1000) <= Math.floor(hold.at / 1000) + 2) return;
-    const series = `${hold.moment} ${controller}`;
-    this.#accepted.set(call, { series, uid: pod.metadata.uid, node });
+    this.#countLate(process, call, `${hold.moment} ${controller}`, pod.metadata.uid, created.at);
   }
 
-  /** A process learns what came of a call. It can count only the evictions of which it does. */
-  delivered(process: SimulatedProcess, call: ApiCall, status: number): void {
-    const accepted = this.#accepted.get(call);
-    if (accepted === undefined || status >= 300) return;
-    const { series, uid, node } = accepted;
-    const late = this.#late.get(process) ?? new Map<string, Set<string>>();
+  /** A process must count an eviction even where it does not learn what came of it. */
+  #countLate(process: SimulatedProcess, call: ApiCall, series: string, uid: string, createdAt: number): void {
+    const late = this.#late.get(process) ?? new Map<string, Map<string, number>>();
     this.#late.set(process, late);
-    const uids = late.get(series) ?? new Set();
-    late.set(series, uids.add(uid));
-    if (uids.size > MAX_LATE) {
-      const message = `${call.user} evicts the ${uids.size}th late pod of ${series.replace(/.* /, "")}`;
-      this.#options.observer.violate("too many evictions", message, node);
+    const evicted = late.get(series) ?? new Map<string, number>();
+    late.set(series, evicted);
+    // The first ones come first.
+    const last = [...evicted.values()][MAX_LATE - 1];
+    if (!evicted.has(uid)) evicted.set(uid, this.#options.scheduler.now);
+    if (last !== undefined && createdAt > last) {
+      const message = `${call.user} evicts a pod that ${
+        series.replace(/.* /, "")
+      } put back after ${MAX_LATE} evictions`;
+      this.#options.observer.violate("too many evictions", message);
     }
   }
 

@@ -13,6 +13,8 @@ import type { Scheduler } from "./engine/scheduler.ts";
 import type { Timeline } from "./timeline.ts";
 import type { Machine } from "./world/machine.ts";
 import type { Answered, Replica } from "./world/replica.ts";
+import { changesPause, isYield, mayHaveHadYes, notedSlots, wrongGrant } from "./group_check.ts";
+import type { Stored } from "./world/objects.ts";
 import type { Change } from "./world/store.ts";
 import { type Asked, CLOCK_MS, PROOF_MS, situationsOf, wrongWith } from "./yes_check.ts";
 
@@ -23,6 +25,8 @@ export interface Violation {
     | "unproven yes"
     | "early release"
     | "wrong release"
+    | "wrong grant"
+    | "wrong yield"
     | "cordon lifted"
     | "eviction after uncordon"
     | "too many evictions"
@@ -46,6 +50,8 @@ export interface Turn {
   readonly id: string;
   readonly machine: Machine;
   readonly yesAt: number;
+  /** How many slots the group had by the grant. */
+  slots: number;
   /** When it first reported after the yes; undefined before. */
   reportedAt?: number;
 }
@@ -60,6 +66,8 @@ export class Observer {
   readonly adminCordons: Set<string> = new Set();
   /** Who writes to the store now: a replica's name; undefined for anybody else. */
   writer: () => string | undefined = () => undefined;
+  /** How many slots each group has, where the locks are not seen. */
+  slots = 1;
   /** Whether the locks are Leases, so that it sees what a yes rests on. */
   seesLocks = true;
   /** Until when a hold's drain may take, in milliseconds, where the operator lets the reboot go on after it. */
@@ -75,7 +83,9 @@ export class Observer {
   /** Since which moment a client asks for a slot, by its id. */
   readonly #asking = new Map<string, number>();
   /** When each hold began: `group/id` to the moment and the time. */
-  readonly #grants = new Map<string, { moment: number; at: number }>();
+  readonly #grants = new Map<string, { moment: number; at: number; hadYes?: true }>();
+  /** The Lease of each group. */
+  readonly #leases = new Map<string, Stored>();
   /** Since which moment a group's Lease has been ending; absent while it is not. */
   readonly #ending = new Map<string, number>();
   readonly #start: number;
@@ -121,9 +131,13 @@ export class Observer {
 
   /** Notes that an administrator frees a slot. */
   freeing(group: string, id: string): void {
-    const at = this.#scheduler.now;
-    this.#freed.push({ group, id, at });
-    const invoked = this.#ns(at);
+    this.#freed.push({ group, id, at: this.#scheduler.now });
+    this.#noteFreed(group, id);
+  }
+
+  /** Notes for the histories that a slot was freed without a request. */
+  #noteFreed(group: string, id: string): void {
+    const invoked = this.#ns(this.#scheduler.now);
     this.operations.push({
       client: id,
       group,
@@ -141,10 +155,12 @@ export class Observer {
     for (const { group, id } of holds) this.freeing(group, id);
     this.restoredAt = this.#scheduler.now;
     this.#asking.clear();
+    // What the backup does not know of, the program cannot know.
+    for (const grant of this.#grants.values()) delete grant.hadYes;
   }
 
   /** Notes a request that a host is about to send. */
-  asked(id: string, endpoint: "pre-reboot" | "steady-state", machine: Machine): Asked {
+  asked(id: string, group: string, endpoint: "pre-reboot" | "steady-state", machine: Machine): Asked {
     if (endpoint === "steady-state") this.#asking.delete(id);
     else if (!this.#asking.has(id)) this.#asking.set(id, this.#moment);
     const asked: Asked = {
@@ -153,9 +169,11 @@ export class Observer {
       ...(!machine.isNamed && { machineId: machine.machineId }),
       respondedMoment: 0,
       arrived: () => void (asked.arrivedAt = this.#scheduler.now),
-      responded: () => {
+      responded: (isYes) => {
         asked.respondedAt = this.#scheduler.now;
         asked.respondedMoment = this.#moment;
+        const grant = this.#grants.get(`${group}/${id}`);
+        if (isYes && endpoint === "pre-reboot" && grant !== undefined) grant.hadYes = true;
       },
     };
     return asked;
@@ -197,24 +215,26 @@ export class Observer {
 
   /** A host's turn begins: it has a yes. */
   begin(id: string, group: string, machine: Machine): Turn {
-    return { group, id, machine, yesAt: this.#scheduler.now };
+    return { group, id, machine, yesAt: this.#scheduler.now, slots: this.slots };
   }
 
   /** Takes a yes that has arrived. */
   yes(turn: Turn, asked: Asked): void {
+    if (this.seesLocks) turn.slots = Math.max(1, notedSlots(this.#leases.get(turn.group), turn.id));
     this.#checkExclusion(turn, asked);
     if (!this.#turns.has(turn.id)) this.#turns.set(turn.id, turn);
     if (!this.seesLocks) return;
     const respondedAt = asked.respondedAt!;
     const from = this.history.revisionAt(Math.max(asked.arrivedAt!, respondedAt - PROOF_MS));
     const { group, id } = turn;
-    const wrong = wrongWith(this.history, asked, group, id, from);
+    const held = this.grantOf(group, id);
+    const restoredGrant = held && this.wasRestored ? this.history.revisionAt(held.at) : undefined;
+    const wrong = wrongWith(this.history, asked, group, id, from, restoredGrant);
     for (const situation of situationsOf(this.history, asked)) this.count(situation);
     const ending = this.#ending.get(group);
     if (ending !== undefined && ending <= from) {
       this.violate("unproven yes", `${id} got a yes on a Lease that is being deleted`, id, group);
     }
-    const held = this.grantOf(group, id);
     // Past the time-out, the operator wants the reboot whatever is left.
     const mayProceed = held !== undefined && respondedAt - held.at >= this.proceedsAfterMs - CLOCK_MS;
     if (wrong.length > 0 && !mayProceed) {
@@ -270,10 +290,17 @@ export class Observer {
         );
         for (const id of now) {
           if (!was.includes(id)) {
+            const wrong = this.writer() && wrongGrant(before, object, id, version.at);
+            if (wrong) this.violate("wrong grant", wrong, id, group);
             this.#grants.set(`${group}/${id}`, { moment: this.#moment, at: grantedAt(fact.record, id, version.at) });
           }
         }
-        for (const id of was) if (!now.includes(id)) this.#released(group, id, leaseFact(before!).noted.includes(id));
+        if (this.writer() !== undefined && !isGone && changesPause(before, object)) {
+          this.violate("wrong grant", `${this.writer()} changes the pause of ${group}`, group);
+        }
+        if (isGone) this.#leases.delete(group);
+        else this.#leases.set(group, object);
+        for (const id of was) if (!now.includes(id)) this.#released(group, id, before!, isGone ? undefined : object);
       }
     }
   }
@@ -297,12 +324,23 @@ export class Observer {
   }
 
   /** A slot may be freed only by an administrator, or once its host has reported after its yes. */
-  #released(group: string, id: string, isNoted: boolean): void {
+  #released(group: string, id: string, before: Stored, after: Stored | undefined): void {
     const grant = this.#grants.get(`${group}/${id}`);
     this.#grants.delete(`${group}/${id}`);
     if (this.writer() === undefined) return;
     const turn = this.#turns.get(id);
     const asking = this.#asking.get(id);
+    if (isYield(before, after, id, asking !== undefined)) {
+      this.count("yield");
+      const isInTurn = turn !== undefined && turn.reportedAt === undefined &&
+        !this.#wasFreed(group, id, turn.yesAt - PROOF_MS);
+      if (isInTurn || grant?.hadYes || mayHaveHadYes(before, id)) {
+        this.violate("wrong yield", `${this.writer()} takes the slot of ${id}, which has had its yes`, id, group);
+      }
+      this.#noteFreed(group, id);
+      return;
+    }
+    const isNoted = leaseFact(before).noted.includes(id);
     if (asking !== undefined && grant !== undefined && grant.moment > asking) {
       this.violate("wrong release", `${this.writer()} freed a slot of ${group} that ${id} is asking for`, id, group);
     }
@@ -321,13 +359,18 @@ export class Observer {
     return uid !== undefined && versions.every((version) => version.fact?.uid === uid);
   }
 
-  #checkExclusion({ group, id }: Turn, asked: Asked): void {
-    for (const other of this.turnsOf(group)) {
-      if (other.id === id || other.reportedAt !== undefined) continue;
-      if (this.#wasFreed(group, other.id, other.yesAt - PROOF_MS)) continue;
-      const message = `${id} on ${asked.node} has a yes while ${other.id} on ${other.machine.name} reboots`;
-      this.violate("exclusion", message, id, other.id, group);
-    }
+  /** The hosts that reboot at a time are never more than the most slots that a grant among them notes. */
+  #checkExclusion(turn: Turn, asked: Asked): void {
+    const { group, id } = turn;
+    const others = this.turnsOf(group).filter((other) => {
+      return other.id !== id && other.reportedAt === undefined &&
+        !this.#wasFreed(group, other.id, other.yesAt - PROOF_MS);
+    });
+    if (others.length > 0) this.count("several hosts reboot at a time");
+    if (others.length < Math.max(turn.slots, ...others.map(({ slots }) => slots))) return;
+    const names = others.map((other) => `${other.id} on ${other.machine.name}`).join(" and ");
+    const message = `${id} on ${asked.node} has a yes while ${names} reboots`;
+    this.violate("exclusion", message, id, ...others.map((other) => other.id), group);
   }
 
   #wasFreed(group: string, id: string, since: number): boolean {

@@ -8,6 +8,7 @@
 import { Random } from "../../src/simulator/random.ts";
 import { FAULT_KINDS } from "./faults.ts";
 import type { Habits } from "./hosts/host.ts";
+import { POLICY_ACTS } from "./policy_acts.ts";
 import type { Workload } from "./world/controllers.ts";
 import type { Budget } from "./world/budgets.ts";
 
@@ -36,6 +37,8 @@ export interface Plan {
   /** Where the locks are. Nodes play a part only in a cluster. */
   readonly store: "kubernetes" | "sqlite" | "memory";
   readonly replicas: number;
+  /** How many slots each group has at first, and in the end. */
+  readonly slots: number;
   readonly hosts: readonly PlannedHost[];
   readonly workloads: readonly Workload[];
   readonly budgets: readonly Budget[];
@@ -65,8 +68,8 @@ const TURN_MS = 420_000;
 /** Makes the plan of a seed. */
 export function planOf(seed: number, options: PlanOptions = {}): Plan {
   const random = new Random(seed);
-  // Most seeds are about a cluster, where most can go wrong.
-  const store = options.store ?? (seed % 12 === 0 ? "sqlite" : seed % 25 === 24 ? "memory" : "kubernetes");
+  // Most seeds are about a cluster, where most can go wrong. A run on SQLite takes five times as long.
+  const store = options.store ?? (seed % 24 === 12 ? "sqlite" : seed % 25 === 24 ? "memory" : "kubernetes");
   const drawnReplicas = 2 + random.below(4);
   // What is in memory is lost with its process, and shared with nobody.
   const replicas = store === "memory" ? 1 : options.replicas ?? drawnReplicas;
@@ -85,15 +88,17 @@ export function planOf(seed: number, options: PlanOptions = {}): Plan {
   const budgets = workloads.filter(({ kind }) => kind !== "DaemonSet").filter(() => random.chance(0.6)).map(
     ({ name, replicas }): Budget => ({ name: `${name}-budget`, app: name, minAvailable: Math.max(0, replicas - 1) }),
   );
+  const policies = policiesOf(seed, store);
   const faultsEndMs = Math.ceil(count / groups) * updates * TURN_MS;
   return {
     seed,
     store,
     replicas,
+    slots: policies.slots,
     hosts,
     workloads,
     budgets,
-    flags: flagsOf(random),
+    flags: { ...flagsOf(random), ...policies.flags },
     habits: {
       postponeChance: random.chance(0.5) ? 0.3 : 0,
       crashChance: random.chance(0.5) ? 0.1 : 0,
@@ -103,7 +108,11 @@ export function planOf(seed: number, options: PlanOptions = {}): Plan {
     },
     hasWatchList: random.chance(0.7),
     faultsEndMs,
-    incidents: options.isCalm ? [] : incidentsOf(random, faultsEndMs, INCIDENT_KINDS[store]),
+    incidents: options.isCalm
+      ? []
+      : [...incidentsOf(random, faultsEndMs, INCIDENT_KINDS[store]), ...policies.incidentsUntil(faultsEndMs)].sort(
+        (one, other) => one.at - other.at,
+      ),
   };
 }
 
@@ -137,6 +146,30 @@ function flagsOf(random: Random): Record<string, string> {
     ...(random.chance(0.3) && { "reply-wait": "30s" }),
     ...(random.chance(0.2) && { "drain-concurrency": "2" }),
     ...(random.chance(0.1) && { "kube-concurrency": "2" }),
+  };
+}
+
+/** What policies do in a run. They have random numbers of their own, so that most seeds do without them. */
+function policiesOf(seed: number, store: Plan["store"]): {
+  readonly slots: number;
+  readonly flags: Readonly<Record<string, string>>;
+  incidentsUntil(endMs: number): Incident[];
+} {
+  const random = new Random(seed ^ 0x9011c1e5);
+  const slots = random.chance(0.25) ? 2 + random.below(2) : 1;
+  const yields = random.chance(0.2) && store === "kubernetes";
+  const acts = Object.keys(POLICY_ACTS).filter(() => random.chance(0.15));
+  return {
+    slots,
+    flags: yields ? { "drain-on-timeout": "yield", ...(random.chance(0.7) && { "drain-timeout": "2m" }) } : {},
+    incidentsUntil(endMs) {
+      const incidents: Incident[] = [];
+      if (store !== "kubernetes" || acts.length === 0) return incidents;
+      for (let at = random.between(0, 300_000); at < endMs; at += random.between(0, 600_000)) {
+        incidents.push({ at, kind: random.pick(acts), seed: random.bits() });
+      }
+      return incidents;
+    },
   };
 }
 

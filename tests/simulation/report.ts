@@ -4,7 +4,7 @@
  * @module
  */
 
-import { FAULT_KINDS } from "./faults.ts";
+import { INCIDENTS } from "./faults.ts";
 import type { RunResult } from "./run.ts";
 import type { Shrunk } from "./shrink.ts";
 import { clockOf } from "./timeline.ts";
@@ -38,7 +38,7 @@ export class Totals {
 
   /** The table of situations and the speed, after some seconds of real time and of the processor's. */
   text(seconds: number, cpuSeconds: number): string {
-    for (const kind of FAULT_KINDS) {
+    for (const kind of Object.keys(INCIDENTS)) {
       if (!this.situations.has(`fault: ${kind}`)) this.situations.set(`fault: ${kind}`, 0);
     }
     const rows = [...this.situations].sort(([a], [b]) => a < b ? -1 : 1);

@@ -79,7 +79,7 @@ export async function runPlan(plan: Plan, options: RunOptions = {}): Promise<Run
     await scheduler.run(() => false, scheduler.now + REST_MS);
     checkRest(world);
     await stopAll(world);
-    checkOperations(world);
+    if (!plan.incidents.some(({ kind }) => kind === "slots changed")) checkOperations(world, plan.slots);
   }
   await turn();
 
@@ -129,9 +129,9 @@ async function stopAll({ replicas, scheduler, observer }: World): Promise<void> 
   if (left > 0) observer.violate("left over", `${left} replicas do not stop`);
 }
 
-function checkOperations({ observer, timeline }: World): void {
+function checkOperations({ observer, timeline }: World, slots: number): void {
   if (observer.wasRestored) return;
-  const result = checkHistory(observer.operations, { slots: 1, lateMs: 600_000, refusalWindowMs: 400_000 });
+  const result = checkHistory(observer.operations, { slots, lateMs: 600_000, refusalWindowMs: 400_000 });
   for (const { kind, group, message } of result.violations) {
     observer.violate("history", `${kind} in ${group}: ${message}`, group);
   }

@@ -13,6 +13,7 @@ import { EvictionWatch } from "./eviction_watch.ts";
 import { Host } from "./hosts/host.ts";
 import { Observer } from "./observer.ts";
 import { drainTimeoutMs, type Plan } from "./plan.ts";
+import { endPolicies } from "./policy_acts.ts";
 import { Timeline } from "./timeline.ts";
 import { type ApiCall, ApiServer } from "./world/api.ts";
 import { Controllers } from "./world/controllers.ts";
@@ -47,6 +48,8 @@ export class World implements Disposable {
   /** The folder of the database, where there is one. */
   readonly #folder: string | undefined;
   readonly #traps = new Set<Trap>();
+  /** How many slots each group has in the end. */
+  readonly #slots: number;
 
   /** Makes the world of a plan. */
   constructor(plan: Plan) {
@@ -60,6 +63,7 @@ export class World implements Disposable {
       hasWatchList: plan.hasWatchList,
       renewal: (node) => this.machines.find(({ name }) => name === node)?.renewal,
     });
+    this.#slots = observer.slots = plan.slots;
     observer.seesLocks = plan.store === "kubernetes";
     this.#folder = plan.store === "sqlite" ? Deno.makeTempDirSync({ prefix: "fleetlock-simulation-" }) : undefined;
     const store = { kubernetes: "kubernetes", memory: "memory", sqlite: `sqlite:${this.#folder}/locks.db` }[plan.store];
@@ -90,6 +94,7 @@ export class World implements Disposable {
         api,
         server: this.server,
         random: random.fork(),
+        slots: plan.slots,
         flags: { ...plan.flags, store },
         listener: (process) => this.#listener(process),
         failed: (error) => observer.violate("fault", `r${index + 1} fails: ${(error as Error)?.stack ?? error}`),
@@ -161,6 +166,7 @@ export class World implements Disposable {
     }
     for (const host of this.hosts) host.heldDownUntil = 0;
     freeForgotten(this);
+    endPolicies(this, this.#slots);
     // A backup may have brought a finalizer back that was done.
     for (const [plural, prefix] of [["leases", "ops/"], ["nodes", ""]] as const) {
       for (const { metadata: { name, finalizers } } of api.store.list(plural)) {
@@ -184,7 +190,6 @@ export class World implements Disposable {
     return {
       sent: (call) => this.evictions.sent(process, call),
       shown: (object) => this.evictions.shown(process, object),
-      delivered: (call, status) => this.evictions.delivered(process, call, status),
       arrived: (call, status) => this.#arrived(process, call, status),
     };
   }

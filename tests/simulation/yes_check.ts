@@ -20,7 +20,7 @@ export interface Asked {
   /** It has reached the replica. */
   arrived(): void;
   /** The replica has answered it. */
-  responded(): void;
+  responded(isYes: boolean): void;
 }
 
 /** How old the facts of a yes may be when the replica answers, in milliseconds. */
@@ -33,12 +33,20 @@ export const CLOCK_MS = 2_000;
  * Says what is wrong with a yes.
  *
  * @param from The first moment on which it may rest.
+ * @param restoredGrant The moment of the grant, where a backup brought back a hold that is older than its appearance.
  * @returns Empty where it holds.
  */
-export function wrongWith(history: History, asked: Asked, group: string, id: string, from: number): string[] {
+export function wrongWith(
+  history: History,
+  asked: Asked,
+  group: string,
+  id: string,
+  from: number,
+  restoredGrant?: number,
+): string[] {
   const { machineId, respondedMoment: to, respondedAt } = asked;
   const judge = (node: string) =>
-    judgeYes(history, { group, id, node, machineId, from, to, at: respondedAt! + CLOCK_MS });
+    judgeYes(history, { group, id, node, machineId, from, to, at: respondedAt! + CLOCK_MS, restoredGrant });
   const wrong = judge(asked.node);
   if (wrong.length === 0) return wrong;
   // Where the host's Node has lost the id, nobody can tell that it is the host's: then the one that the hold notes counts.

@@ -166,6 +166,8 @@ export class CordonGuard {
   async #set(readFirst: boolean): Promise<GuardedState> {
     const { task, context: { clock, cordon, listener, holdExists }, retry, signal } = this.#options;
     const { node: name, uid, owner } = task;
+    // What the watch shows during the call may be newer than the answer.
+    const seen = this.#seen;
     const result = await retry.persist(() => {
       return cordon.set({ name, uid }, owner, () => holdExists(owner), readFirst, signal);
     });
@@ -173,15 +175,15 @@ export class CordonGuard {
     switch (result) {
       case "cordoned":
         listener.cordoned(task);
-        return this.#is("cordoned", this.#seen);
+        return this.#is("cordoned", seen);
       case "already":
-        return this.#is("cordoned", this.#seen);
+        return this.#is("cordoned", seen);
       case "not_held":
         return result;
       case "gone": {
-        const seen = this.#seen;
+        const seenNow = this.#seen;
         const node = await this.#get();
-        return node?.uid === uid ? await this.#restore() : this.#is("gone", seen);
+        return node?.uid === uid ? await this.#restore() : this.#is("gone", seenNow);
       }
     }
   }

@@ -20,14 +20,16 @@ const CLOCK_ERROR_MS = 2_000;
 
 /** The evictions of the pods of one controller, or of those in one namespace that have none. */
 interface Pace {
-  /** How many evictions of pods that came late were accepted. */
+  /** How many pods that came late were evicted, as far as it cannot be excluded. */
   late: number;
   /** The earliest time of the next one, on the scale that the drains use. */
   notBefore: number;
 }
 
-/** An eviction that was accepted. */
-export interface AcceptedEviction {
+/** An eviction that was accepted, or of which nobody knows. */
+export interface Eviction {
+  /** Whether it is known that it was accepted. */
+  readonly isSure: boolean;
   /** Whether the pod came late. */
   readonly isLate: boolean;
   /** When the call began, on the scale that the drains use. */
@@ -69,8 +71,8 @@ export class DrainMemory {
   /** See {@link "../../lock/yes.ts".NodeEvidence.exhausted}. */
   readonly exhausted: Map<string, number> = new Map();
   readonly #paces = new Map<string, Pace>();
-  /** The UIDs of the pods whose eviction was counted. */
-  readonly #counted = new Set<string>();
+  /** The UIDs of the pods whose eviction was counted, and whether one of them is known to have been accepted. */
+  readonly #counted = new Map<string, boolean>();
   readonly #nodes = new Map<string, NodeMemory>();
 
   /** What is remembered of a Node, named by its UID. The host of a hold may move from one to another. */
@@ -90,19 +92,24 @@ export class DrainMemory {
     return (this.#paces.get(pace)?.late ?? 0) >= MAX_EVICTIONS;
   }
 
-  /** Notes that a pod's eviction was accepted. Another one of the same pod is not a further eviction. */
-  evicted(pod: PodView, { isLate, beganAt, answeredAt, time }: AcceptedEviction): void {
-    if (this.#counted.has(pod.uid)) return;
-    this.#counted.add(pod.uid);
+  /**
+   * Notes that a pod's eviction was accepted, or may have been: an answer may be lost although its call took effect, and
+   * what a hold evicts must stay bounded. Another eviction of the same pod is not a further one.
+   */
+  evicted(pod: PodView, { isLate, isSure, beganAt, answeredAt, time }: Eviction): void {
+    const wasSure = this.#counted.get(pod.uid);
+    if (wasSure || (wasSure === false && !isSure)) return;
+    this.#counted.set(pod.uid, isSure);
     const key = paceOf(pod);
     const pace = this.#paces.get(key) ?? { late: 0, notBefore: -Infinity };
     this.#paces.set(key, pace);
-    if (isLate) pace.late++;
+    if (isLate && wasSure === undefined) pace.late++;
     pace.notBefore = answeredAt + Math.min(PAUSE_MS * 2 ** pace.late, MAX_PAUSE_MS);
     // A pod without a controller is put back by nobody, so the next one is not like it: it must go too.
     const { controllerUid: controller } = pod;
-    if (controller === undefined || this.exhausted.has(controller)) return;
-    if (pace.late < MAX_EVICTIONS || time === undefined) return;
+    if (controller === undefined || pace.late < MAX_EVICTIONS || time === undefined) return;
+    // A try that turns out to have had no effect gives way to the one that had.
+    if (this.exhausted.has(controller) && wasSure === undefined) return;
     this.exhausted.set(controller, time - (answeredAt - beganAt) - CLOCK_ERROR_MS);
   }
 }

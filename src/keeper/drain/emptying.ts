@@ -214,7 +214,9 @@ export class Emptying {
       listener.evicted(task, pod, answer);
     } catch (error) {
       if (signal.aborted || retry.isFinal(error)) this.#fault ??= error;
-      else this.#queue.answered(pod, { kind: "failed", reason: (error as Error).message }, clock.monotonic());
+      // A call that is given up may take effect, and the memory of the hold outlives this drain.
+      const answer = { kind: "failed", reason: (error as Error).message, isUnsure: signal.aborted } as const;
+      this.#queue.answered(pod, answer, clock.monotonic());
     }
   }
 

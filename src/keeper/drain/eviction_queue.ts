@@ -206,10 +206,12 @@ export class EvictionQueue {
     Object.assign(entry, { beganAt: undefined, asked: undefined, accepted: answer.kind === "accepted" });
     entry.tries++;
     if (asked !== undefined) asked.trying = false;
+    const { memory, facts } = this.#options;
+    const evicted = (isSure: boolean) =>
+      memory.evicted(pod, { isLate, isSure, beganAt, answeredAt: now, time: facts().now });
     switch (answer.kind) {
       case "accepted": {
-        const { memory, facts } = this.#options;
-        memory.evicted(pod, { isLate, beganAt, answeredAt: now, time: facts().now });
+        evicted(true);
         // The budget may allow another one.
         asked?.allowed(now);
         entry.notBefore = now + ACCEPTED_MS;
@@ -229,6 +231,7 @@ export class EvictionQueue {
       case "several_budgets":
       case "namespace_ending":
       case "failed": {
+        if (answer.kind === "failed" && answer.isUnsure) evicted(false);
         entry.reason = "reason" in answer ? answer.reason : "the API server did not find it";
         entry.budget = undefined;
         const pauseMs = Math.min(PAUSE_MS * 2 ** Math.min(entry.tries - 1, 5), MAX_FAILURE_PAUSE_MS);

@@ -97,8 +97,8 @@ export type EvictionAnswer =
   | { readonly kind: "several_budgets"; readonly reason: string }
   /** Its namespace is being deleted (403), and the pod with it. */
   | { readonly kind: "namespace_ending"; readonly reason: string }
-  /** Something else went wrong. Another try may succeed. */
-  | { readonly kind: "failed"; readonly reason: string; readonly retryAfterMs?: number };
+  /** Something else went wrong. Another try may succeed. `isUnsure`: the pod may have been evicted all the same. */
+  | { readonly kind: "failed"; readonly reason: string; readonly retryAfterMs?: number; readonly isUnsure?: boolean };
 
 /** The annotation by which the kubelet marks the mirror of a static pod. */
 const MIRROR_ANNOTATION = "kubernetes.io/config.mirror";
@@ -208,7 +208,8 @@ export function answerOf(error: unknown): EvictionAnswer {
   const said = error instanceof KubernetesError ? error : isFault ? cause : undefined;
   if (said === undefined) {
     if (!(error instanceof UnavailableError)) throw error;
-    return { kind: "failed", reason: "the API server does not answer", retryAfterMs: error.retryAfterMs };
+    const reason = "the API server does not answer";
+    return { kind: "failed", reason, retryAfterMs: error.retryAfterMs, isUnsure: true };
   }
   const { status, message, causes, causeMessages, retryAfterMs } = said;
   switch (status) {
@@ -234,11 +235,13 @@ export function answerOf(error: unknown): EvictionAnswer {
       }
       break;
   }
-  return refusedFor(message, retryAfterMs);
+  const refused = refusedFor(message, retryAfterMs);
+  // A call that took effect may be answered by a time-out of the store or by a proxy.
+  return status >= 500 ? { ...refused, isUnsure: true } : refused;
 }
 
 /** The API server's own sentence says what is wrong, such as which admission policy forbids it. */
-function refusedFor(sentence: string, retryAfterMs?: number): EvictionAnswer {
+function refusedFor(sentence: string, retryAfterMs?: number): Extract<EvictionAnswer, { kind: "failed" }> {
   return { kind: "failed", reason: `the API server refuses to evict it: ${sentence.slice(0, 200)}`, retryAfterMs };
 }
 

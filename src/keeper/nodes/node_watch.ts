@@ -9,26 +9,13 @@
 import { type Clock, systemClock } from "../../lock/clock.ts";
 import type { ClientId } from "../../lock/identity.ts";
 import { FreshNodes } from "./fresh_nodes.ts";
+import type { NodeListener } from "./node_listener.ts";
 import type { NodeCalls } from "./node_calls.ts";
 import { NamesById } from "./names_by_id.ts";
 import { countsAlike, isNewer, type NodeView } from "./node.ts";
 import { comparableId } from "./zincati_id.ts";
 
 const never = new AbortController().signal;
-
-/** Told by {@link NodeWatch}. The methods must not throw. */
-export interface NodeListener {
-  /** A node is new or has changed, or a new list shows it. Not called for a change that `learn` was told before. */
-  changed?(node: NodeView): void;
-  /** The watch is in step with the cluster. */
-  synced?(): void;
-  /** The watch falls behind. */
-  lost?(error: unknown): void;
-  /** A node's machine-id is malformed, so no Zincati id can be derived from it. Called once for each node. */
-  malformed?(name: string): void;
-  /** Several nodes have the same id. Called once for each set of nodes, as soon as it is seen. */
-  shared?(id: string, names: readonly string[]): void;
-}
 
 /** Options of {@link NodeWatch}. */
 export interface NodeWatchOptions {

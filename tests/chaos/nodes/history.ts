@@ -121,7 +121,10 @@ export class History {
 
   /** The pods on a node as of a revision. */
   podsOn(node: string, revision: number): PodFact[] {
-    return [...this.boundTo(node)].map((uid) => this.pods.at(uid, revision)).filter((pod) => pod !== undefined);
+    // A restore from a backup may bind a pod to another node.
+    return [...this.boundTo(node)].map((uid) => this.pods.at(uid, revision)).filter((pod) =>
+      pod?.node === node
+    ) as PodFact[];
   }
 
   /** The newest revision seen at a time, which the API server had then stored. */

@@ -23,6 +23,8 @@ export interface Yes {
   readonly to: number;
   /** When the answer arrived, in milliseconds since the epoch. */
   readonly at: number;
+  /** The revision of the grant, where a backup brought back a hold that is older than its appearance. */
+  readonly restoredGrant?: number;
 }
 
 /** How long after its grace a pod of a dead kubelet must be waited for, in milliseconds. */
@@ -59,7 +61,8 @@ function revisionsOf(history: History, { group, node, from, to }: Yes): number[]
 }
 
 function wrongAt(history: History, yes: Yes, revision: number): string[] {
-  const grant = grantOf(history, yes, revision);
+  const appeared = grantOf(history, yes, revision);
+  const grant = appeared && Math.min(appeared, yes.restoredGrant ?? appeared);
   if (grant === undefined) return ["the Lease does not name the host as a holder"];
   const node = history.nodes.at(yes.node, revision);
   const matches = [...history.nodes.keys].some((name) => isNodeOf(history.nodes.at(name, revision), yes));

@@ -11,7 +11,7 @@ const view = (uid: string) => ({ ...viewPod(pod({ name: uid, namespace: "shop" }
 Deno.test("a controller counts as exhausted from two seconds before its third eviction began, by the API server's clock", () => {
   const memory = new DrainMemory();
   const evict = (uid: string, time: number | undefined) => {
-    memory.evicted(view(uid), { isLate: true, beganAt: 70_000, answeredAt: 70_500, time });
+    memory.evicted(view(uid), { isSure: true, isLate: true, beganAt: 70_000, answeredAt: 70_500, time });
   };
   evict("1", TIME);
   evict("2", TIME);
@@ -25,10 +25,27 @@ Deno.test("a controller counts as exhausted from two seconds before its third ev
   deepEqual([...memory.exhausted], [["c", TIME - 2_500]]);
 });
 
+Deno.test("an eviction that may have taken effect counts once, and gives way to one of the same pod that did", () => {
+  const memory = new DrainMemory();
+  const evict = (uid: string, isSure: boolean, time = TIME) => {
+    memory.evicted(view(uid), { isSure, isLate: true, beganAt: 0, answeredAt: 0, time });
+  };
+  for (const isSure of [false, false, true, false]) evict("1", isSure);
+  evict("2", false);
+  equal(memory.isEndless("c"), false);
+  evict("3", false);
+  deepEqual([memory.isEndless("c"), memory.exhausted.get("c")], [true, TIME - 2_000]);
+  // What was put back before this one was accepted has been put back only twice.
+  evict("3", true, TIME + 60_000);
+  evict("3", true, TIME + 90_000);
+  evict("4", true, TIME + 90_000);
+  deepEqual([...memory.exhausted], [["c", TIME + 58_000]]);
+});
+
 Deno.test("only evictions of pods that came late count, and each further one is paced", () => {
   const memory = new DrainMemory();
   const evict = (uid: string, isLate: boolean) => {
-    memory.evicted(view(uid), { isLate, beganAt: 0, answeredAt: 10_000, time: TIME });
+    memory.evicted(view(uid), { isSure: true, isLate, beganAt: 0, answeredAt: 10_000, time: TIME });
     return memory.notBefore("c") - 10_000;
   };
   equal(memory.notBefore("c"), -Infinity);

@@ -214,6 +214,20 @@ for (const [code, body, expected] of ANSWERS) {
   });
 }
 
+Deno.test("an eviction may have taken effect only where no answer came, or one that does not speak for the API server's store", () => {
+  const unsure = (error: unknown) => {
+    const answer = answerOf(error);
+    return answer.kind === "failed" && answer.isUnsure === true;
+  };
+  const said = (code: number) => {
+    const body = { kind: "Status", apiVersion: "v1", status: "Failure", message: "m", reason: "r", code };
+    return errorOf(code, null, JSON.stringify(body));
+  };
+  const lost = [new UnavailableError("the deadline has passed"), said(500), said(503), said(504)];
+  deepEqual(lost.map(unsure), [true, true, true, true]);
+  deepEqual([said(409), said(422), said(429), new CallRefusedError("log", "no")].map(unsure), Array(4).fill(false));
+});
+
 Deno.test("a refusal is told in the words of the API server", () => {
   const reason = "the API server refuses to evict it: policy 'keep-web' denied request";
   const sentence = "policy 'keep-web' denied request";

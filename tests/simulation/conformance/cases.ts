@@ -208,6 +208,22 @@ export const CASES: Readonly<Record<string, Case>> = {
     await call("DELETE", `/api/v1/nodes/${prefix}--n`);
     return [...answers.map(seen), { isOneVersion }];
   },
+  async "a list at an exact version shows what was there then"({ namespace, call }) {
+    const path = leasesOf(namespace);
+    for (const name of ["a", "b"]) await call("POST", path, lease(name, "then"));
+    const { body: { metadata: { resourceVersion } } } = await call("GET", `${path}?limit=1`, undefined, {
+      accept: METADATA,
+    });
+    await call("PATCH", `${path}/a`, { spec: { holderIdentity: "now" } }, { type: MERGE });
+    await call("DELETE", `${path}/b`);
+    await call("POST", path, lease("c", "now"));
+    const exact = `${path}?resourceVersion=${resourceVersion}&resourceVersionMatch=Exact`;
+    const lists = [await call("GET", exact), await call("GET", path)];
+    for (const name of ["a", "b", "c"]) {
+      lists.push(await call("GET", `${exact}&limit=1&fieldSelector=metadata.name=${name}`));
+    }
+    return [lists.map(seen), lists.map(({ body }) => body.metadata.resourceVersion === resourceVersion)];
+  },
   async "a watch shows what follows its version"({ namespace, call, watch }) {
     const path = leasesOf(namespace);
     await call("POST", path, lease("a", "x"));

@@ -125,7 +125,7 @@ export class Host {
     let postpone = random.chance(habits.postponeChance) ? 1 + random.below(3) : 0;
     for (;;) {
       const replica = random.pick(this.#options.replicas);
-      const asked = observer.asked(this.id, "pre-reboot", this.machine);
+      const asked = observer.asked(this.id, this.group, "pre-reboot", this.machine);
       const reply = await this.#send("pre-reboot", replica, asked);
       if (reply !== undefined && reply.status >= 200 && reply.status < 300) {
         turn ??= observer.begin(this.id, group, this.machine);
@@ -177,7 +177,7 @@ export class Host {
     for (;;) {
       if (turn !== undefined) turn.reportedAt ??= scheduler.now;
       const replica = random.pick(this.#options.replicas);
-      const asked = observer.asked(this.id, "steady-state", this.machine);
+      const asked = observer.asked(this.id, this.group, "steady-state", this.machine);
       const reply = await this.#send("steady-state", replica, asked);
       if (reply !== undefined && reply.status >= 200 && reply.status < 300) return;
       await scheduler.sleep(random.between(...POLL_MS));
@@ -211,7 +211,7 @@ export class Host {
         if (isOver) return;
         asked.arrived();
         const isTaken = replica.request(`/v1/${endpoint}`, body, (answer) => {
-          asked.responded();
+          asked.responded(answer.status < 300);
           scheduler.after(latency(), () => end(answer));
         });
         if (!isTaken) scheduler.after(latency(), () => end(undefined, "connection refused"));

@@ -1,6 +1,6 @@
 /**
- * Runs the exploration on each mutant, and says which are found: `deno run -P=development tests/simulation/mutants/main.ts
- * [NAME …]`. Each runs on a copy of the sources in a temporary folder.
+ * Runs the exploration on each mutant, and says which are found: `deno task mutants [--search N] [NAME …]`. Each runs on a
+ * copy of the sources in a temporary folder, under its seeds, or with `--search` under the seeds from 1 to N.
  *
  * @module
  */
@@ -21,8 +21,11 @@ interface Outcome {
   readonly seconds: number;
 }
 
-/** Runs a mutant. Throws if its text is not in its file exactly once. */
-async function runMutant(mutant: Mutant): Promise<Outcome> {
+/** Runs a mutant under one range of seeds after the other. Throws if its text is not in its file exactly once. */
+async function runMutant(
+  mutant: Mutant,
+  ranges: readonly (readonly [from: number, count: number])[],
+): Promise<Outcome> {
   const folder = await Deno.makeTempDir({ prefix: "fleetlock-mutant-" });
   try {
     for (const file of ["src", ...FILES]) copySync(new URL(file, ROOT).pathname, `${folder}/${file}`);
@@ -33,27 +36,40 @@ async function runMutant(mutant: Mutant): Promise<Outcome> {
     if (parts.length !== 2) throw new Error(`${mutant.name}: its text is in ${mutant.file} ${parts.length - 1} times`);
     await Deno.writeTextFile(path, parts.join(mutant.replace));
     const began = performance.now();
-    const args = ["run", "--quiet", "--no-check", "-P=development", "tests/simulation/explore.ts"];
-    const { code, stdout, stderr } = await new Deno.Command(Deno.execPath(), {
-      args: [...args, "--seeds", `${mutant.seeds}`, "--no-shrink"],
-      cwd: folder,
-    }).output();
-    const text = new TextDecoder().decode(stdout);
-    const line = text.split("\n").find((each) => each.includes("FAILS")) ?? "";
-    if (code > 1 || (code === 1 && line === "")) throw new Error(new TextDecoder().decode(stderr));
-    return { isFound: code === 1, line, seconds: (performance.now() - began) / 1000 };
+    let line = "";
+    for (const [from, count] of ranges) {
+      line = await explore(folder, from, count);
+      if (line !== "") break;
+    }
+    return { isFound: line !== "", line, seconds: (performance.now() - began) / 1000 };
   } finally {
     await Deno.remove(folder, { recursive: true });
   }
 }
 
+/** Explores. @returns The line about the seed that fails; empty where none does. */
+async function explore(folder: string, from: number, count: number): Promise<string> {
+  const args = ["run", "--quiet", "--no-check", "-P=development", "tests/simulation/explore.ts", "--no-shrink"];
+  const { code, stdout, stderr } = await new Deno.Command(Deno.execPath(), {
+    args: [...args, "--seed", `${from}`, "--seeds", `${count}`],
+    cwd: folder,
+  }).output();
+  const line = new TextDecoder().decode(stdout).split("\n").find((each) => each.includes("FAILS")) ?? "";
+  if (code > 1 || (code === 1 && line === "")) throw new Error(new TextDecoder().decode(stderr));
+  return line;
+}
+
 if (import.meta.main) {
-  const chosen = MUTANTS.filter(({ name }) => Deno.args.length === 0 || Deno.args.some((arg) => name.includes(arg)));
+  const [first, count, ...more] = Deno.args;
+  const searched = first === "--search" ? Number(count) : undefined;
+  const names = searched === undefined ? Deno.args : more;
+  const chosen = MUTANTS.filter(({ name }) => names.length === 0 || names.some((part) => name.includes(part)));
   let missed = 0;
   for (const mutant of chosen) {
-    const { isFound, line, seconds } = await runMutant(mutant);
+    const ranges = searched === undefined ? mutant.seeds.map((seed) => [seed, 1] as const) : [[1, searched]] as const;
+    const { isFound, line, seconds } = await runMutant(mutant, ranges);
     if (!isFound) missed++;
-    const how = isFound ? line.replace(/:.*FAILS:/, ":") : `NOT FOUND within ${mutant.seeds} seeds`;
+    const how = isFound ? line.replace(/:.*FAILS:/, ":") : "NOT FOUND";
     console.log(`${isFound ? "found " : "MISSED"} ${mutant.name} (${seconds.toFixed(0)} s): ${how}`);
   }
   console.log(`${chosen.length - missed} of ${chosen.length} found`);

@@ -85,6 +85,10 @@ export function page(
       throw new ApiStatus(410, "Expired", expired(token, store.revision).message);
     }
     ({ items, revision } = known);
+  } else if (parameters.get("resourceVersionMatch") === "Exact") {
+    if (version < store.compacted) throw new ApiStatus(410, "Expired", expired(`${version}`, store.compacted).message);
+    items = store.listAt(kind.plural, version).filter(selects(namespace, parameters));
+    revision = version;
   } else {
     items = store.list(kind.plural).filter(selects(namespace, parameters));
   }

@@ -5,11 +5,12 @@
  * @module
  */
 
-import type { Connections } from "../../../src/kubernetes/access.ts";
+import type { ConnectionRequest, Connections } from "../../../src/kubernetes/access.ts";
 import type { Random } from "../../../src/simulator/random.ts";
 import type { SimulatedProcess } from "../engine/process.ts";
 import type { Scheduler } from "../engine/scheduler.ts";
 import { type ApiAnswer, type ApiCall, type ApiServer, textOf } from "./api.ts";
+import { wantsMetadata } from "./lists.ts";
 import type { Stored } from "./objects.ts";
 import { expired } from "./status.ts";
 import type { WatchRequest } from "./watches.ts";
@@ -45,8 +46,6 @@ export interface NetworkListener {
   sent(call: ApiCall): void;
   /** A call has arrived and was answered with a status; 0 for a watch. */
   arrived(call: ApiCall, status: number, answer: ApiAnswer | undefined): void;
-  /** The answer to a call reaches the replica, which still waits for it. */
-  delivered(call: ApiCall, status: number): void;
   /** The replica is shown an object, by an answer or a watch. */
   shown(object: Stored): void;
 }
@@ -191,11 +190,11 @@ export class Link {
     for (const watch of this.watches) watch.isSilent = true;
   }
 
-  #fetch(url: string, init: RequestInit, isSilent: () => boolean): Promise<Response> {
+  #fetch(url: string, init: ConnectionRequest, isSilent: () => boolean): Promise<Response> {
     const { process, user } = this.options;
     const signal = init.signal ?? undefined;
     if (signal?.aborted) return Promise.reject(signal.reason);
-    const headers = init.headers as Headers;
+    const headers = new Headers(init.headers);
     const call: ApiCall = {
       method: init.method!,
       path: url.slice(url.indexOf("/", "https://".length)),
@@ -298,7 +297,6 @@ export class Link {
       scheduler.after(this.latency() + state.delayMs * random.next(), () => {
         if (way.isSettled()) return;
         this.#tell(call, shown);
-        listener.delivered(call, shown.status);
         way.answer(shown, () => responseOf(shown, date));
       }, process);
     });
@@ -323,6 +321,8 @@ export class Link {
 
   #tell(call: ApiCall, answer: ApiAnswer): void {
     if (answer.kind !== "body" || answer.status >= 300 || !call.path.includes("/nodes")) return;
+    // Metadata alone does not show whether a Node is cordoned.
+    if (wantsMetadata(call.accept)) return;
     const shown = JSON.parse(answer.body);
     for (const object of shown.items ?? [shown]) this.options.listener.shown({ kind: "Node", ...object });
   }

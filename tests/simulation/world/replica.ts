@@ -12,6 +12,7 @@ import { type Service, startService } from "../../../src/service/service.ts";
 import { SimulatedProcess } from "../engine/process.ts";
 import type { Scheduler } from "../engine/scheduler.ts";
 import type { ApiServer } from "./api.ts";
+import { policiesOf } from "./policies.ts";
 import { Link, type NetworkListener, type ServerState } from "./network.ts";
 
 /** What a replica runs on. */
@@ -23,6 +24,8 @@ export interface ReplicaOptions {
   readonly random: Random;
   /** Told of the calls of each process. */
   readonly listener: (process: SimulatedProcess) => NetworkListener;
+  /** How many slots it gives each group at first. */
+  readonly slots: number;
   /** The flags of the program, by name. */
   readonly flags: Readonly<Record<string, string>>;
   /** Called where the program fails to start or to stop. */
@@ -43,18 +46,21 @@ interface Running {
   service?: Service;
 }
 
-const NOBODY: ConnectionOptions = {};
+const NOBODY: ConnectionOptions = { source: "the simulation" };
 
 /** See the module. */
 export class Replica {
   /** How often it has been started. */
   starts = 0;
+  /** How many slots it gives each group. */
+  slots: number;
   readonly #options: ReplicaOptions;
   #running: Running | undefined;
 
   /** Makes one that does not run yet. */
   constructor(options: ReplicaOptions) {
     this.#options = options;
+    this.slots = options.slots;
   }
 
   /** Its name. */
@@ -100,6 +106,7 @@ export class Replica {
       version: "simulated",
       clock: process,
       random: () => own.next(),
+      policy: policiesOf(() => this.slots, () => scheduler.now),
       connection: {
         access: { server: "https://sim", credentials: () => Promise.resolve({ headers: {}, tls: NOBODY }) },
         open: () => link.connect(),

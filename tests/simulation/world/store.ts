@@ -70,6 +70,17 @@ export class Store {
     return [...objects.keys()].sort().map((key) => objects.get(key)!);
   }
 
+  /** All objects of a kind as they were at a version that is still known, in the order of their keys. */
+  listAt(plural: string, revision: number): Stored[] {
+    const objects = new Map(this.#of(plural));
+    for (const { kind, key, before } of this.since(revision).reverse()) {
+      if (kind.plural !== plural) continue;
+      if (before === undefined) objects.delete(key);
+      else objects.set(key, before);
+    }
+    return [...objects.keys()].sort().map((key) => objects.get(key)!);
+  }
+
   /** All objects of a kind, in any order. */
   all(plural: string): Iterable<Stored> {
     return this.#of(plural).values();

@@ -1,0 +1,63 @@
+/**
+ * Tells the metrics, the log and everybody else who wants to know what happens to
+ * the locks. It decides nothing.
+ *
+ * @module
+ */
+
+import type { Logger } from "@logtape/logtape";
+import type { LockObserver } from "../lock/lock_service.ts";
+import type { Metrics } from "../telemetry/metrics.ts";
+
+/** Reports the state of the store's watch, and what an operator should know of the locks, in metrics and log. */
+export function lockObserver(metrics: Metrics, logger: Logger): LockObserver {
+  return {
+    synced() {
+      metrics.setWatchSynced(true);
+      logger.debug("the watch of the store is synchronized");
+    },
+    lost(error) {
+      metrics.setWatchSynced(false);
+      logger.warning("the watch of the store is interrupted", { error });
+    },
+    grantedWithoutNode(group, { id }) {
+      metrics.grantedWithoutNode();
+      logger.info("a slot is granted to a client whose id no Node has: nothing is drained", { id, group });
+    },
+    heldElsewhere(group, id, other) {
+      const message = "a client reports for a group in which it holds nothing, and holds a slot of another one";
+      logger.warning(`${message}: release that by hand if the client has moved`, { id, group, held_group: other });
+    },
+    refusedFor(reasons) {
+      for (const { kind } of reasons) metrics.policyRefused(kind);
+    },
+    grantedDespite(group, { id, node }, ignored) {
+      for (const { kind, because } of ignored) metrics.policyIgnored(kind, because);
+      const rules = ignored.map(({ rule, because, sentence }) => ({ rule, because, sentence }));
+      logger.warning("a slot is granted although rules speak against it", { id, group, node: node?.name, rules });
+    },
+    yielded(group, { id, node }, cause, deferral) {
+      metrics.yielded(cause);
+      logger.warning("a host has yielded its slot: others come first", {
+        id,
+        group,
+        node: node?.name,
+        cause,
+        ...(deferral && { until: new Date(deferral.until).toISOString(), count: deferral.count, pods: deferral.pods }),
+      });
+    },
+    pauseChanged(group, pause) {
+      if (pause === undefined) logger.info("the pause of a group is lifted", { group });
+      else logger[pause.isUnreadable ? "error" : "warning"]("a group is paused", { group, pause });
+    },
+  };
+}
+
+/** Tells several observers. Of what more than one may be told, each is; of the rest, the last one that wants to know. */
+export function tellAll(observers: readonly LockObserver[]): LockObserver {
+  return {
+    ...Object.assign({}, ...observers),
+    yielded: (...event) => observers.forEach((each) => each.yielded?.(...event)),
+    grantedDespite: (...event) => observers.forEach((each) => each.grantedDespite?.(...event)),
+  };
+}

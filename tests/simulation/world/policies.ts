@@ -1,0 +1,42 @@
+/**
+ * The policies of a simulated replica: the real rules over facts that are always known, for as many slots as the run
+ * says at each moment.
+ *
+ * @module
+ */
+
+import type { GrantPolicy } from "../../../src/lock/policy.ts";
+import { DEFAULT_GROUP, NO_POLICIES, type PolicyOptions } from "../../../src/policies/options.ts";
+import { Policies } from "../../../src/policies/policies.ts";
+import type { Gathered, HealthFacts } from "../../../src/policies/snapshot.ts";
+
+const NONE: Gathered<readonly never[]> = { kind: "known", value: [] };
+const HEALTH: HealthFacts = { prometheus: NONE, alertmanager: NONE, blockingPods: NONE, budgets: NONE };
+
+/**
+ * Makes policies.
+ *
+ * @param slots How many slots each group has now.
+ * @param now The time, in milliseconds since the epoch.
+ */
+export function policiesOf(slots: () => number, now: () => number): GrantPolicy {
+  const known = new Map<number, PolicyOptions>();
+  return new Policies({
+    current() {
+      const value = slots();
+      const options = known.get(value) ??
+        { ...NO_POLICIES, defaults: { ...DEFAULT_GROUP, slots: { kind: "number", value } } };
+      known.set(value, options);
+      return options;
+    },
+    drainTimeoutMs: 0,
+    facts: {
+      now,
+      isTimeFresh: () => true,
+      hearTime: () => Promise.resolve(),
+      nodes: () => NONE,
+      knownHealth: () => HEALTH,
+      askHealth: () => Promise.resolve(HEALTH),
+    },
+  });
+}

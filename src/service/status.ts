@@ -68,6 +68,7 @@ export class Status {
   /** Begins to make accounts. Must be called once. */
   begin({ locks, draining, metrics, signal }: StatusParts): void {
     const accountant = this.#accountant = new Accountant(this.#sources(locks, draining?.keeper));
+    metrics.collectWaiting(() => accountant.waiting());
     if (draining === undefined) return;
     metrics.collectHolds(() => accountant.holds());
     const { stuck, rebootedUnheld: rebooted } = draining;

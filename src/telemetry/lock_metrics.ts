@@ -22,6 +22,8 @@ export class LockMetrics {
   readonly #heldSeconds: Gauge<"group">;
   readonly #paused: Gauge<"group">;
   readonly #deferred: Gauge<"group">;
+  readonly #opening: Gauge<"group">;
+  readonly #waiting: Gauge<"group">;
   readonly #withoutNode: Counter<never>;
   readonly #refusals: Counter<"kind">;
   readonly #ignored: Counter<"kind" | "because">;
@@ -40,6 +42,14 @@ export class LockMetrics {
     );
     this.#paused = gauge("fleetlock_lock_paused", "Whether the group is paused (0 or 1)");
     this.#deferred = gauge("fleetlock_lock_deferred", "Number of hosts that have yielded their slot and wait");
+    this.#opening = gauge(
+      "fleetlock_next_opening_timestamp_seconds",
+      "When the windows and freezes of the group next allow a grant, in seconds since the epoch; now if they allow one",
+    );
+    this.#waiting = gauge(
+      "fleetlock_lock_waiting",
+      "Number of clients without a slot that this process refused one, and that asked it within the last 12 minutes",
+    );
     this.#withoutNode = registry.counter(
       "fleetlock_grants_without_node_total",
       "Number of slots that were granted, although draining is on, to a client whose id no Node has",
@@ -85,7 +95,12 @@ export class LockMetrics {
   /** Removes the series of all groups. */
   reset(): void {
     const gauges = [this.#state, this.#transitions, this.#holders, this.#slots, this.#heldSeconds];
-    for (const gauge of [...gauges, this.#paused, this.#deferred]) gauge.reset();
+    for (const gauge of [...gauges, this.#paused, this.#deferred, this.#opening, this.#waiting]) gauge.reset();
+  }
+
+  /** Sets how many clients wait for a slot of a group. */
+  showWaiting(group: Group, count: number): void {
+    this.#waiting.set({ group }, count);
   }
 
   /**
@@ -93,13 +108,21 @@ export class LockMetrics {
    *
    * @param slots How many clients of the group may hold a slot at a time.
    * @param now The current time, in milliseconds since the epoch.
+   * @param opening When the group's windows next allow a grant, in the same unit; undefined for no series.
    */
-  show(group: Group, { holders, transitions, notes }: GroupState, slots: number, now: number): void {
+  show(
+    group: Group,
+    { holders, transitions, notes }: GroupState,
+    slots: number,
+    now: number,
+    opening: number | undefined,
+  ): void {
     const since = holders.length > 0 ? Math.min(...holders.map((holder) => holder.since)) : now;
     this.#state.set({ group }, holders.length > 0 ? 1 : 0);
     this.#transitions.set({ group }, finite(transitions));
     this.#holders.set({ group }, holders.length);
     this.#slots.set({ group }, slots);
+    if (opening !== undefined) this.#opening.set({ group }, opening / 1000);
     this.#paused.set({ group }, pauseAt(notes, now) === undefined ? 0 : 1);
     this.#deferred.set({ group }, (notes?.deferred ?? []).filter(({ until }) => now < until).length);
     this.#heldSeconds.set({ group }, Math.max(0, finite((now - since) / 1000)));

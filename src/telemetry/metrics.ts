@@ -38,6 +38,8 @@ export interface LockSource {
   groups(): Promise<ReadonlyMap<Group, Versioned>>;
   /** How many clients of a group may hold a slot at a time. */
   slotsOf(group: Group): number;
+  /** When the windows of a group next allow a grant, in milliseconds since the epoch; undefined where it has none. */
+  nextOpeningOf?(group: Group): number | undefined;
 }
 
 /** All metrics of one server. */
@@ -51,6 +53,7 @@ export class Metrics {
   #drains: DrainMetrics | undefined;
   #source: LockSource | undefined;
   #holds: (() => Iterable<StuckHold>) | undefined;
+  #waiting: (() => ReadonlyMap<Group, number>) | undefined;
 
   /** Makes every metric, at 0 if it has no value yet. */
   constructor(options: MetricsOptions) {
@@ -75,6 +78,11 @@ export class Metrics {
   /** Sets where the states of the holds come from, for a server that drains nodes. */
   collectHolds(holds: () => Iterable<StuckHold>): void {
     this.#holds = holds;
+  }
+
+  /** Sets where the numbers of waiting clients come from. A group that is not in the map has none. */
+  collectWaiting(waiting: () => ReadonlyMap<Group, number>): void {
+    this.#waiting = waiting;
   }
 
   /** Adds the metrics of the connection to a cluster. Must be called once at most. */
@@ -132,6 +140,11 @@ export class Metrics {
     this.#requests.requestDone(endpoint, kind, seconds);
   }
 
+  /** See {@link RequestMetrics.readinessTold}. */
+  readinessTold(isReady: boolean): void {
+    this.#requests.readinessTold(isReady);
+  }
+
   /** See {@link StoreMetrics.storeOperationDone}. */
   storeOperationDone(operation: StoreOperation, result: StoreResult, seconds: number): void {
     this.#store.storeOperationDone(operation, result, seconds);
@@ -153,8 +166,11 @@ export class Metrics {
     const groups = await this.#groups();
     this.#locks.reset();
     this.#drains?.show(groups);
+    const waiting = this.#waiting?.();
     for (const [group, { state }] of groups ?? []) {
-      this.#locks.show(group, state, this.#source?.slotsOf(group) ?? 0, this.#clock.now());
+      const opening = this.#source?.nextOpeningOf?.(group);
+      this.#locks.show(group, state, this.#source?.slotsOf(group) ?? 0, this.#clock.now(), opening);
+      if (waiting !== undefined) this.#locks.showWaiting(group, waiting.get(group) ?? 0);
     }
     this.#drains?.showStuck(this.#holds?.() ?? []);
     return await this.#registry.render();

@@ -10,6 +10,7 @@ import { type Setting, SETTINGS } from "../config/settings.ts";
 import { SIMULATION_FLAGS, type SimulationFlag } from "../simulator/options.ts";
 import { checkConfig, printConfigSchema } from "./config.ts";
 import { EXIT, type Io, printError, processIo, VERSION } from "./command.ts";
+import { addOperatorCommands } from "./operator_commands.ts";
 import { serve } from "./serve.ts";
 import { simulate } from "./simulate.ts";
 
@@ -57,6 +58,8 @@ export async function run(args: readonly string[], signal: AbortSignal, io: Io =
     .action(action((flags) => simulate(flags as Record<string, string>, signal, io)));
   addSimulationFlags(simulator);
   addConfigCommands(program, io, (result) => code = result);
+  // The server runs for months, and would keep the commands' 3 MB for as long.
+  if (!startsServer(args)) addOperatorCommands(program, { io, signal, end: (result) => code = result });
   try {
     await program.parseAsync(args.map(doubleDash), { from: "user" });
   } catch (error) {
@@ -64,6 +67,15 @@ export async function run(args: readonly string[], signal: AbortSignal, io: Io =
     return error.exitCode === 0 ? EXIT.OK : EXIT.USAGE;
   }
   return code;
+}
+
+/** Whether a command line consists of flags and their values alone, so that it names no command and asks for no help. */
+function startsServer(args: readonly string[]): boolean {
+  const isFlag = (arg: string | undefined) => arg?.startsWith("-") === true;
+  const takesNext = (arg: string | undefined) => isFlag(arg) && !arg!.includes("=");
+  return args.every((arg, at) => {
+    return isFlag(arg) ? arg !== "-h" && doubleDash(arg) !== "--help" : takesNext(args[at - 1]);
+  });
 }
 
 /** Adds the commands about configuration files. */

@@ -19,7 +19,21 @@ export const EXIT = {
   FAILED: 1,
   /** The command line is not valid. */
   USAGE: 2,
+  /** The command `status` shows that something is stuck. */
+  STUCK: 2,
+  /** The command `lock` or `unlock` got no yes, and may get one later (EX_TEMPFAIL of sysexits.h). */
+  TRY_AGAIN: 75,
 } as const;
+
+/** A terminal. */
+export interface Screen {
+  /** How many characters fit into a line. */
+  readonly columns: number;
+  /** How many lines it shows. */
+  readonly rows: number;
+  /** Whether it is to show colours. `NO_COLOR` turns them off. */
+  readonly hasColours: boolean;
+}
 
 /** What a command uses of its process. */
 export interface Io {
@@ -29,6 +43,14 @@ export interface Io {
   readonly stderr: (text: string) => void;
   /** Whether standard error is a terminal. */
   readonly isTerminal: () => boolean;
+  /** The terminal on standard output; undefined where that is a pipe or a file. */
+  readonly screen: () => Screen | undefined;
+  /**
+   * Asks a person on the terminal.
+   *
+   * @returns The answer, a line without white space around it; undefined where standard input is no terminal.
+   */
+  readonly ask: (question: string) => Promise<string | undefined>;
   /** Reads the environment. */
   readonly environment: () => Environment;
   /** Calls a function at each hangup signal, which would otherwise end the process, until the result is disposed of. */
@@ -40,6 +62,17 @@ export const processIo: Io = {
   stdout: (text) => writeAll(Deno.stdout, text),
   stderr: (text) => writeAll(Deno.stderr, text),
   isTerminal: () => Deno.stderr.isTerminal(),
+  screen() {
+    if (!Deno.stdout.isTerminal()) return undefined;
+    return { ...Deno.consoleSize(), hasColours: !Deno.noColor };
+  },
+  async ask(question) {
+    if (!Deno.stdin.isTerminal()) return undefined;
+    writeAll(Deno.stderr, question);
+    const chunk = new Uint8Array(1_024);
+    const read = await Deno.stdin.read(chunk);
+    return new TextDecoder().decode(chunk.subarray(0, read ?? 0)).trim();
+  },
   environment: readEnvironment,
   onHangup(listener) {
     Deno.addSignalListener("SIGHUP", listener);

@@ -179,12 +179,14 @@ export type SettingTexts = Readonly<Partial<Record<SettingName, string | readonl
 
 /** The environment variables that the program reads in addition to those of the settings. */
 export const VARIABLES = [
+  "HOME",
   "KUBECONFIG",
   "NAMESPACE",
   "OTEL_DENO",
   "POD_NAME",
   "KUBERNETES_SERVICE_HOST",
   "KUBERNETES_SERVICE_PORT",
+  "USER",
 ] as const satisfies readonly string[];
 
 /** Environment variables by name. */

@@ -16,7 +16,9 @@ const KINDS: Readonly<Record<string, string>> = {
   namespaces: "Namespace",
   nodes: "Node",
   persistentvolumeclaims: "PersistentVolumeClaim",
+  poddisruptionbudgets: "PodDisruptionBudget",
   pods: "Pod",
+  services: "Service",
   selfsubjectaccessreviews: "SelfSubjectAccessReview",
   volumeattachments: "VolumeAttachment",
 };

@@ -28,6 +28,11 @@ import { type Answer, type Call, type Stream, Transport, type TransportOptions }
 export interface ConnectOptions extends TransportOptions {
   /** The path of a kubeconfig file, or several joined by `:`; undefined in a pod. */
   readonly kubeconfig?: string;
+  /**
+   * The base URL of an API server that needs no credentials, such as `http://127.0.0.1:8001` of `kubectl proxy`. It takes
+   * precedence over a kubeconfig and a pod's service account.
+   */
+  readonly apiServer?: string;
   /** The namespace to work in. @default the pod's own, or "default" */
   readonly namespace?: string;
   /** In a pod: the API server's host, from KUBERNETES_SERVICE_HOST. */
@@ -55,6 +60,8 @@ export interface KubernetesClient extends AsyncDisposable {
   readonly apis: Apis;
   /** Gets a path of the API, such as `/api/v1/nodes`, and reads the answer. See {@link Transport.send}. */
   get(path: string, signal?: AbortSignal, headers?: Readonly<Record<string, string>>): Promise<Answer>;
+  /** Posts JSON to a path of the API and reads the answer. See {@link Transport.send}. */
+  post(path: string, body: unknown, signal?: AbortSignal): Promise<Answer>;
   /** Gets a path of the API whose answer arrives over time. See {@link Transport.stream}. */
   stream(path: string, signal?: AbortSignal): Promise<Stream>;
 }
@@ -91,6 +98,14 @@ export async function connectKubernetes(options: ConnectOptions = {}): Promise<K
     clock,
     apis: makeApis(server, transport),
     get: (path, signal, headers) => transport.send({ method: "GET", url: server + path, signal, headers }),
+    post: (path, body, signal) =>
+      transport.send({
+        method: "POST",
+        url: server + path,
+        headers: { "content-type": "application/json" },
+        body: JSON.stringify(body),
+        signal,
+      }),
     stream: (path, signal) => transport.stream({ method: "GET", url: server + path, signal }),
     [Symbol.asyncDispose]: () => transport[Symbol.asyncDispose](),
   };
@@ -121,6 +136,7 @@ export async function missingPermissions(
 
 async function findAccess(options: ConnectOptions): Promise<Access> {
   if (options.access) return options.access;
+  if (options.apiServer) return openAccess(options.apiServer);
   if (options.kubeconfig) {
     return (await import("./kubeconfig.ts")).kubeconfigAccess(options.kubeconfig, { clock: options.clock });
   }
@@ -129,6 +145,19 @@ async function findAccess(options: ConnectOptions): Promise<Access> {
     return podAccess(serviceHost, servicePort || undefined, serviceAccountFolder, clock);
   }
   throw new ConfigError("No Kubernetes cluster found: run in a pod, or set KUBECONFIG to a kubeconfig file");
+}
+
+/** Gets the access to an API server that needs no credentials. */
+function openAccess(url: string): Access {
+  const parsed = URL.parse(url);
+  if (parsed === null || !/^https?:$/.test(parsed.protocol) || parsed.username !== "" || parsed.password !== "") {
+    throw new ConfigError("The address of the API server must be an http or https URL, as in http://127.0.0.1:8001");
+  }
+  const tls = { source: "the address of the API server" };
+  return {
+    server: parsed.href.replace(/\/+$/, ""),
+    credentials: () => Promise.resolve({ headers: {}, tls }),
+  };
 }
 
 function makeApis(server: string, transport: Transport): Apis {

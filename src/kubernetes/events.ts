@@ -25,7 +25,12 @@ export type EventReason =
   | "LockYielded"
   | "PolicyIgnored"
   | "LockStuck"
-  | "LockReleased";
+  | "LockReleased"
+  | "GroupPaused"
+  | "GroupResumed"
+  | "DeferralLifted"
+  | "NodeHeld"
+  | "NodeHoldLifted";
 
 /** The object that an Event is about: a Node, or a Lease in the client's namespace. */
 export interface EventSubject {
@@ -149,7 +154,7 @@ export class ClusterEvents implements AsyncDisposable {
     }
   }
 
-  /** Waits until every recorded Event has been sent or has failed. For tests. */
+  /** Waits until every recorded Event has been sent or has failed. For tests, and for processes that end. */
   async settled(): Promise<void> {
     await this.#tail;
   }

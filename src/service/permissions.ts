@@ -5,7 +5,7 @@
  * @module
  */
 
-import type { Config } from "../config/config.ts";
+import type { DrainConfig } from "../config/config.ts";
 import type { Readiness } from "../http/handler.ts";
 import { keeperPermissions, optionalKeeperPermissions } from "../keeper/permissions.ts";
 import { describePermission, roleFor } from "../kubernetes/errors.ts";
@@ -19,7 +19,7 @@ import { requiredPermissions, watchPermissions } from "../stores/lease/leases.ts
  * @param drain How it drains nodes; undefined if it does not.
  * @param namespace The namespace of its Leases.
  */
-export function usedPermissions(drain: Config["drain"], namespace: string): UsedPermissions {
+export function usedPermissions(drain: Pick<DrainConfig, "onTimeout"> | undefined, namespace: string): UsedPermissions {
   const required = requiredPermissions(namespace);
   const optional = watchPermissions(namespace);
   if (drain === undefined) return { required, forDrain: [], optional };

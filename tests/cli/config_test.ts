@@ -28,6 +28,8 @@ function collect(environment: Record<string, string> = {}) {
     stderr: (text) => written.stderr += text,
     isTerminal: () => false,
     environment: () => environment,
+    screen: () => undefined,
+    ask: () => Promise.resolve(undefined),
     onHangup: () => ({ [Symbol.dispose]() {} }),
   };
   return { io, written };

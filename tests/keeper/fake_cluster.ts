@@ -223,6 +223,7 @@ export class FakeCluster {
         if (resource === "nodes") { for (const node of list.items) client.sees(node as V1Node); }
         return { status: 200, headers: {}, text: JSON.stringify(list) };
       },
+      post: (path) => Promise.reject(new Error(`unexpected POST of ${path}`)),
       stream: async (path, signal) => {
         const asked = new URLSearchParams(path.split("?")[1]);
         if (asked.get("sendInitialEvents") !== "true") {

@@ -1,0 +1,74 @@
+/**
+ * Which checks a place gets. The configuration file and its windows have checks of
+ * their own, which the caller adds.
+ *
+ * @module
+ */
+
+import type { PodPolicy } from "../../keeper/drain/pods.ts";
+import { askServer } from "../accounts.ts";
+import type { Place } from "../place.ts";
+import { describeFault, requestTo } from "../request.ts";
+import { type CheckPart, type CheckResult, countOf } from "./check.ts";
+import { type ClusterCheckOptions, clusterChecks } from "./cluster_checks.ts";
+import { nodeChecks } from "./node_checks.ts";
+
+/** Lists the checks of a place, in order. */
+export function checksOf(
+  place: Place,
+  options: Omit<ClusterCheckOptions, "isInPod"> & { readonly pods: PodPolicy },
+): CheckPart[] {
+  const { signal, isBefore } = options;
+  switch (place.kind) {
+    case "cluster": {
+      const { client, isInPod } = place;
+      const parts = clusterChecks(client, { ...options, isInPod });
+      return [...parts, ...nodeChecks(client, options.pods, signal)].filter(({ category }) =>
+        !isBefore || category !== "locks"
+      );
+    }
+    case "sqlite":
+      return [{
+        category: "locks",
+        name: "the file can be read and written",
+        hint: "check the owner of the file and of its folder, and whether its disk is full",
+        async run() {
+          const { groups } = await place.store.list({ signal });
+          await place.store.checkWritable?.();
+          return [{ name: "the file can be read and written", status: "ok", detail: countOf(groups.size, "group") }];
+        },
+      }];
+    case "server":
+      return [{ category: "server", name: "the server is ready", run: () => checkServer(place.url, signal) }];
+  }
+}
+
+async function checkServer(server: URL, signal?: AbortSignal): Promise<CheckResult[]> {
+  const { url, headers } = requestTo(server, "/-/ready");
+  const name = "the server is ready";
+  try {
+    const deadline = AbortSignal.timeout(5_000);
+    const every = signal === undefined ? deadline : AbortSignal.any([signal, deadline]);
+    const response = await fetch(url, { headers, redirect: "manual", signal: every });
+    const text = (await response.text()).trim();
+    if (!response.ok) return [{ name, status: "failed", detail: text.slice(0, 500), hint: "look at the server's log" }];
+  } catch (error) {
+    signal?.throwIfAborted();
+    return [{
+      name,
+      status: "failed",
+      detail: describeFault(error),
+      hint: "check the URL, and whether the server runs",
+    }];
+  }
+  const { account, problem } = await askServer(server, signal);
+  const shows = "the server shows its state";
+  return [
+    { name, status: "ok" },
+    account === undefined ? { name: shows, status: "warning", detail: problem } : {
+      name: shows,
+      status: "ok",
+      detail: `${countOf(account.groups.length, "group")}, fleetlock ${account.program}`,
+    },
+  ];
+}

@@ -1,0 +1,169 @@
+/**
+ * The state of a fleet as a command knows it: the accounts of several replicas
+ * merged into one, or what a store alone tells. The freshest fact wins, and what
+ * nobody knows is undefined, never guessed. Pure.
+ *
+ * @module
+ */
+
+import type {
+  Account,
+  GroupAccount,
+  HolderAccount,
+  ReasonAccount,
+  RefusedAccount,
+  TurnAccount,
+} from "../status/account.ts";
+import type { ReplicaAnswer } from "./accounts.ts";
+
+/** One group. Its optional lists are undefined where nobody knows them. */
+export interface GroupOverview extends Pick<GroupAccount, "name" | "transitions" | "holders" | "pause" | "deferred"> {
+  /** How many clients may hold a slot; undefined where only a server could tell. */
+  readonly slots?: number;
+  /** What speaks against the next grant now. */
+  readonly blocks?: readonly ReasonAccount[];
+  /** When windows and freezes next allow a grant, RFC 3339. */
+  readonly nextOpening?: string;
+  /** Who was refused lately, the longest waiting first. */
+  readonly waiting?: readonly RefusedAccount[];
+  /** How many more were refused lately. */
+  readonly waitingMore?: number;
+  /** The last turns, newest first. */
+  readonly turns?: readonly TurnAccount[];
+}
+
+/** The state of a fleet. All of it is JSON. */
+export interface Overview {
+  /** The time of the freshest fact, RFC 3339. */
+  readonly at: string;
+  /** Where it comes from, such as `2 of 2 replicas` or `the file locks.db`. */
+  readonly source: string;
+  /** What is not known, and why, one sentence each. */
+  readonly unknown: readonly string[];
+  /** Every group, by name. */
+  readonly groups: readonly GroupOverview[];
+}
+
+/** How many turns of a group are kept. */
+const MAX_TURNS = 20;
+
+/** Whether something in the fleet is stuck. */
+export function isStuck({ groups }: Overview): boolean {
+  return groups.some(({ holders }) => holders.some((holder) => holder.isStuck));
+}
+
+/**
+ * Merges what the replicas answered.
+ *
+ * @returns Undefined where none gave its account.
+ */
+export function mergeAnswers(answers: readonly ReplicaAnswer[]): Overview | undefined {
+  const accounts = answers.flatMap(({ account }) => account ?? []).toSorted(byFreshness);
+  const [freshest] = accounts;
+  if (freshest === undefined) return undefined;
+  const unknown = answers.flatMap(({ replica, problem }) =>
+    problem === undefined ? [] : [`${replica} did not tell what it alone knows, such as who asked it: ${problem}`]
+  );
+  if (!freshest.isInStep) unknown.push("no replica is in step with the store: the groups may have changed since");
+  if (accounts.every(({ areNodesInStep }) => areNodesInStep === false)) {
+    unknown.push("no replica is in step with the nodes: stages of holds are unknown");
+  }
+  for (const { replica, config } of accounts) {
+    if (config?.error !== undefined) unknown.push(`${replica} does not use its newest configuration: ${config.error}`);
+  }
+  const hashes = new Set(accounts.flatMap(({ config }) => config?.hash ?? []));
+  if (hashes.size > 1) unknown.push("the replicas have different configuration files: what they say of rules differs");
+  return {
+    at: freshest.at,
+    source: sourceOf(answers, accounts),
+    unknown,
+    groups: freshest.groups.map((group) => mergeGroup(group, accounts)),
+  };
+}
+
+/** In step with the store first, then the latest. */
+function byFreshness(one: Account, other: Account): number {
+  return Number(other.isInStep) - Number(one.isInStep) || Date.parse(other.at) - Date.parse(one.at) || 0;
+}
+
+function sourceOf(answers: readonly ReplicaAnswer[], accounts: readonly Account[]): string {
+  const programs = [...new Set(accounts.map(({ program }) => program))].join(" and ");
+  if (answers.length === 1) return `${answers[0]!.replica} (fleetlock ${programs})`;
+  return `${accounts.length} of ${answers.length} replicas (fleetlock ${programs})`;
+}
+
+/** @param accounts The freshest first. */
+function mergeGroup(freshest: GroupAccount, accounts: readonly Account[]): GroupOverview {
+  const all = accounts.flatMap(({ groups, areNodesInStep }) => {
+    const group = groups.find(({ name }) => name === freshest.name);
+    return group === undefined ? [] : [{ group, areNodesInStep }];
+  });
+  return {
+    ...freshest,
+    holders: freshest.holders.map((holder) => {
+      const views = all.flatMap(({ group, areNodesInStep }) => {
+        const same = group.holders.find(({ id, since }) => id === holder.id && since === holder.since);
+        return same === undefined ? [] : [{ holder: same, areNodesInStep }];
+      });
+      return mergeHolder(views);
+    }),
+    waiting: mergeWaiting(freshest, all.flatMap(({ group }) => group.waiting)),
+    waitingMore: Math.max(...all.map(({ group }) => group.waitingMore ?? 0)),
+    turns: mergeTurns(all.flatMap(({ group }) => group.turns)),
+  };
+}
+
+/** @param views The same hold as several replicas see it, the freshest first; not empty. */
+function mergeHolder(views: readonly { holder: HolderAccount; areNodesInStep?: boolean }[]): HolderAccount {
+  const runsDrain = views.find(({ holder }) => holder.pods !== undefined);
+  const known = views.filter(({ holder }) => holder.stage !== "unknown");
+  const best = runsDrain ?? known.find(({ areNodesInStep }) => areNodesInStep === true) ?? known[0] ?? views[0]!;
+  const { stage } = best.holder;
+  // Each replica knows only since when it has seen the stage.
+  const same = views.filter(({ holder }) => holder.stage === stage);
+  const stageSince = earliest(same.map(({ holder }) => holder.stageSince));
+  const lastPoll = latest(views.map(({ holder }) => holder.lastPoll));
+  return {
+    ...best.holder,
+    ...(stageSince !== undefined && { stageSince }),
+    ...(lastPoll !== undefined && { lastPoll }),
+    isStuck: same.some(({ holder }) => holder.isStuck),
+  };
+}
+
+function mergeWaiting({ holders }: GroupAccount, all: readonly RefusedAccount[]): RefusedAccount[] {
+  const byId = new Map<string, RefusedAccount>();
+  for (const one of all) {
+    const known = byId.get(one.id);
+    if (known === undefined) {
+      byId.set(one.id, one);
+      continue;
+    }
+    const newer = Date.parse(one.at) > Date.parse(known.at) ? one : known;
+    byId.set(one.id, { ...newer, since: earliest([one.since, known.since]) ?? newer.since });
+  }
+  // A replica that refused a client does not know that another one has granted it a slot since.
+  const isWaiting = ({ id, at }: RefusedAccount) =>
+    !holders.some((holder) => holder.id === id && Date.parse(holder.since) >= Date.parse(at));
+  return [...byId.values()].filter(isWaiting).toSorted((one, other) => one.since < other.since ? -1 : 1);
+}
+
+function mergeTurns(all: readonly TurnAccount[]): TurnAccount[] {
+  const byTurn = new Map<string, TurnAccount>();
+  for (const turn of all) {
+    const key = `${turn.id} ${turn.granted}`;
+    const known = byTurn.get(key);
+    // The first replica that saw the slot free is the closest to the moment.
+    const released = earliest([turn.released, known?.released]) ?? turn.released;
+    byTurn.set(key, { ...turn, ...(known?.isSameImage !== undefined && { isSameImage: known.isSameImage }), released });
+  }
+  return [...byTurn.values()].toSorted((one, other) => one.released > other.released ? -1 : 1).slice(0, MAX_TURNS);
+}
+
+function earliest(times: readonly (string | undefined)[]): string | undefined {
+  return times.filter((time) => time !== undefined).toSorted((one, other) => Date.parse(one) - Date.parse(other))[0];
+}
+
+function latest(times: readonly (string | undefined)[]): string | undefined {
+  return times.filter((time) => time !== undefined).toSorted((one, other) => Date.parse(other) - Date.parse(one))[0];
+}

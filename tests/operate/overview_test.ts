@@ -1,0 +1,108 @@
+/** The accounts of several replicas as one: the freshest fact wins, and nothing is guessed. @module */
+
+import { deepEqual, equal, match, ok } from "node:assert/strict";
+import { isStuck, mergeAnswers } from "../../src/operate/overview.ts";
+import { parseAccount } from "../../src/operate/accounts.ts";
+import { account, before, group, holder } from "../support/accounts.ts";
+
+Deno.test("no answer with an account is no overview", () => {
+  equal(mergeAnswers([]), undefined);
+  equal(mergeAnswers([{ replica: "a", problem: "it did not answer in time" }]), undefined);
+});
+
+Deno.test("the freshest replica says who holds; one that is out of step does not, however late its clock is", () => {
+  const stale = account([group({ holders: [holder()] })], { at: before(-5), isInStep: false });
+  const fresh = account([group()], { replica: "b" });
+  const merged = mergeAnswers([{ replica: "a", account: stale }, { replica: "b", account: fresh }])!;
+  deepEqual(merged.groups[0]!.holders, []);
+  equal(merged.at, before(0));
+});
+
+Deno.test("of a hold, the replica that runs the drain names the pods, and the earliest sight of the stage counts", () => {
+  const pods = [{ pod: "default/web-0", reason: "its budget allows no disruption now" }];
+  const runs = holder({ stage: "blocked", stageSince: before(12), isStuck: true, pods });
+  const sees = holder({ stage: "draining", stageSince: before(34), lastPoll: before(2) });
+  const other = holder({ stage: "blocked", stageSince: before(20), lastPoll: before(7) });
+  const answers = [sees, runs, other].map((one, at) => ({
+    replica: `r${at}`,
+    account: account([group({ holders: [one] })], { at: before(at) }),
+  }));
+  const [merged] = mergeAnswers(answers)!.groups[0]!.holders;
+  deepEqual(merged, holder({ stage: "blocked", stageSince: before(20), isStuck: true, pods, lastPoll: before(2) }));
+});
+
+Deno.test("a stage that one replica knows wins over unknown", () => {
+  const answers = [holder({ stage: "unknown" }), holder({ stage: "rebooting", isStuck: true })].map((one, at) => ({
+    replica: `r${at}`,
+    account: account([group({ holders: [one] })], { at: before(at) }),
+  }));
+  const merged = mergeAnswers(answers)!;
+  equal(merged.groups[0]!.holders[0]!.stage, "rebooting");
+  ok(isStuck(merged));
+});
+
+Deno.test("a client that was refused by two replicas waits once, since the first, with the last reason", () => {
+  const refused = (at: number, since: number, kind: string) => ({
+    id: "aaaaaaaa…",
+    at: before(at),
+    since: before(since),
+    kind,
+    sentence: kind,
+  });
+  const answers = [[refused(9, 30, "lock_held")], [refused(2, 5, "paused")]].map((waiting, at) => ({
+    replica: `r${at}`,
+    account: account([group({ waiting })]),
+  }));
+  deepEqual(mergeAnswers(answers)!.groups[0]!.waiting, [refused(2, 30, "paused")]);
+  // It got its slot from the replica that asked last.
+  const granted = account([group({ holders: [holder({ id: "aaaaaaaa…", since: before(1) })] })]);
+  deepEqual(mergeAnswers([...answers, { replica: "x", account: granted }].toReversed())!.groups[0]!.waiting, []);
+});
+
+Deno.test("one turn that several replicas saw is listed once, with the earliest end", () => {
+  const turn = { id: "aaaaaaaa…", granted: before(50), released: before(40) };
+  const answers = [
+    { replica: "a", account: account([group({ turns: [{ ...turn, released: before(39) }] })]) },
+    {
+      replica: "b",
+      account: account([group({ turns: [turn, { ...turn, granted: before(90), released: before(80) }] })]),
+    },
+  ];
+  deepEqual(mergeAnswers(answers)!.groups[0]!.turns!.map(({ released }) => released), [before(40), before(80)]);
+});
+
+Deno.test("what is not known is said: silent replicas, different files, and a file that is not in force", () => {
+  const answers = [
+    { replica: "a", account: account([], { config: { hash: "1", error: "line 3" } }) },
+    { replica: "b", account: account([], { config: { hash: "2" }, replica: "b" }) },
+    { replica: "c", problem: "it did not answer in time" },
+  ];
+  const { unknown, source } = mergeAnswers(answers)!;
+  match(
+    unknown.join("\n"),
+    /c did not tell .* in time\n.*newest configuration: line 3\n.*different configuration files/,
+  );
+  equal(source, "2 of 3 replicas (fleetlock 1.2.3)");
+});
+
+for (
+  const [text, problem] of [
+    ["<html>", /not the state of a fleetlock server/],
+    ["null", /not the state/],
+    ['{"version": 7}', /version 7.*reads 1/],
+    ['{"version": 1}', /not whole/],
+    [JSON.stringify(account([{ ...group(), holders: [{}] as never }])), /not whole/],
+    [JSON.stringify(account([{ ...group(), blocks: [{ kind: "x" }] as never }])), /not whole/],
+  ] as const
+) {
+  Deno.test(`an answer such as ${text.slice(0, 40)} is not shown as an account`, () => {
+    const answer = parseAccount(text);
+    equal(answer.account, undefined);
+    match(answer.problem!, problem);
+  });
+}
+
+Deno.test("an account survives the way through JSON", () => {
+  const whole = account([group({ holders: [holder()] })]);
+  deepEqual(parseAccount(JSON.stringify(whole)), { account: whole });
+});

@@ -23,11 +23,11 @@ export class LockMetrics {
   readonly #paused: Gauge<"group">;
   readonly #deferred: Gauge<"group">;
   readonly #opening: Gauge<"group">;
-  readonly #waiting: Gauge<"group">;
   readonly #withoutNode: Counter<never>;
   readonly #refusals: Counter<"kind">;
   readonly #ignored: Counter<"kind" | "because">;
   readonly #yields: Counter<"cause">;
+  readonly #waiting: Gauge<"group">;
 
   /** Makes the metrics, without any group. */
   constructor(registry: MetricRegistry) {
@@ -45,10 +45,6 @@ export class LockMetrics {
     this.#opening = gauge(
       "fleetlock_next_opening_timestamp_seconds",
       "When the windows and freezes of the group next allow a grant, in seconds since the epoch; now if they allow one",
-    );
-    this.#waiting = gauge(
-      "fleetlock_lock_waiting",
-      "Number of clients without a slot that this process refused one, and that asked it within the last 12 minutes",
     );
     this.#withoutNode = registry.counter(
       "fleetlock_grants_without_node_total",
@@ -70,6 +66,10 @@ export class LockMetrics {
       "cause",
     ]);
     for (const cause of ["timed_out", "paused"]) this.#yields.inc({ cause }, 0);
+    this.#waiting = gauge(
+      "fleetlock_lock_waiting",
+      "Number of clients without a slot that this process refused one, and that asked it within the last 12 minutes",
+    );
   }
 
   /** Counts a grant to a client whose id no Node has. */
@@ -92,15 +92,16 @@ export class LockMetrics {
     this.#yields.inc({ cause });
   }
 
-  /** Removes the series of all groups. */
-  reset(): void {
-    const gauges = [this.#state, this.#transitions, this.#holders, this.#slots, this.#heldSeconds];
-    for (const gauge of [...gauges, this.#paused, this.#deferred, this.#opening, this.#waiting]) gauge.reset();
-  }
-
   /** Sets how many clients wait for a slot of a group. */
   showWaiting(group: Group, count: number): void {
     this.#waiting.set({ group }, count);
+  }
+
+  /** Removes the series of all groups. */
+  reset(): void {
+    this.#waiting.reset();
+    const gauges = [this.#state, this.#transitions, this.#holders, this.#slots, this.#heldSeconds];
+    for (const gauge of [...gauges, this.#paused, this.#deferred, this.#opening]) gauge.reset();
   }
 
   /**

@@ -166,13 +166,15 @@ export class Metrics {
     const groups = await this.#groups();
     this.#locks.reset();
     this.#drains?.show(groups);
-    const waiting = this.#waiting?.();
     for (const [group, { state }] of groups ?? []) {
       const opening = this.#source?.nextOpeningOf?.(group);
       this.#locks.show(group, state, this.#source?.slotsOf(group) ?? 0, this.#clock.now(), opening);
-      if (waiting !== undefined) this.#locks.showWaiting(group, waiting.get(group) ?? 0);
     }
     this.#drains?.showStuck(this.#holds?.() ?? []);
+    const waiting = this.#waiting?.();
+    if (waiting !== undefined) {
+      for (const group of groups?.keys() ?? []) this.#locks.showWaiting(group, waiting.get(group) ?? 0);
+    }
     return await this.#registry.render();
   }
 

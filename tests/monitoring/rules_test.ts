@@ -5,7 +5,7 @@ import { load } from "js-yaml";
 import { defaultThresholds } from "../../src/status/stage.ts";
 import { kubeconfig, withFolder } from "../support/kubeconfigs.ts";
 import { runProgram, startProgram } from "../support/program.ts";
-import { type AlertRule, MONITORING, PROMTOOL, promtool, readRules } from "../support/prometheus.ts";
+import { type AlertRule, MONITORING, promtool, readRules, SKIPPED } from "../support/prometheus.ts";
 
 const UNIT_TESTS = ["rules.promtool.yaml", "days.promtool.yaml"];
 const STATES = Object.keys(defaultThresholds(0)).sort();
@@ -17,8 +17,8 @@ const manifest = async (path: string) => load(await Deno.readTextFile(new URL(pa
 const found = (text: string, pattern: RegExp) => [...text.matchAll(pattern)].map(([, first]) => first!);
 
 Deno.test({
-  name: "promtool accepts the rules, and their unit tests pass",
-  ignore: PROMTOOL === undefined,
+  name: `promtool accepts the rules, and their unit tests pass${SKIPPED}`,
+  ignore: SKIPPED !== "",
   fn: () =>
     withFolder(async (folder) => {
       await Deno.writeTextFile(`${folder}/rules.yaml`, JSON.stringify(await readRules()));
@@ -119,5 +119,3 @@ Deno.test("the ServiceMonitor selects the Service of examples/k8s and a port tha
   deepEqual([...resources, "kustomization.yaml"].sort(), files.sort());
   equal(namespace, (await manifest("../k8s/kustomization.yaml") as { namespace: string }).namespace);
 });
-
-if (PROMTOOL === undefined) console.log("Skipped the unit tests of the alerts: promtool is not installed");

@@ -12,7 +12,7 @@ import { Metrics } from "../../src/telemetry/metrics.ts";
 import { until } from "../support/condition.ts";
 import { kubeconfig, withFolder } from "../support/kubeconfigs.ts";
 import { type Program, startProgram } from "../support/program.ts";
-import { PROMETHEUS, readRules, type RuleFile, startPrometheus } from "../support/prometheus.ts";
+import { readRules, type RuleFile, SKIPPED, startPrometheus } from "../support/prometheus.ts";
 import { preReboot, steadyState } from "../support/zincati.ts";
 
 const ALICE = "c988d2509fdf5cdcbed39037c56406fb";
@@ -91,8 +91,8 @@ async function readiness({ url }: Program): Promise<number> {
 }
 
 Deno.test({
-  name: "each alert fires in a real Prometheus, and none for a healthy server",
-  ignore: PROMETHEUS === undefined,
+  name: `each alert fires in a real Prometheus, and none for a healthy server${SKIPPED}`,
+  ignore: SKIPPED !== "",
   fn: () =>
     withFolder(async (folder) => {
       const file = (name: string) => `${folder}/${name}`;
@@ -165,5 +165,3 @@ Deno.test({
       deepEqual([...new Set(expected.map((each) => each.split(" ")[1]))].sort(), rules.sort());
     }),
 });
-
-if (PROMETHEUS === undefined) console.log("Skipped the test of the alerts: Prometheus is not installed");

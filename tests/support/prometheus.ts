@@ -14,6 +14,11 @@ export const PROMETHEUS: string | undefined = installed("prometheus");
 /** The path of promtool, which is in the same package. */
 export const PROMTOOL: string | undefined = installed("promtool");
 
+/** Stands after the name of a test that needs either of them, and says why it is skipped. */
+export const SKIPPED: string = PROMETHEUS === undefined || PROMTOOL === undefined
+  ? " (skipped: the package prometheus is not installed)"
+  : "";
+
 /** The folder of the manifests. */
 export const MONITORING: URL = new URL("../../examples/monitoring/", import.meta.url);
 

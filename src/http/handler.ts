@@ -34,7 +34,7 @@ export interface HandlerOptions extends BodyLimits, ExchangeOptions {
   /** Counts requests, and renders the metrics page. */
   readonly metrics: Pick<
     Metrics,
-    "expectRequests" | "lockRequested" | "unlockRequested" | "requestDone" | "render" | "contentType"
+    "expectRequests" | "lockRequested" | "unlockRequested" | "requestDone" | "readinessTold" | "render" | "contentType"
   >;
   /** Answers people who look at the state; undefined for not found. */
   readonly status?: Pick<StatusRoutes, "page" | "json" | "events">;
@@ -199,6 +199,7 @@ class Router {
       const known = error instanceof UnavailableError ? error.publicMessage : undefined;
       return { kind: "not_ready", reason: known === undefined ? "the store does not answer" : printableReason(known) };
     });
+    this.#options.metrics.readinessTold(readiness.kind === "ready");
     if (readiness.kind === "not_ready") return exchange.unavailable(readiness.reason, RETRY_AFTER_MS, "trace");
     return textReply(readiness.note === undefined ? "ok\n" : `ok\n${readiness.note}\n`);
   }

@@ -77,6 +77,7 @@ export class Status {
       policy,
       ...configOf(file),
     });
+    metrics.collectWaiting(() => accountant.waiting());
     if (draining === undefined) return;
     metrics.collectHolds(() => accountant.holds());
     const { stuck, rebootedUnheld: rebooted } = draining;

@@ -106,6 +106,19 @@ export class Accountant {
     });
   }
 
+  /** How many clients wait for a slot of each group where any does, as in the account of this moment. */
+  waiting(): Map<Group, number> {
+    const { now, groups, memory } = this.#sources;
+    const known = groups();
+    const counts = new Map<Group, number>();
+    for (const { group, id } of memory.allWaiting(now())) {
+      // A holder that is refused waits for its own drain or return, not for a slot.
+      if (known.get(group)?.state.holders.some((holder) => holder.id === id)) continue;
+      counts.set(group, (counts.get(group) ?? 0) + 1);
+    }
+    return counts;
+  }
+
   #group(name: Group, state: GroupState, now: number): GroupAccount {
     const { policy, memory } = this.#sources;
     const answer = policy.peek({ group: name, id: ANYBODY, state });

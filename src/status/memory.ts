@@ -104,6 +104,13 @@ export class StatusMemory {
     return waiting.sort((one, other) => one.since - other.since);
   }
 
+  /** The clients of all groups that were refused lately, in no particular order. It makes no copies. */
+  *allWaiting(now: number): Generator<{ readonly group: Group; readonly id: ClientId }> {
+    for (const client of this.#clients.values()) {
+      if (client.refusal !== undefined && now - client.at <= LATE_MS) yield client;
+    }
+  }
+
   /** When a client asked last, in milliseconds since the epoch; undefined where it has not asked this replica. */
   lastPoll(group: Group, id: ClientId): number | undefined {
     return this.#clients.get(keyOf(group, id))?.at;

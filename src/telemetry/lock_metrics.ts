@@ -27,6 +27,7 @@ export class LockMetrics {
   readonly #refusals: Counter<"kind">;
   readonly #ignored: Counter<"kind" | "because">;
   readonly #yields: Counter<"cause">;
+  readonly #waiting: Gauge<"group">;
 
   /** Makes the metrics, without any group. */
   constructor(registry: MetricRegistry) {
@@ -65,6 +66,10 @@ export class LockMetrics {
       "cause",
     ]);
     for (const cause of ["timed_out", "paused"]) this.#yields.inc({ cause }, 0);
+    this.#waiting = gauge(
+      "fleetlock_lock_waiting",
+      "Number of clients without a slot that this process refused one, and that asked it within the last 12 minutes",
+    );
   }
 
   /** Counts a grant to a client whose id no Node has. */
@@ -87,8 +92,14 @@ export class LockMetrics {
     this.#yields.inc({ cause });
   }
 
+  /** Sets how many clients wait for a slot of a group. */
+  showWaiting(group: Group, count: number): void {
+    this.#waiting.set({ group }, count);
+  }
+
   /** Removes the series of all groups. */
   reset(): void {
+    this.#waiting.reset();
     const gauges = [this.#state, this.#transitions, this.#holders, this.#slots, this.#heldSeconds];
     for (const gauge of [...gauges, this.#paused, this.#deferred, this.#opening]) gauge.reset();
   }

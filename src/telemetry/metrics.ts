@@ -53,6 +53,7 @@ export class Metrics {
   #drains: DrainMetrics | undefined;
   #source: LockSource | undefined;
   #holds: (() => Iterable<StuckHold>) | undefined;
+  #waiting: (() => ReadonlyMap<Group, number>) | undefined;
 
   /** Makes every metric, at 0 if it has no value yet. */
   constructor(options: MetricsOptions) {
@@ -77,6 +78,11 @@ export class Metrics {
   /** Sets where the states of the holds come from, for a server that drains nodes. */
   collectHolds(holds: () => Iterable<StuckHold>): void {
     this.#holds = holds;
+  }
+
+  /** Sets where the numbers of waiting clients come from. A group that is not in the map has none. */
+  collectWaiting(waiting: () => ReadonlyMap<Group, number>): void {
+    this.#waiting = waiting;
   }
 
   /** Adds the metrics of the connection to a cluster. Must be called once at most. */
@@ -134,6 +140,11 @@ export class Metrics {
     this.#requests.requestDone(endpoint, kind, seconds);
   }
 
+  /** See {@link RequestMetrics.readinessTold}. */
+  readinessTold(isReady: boolean): void {
+    this.#requests.readinessTold(isReady);
+  }
+
   /** See {@link StoreMetrics.storeOperationDone}. */
   storeOperationDone(operation: StoreOperation, result: StoreResult, seconds: number): void {
     this.#store.storeOperationDone(operation, result, seconds);
@@ -160,6 +171,10 @@ export class Metrics {
       this.#locks.show(group, state, this.#source?.slotsOf(group) ?? 0, this.#clock.now(), opening);
     }
     this.#drains?.showStuck(this.#holds?.() ?? []);
+    const waiting = this.#waiting?.();
+    if (waiting !== undefined) {
+      for (const group of groups?.keys() ?? []) this.#locks.showWaiting(group, waiting.get(group) ?? 0);
+    }
     return await this.#registry.render();
   }
 

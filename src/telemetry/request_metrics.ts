@@ -4,7 +4,7 @@
  * @module
  */
 
-import type { Counter, Histogram } from "prom-client";
+import type { Counter, Gauge, Histogram } from "prom-client";
 import type { MetricRegistry, Tally } from "./prometheus_metrics.ts";
 
 /** The endpoint of a request. */
@@ -19,6 +19,7 @@ export class RequestMetrics {
   readonly #lockRequests: Tally;
   readonly #unlockRequests: Tally;
   readonly #requests: Counter<"endpoint" | "kind">;
+  readonly #ready: Gauge<never>;
   readonly #tallies: Readonly<Record<Endpoint, Map<string, Tally>>> = {
     "pre-reboot": new Map(),
     "steady-state": new Map(),
@@ -39,6 +40,12 @@ export class RequestMetrics {
       "endpoint",
       "kind",
     ]);
+    this.#ready = registry.gauge(
+      "fleetlock_ready",
+      "Whether the last answer on /-/ready was ready (0 or 1); absent until somebody asks",
+    );
+    // prom-client starts a gauge without labels at 0, which would say that the server is not ready.
+    this.#ready.remove();
     const durations = registry.histogram(
       "fleetlock_request_duration_seconds",
       "Time from a request to its reply",
@@ -59,6 +66,11 @@ export class RequestMetrics {
   /** Makes the series of the outcomes that an endpoint can have, so that they start at 0. */
   expectRequests(endpoint: Endpoint, kinds: readonly string[]): void {
     for (const kind of kinds) this.#tallyOf(endpoint, kind);
+  }
+
+  /** Sets what the last answer on `/-/ready` was. */
+  readinessTold(isReady: boolean): void {
+    this.#ready.set(isReady ? 1 : 0);
   }
 
   /** Counts a well-formed pre-reboot request. */

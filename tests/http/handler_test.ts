@@ -222,6 +222,7 @@ Deno.test("a server that is not ready answers 503 with a reason and Retry-After,
   for (const [readiness, value] of cases) {
     await using server = startTestServer({ readiness });
     const reply = await ask(`${server.url}/-/ready`);
+    match(await server.metrics.render(), /^fleetlock_ready 0$/m);
     equal(reply.status, 503);
     deepEqual(JSON.parse(reply.text), { kind: "store_unavailable", value });
     equal(reply.headers.get("retry-after"), "5");
@@ -233,6 +234,7 @@ Deno.test("a server that is ready says what is wrong all the same", async () => 
   const readiness = () => Promise.resolve({ kind: "ready", note: "the server may not list pods" } as const);
   await using server = startTestServer({ readiness });
   const reply = await ask(`${server.url}/-/ready`);
+  match(await server.metrics.render(), /^fleetlock_ready 1$/m);
   deepEqual([reply.status, reply.text], [200, "ok\nthe server may not list pods\n"]);
 });
 

@@ -175,3 +175,16 @@ Deno.test("times outside the range of dates do not break the account", () => {
   const { holders } = new Accountant(sources({ workers: { holders: odd, transitions: 1 } })).account().groups[0]!;
   equal(holders.length, 4);
 });
+
+Deno.test("the clients that wait are counted by group, without the holders", () => {
+  const memory = new StatusMemory();
+  const others = parseGroup("others")!;
+  memory.refused(WORKERS, id(WHOLE_ID), { kind: "contended" }, NOW);
+  memory.refused(WORKERS, id("b"), { kind: "contended" }, NOW);
+  memory.refused(WORKERS, id("late"), { kind: "contended" }, NOW - 13 * MINUTE);
+  memory.refused(others, id("b"), { kind: "contended" }, NOW);
+  memory.refused(others, id("c"), { kind: "contended" }, NOW);
+  memory.served(others, id("d"), NOW);
+  const accountant = new Accountant(sources({ workers: { holders: [holder], transitions: 1 } }, { memory }));
+  deepEqual([...accountant.waiting()], [[WORKERS, 1], [others, 2]]);
+});

@@ -321,3 +321,36 @@ Deno.test("stuck holds are counted by group and state, and those that are over h
   deepEqual(await stuck(), []);
   equal((await scrape(metrics)).get("fleetlock_unheld_reboots_total"), 1);
 });
+
+Deno.test("readiness has no value until somebody has asked for it", async () => {
+  const metrics = new Metrics({ version: "0.0.0" });
+  const ready = async () => (await scrape(metrics)).get("fleetlock_ready");
+  equal(await ready(), undefined);
+  metrics.readinessTold(false);
+  equal(await ready(), 0);
+  metrics.readinessTold(true);
+  equal(await ready(), 1);
+});
+
+Deno.test("each group of the store shows how many clients wait and when it opens, and other groups do not", async () => {
+  const store = new MemoryLockStore();
+  const metrics = new Metrics({ version: "0.0.0" });
+  const [never, invented] = [parseGroup("never")!, parseGroup("invented")!];
+  for (const group of [GROUP, never]) await store.write(group, ABSENT, FREE);
+  metrics.collectLocks({
+    groups: async () => (await store.list()).groups,
+    slotsOf: () => 1,
+    nextOpeningOf: (group) => group === GROUP ? 5_500 : undefined,
+  });
+  const shown = async () =>
+    [...await scrape(metrics)].filter(([name]) => /_waiting|_next_opening/.test(name)).map((each) => each.join(" "))
+      .sort();
+  const opening = 'fleetlock_next_opening_timestamp_seconds{group="default"} 5.5';
+  deepEqual(await shown(), [opening]);
+  metrics.collectWaiting(() => new Map([[GROUP, 2], [invented, 3]]));
+  deepEqual(await shown(), [
+    'fleetlock_lock_waiting{group="default"} 2',
+    'fleetlock_lock_waiting{group="never"} 0',
+    opening,
+  ]);
+});

@@ -3,7 +3,7 @@ import { parseConfig } from "../../src/config/config.ts";
 import { DEFAULT_GROUP, type GroupOptions } from "../../src/policies/options.ts";
 import { usedPermissions } from "../../src/service/permissions.ts";
 
-const { drain } = parseConfig({}, {});
+const { drain } = parseConfig({}, { KUBECONFIG: "config" });
 
 function deletesPods(defaults: GroupOptions["drain"], workers: GroupOptions["drain"] = {}): boolean {
   const of = (said: GroupOptions["drain"]) => ({ ...DEFAULT_GROUP, drain: said });

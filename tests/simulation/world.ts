@@ -165,6 +165,8 @@ export class World implements Disposable {
       Object.assign(replica.link!.state, calm);
     }
     for (const host of this.hosts) host.heldDownUntil = 0;
+    // Somebody sees to a workload that is put on a Node that is no more: its pods would come back there for ever.
+    controllers.givesUpLostPins = true;
     freeForgotten(this);
     endPolicies(this, this.#slots);
     // A backup may have brought a finalizer back that was done.

@@ -45,6 +45,8 @@ const CORDON_TOLERATION = { key: "node.kubernetes.io/unschedulable", operator: "
 export class Controllers {
   /** How far the scheduler is behind at most, in milliseconds. */
   behindMs = 1_500;
+  /** Whether pods are no longer put on a Node by a name that no machine has. */
+  givesUpLostPins = false;
   readonly #options: ControllersOptions;
   readonly #due = new Set<string>();
   #serial = 0;
@@ -109,7 +111,9 @@ export class Controllers {
   }
 
   #reconcile(workload: Workload): void {
-    const { store, random } = this.#options;
+    const { store, random, machines } = this.#options;
+    const { pinnedTo } = workload;
+    if (this.givesUpLostPins && pinnedTo !== undefined && !machines.some(({ name }) => name === pinnedTo)) return;
     const pods = [...store.all("pods")].filter((pod) => pod.metadata.labels?.app === workload.name);
     switch (workload.kind) {
       case "ReplicaSet": {

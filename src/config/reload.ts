@@ -227,14 +227,28 @@ function isSame(one: Content, other: Content): boolean {
 
 async function read(path: string): Promise<Content> {
   try {
-    const { size } = await Deno.stat(path);
-    if (size > MAX_BYTES) return { kind: "unreadable", why: "the file is larger than 1 MiB" };
-    const bytes = await Deno.readFile(path);
+    // Opening a pipe waits for its writer, and a device may never end.
+    if (!(await Deno.stat(path)).isFile) return { kind: "unreadable", why: "it is not a regular file" };
+    const bytes = await readAtMost(path, MAX_BYTES + 1);
+    if (bytes.length > MAX_BYTES) return { kind: "unreadable", why: "the file is larger than 1 MiB" };
     const hash = new Uint8Array(await crypto.subtle.digest("SHA-256", bytes)).toHex().slice(0, 16);
     return { kind: "text", text: new TextDecoder("utf-8", { fatal: true }).decode(bytes), hash };
   } catch (error) {
     return { kind: "unreadable", why: describe(error) };
   }
+}
+
+/** Reads the beginning of a file, which may grow meanwhile. */
+async function readAtMost(path: string, most: number): Promise<Uint8Array<ArrayBuffer>> {
+  using file = await Deno.open(path);
+  const chunks = new Uint8Array(most);
+  let length = 0;
+  while (length < most) {
+    const count = await file.read(chunks.subarray(length));
+    if (count === null) break;
+    length += count;
+  }
+  return chunks.slice(0, length);
 }
 
 function describe(error: unknown): string {

@@ -26,6 +26,7 @@ import {
   mayGoOn,
   mayHaveHadYes,
   release,
+  withYes,
 } from "./semaphore.ts";
 
 /** Is told of the slots that change hands. Its methods must not throw. */
@@ -209,10 +210,14 @@ export class Holds {
     const { id, since } = holder;
     return this.#writer.transact<Proven | Refused>(group, this.#writer.arrive(), ({ state, ending }) => {
       if (ending !== undefined) return refuseEnding(ending);
-      const noted = holderOf(state, id)?.node;
+      const current = holderOf(state, id);
+      const noted = current?.node;
+      // Every other request renews the hold before it can say yes. So a hold that this request took, and that none has
+      // renewed, is one whose client has had no yes.
+      const isUnused = kind === "granted" && current?.renewed === since;
       const isSameNode = noted?.uid === holder.node?.uid || noted?.uid === node.uid;
       const stays = noted?.uid === node.uid && noted.phase === "drained" && node.phase !== "drained";
-      const next = amend(state, { id, since }, this.#options.clock.now(), stays ? noted : node);
+      const next = amend(state, { id, since }, this.#options.clock.now(), stays ? noted : node, isUnused);
       if (next === undefined || !isSameNode) return CONTENDED;
       // Once it is drained, it goes on before all others. So this write must not rest on an earlier look at its turn.
       const isDrained = node.phase === "drained";
@@ -223,6 +228,23 @@ export class Holds {
         next: isDrained ? withoutDeferral(next, id) : next,
         answer: (written) => proven(kind, id, written),
       };
+    });
+  }
+
+  /**
+   * Notes that a request for a hold is about to be answered with a yes, although its node was not drained. Refused as
+   * "contended" where the hold has ended, and as "lock_ending" where the group's object is being deleted.
+   *
+   * @param hold The hold as this request has proven it.
+   */
+  noteYes({ kind, holder: { id, since } }: Proven, group: Group): Promise<Proven | Refused> {
+    return this.#writer.transact<Proven | Refused>(group, this.#writer.arrive(), ({ state, ending }) => {
+      if (ending !== undefined) return refuseEnding(ending);
+      const slots = this.#options.slotsOf(group);
+      if (!mayGoOn(state, id, slots)) return this.#refuse(state, id, slots);
+      const next = withYes(state, { id, since }, this.#options.clock.now());
+      if (next === undefined) return CONTENDED;
+      return { kind: "write", next, answer: (written) => proven(kind, id, written) };
     });
   }
 

@@ -13,7 +13,7 @@ import { type Holds, type Proven, refuseFull } from "./holds.ts";
 import type { Group } from "./identity.ts";
 import type { NodeIdentity, NodeKeeper } from "./node_keeper.ts";
 import { type PreRebootOutcome, type Refused, refused } from "./outcomes.ts";
-import { type DrainPhase, type HeldNode, holderOf } from "./semaphore.ts";
+import { amend, type DrainPhase, type HeldNode, holderOf, mayHaveHadYes } from "./semaphore.ts";
 import type { Yields } from "./yields.ts";
 import { type HostEvidence, judgeYes } from "./yes.ts";
 
@@ -22,6 +22,12 @@ const MAX_MOVES = 3;
 
 /** How often one request collects its evidence again because it has become too old. */
 const MAX_TRIES = 10;
+
+/**
+ * How old the reading of a node may be at its yes, in milliseconds. The write that notes the drain comes after the
+ * reading, and may take long.
+ */
+const READ_TTL_MS = 1_000;
 
 /** What {@link Prover} works with. */
 export interface ProverOptions {
@@ -68,7 +74,7 @@ export class Prover {
     const deadline = this.#options.clock.monotonic() + this.#options.replyWaitMs;
     let hold = acquired;
     for (let tries = 0; tries < MAX_TRIES; tries++) {
-      const evidence = await this.#drain(hold, group, deadline);
+      const evidence = await this.#drain(hold, group, deadline, arrival);
       if (evidence.kind === "refused") return evidence;
       hold = evidence.hold;
       let answer = this.#judge(evidence, group);
@@ -79,18 +85,39 @@ export class Prover {
         hold = renewed;
         answer = this.#judge({ ...evidence, hold }, group);
       }
+      if (answer !== "too_old" && answer.kind !== "refused" && this.#isOutdated(evidence)) {
+        const again = await this.#readAgain(hold, group, deadline);
+        answer = again === undefined ? "too_old" : this.#judge(again, group);
+      }
       if (answer !== "too_old") return answer;
     }
     return refused({ kind: "contended" });
   }
 
+  /** Whether the write that came after the reading of a node took so long that the node may have changed. */
+  #isOutdated({ host, readAt }: Evidence): boolean {
+    return host.kind === "node" && this.#options.clock.monotonic() - readAt > READ_TTL_MS;
+  }
+
+  /** Reads the node of a drained hold again, after all writes. Returns undefined where it must be drained again first. */
+  async #readAgain(hold: Proven, group: Group, deadline: number): Promise<Evidence | undefined> {
+    const { keeper, clock, stopping, yields } = this.#options;
+    const called = clock.monotonic();
+    const outcome = await keeper?.drain(yields.toDrain(hold.holder, group), Math.max(0, deadline - called), stopping);
+    if (outcome?.kind !== "drained" || outcome.node?.uid !== hold.holder.node?.uid) return undefined;
+    return { kind: "evidence", hold, host: outcome.host, readAt: outcome.readAt ?? called };
+  }
+
   /** Drains the host, and notes with the hold which node that is and that it is drained. */
-  async #drain(acquired: Proven, group: Group, deadline: number): Promise<Evidence | Refused> {
+  async #drain(
+    acquired: Proven,
+    group: Group,
+    deadline: number,
+    arrival: Ticket,
+  ): Promise<Evidence | Refused> {
     const { keeper, clock, stopping, yields } = this.#options;
     let hold: Proven | Refused = acquired;
-    if (keeper === undefined) {
-      return { kind: "evidence", hold, host: { kind: "not_drained" }, readAt: clock.monotonic() };
-    }
+    if (keeper === undefined) return await this.#withoutDrain(hold, group);
     for (let moves = 0; hold.kind !== "refused"; moves++) {
       const paused = await yields.toPause(hold.holder, group, hold.written.state);
       if (paused !== undefined) return paused;
@@ -104,6 +131,9 @@ export class Prover {
           hold = await this.#holds.note(hold, group, heldNode(outcome.node, "draining"));
           break;
         case "drained":
+          if (outcome.host.kind === "no_node") {
+            return await this.#withoutNode(hold, group, arrival, outcome.host, outcome.readAt ?? called);
+          }
           return await this.#noteDrained(hold, group, outcome.node ?? node, outcome.host, outcome.readAt ?? called);
         case "proceed":
           // It rests on the operator's policy, not on what was read of the pods.
@@ -131,6 +161,28 @@ export class Prover {
   }
 
   /**
+   * The evidence where nodes are not drained. A hold that another server, which drains them, began to drain must show
+   * from now on that its host may reboot.
+   */
+  async #withoutDrain(acquired: Proven, group: Group): Promise<Evidence | Refused> {
+    const hold = mayHaveHadYes(acquired.holder) ? acquired : await this.#holds.noteYes(acquired, group);
+    if (hold.kind === "refused") return hold;
+    return { kind: "evidence", hold, host: { kind: "not_drained" }, readAt: this.#options.clock.monotonic() };
+  }
+
+  /** The evidence of a host without a node. Reading that may take long, so the hold is proven once more after it. */
+  async #withoutNode(
+    acquired: Proven,
+    group: Group,
+    arrival: Ticket,
+    host: HostEvidence,
+    readAt: number,
+  ): Promise<Evidence | Refused> {
+    const hold = await this.#renew(acquired, group, arrival);
+    return hold.kind === "refused" ? hold : { kind: "evidence", hold, host, readAt };
+  }
+
+  /**
    * Notes the end of a drain. The write that notes it is the proof of the hold. Nothing is noted where there is no
    * node, or where the evidence is not enough already.
    */
@@ -143,7 +195,9 @@ export class Prover {
   ): Promise<Evidence | Refused> {
     const evidence: Evidence = { kind: "evidence", hold, host, readAt };
     // The write that would note it comes only now, so the age of the last one does not matter yet.
-    const answer = this.#judge({ ...evidence, hold: { ...hold, written: { ...hold.written, began: readAt } } }, group);
+    const noting = node && amend(hold.written.state, hold.holder, 0, heldNode(node, "drained"));
+    const written = { ...hold.written, state: noting ?? hold.written.state, began: readAt };
+    const answer = this.#judge({ ...evidence, hold: { ...hold, written } }, group);
     if (node === undefined || answer === "too_old" || answer.kind === "refused") return evidence;
     // A hold comes to be about another node only by a move, which the drain of that node follows.
     if (hold.holder.node?.uid !== node.uid) return refused({ kind: "contended" });

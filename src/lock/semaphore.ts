@@ -202,6 +202,7 @@ export function release(state: GroupState, id: ClientId, now: number): Release {
  *
  * @param hold The client and the time of its grant. A later grant to the same client is another hold.
  * @param now Milliseconds since the epoch.
+ * @param isUnused Whether it is known that no request for the hold was answered with a yes. @default {false}
  * @returns The state whose write proves the hold; undefined if the hold has ended.
  */
 export function amend(
@@ -209,9 +210,22 @@ export function amend(
   hold: Pick<Holder, "id" | "since">,
   now: number,
   node: HeldNode,
+  isUnused = false,
 ): GroupState | undefined {
   if (holderOf(state, hold.id)?.since !== hold.since) return undefined;
-  return withHolder(state, hold.id, now, (holder) => withNode(holder, node));
+  return withHolder(state, hold.id, now, (holder) => withNode(holder, node, isUnused));
+}
+
+/**
+ * Notes with a hold that a request for it is answered with a yes, although its node was not drained.
+ *
+ * @param hold The client and the time of its grant.
+ * @param now Milliseconds since the epoch.
+ * @returns The state whose write proves the hold; undefined if the hold has ended.
+ */
+export function withYes(state: GroupState, hold: Pick<Holder, "id" | "since">, now: number): GroupState | undefined {
+  if (holderOf(state, hold.id)?.since !== hold.since) return undefined;
+  return withHolder(state, hold.id, now, (holder) => ({ ...holder, hadYes: true }));
 }
 
 /** Changes one holder for a request of its client, and notes the time. */
@@ -221,12 +235,12 @@ function withHolder(state: GroupState, id: ClientId, now: number, change: (holde
   return { ...state, holders, renewed };
 }
 
-function withNode(whole: Holder, node: HeldNode): Holder {
+function withNode(whole: Holder, node: HeldNode, isUnused: boolean): Holder {
   const { isNodeUnreadable: _, ...holder } = whole;
   const before = holder.node?.uid === node.uid ? holder.node.machineId : undefined;
   const machineId = node.machineId ?? before;
   // Of the same Node, the phase says whether there was a yes.
-  const hadYes = mayHaveHadYes(whole) && holder.node?.uid !== node.uid;
+  const hadYes = !isUnused && mayHaveHadYes(whole) && holder.node?.uid !== node.uid;
   return {
     ...holder,
     node: machineId === undefined ? node : { ...node, machineId },

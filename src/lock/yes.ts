@@ -20,7 +20,7 @@
  */
 
 import type { ClientId } from "./identity.ts";
-import { type GroupState, holderOf, mayGoOn } from "./semaphore.ts";
+import { type GroupState, type Holder, holderOf, mayGoOn, mayHaveHadYes } from "./semaphore.ts";
 
 /** What the store returned for the conditional write that proves the hold. */
 export interface HoldEvidence {
@@ -127,7 +127,7 @@ export type HostEvidence =
 /** Whether the client may reboot. */
 export type Yes =
   | { readonly kind: "yes"; readonly staying: readonly StayingPod[] }
-  /** What the store returned does not show the hold: somebody changed what was written. */
+  /** What the store returned does not show the hold, or not that its host may reboot: somebody changed what was written. */
   | { readonly kind: "not_written" }
   /** The object that holds the group is being deleted, and the hold with it. */
   | { readonly kind: "lock_ending" }
@@ -148,20 +148,26 @@ export const DEAD_KUBELET_MS = 10_000;
 
 /** Decides whether a client may reboot. */
 export function judgeYes(hold: HoldEvidence, host: HostEvidence): Yes {
-  if (holderOf(hold.written, hold.id)?.since !== hold.since) return { kind: "not_written" };
+  const holder = holderOf(hold.written, hold.id);
+  if (holder?.since !== hold.since) return { kind: "not_written" };
   if (hold.isEnding) return { kind: "lock_ending" };
   if (!mayGoOn(hold.written, hold.id, hold.slots)) return { kind: "full" };
   if (hold.ageMs > PROOF_TTL_MS) return { kind: "too_old" };
   if (host.kind !== "node") {
     // A hold that notes a node, or one that could not be understood, is about that node.
-    const { node, isNodeUnreadable } = holderOf(hold.written, hold.id)!;
+    const { node, isNodeUnreadable } = holder;
     if (host.kind === "no_node" && (node !== undefined || isNodeUnreadable)) return { kind: "not_written" };
-    return { kind: "yes", staying: [] };
+    return yesOn(holder, []);
   }
   const { noted } = host.evidence;
-  if (holderOf(hold.written, hold.id)?.node?.uid !== noted.uid) return { kind: "not_written" };
+  if (holder.node?.uid !== noted.uid) return { kind: "not_written" };
   const verdict = judgeNode(host.evidence);
-  return verdict.kind === "empty" ? { kind: "yes", staying: verdict.staying } : verdict;
+  return verdict.kind === "empty" ? yesOn(holder, verdict.staying) : verdict;
+}
+
+/** Whoever reads the record must see that the host may reboot: a hold that looks as if it had no yes may be ended. */
+function yesOn(holder: Holder, staying: readonly StayingPod[]): Yes {
+  return mayHaveHadYes(holder) ? { kind: "yes", staying } : { kind: "not_written" };
 }
 
 /**

@@ -215,7 +215,8 @@ Deno.test("a file that is bad at the start is refused with all its errors", () =
         return true;
       });
     await refuse(/^the configuration file is not valid:\n\S+config.yaml: the file does not exist$/);
-    await refuse(/: the file cannot be read: /, folder);
+    await refuse(/: it is not a regular file$/, folder);
+    await refuse(/: it is not a regular file$/, "/dev/zero");
     await Deno.writeTextFile(path, "a: 1\nb: 2\n");
     await refuse(/^the configuration file is not valid:\n\S+:1:1: a: is unknown: .*\n\S+:2:1: b: is unknown: .*$/);
     await Deno.writeFile(path, new Uint8Array([0x61, 0xff]));

@@ -1,0 +1,127 @@
+/**
+ * A hold whose host may reboot shows it in its record, whichever way its yes came; one whose host had no yes does not;
+ * and what happens between the last reading and the yes is not overlooked.
+ *
+ * @module
+ */
+
+import { deepEqual, equal } from "node:assert/strict";
+import { type ClientId, parseClientId, parseGroup } from "../../src/lock/identity.ts";
+import { LockService } from "../../src/lock/lock_service.ts";
+import { ABSENT, MemoryBackend, MemoryLockStore } from "../../src/lock/lock_store.ts";
+import type { Holder } from "../../src/lock/semaphore.ts";
+import { judgeYes } from "../../src/lock/yes.ts";
+import { HastyClock } from "../support/fake_clock.ts";
+import { drained, NO_NODE, noted, ScriptedKeeper, worker } from "../support/scripted_keeper.ts";
+
+const group = parseGroup("default")!;
+const alice = parseClientId("alice")!;
+const bob = parseClientId("bob")!;
+
+function setUp({ isDraining = true } = {}) {
+  const backend = new MemoryBackend();
+  const held = (): Holder | undefined => backend.groups.get(group)?.state.holders[0];
+  const keeper = new ScriptedKeeper(() => held());
+  const clock = new HastyClock();
+  const store = new MemoryLockStore(backend);
+  const locks = new LockService(store, { keeper: isDraining ? keeper : undefined, clock, random: () => 0 });
+  return { backend, store, keeper, clock, held, locks };
+}
+
+/** Puts holds into a backend, in the place of what is there. */
+async function put(backend: MemoryBackend, ...holders: (Partial<Holder> & { id?: ClientId })[]): Promise<void> {
+  const whole = holders.map((holder) => ({ id: alice, since: 1_000, ...holder }));
+  const now = backend.groups.get(group) ?? ABSENT;
+  await new MemoryLockStore(backend).write(group, now, { holders: whole, transitions: 1, renewed: 1_000 });
+}
+
+for (const phase of ["draining", "failed"] as const) {
+  Deno.test(`a yes without a drain is noted with a hold that another server left ${phase}`, async () => {
+    const { backend, held, locks } = setUp({ isDraining: false });
+    await put(backend, { node: noted(phase) });
+    equal((await locks.preReboot(alice, group)).kind, "renewed");
+    deepEqual([held()?.hadYes, held()?.node], [true, noted(phase)]);
+  });
+}
+
+Deno.test("a yes without a drain costs no further write where the record shows it already", async () => {
+  for (const holder of [{}, { node: noted("drained") }, { node: noted("failed"), hadYes: true as const }]) {
+    const { backend, locks } = setUp({ isDraining: false });
+    await put(backend, holder);
+    const before = backend.version;
+    equal((await locks.preReboot(alice, group)).kind, "renewed");
+    equal(backend.version, before + 1);
+  }
+});
+
+Deno.test("no evidence is enough for a yes on a hold whose record shows none", () => {
+  const holder = { id: alice, since: 1_000, node: noted("draining") };
+  const written = { holders: [holder], transitions: 1 };
+  const hold = { id: alice, since: 1_000, written, slots: 1, isEnding: false, ageMs: 0 };
+  for (const kind of ["not_drained", "proceed"] as const) {
+    deepEqual(judgeYes(hold, { kind }), { kind: "not_written" });
+    const shown = { ...hold, written: { ...written, holders: [{ ...holder, hadYes: true as const }] } };
+    deepEqual(judgeYes(shown, { kind }), { kind: "yes", staying: [] });
+  }
+});
+
+Deno.test("a host without a node gets no yes on a slot that was freed while its Node was looked for", async () => {
+  const { backend, keeper, held, locks } = setUp();
+  keeper.looks = { kind: "clear" };
+  keeper.drains = async () => {
+    // An administrator frees the slot, and another host takes it.
+    await put(backend, { id: bob, node: noted("drained") });
+    return NO_NODE;
+  };
+  const answer = await locks.preReboot(alice, group);
+  equal(answer.kind === "refused" && answer.refusal.kind, "lock_held");
+  equal(held()?.id, bob);
+});
+
+Deno.test("a node is read again where the write that notes its drain takes long, and an uncordon in it is no yes", async () => {
+  for (const [ms, kind] of [[1_000, "granted"], [1_001, "draining"]] as const) {
+    const { store, keeper, clock, locks } = setUp();
+    keeper.looks = { kind: "clear", node: worker };
+    keeper.drains = () => {
+      const isUncordoned = keeper.drained.length > 1;
+      return Promise.resolve(isUncordoned ? { kind: "draining", node: worker.name, pods: [] } : drained());
+    };
+    let writes = 0;
+    const write = store.write.bind(store);
+    store.write = async (...args) => {
+      const written = await write(...args);
+      if (++writes === 2) await clock.advance(ms);
+      return written;
+    };
+    const answer = await locks.preReboot(alice, group);
+    equal(answer.kind === "refused" ? answer.refusal.kind : answer.kind, kind);
+  }
+});
+
+Deno.test("a hold that moves to its Node in the request that took it has had no yes, so that it may yield", async () => {
+  const { keeper, held, locks } = setUp();
+  // The Node has joined a moment ago, and the watch has not shown it yet.
+  keeper.looks = { kind: "clear" };
+  keeper.drains = (hold) => {
+    return Promise.resolve(
+      hold.node === undefined ? { kind: "moved", node: worker } : { kind: "draining", node: worker.name, pods: [] },
+    );
+  };
+  const answer = await locks.preReboot(alice, group);
+  equal(answer.kind === "refused" && answer.refusal.kind, "draining");
+  deepEqual([held()?.node, held()?.hadYes], [noted("draining"), undefined]);
+});
+
+Deno.test("a hold that moves after another request has renewed it may have had a yes", async () => {
+  const { backend, keeper, held, locks } = setUp();
+  const rival = new LockService(new MemoryLockStore(backend), { random: () => 0 });
+  keeper.looks = { kind: "clear" };
+  keeper.drains = async (hold) => {
+    if (hold.node !== undefined) return { kind: "draining", node: worker.name, pods: [] };
+    equal((await rival.preReboot(alice, group)).kind, "renewed");
+    return { kind: "moved", node: worker };
+  };
+  const answer = await locks.preReboot(alice, group);
+  equal(answer.kind === "refused" && answer.refusal.kind, "draining");
+  deepEqual([held()?.node, held()?.hadYes], [noted("draining"), true]);
+});

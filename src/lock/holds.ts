@@ -7,14 +7,12 @@
  * @module
  */
 
-import type { Clock } from "./clock.ts";
 import type { Decision, GroupWriter, Proof, Ticket, Written } from "./group_writer.ts";
 import type { ClientId, Group } from "./identity.ts";
-import type { PodLeft } from "./node_keeper.ts";
+import type { Gate, Held, HoldsOptions, Permit, Proven, Renewal, YieldCause, Yielding } from "./hold_outcomes.ts";
 import { pauseAt, withDeferral, withoutDeferral, withReturn } from "./group_notes.ts";
 import type { Versioned } from "./lock_store.ts";
 import { type Refused, refused, type SteadyStateOutcome } from "./outcomes.ts";
-import type { Deferral } from "./policy.ts";
 import {
   acquire,
   amend,
@@ -28,82 +26,6 @@ import {
   release,
   withYes,
 } from "./semaphore.ts";
-
-/** Is told of the slots that change hands. Its methods must not throw. */
-export interface HoldsObserver {
-  /** A request of this process took a slot. The drain, if there is one, comes next. */
-  granted?(group: Group, holder: Holder): void;
-  /** A request of this process gave a slot back. */
-  released?(group: Group, holder: Holder): void;
-  /** This process took the slot of a host that had no yes, so that others come first. */
-  yielded?(group: Group, holder: Holder, cause: YieldCause["kind"], deferral: Deferral | undefined): void;
-}
-
-/** Why a hold yields its slot. */
-export type YieldCause =
-  /** The drain of its node has timed out, with these pods left. */
-  | { readonly kind: "timed_out"; readonly pods: readonly PodLeft[] }
-  /** Somebody paused the group, drains included. */
-  | { readonly kind: "paused" };
-
-/** The outcome of {@link Holds.yield}. */
-export type Yielding =
-  /** The slot is free. Where the drain had timed out, `deferral` is noted. */
-  | { readonly kind: "yielded"; readonly deferral?: Deferral }
-  /** The hold stays: it may have had a yes, or is about another node by now, or the cause is gone. */
-  | { readonly kind: "stays" }
-  /** The hold has ended already, in this state. */
-  | { readonly kind: "not_held"; readonly state: GroupState };
-
-/** Says what speaks against a grant on a state; undefined where nothing does. */
-export type Gate = (state: GroupState) => Refused | undefined;
-
-/** That a slot may be granted, as far as it is known before the write. */
-export interface Permit {
-  /** How many holders the group may have with the new one. The grant notes it. */
-  readonly slots: number;
-  /** The client's node, noted with the grant. */
-  readonly node?: HeldNode;
-  /** The state on which the policies were asked. */
-  readonly judged: GroupState;
-  /** Asked again for any other state that the grant is to be written on. */
-  readonly gate: Gate;
-}
-
-/** What {@link Holds} works with. */
-export interface HoldsOptions {
-  /** How many clients of a group may hold a slot. */
-  readonly slotsOf: (group: Group) => number;
-  /** Gives the time of grants and writes. */
-  readonly clock: Clock;
-  /** Is told of grants and releases. */
-  readonly observer: HoldsObserver;
-}
-
-/** Whether a client holds a slot. */
-export type Held =
-  /** It does, as `holder` says. */
-  | { readonly kind: "held"; readonly holder: Holder }
-  /** It does not. */
-  | { readonly kind: "not_held" };
-
-/** A hold that this request has written, and what the store returned for the write. */
-export interface Proven {
-  /** Whether this request took the slot, or the client held it before. */
-  readonly kind: "granted" | "renewed";
-  /** The hold as it was written. */
-  readonly holder: Holder;
-  /** What the store returned. */
-  readonly written: Written;
-}
-
-/** The outcome of {@link Holds.renew}. */
-export type Renewal =
-  /** The client holds a slot, proven by a write. */
-  | Proven
-  /** The client holds no slot, and at least one seemed free in this state. */
-  | { readonly kind: "free"; readonly state: GroupState }
-  | Refused;
 
 /** See the module. Its methods throw {@link "./errors.ts".UnavailableError} where the store fails. */
 export class Holds {

@@ -9,7 +9,8 @@
 
 import type { Clock } from "./clock.ts";
 import type { Ticket } from "./group_writer.ts";
-import { type Holds, type Proven, refuseFull } from "./holds.ts";
+import type { Proven } from "./hold_outcomes.ts";
+import { type Holds, refuseFull } from "./holds.ts";
 import type { Group } from "./identity.ts";
 import type { NodeIdentity, NodeKeeper } from "./node_keeper.ts";
 import { type PreRebootOutcome, type Refused, refused } from "./outcomes.ts";

@@ -7,7 +7,7 @@
 
 import type { Counter, Gauge } from "prom-client";
 import { pauseAt } from "../lock/group_notes.ts";
-import type { YieldCause } from "../lock/holds.ts";
+import type { YieldCause } from "../lock/hold_outcomes.ts";
 import type { Group } from "../lock/identity.ts";
 import { type IgnoredReason, REASON_KINDS, type ReasonKind } from "../lock/policy.ts";
 import type { GroupState } from "../lock/semaphore.ts";

@@ -6,7 +6,7 @@
  */
 
 import { type Clock, systemClock } from "../lock/clock.ts";
-import type { YieldCause } from "../lock/holds.ts";
+import type { YieldCause } from "../lock/hold_outcomes.ts";
 import type { Group } from "../lock/identity.ts";
 import type { IgnoredReason, ReasonKind } from "../lock/policy.ts";
 import type { Versioned } from "../lock/lock_store.ts";

@@ -1,6 +1,6 @@
 /**
  * Small faults of the program, as data. Each is honest: somebody could write it, and most were in the program once. The
- * exploration must find each under one of its seeds, which `deno task mutants --search N` finds. A mutant that it does not
+ * exploration must find each under one of its seeds, which `deno task mutants --search 1-100` finds. A mutant that it does not
  * find means that the model or a check is missing.
  *
  * @module
@@ -292,5 +292,30 @@ export const MUTANTS: readonly Mutant[] = [
     find: "const refusal = state === permit.judged ? undefined : permit.gate(state);",
     replace: "const refusal = undefined;",
     seeds: [1],
+  },
+  {
+    name: "hosts yield after their yes",
+    about: "a pause or a time-out frees the slot of a host that may be rebooting",
+    file: "src/lock/semaphore.ts",
+    find: 'return node === undefined || node.phase === "drained" || hadYes',
+    replace: "return node === undefined || hadYes",
+    seeds: [5, 7, 10, 19, 13, 21, 33],
+  },
+  {
+    name: "a pause holds nobody back",
+    about: "a slot of a paused group is granted",
+    file: "src/policies/rules.ts",
+    find: `  { name: "paused", judge: paused },`,
+    replace: "",
+    seeds: [5, 7, 10, 13, 19, 21],
+  },
+  {
+    name: "a write drops the pause",
+    about: "the first write to a group's Lease takes away what an administrator has noted",
+    file: "src/stores/lease/codec.ts",
+    find: "[PAUSED_ANNOTATION]: toText(written.paused, { value: before.paused, text: paused }),",
+    replace:
+      "[PAUSED_ANNOTATION]: paused === undefined ? toText(written.paused, { value: before.paused, text: paused }) : undefined,",
+    seeds: [5, 7, 10, 13, 19, 21],
   },
 ];

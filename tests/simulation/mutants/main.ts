@@ -1,6 +1,6 @@
 /**
- * Runs the exploration on each mutant, and says which are found: `deno task mutants [--search N] [NAME …]`. Each runs on a
- * copy of the sources in a temporary folder, under its seeds, or with `--search` under the seeds from 1 to N.
+ * Runs the exploration on each mutant, and says which are found: `deno task mutants [--search FROM-TO] [NAME …]`. Each runs on a
+ * copy of the sources in a temporary folder, under its seeds, or with `--search` under the seeds from FROM to TO.
  *
  * @module
  */
@@ -61,12 +61,13 @@ async function explore(folder: string, from: number, count: number): Promise<str
 
 if (import.meta.main) {
   const [first, count, ...more] = Deno.args;
-  const searched = first === "--search" ? Number(count) : undefined;
+  const [from = 1, to = from] = first === "--search" ? count!.split("-").map(Number) : [];
+  const searched = first === "--search" ? [[from, to - from + 1]] as const : undefined;
   const names = searched === undefined ? Deno.args : more;
   const chosen = MUTANTS.filter(({ name }) => names.length === 0 || names.some((part) => name.includes(part)));
   let missed = 0;
   for (const mutant of chosen) {
-    const ranges = searched === undefined ? mutant.seeds.map((seed) => [seed, 1] as const) : [[1, searched]] as const;
+    const ranges = searched ?? mutant.seeds.map((seed) => [seed, 1] as const);
     const { isFound, line, seconds } = await runMutant(mutant, ranges);
     if (!isFound) missed++;
     const how = isFound ? line.replace(/:.*FAILS:/, ":") : "NOT FOUND";

@@ -1,6 +1,6 @@
 /**
  * Small faults of the program, as data. Each is honest: somebody could write it, and most were in the program once. The
- * exploration must find each under one of its seeds, which `deno task mutants --search N` finds. A mutant that it does not
+ * exploration must find each under one of its seeds, which `deno task mutants --search 1-100` finds. A mutant that it does not
  * find means that the model or a check is missing.
  *
  * @module
@@ -40,7 +40,7 @@ export const MUTANTS: readonly Mutant[] = [
     replace: `const last = await this.get(body.metadata!.name!, signal);
     const metadata = { ...body.metadata, resourceVersion: last?.metadata?.resourceVersion };
     const parameters = { name: body.metadata!.name!, namespace: this.namespace, body: { ...body, metadata } };`,
-    seeds: [1],
+    seeds: [13],
   },
   {
     name: "grant on a Lease that is being deleted",
@@ -48,7 +48,7 @@ export const MUTANTS: readonly Mutant[] = [
     file: "src/stores/lease/store.ts",
     find: "const ending = deletionTimestamp ?",
     replace: "const ending = deletionTimestamp === null ?",
-    seeds: [1],
+    seeds: [5],
   },
   {
     name: "yes on an uncordoned node",
@@ -56,7 +56,7 @@ export const MUTANTS: readonly Mutant[] = [
     file: "src/lock/yes.ts",
     find: `if (!node.unschedulable) return { kind: "uncordoned" };`,
     replace: "",
-    seeds: [1],
+    seeds: [11],
   },
   {
     name: "the proof trusts the drain",
@@ -64,7 +64,7 @@ export const MUTANTS: readonly Mutant[] = [
     file: "src/keeper/drain/proof.ts",
     find: "pods: pods.map((pod) => seenPod(pod, policy)),",
     replace: "pods: pods.slice(0, 0).map((pod) => seenPod(pod, policy)),",
-    seeds: [1],
+    seeds: [6],
   },
   {
     name: "pods that tolerate the cordon always stay",
@@ -72,7 +72,7 @@ export const MUTANTS: readonly Mutant[] = [
     file: "src/lock/yes.ts",
     find: "if (pod.toleratesCordon && isAfter(pod.createdAt, grantedAt))",
     replace: "if (pod.toleratesCordon)",
-    seeds: [1],
+    seeds: [2],
   },
   {
     name: "one eviction exhausts a controller",
@@ -80,7 +80,7 @@ export const MUTANTS: readonly Mutant[] = [
     file: "src/lock/yes.ts",
     find: "export const MAX_EVICTIONS = 3;",
     replace: "export const MAX_EVICTIONS = 1;",
-    seeds: [1],
+    seeds: [4],
   },
   {
     name: "endless evictions",
@@ -88,7 +88,7 @@ export const MUTANTS: readonly Mutant[] = [
     file: "src/lock/yes.ts",
     find: "export const MAX_EVICTIONS = 3;",
     replace: "export const MAX_EVICTIONS = 300;",
-    seeds: [1],
+    seeds: [4],
   },
   {
     name: "a dead kubelet's pods are gone at once",
@@ -96,7 +96,7 @@ export const MUTANTS: readonly Mutant[] = [
     file: "src/lock/yes.ts",
     find: "if (isDead && isAfter(now, pod.graceEndsAt, DEAD_KUBELET_MS))",
     replace: "if (isDead && pod.graceEndsAt !== undefined)",
-    seeds: [1],
+    seeds: [6],
   },
   {
     name: "proofs do not age",
@@ -120,7 +120,7 @@ export const MUTANTS: readonly Mutant[] = [
     file: "src/keeper/nodes/node_return.ts",
     find: "if (ready.some((node) => !mayBeSameBoot(node))) return",
     replace: "if (ready.length > 0) return",
-    seeds: [1],
+    seeds: [6],
   },
   {
     name: "the kubelet's first renewal is enough",
@@ -144,7 +144,7 @@ export const MUTANTS: readonly Mutant[] = [
     file: "src/keeper/drain/cordon_guard.ts",
     find: "if (this.#state !== undefined && seen === this.#checked) return this.#state;",
     replace: "if (this.#state !== undefined) return this.#state;",
-    seeds: [1],
+    seeds: [6],
   },
   {
     name: "evictions without the pod's UID",
@@ -160,7 +160,7 @@ export const MUTANTS: readonly Mutant[] = [
     file: "src/keeper/drain/next_step.ts",
     find: "return isLate ? timeOut(situation, policy) : undefined;",
     replace: "return timeOut(situation, policy) ?? (isLate ? undefined : undefined);",
-    seeds: [1],
+    seeds: [6],
   },
   {
     name: "watches are opened again without a pause",
@@ -209,7 +209,7 @@ export const MUTANTS: readonly Mutant[] = [
     file: "src/keeper/cordon_repair.ts",
     find: "for (const owner of ours) if (!(await clientHolds(owner))) gone.add(owner.group);",
     replace: "for (const owner of ours) if (!(await clientHolds(owner))) gone.delete(owner.group);",
-    seeds: [1],
+    seeds: [2],
   },
   {
     name: "our annotation goes and the cordon stays",
@@ -275,7 +275,7 @@ export const MUTANTS: readonly Mutant[] = [
         return this.#is("cordoned", seen);`,
     replace: `      case "already":
         return this.#is("cordoned", this.#seen);`,
-    seeds: [1],
+    seeds: [101],
   },
   {
     name: "a yielded slot is freed whatever the hold has become",
@@ -292,5 +292,30 @@ export const MUTANTS: readonly Mutant[] = [
     find: "const refusal = state === permit.judged ? undefined : permit.gate(state);",
     replace: "const refusal = undefined;",
     seeds: [1],
+  },
+  {
+    name: "hosts yield after their yes",
+    about: "a pause or a time-out frees the slot of a host that may be rebooting",
+    file: "src/lock/semaphore.ts",
+    find: 'return node === undefined || node.phase === "drained" || hadYes',
+    replace: "return node === undefined || hadYes",
+    seeds: [5, 7, 10, 19, 13, 21, 33],
+  },
+  {
+    name: "a pause holds nobody back",
+    about: "a slot of a paused group is granted",
+    file: "src/policies/rules.ts",
+    find: `  { name: "paused", judge: paused },`,
+    replace: "",
+    seeds: [5, 7, 10, 13, 19, 21],
+  },
+  {
+    name: "a write drops the pause",
+    about: "the first write to a group's Lease takes away what an administrator has noted",
+    file: "src/stores/lease/codec.ts",
+    find: "[PAUSED_ANNOTATION]: toText(written.paused, { value: before.paused, text: paused }),",
+    replace:
+      "[PAUSED_ANNOTATION]: paused === undefined ? toText(written.paused, { value: before.paused, text: paused }) : undefined,",
+    seeds: [5, 7, 10, 13, 19, 21],
   },
 ];

@@ -150,8 +150,8 @@ export const MUTANTS: readonly Mutant[] = [
     name: "evictions without the pod's UID",
     about: "the next pod of the name, on another node, is evicted",
     file: "src/keeper/drain/pod_calls.ts",
-    find: "deleteOptions: { preconditions: { uid } },",
-    replace: "deleteOptions: { preconditions: { uid: uid && undefined } },",
+    find: "deleteOptions: { preconditions: { uid }, ...options },",
+    replace: "deleteOptions: { preconditions: { uid: uid && undefined }, ...options },",
     seeds: [1],
   },
   {

@@ -147,9 +147,14 @@ function addProtocol(program: Command, context: OperatorContext): void {
 function addCheck(program: Command, context: OperatorContext): void {
   const { io, signal } = context;
   const check = program.command("check")
-    .description("check the cluster, the permissions, the nodes and the workloads for what would stop reboots")
+    .description(
+      "check the configuration file, the cluster, the permissions, the nodes and the workloads for what would stop reboots",
+    )
     .option("--pre", "check what an installation needs, before it")
     .option("--service-account <name>", "the server's service account", "fleetlock")
+    .option("--config <file>", "the server's configuration file (default: FLEETLOCK_CONFIG)")
+    .option("--drain <bool>", "the server's flag of this name")
+    .option("--drain-timeout <duration>", "the server's flag of this name")
     .option("--drain-on-timeout <policy>", "the server's flag of this name")
     .option("--drain-unmanaged <policy>", "the server's flag of this name")
     .option("--drain-empty-dir <policy>", "the server's flag of this name");
@@ -159,6 +164,7 @@ function addCheck(program: Command, context: OperatorContext): void {
   examples(check, [
     "fleetlock check --pre",
     "kubectl exec deploy/fleetlock -- fleetlock check",
+    "fleetlock check --config policies.yaml",
     "fleetlock check -o json",
   ], "It ends with 1 where a check failed. Warnings alone are a success.");
 }

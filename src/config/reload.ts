@@ -50,9 +50,11 @@ const REWATCH_MS = 60_000;
 /** The size limit of a ConfigMap, and so of a file. */
 const MAX_BYTES = 1_048_576;
 
-/** What was in the file's place at a look. */
-type Content =
+/** What is in the place of a configuration file. */
+export type Content =
+  /** A text. The hash is the first 16 hexadecimal digits of the SHA-256 of its bytes. */
   | { readonly kind: "text"; readonly text: string; readonly hash: string }
+  /** Nothing that can be read. */
   | { readonly kind: "unreadable"; readonly why: string };
 
 /** A configuration file in force. Dispose of it to stop watching. */
@@ -94,7 +96,7 @@ export class PolicyFile implements AsyncDisposable {
    * @throws {ConfigError} The file cannot be read or is not valid. The message has a line for each error.
    */
   static async open(path: string, options: PolicyFileOptions): Promise<PolicyFile> {
-    const content = await read(path);
+    const content = await readPolicyFile(path);
     const parsed = parse(content, path, options.context);
     if (content.kind !== "text" || parsed.kind === "invalid") {
       const errors = parsed.kind === "invalid" ? parsed.errors : [];
@@ -151,13 +153,13 @@ export class PolicyFile implements AsyncDisposable {
       if (signal.aborted) return;
       const isAsked = this.#isAsked;
       this.#isAsked = false;
-      let content = await read(this.#path);
+      let content = await readPolicyFile(this.#path);
       let isSettled = isSame(content, this.#seen);
       while (!isSettled) {
         const before = content;
         await this.#clock.sleep(SETTLE_MS, signal).catch(() => {});
         if (signal.aborted) return;
-        content = await read(this.#path);
+        content = await readPolicyFile(this.#path);
         isSettled = isSame(content, before);
       }
       if (isAsked || !isSame(content, this.#seen)) this.#take(content);
@@ -225,7 +227,8 @@ function isSame(one: Content, other: Content): boolean {
   return other.kind === "text" && one.hash === other.hash;
 }
 
-async function read(path: string): Promise<Content> {
+/** Reads a configuration file. It does not throw. */
+export async function readPolicyFile(path: string): Promise<Content> {
   try {
     // Opening a pipe waits for its writer, and a device may never end.
     if (!(await Deno.stat(path)).isFile) return { kind: "unreadable", why: "it is not a regular file" };

@@ -1,7 +1,8 @@
-/** What the checks say of nodes, budgets and pods. @module */
+/** What the checks say of the configuration file, nodes, budgets and pods. @module */
 
 import { deepEqual, equal } from "node:assert/strict";
 import { checkBudgets, checkNodes, checkPods } from "../../src/operate/check/node_checks.ts";
+import { configCheck } from "../../src/operate/check/config_checks.ts";
 import { runChecks } from "../../src/operate/check/check.ts";
 import type { NodeView } from "../../src/keeper/nodes/node.ts";
 import type { PodView } from "../../src/keeper/drain/pods.ts";
@@ -73,4 +74,80 @@ Deno.test("a part that throws is a failed check with its hint, and the parts aft
   ], ({ name }) => told.push(name));
   deepEqual(results[0], { category: "cluster", name: "one", status: "failed", detail: "no route", hint: "look" });
   deepEqual(told, ["one", "two"]);
+});
+
+/** The moment of all checks of windows: a Thursday. */
+const NOW = Date.parse("2026-11-26T00:00:00Z");
+
+async function checkFile(text: string): Promise<string[]> {
+  const path = await Deno.makeTempFile({ suffix: ".yaml" });
+  try {
+    await Deno.writeTextFile(path, text);
+    const context = { store: "kubernetes", drainTimeoutMs: 900_000 } as const;
+    const results = await configCheck({ path, context, now: () => NOW }).run();
+    return brief(results).map((line) => line.replaceAll(path, "F"));
+  } finally {
+    await Deno.remove(path);
+  }
+}
+
+/** Writes a file with one group, whose hosts alone get slots. */
+const fileOf = (keys: string) => `allowUnknownGroups: false\ngroups: {a: {${keys}}}\n`;
+
+const FRIDAYS = '{days: [fri], at: "22:00", for: 6h}';
+
+for (
+  const [name, text, expected] of [
+    ["a file without windows", fileOf("slots: 2"), []],
+    ["errors by line", "slots: 1\ngroups: 7\n", [
+      "failed F:1:1: slots: is unknown: the keys here are timeZone, allowUnknownGroups, defaults, groups",
+      "failed F:2:9: groups: must be a mapping of groups: it is 7",
+    ]],
+    ["windows that open", fileOf(`allow: [${FRIDAYS}]`), ['ok group "a"']],
+    [
+      "a freeze over more than a year",
+      fileOf(`allow: [${FRIDAYS}], freeze: [{from: 2026-01-01, to: 2028-01-01}]`),
+      ['warning group "a" never does'],
+    ],
+    [
+      "a freeze over more than a year, and no windows",
+      fileOf("freeze: [{from: 2026-01-01, to: 2028-01-01}]"),
+      ['warning group "a" never does'],
+    ],
+    ["a freeze of some weeks", fileOf("freeze: [{from: 2026-11-01, to: 2027-01-06}]"), ['ok group "a"']],
+    [
+      "windows that leave a minute",
+      fileOf('allow: [{at: "22:00", for: 16m}]'),
+      ['warning group "a": slots are granted for 1 min at most, and a host asks every 5 minutes'],
+    ],
+    [
+      "one window of two that a freeze covers",
+      fileOf(
+        `allow: [${FRIDAYS}, {days: [5th sun], at: "02:00", for: 3h}], freeze: [` +
+          ["2026-11-29", "2027-01-31", "2027-05-30", "2027-08-29", "2027-10-31"].map((day) =>
+            `{from: ${day}, to: ${day}}`
+          ).join(", ") + "]",
+      ),
+      ['warning group "a": allow[1] never opens'],
+    ],
+    [
+      "the defaults of groups that the file does not name",
+      `defaults: {freeze: [{from: 2026-01-01, to: 2028-01-01}]}`,
+      ["warning other groups never does"],
+    ],
+  ] as const
+) {
+  Deno.test(`the check of the configuration file: ${name}`, async () => {
+    const [first = "", ...more] = await checkFile(text);
+    const isValid = /^ok F: \d groups?, hash [0-9a-f]{16}$/.test(first);
+    deepEqual(isValid ? more : [first, ...more], expected);
+  });
+}
+
+Deno.test("the check of the configuration file is skipped where there is none, and fails where it cannot be read", async () => {
+  const context = { store: "sqlite" } as const;
+  equal((await configCheck({ context }).run())[0]!.status, "skipped");
+  const [missing] = await configCheck({ context, path: "/nowhere/policies.yaml" }).run();
+  equal(missing!.status, "failed");
+  equal(missing!.detail, "/nowhere/policies.yaml: the file does not exist");
 });

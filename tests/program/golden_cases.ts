@@ -65,6 +65,26 @@ const INCIDENT = account([
   }),
 ]);
 
+/** A configuration file with a key that is misspelt, a time zone that does not exist, and a number that is too small. */
+const BAD_FILE = `timeZone: Europe/Berlni
+groups:
+  workers:
+    slot: 2
+    allow:
+      - { days: [fri], at: "22:00", for: 6h }
+  storage:
+    slots: 0
+`;
+
+/** A valid configuration file whose freeze covers all windows. */
+const NEVER = `groups:
+  storage:
+    allow:
+      - { days: [last sun], at: "02:00", for: 3h }
+    freeze:
+      - { from: 2020-01-01, to: 2099-12-31, reason: until the migration }
+`;
+
 /** The times of the incident. */
 const FIXED = /^2026-11-26T0[0-6]:(00|30):00Z$/;
 
@@ -132,7 +152,14 @@ export async function runCases(): Promise<Map<string, string>> {
       ["status", "--store", store],
       ["resume", "workers", "--store", store],
     );
-    await record("check", ["check", "--store", store]);
+    await Deno.writeTextFile(`${folder}/bad.yaml`, BAD_FILE);
+    await Deno.writeTextFile(`${folder}/never.yaml`, NEVER);
+    await record(
+      "check",
+      ["check", "--store", store],
+      ["check", "--store", store, "--config", `${folder}/bad.yaml`],
+      ["check", "--store", store, "--config", `${folder}/never.yaml`],
+    );
   } finally {
     await server.shutdown();
     await Deno.remove(folder, { recursive: true });

@@ -1,6 +1,6 @@
 /**
- * Which checks a place gets. The configuration file and its windows have checks of
- * their own, which the caller adds.
+ * Which checks a place gets. The check of the configuration file is in
+ * config_checks.ts, and the caller adds it.
  *
  * @module
  */

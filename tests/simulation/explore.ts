@@ -10,7 +10,7 @@ import { parseOptions, USAGE } from "./explore_options.ts";
 import { planOf } from "./plan.ts";
 import { failureOf, lineOf, Totals } from "./report.ts";
 import { runPlan } from "./run.ts";
-import { shrink } from "./shrink.ts";
+import { shrink, withIncidents } from "./shrink.ts";
 
 /** Runs the command. Returns its exit code. */
 async function main(args: readonly string[]): Promise<number> {
@@ -24,7 +24,8 @@ async function main(args: readonly string[]): Promise<number> {
   const seconds = () => (performance.now() - began) / 1000;
   for (let seed = options.seed; seed < options.seed + options.seeds; seed++) {
     if (seconds() >= options.minutes * 60) break;
-    const plan = planOf(seed, options);
+    const whole = planOf(seed, options);
+    const plan = options.incidents === undefined ? whole : withIncidents(whole, options.incidents);
     const result = await runPlan(plan);
     totals.add(result);
     console.log(lineOf(result));

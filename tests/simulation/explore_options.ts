@@ -16,6 +16,8 @@ export interface ExploreOptions {
   readonly replicas?: number;
   /** How many hosts; undefined as the seed says. */
   readonly hosts?: number;
+  /** The places of the seed's incidents that happen, as a failure names them; all where undefined. */
+  readonly incidents?: readonly number[];
   /** Whether there are no faults. */
   readonly isCalm: boolean;
   /** Whether to print the whole timeline of each run. */
@@ -28,7 +30,7 @@ export interface ExploreOptions {
 
 /** How the flags are used. */
 export const USAGE = `usage: deno task explore [--seeds N] [--seed S] [--minutes M] [--replicas R] [--hosts H]
-                         [--calm] [--verbose] [--no-shrink] [--go-on]
+                         [--incidents LIST] [--calm] [--verbose] [--no-shrink] [--go-on]
 
 Runs the real service in a simulated cluster, and checks what it promises.
   --seeds N      how many seeds to run (default: 20, or as many as fit into --minutes)
@@ -36,6 +38,7 @@ Runs the real service in a simulated cluster, and checks what it promises.
   --minutes M    how long to run
   --replicas R   how many replicas, instead of the seed's choice
   --hosts H      how many hosts, instead of the seed's choice
+  --incidents L  only these of the seed's incidents, such as 3,17, as a failure names them
   --calm         no faults
   --verbose      print the timeline of each run
   --no-shrink    do not look for a smaller schedule that still fails
@@ -45,6 +48,7 @@ Runs the real service in a simulated cluster, and checks what it promises.
 export function parseOptions(args: readonly string[]): ExploreOptions {
   const numbers = new Map<string, number>();
   const switches = new Set<string>();
+  let incidents: number[] | undefined;
   const named = ["seed", "seeds", "minutes", "replicas", "hosts"];
   for (let index = 0; index < args.length; index++) {
     const [, name = "", inline] = /^--([a-z-]+)(?:=(.*))?$/.exec(args[index]!) ?? [];
@@ -52,6 +56,11 @@ export function parseOptions(args: readonly string[]): ExploreOptions {
       const value = Number(inline ?? args[++index]);
       if (!(value > 0)) throw new TypeError(`--${name} must be a positive number`);
       numbers.set(name, value);
+    } else if (name === "incidents") {
+      incidents = (inline ?? args[++index] ?? "").split(",").map(Number);
+      if (!incidents.every((place) => Number.isSafeInteger(place) && place >= 0)) {
+        throw new TypeError("--incidents must be a list of numbers");
+      }
     } else if (["calm", "verbose", "no-shrink", "go-on"].includes(name)) switches.add(name);
     else throw new TypeError(`unknown flag ${args[index]}`);
   }
@@ -63,6 +72,7 @@ export function parseOptions(args: readonly string[]): ExploreOptions {
     minutes,
     replicas: numbers.get("replicas"),
     hosts: numbers.get("hosts"),
+    incidents,
     isCalm: switches.has("calm"),
     isVerbose: switches.has("verbose"),
     isShrinking: !switches.has("no-shrink"),

@@ -19,4 +19,14 @@ export interface KeptSeed {
 }
 
 /** See the module. */
-export const KEPT_SEEDS: readonly KeptSeed[] = [];
+export const KEPT_SEEDS: readonly KeptSeed[] = [
+  {
+    seed: 43,
+    incidents: [21, 25, 27, 36, 42, 49, 52, 53, 57, 61, 63, 80, 104, 111],
+    about: "a yes while the host has registered another Node, which a watch that lags did not show",
+  },
+  {
+    seed: 101,
+    about: "evictions from a node that the watch had shown uncordoned before an older answer arrived",
+  },
+];

@@ -5,7 +5,7 @@
  * @module
  */
 
-import { clearCordon, freeForgotten } from "./administrator.ts";
+import { clearCordon, freeForgotten, holdersOf } from "./administrator.ts";
 import { Random } from "../../src/simulator/random.ts";
 import type { SimulatedProcess } from "./engine/process.ts";
 import { Scheduler } from "./engine/scheduler.ts";
@@ -171,8 +171,13 @@ export class World implements Disposable {
     endPolicies(this, this.#slots);
     // A backup may have brought a finalizer back that was done.
     for (const [plural, prefix] of [["leases", "ops/"], ["nodes", ""]] as const) {
-      for (const { metadata: { name, finalizers } } of api.store.list(plural)) {
+      for (const object of api.store.list(plural)) {
+        const { name, finalizers, deletionTimestamp } = object.metadata;
         if (!(finalizers?.length > 0)) continue;
+        // Without it, a Lease that is being deleted ends, and with it what it holds.
+        if (plural === "leases" && deletionTimestamp) {
+          for (const id of holdersOf(object)) this.observer.freeing(name.replace(/^fleetlock-/, ""), id);
+        }
         ifPossible(() =>
           api.store.update(plural, prefix + name, (now) => ({ ...now, metadata: { ...now.metadata, finalizers: [] } }))
         );

@@ -38,7 +38,7 @@ async function runMutant(
     const began = performance.now();
     let line = "";
     for (const [from, count] of ranges) {
-      line = await explore(folder, from, count);
+      line = await explore(folder, from, count, mutant.incidents);
       if (line !== "") break;
     }
     return { isFound: line !== "", line, seconds: (performance.now() - began) / 1000 };
@@ -48,10 +48,17 @@ async function runMutant(
 }
 
 /** Explores. @returns The line about the seed that fails; empty where none does. */
-async function explore(folder: string, from: number, count: number): Promise<string> {
+async function explore(folder: string, from: number, count: number, incidents?: readonly number[]): Promise<string> {
   const args = ["run", "--quiet", "--no-check", "-P=development", "tests/simulation/explore.ts", "--no-shrink"];
   const { code, stdout, stderr } = await new Deno.Command(Deno.execPath(), {
-    args: [...args, "--seed", `${from}`, "--seeds", `${count}`],
+    args: [
+      ...args,
+      "--seed",
+      `${from}`,
+      "--seeds",
+      `${count}`,
+      ...(incidents ? ["--incidents", incidents.join()] : []),
+    ],
     cwd: folder,
   }).output();
   const line = new TextDecoder().decode(stdout).split("\n").find((each) => each.includes("FAILS")) ?? "";

@@ -14,9 +14,10 @@ import type { Clock } from "../lock/clock.ts";
 import type { LockObserver, LockService } from "../lock/lock_service.ts";
 import type { HeldNode } from "../lock/semaphore.ts";
 import type { Account } from "../status/account.ts";
+import { NO_POLICIES } from "../policies/options.ts";
 import { Accountant, type AccountSources } from "../status/accountant.ts";
 import { StatusMemory } from "../status/memory.ts";
-import { defaultThresholds, type HeldNodeFacts } from "../status/stage.ts";
+import { type HeldNodeFacts, thresholdsOf } from "../status/stage.ts";
 import { StuckWatch } from "../status/stuck_watch.ts";
 import { holdersOf, Witness, type WitnessedNode } from "../status/witness.ts";
 import type { Metrics } from "../telemetry/metrics.ts";
@@ -34,7 +35,7 @@ export interface StatusParts {
   /** Says what speaks against a grant. */
   readonly policy: AccountSources["policy"];
   /** The configuration file; undefined where there is none. */
-  readonly file?: Pick<PolicyFile, "hash" | "errors">;
+  readonly file?: Pick<PolicyFile, "current" | "hash" | "errors">;
   /** Shows the stuck holds. */
   readonly metrics: Metrics;
   /** Ends what runs in the background. */
@@ -75,6 +76,11 @@ export class Status {
     const accountant = this.#accountant = new Accountant({
       ...this.#sources(locks, draining?.keeper),
       policy,
+      thresholds: (group) =>
+        thresholdsOf(
+          (file?.current ?? NO_POLICIES).stuck,
+          policy.drainOf(group).timeoutMs ?? this.#config.drain?.timeoutMs ?? NO_DRAIN_MS,
+        ),
       ...configOf(file),
     });
     metrics.collectWaiting(() => accountant.waiting());
@@ -102,8 +108,11 @@ export class Status {
     await this.#stuck?.ended();
   }
 
-  #sources(locks: LockService, keeper: KubernetesNodeKeeper | undefined): Omit<AccountSources, "policy"> {
-    const { store, kubernetes, drain } = this.#config;
+  #sources(
+    locks: LockService,
+    keeper: KubernetesNodeKeeper | undefined,
+  ): Omit<AccountSources, "policy" | "thresholds"> {
+    const { store, kubernetes } = this.#config;
     const now = () => this.#clock.now();
     return {
       replica: {
@@ -116,7 +125,6 @@ export class Status {
       groups: () => locks.knownGroups,
       isInStep: () => locks.isInStep,
       memory: this.memory,
-      thresholds: defaultThresholds(drain?.timeoutMs ?? NO_DRAIN_MS),
       ...(keeper && {
         nodes: {
           get isSynced() {

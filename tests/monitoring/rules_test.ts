@@ -2,13 +2,14 @@
 
 import { deepEqual, equal, match, ok } from "node:assert/strict";
 import { load } from "js-yaml";
-import { defaultThresholds } from "../../src/status/stage.ts";
+import { DEFAULT_STUCK } from "../../src/policies/options.ts";
+import { thresholdsOf } from "../../src/status/stage.ts";
 import { kubeconfig, withFolder } from "../support/kubeconfigs.ts";
 import { runProgram, startProgram } from "../support/program.ts";
 import { type AlertRule, MONITORING, promtool, readRules, SKIPPED } from "../support/prometheus.ts";
 
 const UNIT_TESTS = ["rules.promtool.yaml", "days.promtool.yaml"];
-const STATES = Object.keys(defaultThresholds(0)).sort();
+const STATES = Object.keys(thresholdsOf(DEFAULT_STUCK, 0)).sort();
 
 const alerts = async (): Promise<AlertRule[]> => (await readRules()).groups.flatMap(({ rules }) => [...rules]);
 const runbook = () => Deno.readTextFile(new URL("../../docs/runbook.md", import.meta.url));

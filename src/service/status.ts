@@ -16,10 +16,11 @@ import type { HeldNode } from "../lock/semaphore.ts";
 import type { Account } from "../status/account.ts";
 import { NO_POLICIES } from "../policies/options.ts";
 import { Accountant, type AccountSources } from "../status/accountant.ts";
-import { StatusMemory } from "../status/memory.ts";
+import { type BootOf, StatusMemory } from "../status/memory.ts";
 import { type HeldNodeFacts, thresholdsOf } from "../status/stage.ts";
 import { StuckWatch } from "../status/stuck_watch.ts";
 import { holdersOf, Witness, type WitnessedNode } from "../status/witness.ts";
+import type { StuckHold } from "../telemetry/drain_metrics.ts";
 import type { Metrics } from "../telemetry/metrics.ts";
 import type { Draining } from "./cluster.ts";
 
@@ -50,6 +51,8 @@ export class Status {
   readonly #version: string;
   readonly #clock: Clock;
   readonly #started: string;
+  #bootOf: BootOf = () => undefined;
+  #cameBackSame: Draining["cameBackSame"] | undefined;
   #accountant: Accountant | undefined;
   #stuck: StuckWatch | undefined;
   #witness: Witness | undefined;
@@ -64,7 +67,8 @@ export class Status {
 
   /** See {@link LockObserver.changed}. */
   readonly changed: NonNullable<LockObserver["changed"]> = (group, before, after) => {
-    this.memory.changed(group, before, after, this.#clock.now());
+    const turns = this.memory.changed(group, before, after, this.#clock.now(), this.#bootOf);
+    for (const turn of turns) if (turn.isSameImage) this.#cameBackSame?.(group, turn);
     if (after.holders.length > 0) this.#stuck?.begin();
   };
 
@@ -85,8 +89,10 @@ export class Status {
     });
     metrics.collectWaiting(() => accountant.waiting());
     if (draining === undefined) return;
-    metrics.collectHolds(() => accountant.holds());
-    const { stuck, rebootedUnheld: rebooted } = draining;
+    const { stuck, rebootedUnheld: rebooted, keeper } = draining;
+    this.#bootOf = (node) => nodeOf(node, keeper.view);
+    this.#cameBackSame = draining.cameBackSame;
+    metrics.collectHolds(() => [...accountant.holds(), ...this.#rolledBack()]);
     this.#stuck = new StuckWatch({ accountant, stuck, clock: this.#clock, signal });
     this.#witness = new Witness({
       holders: () => holdersOf(locks.knownGroups),
@@ -106,6 +112,13 @@ export class Status {
   async ended(signal: AbortSignal): Promise<void> {
     await untilAborted(signal);
     await this.#stuck?.ended();
+  }
+
+  /** The hosts that came back with the image that they had before, in the form of stuck holds. */
+  *#rolledBack(): Generator<StuckHold> {
+    for (const { group } of this.memory.rolledBack(this.#bootOf)) {
+      yield { group, holder: { stage: "rolled-back", isStuck: true } };
+    }
   }
 
   #sources(
@@ -149,10 +162,19 @@ function configOf(file: StatusParts["file"]): Pick<AccountSources, "config"> {
   };
 }
 
-/** What the watch shows of a noted node. A later Node of the same name and machine is the same host's. */
+/** What the watch shows of a noted node. */
 function factsOf(noted: HeldNode, view: KubernetesNodeKeeper["view"]): HeldNodeFacts {
+  const seen = nodeOf(noted, view);
+  return seen === undefined ? { kind: "gone" } : { kind: "seen", isReady: seen.ready === "True", bootId: seen.bootId };
+}
+
+/** The node that the watch shows for a noted one. A later Node of the same name and machine is the same host's. */
+function nodeOf(
+  noted: HeldNode,
+  view: KubernetesNodeKeeper["view"],
+): ReturnType<KubernetesNodeKeeper["view"]["peek"]> {
   const seen = view.peek(noted.name);
-  if (seen === undefined) return { kind: "gone" };
+  if (seen === undefined) return undefined;
   const isSame = seen.uid === noted.uid || (seen.machineId !== undefined && seen.machineId === noted.machineId);
-  return isSame ? { kind: "seen", isReady: seen.ready === "True", bootId: seen.bootId } : { kind: "gone" };
+  return isSame ? seen : undefined;
 }

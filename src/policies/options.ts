@@ -112,12 +112,30 @@ export interface GroupOptions {
   readonly health: HealthOptions;
 }
 
+/** How long a hold may stay in each stage before it counts as stuck, in milliseconds. */
+export interface StuckOptions {
+  /** Pods are evicted; undefined for five minutes more than the time limit of the group's drains. */
+  readonly "draining"?: number;
+  /** The drain has failed, or budgets hold back every pod that is left. */
+  readonly "blocked": number;
+  /** The host may reboot and has not. */
+  readonly "granted-not-rebooting": number;
+  /** The node is not ready after the yes. */
+  readonly "rebooting": number;
+  /** The node is back, and its host has not reported. */
+  readonly "back-not-reporting": number;
+  /** The node does not exist. */
+  readonly "node-gone": number;
+}
+
 /** The policies of all groups. */
 export interface PolicyOptions {
   /** The IANA name of the time zone of all windows. */
   readonly timeZone: string;
   /** Whether groups that are not named get slots. */
   readonly allowUnknownGroups: boolean;
+  /** When a hold counts as stuck. */
+  readonly stuck: StuckOptions;
   /** What applies to a group that is not named. */
   readonly defaults: GroupOptions;
   /** What applies to a named group: the defaults with what the group says. */
@@ -136,10 +154,26 @@ export const DEFAULT_GROUP: GroupOptions = Object.freeze<GroupOptions>({
   health: {},
 });
 
+/** How much longer than its time limit a drain may last before its hold counts as stuck, in milliseconds. */
+export const DRAIN_GRACE_MS = 5 * 60_000;
+
+/**
+ * When a hold counts as stuck where nothing is said. Zincati postpones a reboot for 10 minutes while people are logged in,
+ * and asks again every 5 minutes.
+ */
+export const DEFAULT_STUCK: StuckOptions = Object.freeze<StuckOptions>({
+  "blocked": 10 * 60_000,
+  "granted-not-rebooting": 20 * 60_000,
+  "rebooting": 15 * 60_000,
+  "back-not-reporting": 10 * 60_000,
+  "node-gone": 10 * 60_000,
+});
+
 /** The policies where there is no configuration file. */
 export const NO_POLICIES: PolicyOptions = Object.freeze<PolicyOptions>({
   timeZone: "UTC",
   allowUnknownGroups: true,
+  stuck: DEFAULT_STUCK,
   defaults: DEFAULT_GROUP,
   groups: new Map(),
 });

@@ -21,6 +21,7 @@ import { type LockStore, readHolder } from "../lock/lock_store.ts";
 import { printableId } from "../lock/wording.ts";
 import { leaseName } from "../stores/lease/codec.ts";
 import type { HolderAccount } from "../status/account.ts";
+import type { Turn } from "../status/memory.ts";
 import type { WitnessedNode } from "../status/witness.ts";
 import type { Metrics } from "../telemetry/metrics.ts";
 
@@ -71,6 +72,8 @@ export interface Draining extends AsyncDisposable {
   readonly observer: LockObserver;
   /** Tells in log and metrics that a node rebooted although its host held no slot. */
   rebootedUnheld(node: WitnessedNode): void;
+  /** Tells in the log that a host came back with the image that it had before. */
+  cameBackSame(group: Group, turn: Turn): void;
   /** Tells in log and Events that a hold is stuck. */
   stuck(group: Group, holder: HolderAccount): void;
 }
@@ -120,6 +123,10 @@ export function startDraining(parts: DrainingParts): Draining {
     rebootedUnheld({ name, ids }) {
       drains.unheldReboot();
       logger.warning("a node has rebooted although its host held no slot", { node: name, ids });
+    },
+    cameBackSame(group, { holder: { id, node }, image }) {
+      const message = "a host has come back from its reboot with the image that it had before";
+      logger.warning(message, { group, id, node: node?.name, image });
     },
     stuck: (group, holder) => reportStuck(group, holder, logger, events),
     [Symbol.asyncDispose]: () => stack.disposeAsync(),

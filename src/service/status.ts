@@ -14,11 +14,13 @@ import type { Clock } from "../lock/clock.ts";
 import type { LockObserver, LockService } from "../lock/lock_service.ts";
 import type { HeldNode } from "../lock/semaphore.ts";
 import type { Account } from "../status/account.ts";
+import { NO_POLICIES } from "../policies/options.ts";
 import { Accountant, type AccountSources } from "../status/accountant.ts";
-import { StatusMemory } from "../status/memory.ts";
-import { defaultThresholds, type HeldNodeFacts } from "../status/stage.ts";
+import { type BootOf, StatusMemory } from "../status/memory.ts";
+import { type HeldNodeFacts, thresholdsOf } from "../status/stage.ts";
 import { StuckWatch } from "../status/stuck_watch.ts";
 import { holdersOf, Witness, type WitnessedNode } from "../status/witness.ts";
+import type { StuckHold } from "../telemetry/drain_metrics.ts";
 import type { Metrics } from "../telemetry/metrics.ts";
 import type { Draining } from "./cluster.ts";
 
@@ -34,7 +36,7 @@ export interface StatusParts {
   /** Says what speaks against a grant. */
   readonly policy: AccountSources["policy"];
   /** The configuration file; undefined where there is none. */
-  readonly file?: Pick<PolicyFile, "hash" | "errors">;
+  readonly file?: Pick<PolicyFile, "current" | "hash" | "errors">;
   /** Shows the stuck holds. */
   readonly metrics: Metrics;
   /** Ends what runs in the background. */
@@ -49,6 +51,8 @@ export class Status {
   readonly #version: string;
   readonly #clock: Clock;
   readonly #started: string;
+  #bootOf: BootOf = () => undefined;
+  #cameBackSame: Draining["cameBackSame"] | undefined;
   #accountant: Accountant | undefined;
   #stuck: StuckWatch | undefined;
   #witness: Witness | undefined;
@@ -63,7 +67,8 @@ export class Status {
 
   /** See {@link LockObserver.changed}. */
   readonly changed: NonNullable<LockObserver["changed"]> = (group, before, after) => {
-    this.memory.changed(group, before, after, this.#clock.now());
+    const turns = this.memory.changed(group, before, after, this.#clock.now(), this.#bootOf);
+    for (const turn of turns) if (turn.isSameImage) this.#cameBackSame?.(group, turn);
     if (after.holders.length > 0) this.#stuck?.begin();
   };
 
@@ -75,12 +80,19 @@ export class Status {
     const accountant = this.#accountant = new Accountant({
       ...this.#sources(locks, draining?.keeper),
       policy,
+      thresholds: (group) =>
+        thresholdsOf(
+          (file?.current ?? NO_POLICIES).stuck,
+          policy.drainOf(group).timeoutMs ?? this.#config.drain?.timeoutMs ?? NO_DRAIN_MS,
+        ),
       ...configOf(file),
     });
     metrics.collectWaiting(() => accountant.waiting());
     if (draining === undefined) return;
-    metrics.collectHolds(() => accountant.holds());
-    const { stuck, rebootedUnheld: rebooted } = draining;
+    const { stuck, rebootedUnheld: rebooted, keeper } = draining;
+    this.#bootOf = (node) => nodeOf(node, keeper.view);
+    this.#cameBackSame = draining.cameBackSame;
+    metrics.collectHolds(() => [...accountant.holds(), ...this.#rolledBack()]);
     this.#stuck = new StuckWatch({ accountant, stuck, clock: this.#clock, signal });
     this.#witness = new Witness({
       holders: () => holdersOf(locks.knownGroups),
@@ -102,8 +114,18 @@ export class Status {
     await this.#stuck?.ended();
   }
 
-  #sources(locks: LockService, keeper: KubernetesNodeKeeper | undefined): Omit<AccountSources, "policy"> {
-    const { store, kubernetes, drain } = this.#config;
+  /** The hosts that came back with the image that they had before, in the form of stuck holds. */
+  *#rolledBack(): Generator<StuckHold> {
+    for (const { group } of this.memory.rolledBack(this.#bootOf)) {
+      yield { group, holder: { stage: "rolled-back", isStuck: true } };
+    }
+  }
+
+  #sources(
+    locks: LockService,
+    keeper: KubernetesNodeKeeper | undefined,
+  ): Omit<AccountSources, "policy" | "thresholds"> {
+    const { store, kubernetes } = this.#config;
     const now = () => this.#clock.now();
     return {
       replica: {
@@ -116,7 +138,6 @@ export class Status {
       groups: () => locks.knownGroups,
       isInStep: () => locks.isInStep,
       memory: this.memory,
-      thresholds: defaultThresholds(drain?.timeoutMs ?? NO_DRAIN_MS),
       ...(keeper && {
         nodes: {
           get isSynced() {
@@ -141,10 +162,19 @@ function configOf(file: StatusParts["file"]): Pick<AccountSources, "config"> {
   };
 }
 
-/** What the watch shows of a noted node. A later Node of the same name and machine is the same host's. */
+/** What the watch shows of a noted node. */
 function factsOf(noted: HeldNode, view: KubernetesNodeKeeper["view"]): HeldNodeFacts {
+  const seen = nodeOf(noted, view);
+  return seen === undefined ? { kind: "gone" } : { kind: "seen", isReady: seen.ready === "True", bootId: seen.bootId };
+}
+
+/** The node that the watch shows for a noted one. A later Node of the same name and machine is the same host's. */
+function nodeOf(
+  noted: HeldNode,
+  view: KubernetesNodeKeeper["view"],
+): ReturnType<KubernetesNodeKeeper["view"]["peek"]> {
   const seen = view.peek(noted.name);
-  if (seen === undefined) return { kind: "gone" };
+  if (seen === undefined) return undefined;
   const isSame = seen.uid === noted.uid || (seen.machineId !== undefined && seen.machineId === noted.machineId);
-  return isSame ? { kind: "seen", isReady: seen.ready === "True", bootId: seen.bootId } : { kind: "gone" };
+  return isSame ? seen : undefined;
 }

@@ -46,8 +46,8 @@ export interface AccountSources {
   readonly policy: GrantPolicy & { nextOpening(group: Group): number | undefined };
   /** What this replica remembers. */
   readonly memory: StatusMemory;
-  /** How long a hold may stay in each stage. */
-  readonly thresholds: Thresholds;
+  /** How long a hold of a group may stay in each stage. */
+  readonly thresholds: (group: Group) => Thresholds;
   /** The nodes of the cluster; undefined where nodes are not drained. */
   readonly nodes?: {
     /** Whether the watch of the nodes is in step. */
@@ -178,7 +178,7 @@ export class Accountant {
       since: timeOf(since),
       stage,
       stageSince: timeOf(stageSince),
-      isStuck: isStuck(stage, now - stageSince, thresholds),
+      isStuck: isStuck(stage, now - stageSince, thresholds(group)),
       ...(drain && { pods: drain.pods.map(podAccount) }),
       ...(lastPoll !== undefined && { lastPoll: timeOf(lastPoll) }),
     };

@@ -8,7 +8,7 @@
 
 import type { ClientId, Group } from "../lock/identity.ts";
 import type { Refusal } from "../lock/outcomes.ts";
-import type { GroupState, Holder } from "../lock/semaphore.ts";
+import type { GroupState, HeldNode, Holder } from "../lock/semaphore.ts";
 import type { Stage } from "./account.ts";
 
 /** A client that was refused lately. */
@@ -27,9 +27,22 @@ export interface Turn {
   readonly holder: Holder;
   /** When the slot was free again, in milliseconds since the epoch. */
   readonly released: number;
-  /** Whether the host came back with the image that it had before; undefined where that is unknown. */
+  /** Whether the host came back with the image that it had before; undefined where it did not reboot or that is unknown. */
   readonly isSameImage?: boolean;
+  /** The image with which it came back; undefined where `isSameImage` is. */
+  readonly image?: string;
 }
+
+/** What the watch of the nodes shows of a node's boot. */
+export interface SeenBoot {
+  /** Its boot; undefined where its kubelet has not reported it. */
+  readonly bootId?: string;
+  /** The names of its image and kernel; undefined where its kubelet has not reported them. */
+  readonly image?: string;
+}
+
+/** Looks for the boot of the node that is noted with a hold. Undefined where the watch does not show the node. */
+export type BootOf = (node: HeldNode) => SeenBoot | undefined;
 
 /** A client that asked this replica. */
 interface Client {
@@ -61,6 +74,8 @@ export class StatusMemory {
   readonly #clients = new Map<string, Client>();
   #lastRefusal: Refusal | undefined;
   readonly #turns = new Map<Group, Turn[]>();
+  /** The image of each holder's node at the grant, by group, id and grant. */
+  readonly #images = new Map<string, string>();
   /** Since when each hold has been in its stage, by group, id and grant. */
   readonly #stages = new Map<string, { readonly stage: Stage; readonly since: number }>();
 
@@ -80,17 +95,69 @@ export class StatusMemory {
     this.#asked(group, id, at).refusal = undefined;
   }
 
-  /** A group changed, whoever changed it. */
-  changed(group: Group, before: GroupState | undefined, after: GroupState, at: number): void {
+  /**
+   * A group changed, whoever changed it.
+   *
+   * @param bootOf Shows the nodes at this moment.
+   * @returns The turns that are over with this change.
+   */
+  changed(
+    group: Group,
+    before: GroupState | undefined,
+    after: GroupState,
+    at: number,
+    bootOf: BootOf = () => undefined,
+  ): readonly Turn[] {
+    for (const holder of after.holders) this.#noteImage(group, holder, bootOf);
     const held = new Map(after.holders.map((holder) => [holder.id, holder.since]));
     const over = (before?.holders ?? []).filter((holder) => held.get(holder.id) !== holder.since);
-    if (over.length === 0) return;
-    const turns = over.map((holder) => ({ holder, released: Math.max(at, holder.since) }));
-    for (const { holder } of turns) this.#stages.delete(keyOf(group, holder.id, holder.since));
+    if (over.length === 0) return [];
+    const turns: Turn[] = over.map((holder) => ({
+      holder,
+      released: Math.max(at, holder.since),
+      ...this.#imageAtEnd(group, holder, bootOf),
+    }));
+    for (const { holder } of turns) {
+      const key = keyOf(group, holder.id, holder.since);
+      this.#stages.delete(key);
+      this.#images.delete(key);
+    }
     const known = this.#turns.get(group) ?? [];
     this.#turns.delete(group);
     this.#turns.set(group, [...turns, ...known].slice(0, MAX_TURNS));
     forgetOldest(this.#turns, MAX_GROUPS);
+    return turns;
+  }
+
+  /** Notes the image of a holder's node, as long as the node runs with the boot of the grant. */
+  #noteImage(group: Group, { id, since, node }: Holder, bootOf: BootOf): void {
+    if (node?.bootId === undefined) return;
+    const key = keyOf(group, id, since);
+    if (this.#images.has(key)) return;
+    const seen = bootOf(node);
+    if (seen?.image === undefined || seen.bootId !== node.bootId) return;
+    this.#images.set(key, seen.image);
+    forgetOldest(this.#images, MAX_CLIENTS);
+  }
+
+  #imageAtEnd(group: Group, { id, since, node }: Holder, bootOf: BootOf): Pick<Turn, "isSameImage" | "image"> {
+    const before = this.#images.get(keyOf(group, id, since));
+    const { bootId, image } = (node && before !== undefined ? bootOf(node) : undefined) ?? {};
+    if (image === undefined || bootId === undefined || bootId === node?.bootId) return {};
+    return { isSameImage: image === before, image };
+  }
+
+  /** The last turns of hosts that came back with the image that they had before, and have it still. */
+  *rolledBack(bootOf: BootOf): Generator<{ readonly group: Group; readonly turn: Turn }> {
+    for (const [group, turns] of this.#turns) {
+      const later = new Set<ClientId>();
+      for (const turn of turns) {
+        const { holder, isSameImage, image } = turn;
+        const isLast = !later.has(holder.id);
+        later.add(holder.id);
+        if (isLast && isSameImage && bootOf(holder.node!)?.image === image) yield { group, turn };
+      }
+    }
   }
 
   /** The clients of a group that were refused lately, the longest waiting first. */

@@ -6,6 +6,7 @@
  */
 
 import type { Holder } from "../lock/semaphore.ts";
+import { DRAIN_GRACE_MS, type StuckOptions } from "../policies/options.ts";
 import type { Stage } from "./account.ts";
 
 /** What is known of a hold's node. */
@@ -29,21 +30,13 @@ export interface DrainFacts {
 export type Thresholds = Readonly<Record<Exclude<Stage, "unknown">, number>>;
 
 /**
- * The thresholds where nobody says others. A drain may last for its time limit; Zincati postpones a reboot for 10 minutes
- * while people are logged in, and asks again every 5 minutes.
+ * Makes the thresholds of a group.
  *
- * @param drainTimeoutMs The time limit of a drain, in milliseconds.
+ * @param stuck What the operator says.
+ * @param drainTimeoutMs The time limit of the group's drains, in milliseconds.
  */
-export function defaultThresholds(drainTimeoutMs: number): Thresholds {
-  const minute = 60_000;
-  return {
-    "draining": drainTimeoutMs + 5 * minute,
-    "blocked": 10 * minute,
-    "granted-not-rebooting": 20 * minute,
-    "rebooting": 15 * minute,
-    "back-not-reporting": 10 * minute,
-    "node-gone": 10 * minute,
-  };
+export function thresholdsOf(stuck: StuckOptions, drainTimeoutMs: number): Thresholds {
+  return { draining: drainTimeoutMs + DRAIN_GRACE_MS, ...stuck };
 }
 
 /** Says where a hold is. @param drain The drain that this replica runs for it; undefined where it runs none. */

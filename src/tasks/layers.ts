@@ -79,7 +79,7 @@ const ROOMS: Readonly<Record<string, readonly string[]>> = {
   "config/values": [],
   policies: ["policies/options", "kubernetes/label_selector", "lock"],
   "policies/options": [],
-  status: ["lock"],
+  status: ["policies/options", "lock"],
   http: ["status", "telemetry", "lock"],
   stores: [
     "stores/lease",

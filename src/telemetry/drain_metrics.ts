@@ -95,7 +95,7 @@ export class DrainMetrics {
     );
     this.#stuck = registry.gauge(
       "fleetlock_lock_stuck",
-      "Number of the group's holds that have been in the state for too long, as this process sees it",
+      "Number of the group's holds that have been in the state for too long, and of hosts that are rolled-back, as this process sees it",
       ["group", "state"],
     );
     this.#unheldReboots = registry.counter(

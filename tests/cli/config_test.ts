@@ -106,7 +106,7 @@ Deno.test("docs/policies.md describes every key, and the files that it and READM
   const policies = await Deno.readTextFile(`${root}docs/policies.md`);
   const schema = JSON.parse((await fleetlock(["config", "schema"])).stdout);
   const described = new Set(
-    [...policies.matchAll(/^\| `(?:prometheus\.|alertmanager\.)?([\w$]+)`/gm)].map(([, key]) => key),
+    [...policies.matchAll(/^\| `(?:prometheus\.|alertmanager\.)?([\w$-]+)`/gm)].map(([, key]) => key),
   );
   // deno-lint-ignore no-explicit-any
   const keysOf = (node: any): string[] =>
@@ -128,7 +128,7 @@ Deno.test("config check marks what the file leaves to its defaults, to the progr
   try {
     await Deno.writeTextFile(
       path,
-      '{"defaults": {"settle": "5m"}, "groups": {"12": {"slots": 2, "drain": {"timeout": "1h"}}}}',
+      '{"stuck": {"rebooting": "40m"}, "defaults": {"settle": "5m"}, "groups": {"12": {"slots": 2, "drain": {"timeout": "1h"}}}}',
     );
     const { stdout } = await fleetlock(["config", "check", path, "-drain-timeout", "20m"], {
       FLEETLOCK_DRAIN_ON_TIMEOUT: "proceed",
@@ -147,6 +147,8 @@ Deno.test("config check marks what the file leaves to its defaults, to the progr
       timeout: 1h
       onTimeout: proceed  # default, from the flags`,
     );
+    match(stdout, /^stuck:\n {2}draining: 25m {2}# default, from the flags\n {2}blocked: 10m {2}# default\n/m);
+    match(stdout, /^ {2}rebooting: 40m$/m);
     match(stdout, /^ {4}timeout: 20m {2}# default, from the flags$/m);
   } finally {
     await Deno.remove(path);

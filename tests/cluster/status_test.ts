@@ -93,3 +93,30 @@ clusterTest("a reboot without a slot is counted and logged, and one with a slot 
   const told = program.log().split("\n").filter((line) => /held no slot/.test(line));
   deepEqual(told.map((line) => JSON.parse(line).node), [silent.name]);
 });
+
+clusterTest(
+  "a host that comes back with its old image is shown, counted and logged once, until its image changes",
+  async () => {
+    const namespace = await plane().createNamespace();
+    const node = await createNode(plane(), { osImage: "CoreOS 40" });
+    await using program = await startProgram([], { KUBECONFIG: plane().kubeconfig, NAMESPACE: namespace });
+    const series = async () => {
+      const text = await (await fetch(`${program.url}/metrics`)).text();
+      return /^fleetlock_lock_stuck\{group="default",state="rolled-back"\} (\d+)$/m.exec(text)?.[1];
+    };
+    const turn = async (bootId: string, osImage: string) => {
+      await until(async () => (await preReboot(program.url, node.id)).status === 200);
+      await untilStage(program, "granted-not-rebooting");
+      await setNodeStatus(plane(), node.name, { bootId, osImage, ready: "True" });
+      await untilStage(program, "back-not-reporting");
+      await until(async () => (await steadyState(program.url, node.id)).status === 200);
+      await until(async () => (await accountOf(program)).groups[0]!.holders.length === 0);
+      return (await accountOf(program)).groups[0]!.turns?.[0]?.isSameImage;
+    };
+    equal(await turn("boot-2", "CoreOS 40"), true);
+    equal(await series(), "1");
+    equal(await turn("boot-3", "CoreOS 41"), false);
+    equal(await series(), undefined);
+    equal(program.log().split("\n").filter((line) => /with the image that it had before/.test(line)).length, 1);
+  },
+);

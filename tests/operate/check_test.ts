@@ -100,7 +100,7 @@ for (
   const [name, text, expected] of [
     ["a file without windows", fileOf("slots: 2"), []],
     ["errors by line", "slots: 1\ngroups: 7\n", [
-      "failed F:1:1: slots: is unknown: the keys here are timeZone, allowUnknownGroups, defaults, groups",
+      "failed F:1:1: slots: is unknown: the keys here are timeZone, allowUnknownGroups, stuck, defaults, groups",
       "failed F:2:9: groups: must be a mapping of groups: it is 7",
     ]],
     ["windows that open", fileOf(`allow: [${FRIDAYS}]`), ['ok group "a"']],

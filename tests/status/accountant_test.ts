@@ -2,9 +2,10 @@ import { deepEqual, equal } from "node:assert/strict";
 import { type ClientId, type Group, parseGroup } from "../../src/lock/identity.ts";
 import type { GrantPolicy, Reason } from "../../src/lock/policy.ts";
 import type { GroupState, Holder } from "../../src/lock/semaphore.ts";
+import { DEFAULT_STUCK } from "../../src/policies/options.ts";
 import { Accountant, type AccountSources } from "../../src/status/accountant.ts";
 import { StatusMemory } from "../../src/status/memory.ts";
-import { defaultThresholds, type HeldNodeFacts } from "../../src/status/stage.ts";
+import { type HeldNodeFacts, thresholdsOf } from "../../src/status/stage.ts";
 
 const NOW = Date.parse("2026-11-26T12:00:00Z");
 const MINUTE = 60_000;
@@ -23,7 +24,7 @@ function sources(states: Record<string, GroupState>, more: Partial<AccountSource
     isInStep: () => true,
     policy: policy(1, []),
     memory: new StatusMemory(),
-    thresholds: defaultThresholds(15 * MINUTE),
+    thresholds: () => thresholdsOf(DEFAULT_STUCK, 15 * MINUTE),
     ...more,
   };
 }

@@ -2,7 +2,7 @@ import { deepEqual, equal } from "node:assert/strict";
 import { type ClientId, type Group, parseGroup } from "../../src/lock/identity.ts";
 import type { Refusal } from "../../src/lock/outcomes.ts";
 import type { GroupState } from "../../src/lock/semaphore.ts";
-import { StatusMemory } from "../../src/status/memory.ts";
+import { type SeenBoot, StatusMemory } from "../../src/status/memory.ts";
 
 const NOW = Date.parse("2026-11-26T12:00:00Z");
 const WORKERS: Group = parseGroup("workers")!;
@@ -84,4 +84,58 @@ Deno.test("clients that wait for the same holders keep one refusal, and not one 
   memory.refused(WORKERS, id("a"), { kind: "lock_held", holders: later, slots: 1 }, NOW);
   const kept = memory.waiting(WORKERS, NOW).map(({ refusal }) => refusal.kind === "lock_held" && refusal.holders);
   deepEqual([kept[0] === later, kept[1] === holders], [true, true]);
+});
+
+/** A hold on a node that ran with the boot `b1` at its grant. */
+const held = (since: number): GroupState => ({
+  holders: [{ id: id("a"), since, node: { name: "node-a", uid: "u", bootId: "b1", phase: "drained" } }],
+  transitions: 0,
+});
+
+for (
+  const [name, atGrant, atEnd, isSameImage] of [
+    ["a new image", { bootId: "b1", image: "40" }, { bootId: "b2", image: "41" }, false],
+    ["its old image", { bootId: "b1", image: "40" }, { bootId: "b2", image: "40" }, true],
+    ["no reboot", { bootId: "b1", image: "40" }, { bootId: "b1", image: "40" }, undefined],
+    ["an image that is not reported", { bootId: "b1", image: "40" }, { bootId: "b2" }, undefined],
+    [
+      "an image, and the replica saw the grant late",
+      { bootId: "b2", image: "40" },
+      { bootId: "b2", image: "40" },
+      undefined,
+    ],
+    ["a node that is not there any more", { bootId: "b1", image: "40" }, undefined, undefined],
+  ] as readonly (readonly [string, SeenBoot, SeenBoot | undefined, boolean | undefined])[]
+) {
+  Deno.test(`whether a host came back with the image of the grant: ${name}`, () => {
+    const memory = new StatusMemory();
+    deepEqual(memory.changed(WORKERS, undefined, held(NOW), NOW, () => atGrant), []);
+    const turns = memory.changed(WORKERS, held(NOW), state(), NOW + 1, () => atEnd);
+    deepEqual(turns.map((turn) => turn.isSameImage), [isSameImage]);
+    deepEqual(memory.turns(WORKERS), turns);
+  });
+}
+
+Deno.test("a host counts as rolled back until its image changes or a later turn of it ends otherwise", () => {
+  const memory = new StatusMemory();
+  let seen: SeenBoot | undefined = { bootId: "b1", image: "40" };
+  const rolledBack = () => [...memory.rolledBack(() => seen)].map(({ group, turn }) => [group, turn.holder.id]);
+  const turn = (since: number, image: string) => {
+    seen = { bootId: "b1", image: "40" };
+    memory.changed(WORKERS, state(), held(since), since, () => seen);
+    deepEqual(rolledBack(), since === NOW ? [] : [[WORKERS, "a"]]);
+    seen = { bootId: "b2", image };
+    memory.changed(WORKERS, held(since), state(), since + 1, () => seen);
+  };
+  turn(NOW, "40");
+  deepEqual(rolledBack(), [[WORKERS, "a"]]);
+  seen = { bootId: "b3", image: "41" };
+  deepEqual(rolledBack(), []);
+  seen = undefined;
+  deepEqual(rolledBack(), []);
+  turn(NOW + 10, "41");
+  deepEqual(rolledBack(), []);
+  // The turn before it does not count, even where the image is back.
+  seen = { bootId: "b4", image: "40" };
+  deepEqual(rolledBack(), []);
 });

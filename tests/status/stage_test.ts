@@ -1,7 +1,8 @@
 import { equal } from "node:assert/strict";
 import type { DrainPhase } from "../../src/lock/semaphore.ts";
 import type { Stage } from "../../src/status/account.ts";
-import { defaultThresholds, type DrainFacts, type HeldNodeFacts, isStuck, stageOf } from "../../src/status/stage.ts";
+import { DEFAULT_STUCK } from "../../src/policies/options.ts";
+import { type DrainFacts, type HeldNodeFacts, isStuck, stageOf, thresholdsOf } from "../../src/status/stage.ts";
 
 const ready = (bootId?: string): HeldNodeFacts => ({ kind: "seen", isReady: true, bootId });
 const unready = (bootId?: string): HeldNodeFacts => ({ kind: "seen", isReady: false, bootId });
@@ -35,11 +36,12 @@ for (const [name, phase, facts, drain, stage] of cases) {
 }
 
 Deno.test("a hold is stuck at the threshold of its stage, and never where its stage is unknown", () => {
-  const thresholds = defaultThresholds(15 * 60_000);
+  const thresholds = thresholdsOf(DEFAULT_STUCK, 15 * 60_000);
   for (const [stage, most] of Object.entries(thresholds)) {
     equal(isStuck(stage as Stage, most - 1, thresholds), false);
     equal(isStuck(stage as Stage, most, thresholds), true);
   }
   equal(thresholds.draining, 20 * 60_000);
+  equal(thresholdsOf({ ...DEFAULT_STUCK, draining: 1 }, 2).draining, 1);
   equal(isStuck("unknown", Infinity, thresholds), false);
 });

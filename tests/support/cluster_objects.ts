@@ -68,6 +68,7 @@ export async function createNode(
     name?: string;
     machineId?: string;
     bootId?: string;
+    osImage?: string;
     annotations?: Record<string, string>;
     labels?: Record<string, string>;
     ready?: string;
@@ -78,7 +79,12 @@ export async function createNode(
   // In one call with the status, as a kubelet registers, so that kwok does not fill in a status of its own.
   const { metadata } = await plane.request("POST", "/api/v1/nodes", {
     metadata: { name, annotations: options.annotations, labels: { "kubernetes.io/hostname": name, ...options.labels } },
-    status: nodeStatus({ machineId, bootId: options.bootId ?? "boot-1", ready: options.ready ?? "True" }),
+    status: nodeStatus({
+      machineId,
+      bootId: options.bootId ?? "boot-1",
+      osImage: options.osImage,
+      ready: options.ready ?? "True",
+    }),
   });
   return { name, uid: metadata.uid, id: zincatiId(machineId) ?? "", machineId };
 }
@@ -87,13 +93,21 @@ export async function createNode(
 export async function setNodeStatus(
   plane: ControlPlane,
   name: string,
-  status: { machineId?: string; bootId?: string; ready?: string },
+  status: KubeletStatus,
 ): Promise<void> {
   const path = `/api/v1/nodes/${name}/status`;
   await plane.request("PATCH", path, { status: nodeStatus(status) }, "application/strategic-merge-patch+json");
 }
 
-function nodeStatus(status: { machineId?: string; bootId?: string; ready?: string }): unknown {
+/** What a kubelet reports. */
+interface KubeletStatus {
+  readonly machineId?: string;
+  readonly bootId?: string;
+  readonly osImage?: string;
+  readonly ready?: string;
+}
+
+function nodeStatus(status: KubeletStatus): unknown {
   const now = new Date().toISOString();
   const ready = {
     type: "Ready",
@@ -106,6 +120,7 @@ function nodeStatus(status: { machineId?: string; bootId?: string; ready?: strin
     nodeInfo: {
       ...(status.machineId !== undefined && { machineID: status.machineId }),
       ...(status.bootId !== undefined && { bootID: status.bootId }),
+      ...(status.osImage !== undefined && { osImage: status.osImage }),
     },
     ...(status.ready !== undefined && { conditions: [{ ...ready, status: status.ready }] }),
     allocatable: { cpu: "32", memory: "64Gi", pods: "200" },

@@ -104,6 +104,13 @@ export function policyFiles(inCluster: boolean): fc.Arbitrary<Mapping> {
   return part({
     timeZone: fc.constantFrom("UTC", "Europe/Berlin", "Australia/Lord_Howe"),
     allowUnknownGroups: fc.boolean(),
+    ...(inCluster && {
+      stuck: part({
+        "draining": duration(1, LONGEST_MS),
+        "rebooting": duration(1, LONGEST_MS),
+        "node-gone": duration(1, LONGEST_MS),
+      }),
+    }),
     defaults: group(inCluster),
     groups: fc.dictionary(name, group(inCluster), { maxKeys: 4 }),
   });

@@ -5,7 +5,7 @@
  * @module
  */
 
-import type { AllowWindow, GroupOptions, PolicyOptions } from "../../policies/options.ts";
+import type { AllowWindow, GroupOptions, PolicyOptions, StuckOptions } from "../../policies/options.ts";
 import { formatAmount, formatDuration, formatTimeOfDay, formatWindowDay } from "./texts.ts";
 
 /** A value of a configuration file. */
@@ -17,13 +17,19 @@ export type FileValue =
   | { readonly [key: string]: FileValue };
 
 /** Writes all policies, also those that nobody has changed. */
-export function fileValueOf({ timeZone, allowUnknownGroups, defaults, groups }: PolicyOptions): FileValue {
+export function fileValueOf({ timeZone, allowUnknownGroups, stuck, defaults, groups }: PolicyOptions): FileValue {
   return {
     timeZone,
     allowUnknownGroups,
+    stuck: stuckValueOf(stuck),
     defaults: groupValueOf(defaults),
     groups: Object.fromEntries([...groups].map(([name, group]) => [name, groupValueOf(group)])),
   };
+}
+
+/** Writes when a hold counts as stuck, by stage. */
+export function stuckValueOf(stuck: StuckOptions): { readonly [key: string]: string } {
+  return Object.fromEntries(Object.entries(stuck).map(([stage, ms]) => [stage, formatDuration(ms)]));
 }
 
 /** Writes everything about a group. What has no value is left out, and so are `drain` and `health` where they are empty. */

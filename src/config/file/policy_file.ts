@@ -9,7 +9,7 @@
 
 import * as v from "valibot";
 import { parseGroup } from "../../lock/identity.ts";
-import { DEFAULT_GROUP, type GroupOptions, type PolicyOptions } from "../../policies/options.ts";
+import { DEFAULT_GROUP, DEFAULT_STUCK, type GroupOptions, type PolicyOptions } from "../../policies/options.ts";
 import { FILE_SCHEMA, GROUP_SCHEMA, type SaidGroup } from "./schema.ts";
 import { type KeyPath, nodeAt, offsetAt, parseSource, type Problem, type SourceNode, valueOf } from "./source.ts";
 import { formatDuration } from "./texts.ts";
@@ -25,7 +25,7 @@ export interface FileContext {
 
 /** What a file says, as opposed to what it leaves to defaults. */
 export interface Said {
-  /** The keys at the top of the file, without `defaults` and `groups`. */
+  /** The keys at the top of the file, such as `timeZone` and `stuck.draining`. */
   readonly top: ReadonlySet<string>;
   /** The keys in `defaults`, such as `slots` and `drain.timeout`. */
   readonly defaults: ReadonlySet<string>;
@@ -86,6 +86,7 @@ function checkFile(
   ];
   if (context.store !== "kubernetes") {
     for (const { path, node } of places) problems.push(...needsCluster(node, path, context.store));
+    problems.push(...needsCluster(root, [], context.store, [["stuck"]]));
   }
   const defaults = merge(DEFAULT_GROUP, file?.defaults ?? {});
   const groups = new Map<string, GroupOptions>();
@@ -107,9 +108,9 @@ function checkFile(
   problems.push(...shortWindows(defaults, ["defaults"], root, context));
   if (file === undefined) return undefined;
   const { timeZone = "UTC", allowUnknownGroups = true } = file;
-  const top = new Set(root.kind === "mapping" ? root.pairs.map(({ key }) => key) : []);
-  const said = { top, defaults: keysOf(nodeAt(root, ["defaults"])), groups: saidGroups };
-  return { options: { timeZone, allowUnknownGroups, defaults, groups }, said };
+  const stuck = { ...DEFAULT_STUCK, ...file.stuck };
+  const said = { top: keysOf(root), defaults: keysOf(nodeAt(root, ["defaults"])), groups: saidGroups };
+  return { options: { timeZone, allowUnknownGroups, stuck, defaults, groups }, said };
 }
 
 /** Parses a value with a schema. Adds what is wrong to `problems`, and then returns undefined. */
@@ -163,19 +164,27 @@ function withoutBudgets({ budgets: _, ...rest }: GroupOptions["health"]): GroupO
   return rest;
 }
 
-/** The keys that a group says; those in `drain` and `health` with the name of what they are in. */
+/** Mappings whose keys count by themselves. */
+const PARTED: ReadonlySet<string> = new Set(["drain", "health", "stuck"]);
+
+/** The keys that a mapping says; those in the mappings of {@link PARTED} with the name of what they are in. */
 function keysOf(node: SourceNode | undefined): ReadonlySet<string> {
   if (node?.kind !== "mapping") return new Set();
   return new Set(node.pairs.flatMap(({ key, value }) => {
-    const isParted = (key === "drain" || key === "health") && value.kind === "mapping";
+    const isParted = PARTED.has(key) && value.kind === "mapping";
     return isParted ? value.pairs.map((inner) => `${key}.${inner.key}`) : [key];
   }));
 }
 
 /** Finds the rules that a server without a cluster cannot follow. */
-function needsCluster(node: SourceNode | undefined, path: KeyPath, store: string): Problem[] {
+function needsCluster(
+  node: SourceNode | undefined,
+  path: KeyPath,
+  store: string,
+  keys: readonly KeyPath[] = CLUSTER_KEYS,
+): Problem[] {
   const message = `needs a Kubernetes cluster: with --store ${store} nobody knows the hosts' Nodes and pods`;
-  const found = CLUSTER_KEYS.flatMap((key) => {
+  const found = keys.flatMap((key) => {
     const value = nodeAt(node, key);
     return value === undefined ? [] : [{ offset: value.offset, path: [...path, ...key], message }];
   });

@@ -5,8 +5,8 @@
  * @module
  */
 
-import type { GroupOptions, PolicyOptions } from "../../policies/options.ts";
-import { type FileValue, groupValueOf } from "./file_value.ts";
+import { DRAIN_GRACE_MS, type GroupOptions, type PolicyOptions, type StuckOptions } from "../../policies/options.ts";
+import { type FileValue, groupValueOf, stuckValueOf } from "./file_value.ts";
 import type { FileContext, Said } from "./policy_file.ts";
 import { formatDuration } from "./texts.ts";
 
@@ -28,6 +28,7 @@ export function describePolicies(
   return [
     top("timeZone", options.timeZone),
     top("allowUnknownGroups", options.allowUnknownGroups),
+    ...describeStuck(options.stuck, said.top, flags),
     "defaults:",
     ...describeGroup(options.defaults, "  ", (key) => said.defaults.has(key) ? "" : "default", flags),
     ...(options.groups.size > 0 ? ["groups:"] : []),
@@ -38,6 +39,24 @@ export function describePolicies(
         return said.defaults.has(key) ? "defaults" : "default";
       }, flags),
     ]),
+  ];
+}
+
+function describeStuck(
+  stuck: StuckOptions,
+  said: ReadonlySet<string>,
+  { store, drainTimeoutMs }: DrainFlags,
+): string[] {
+  // Without a cluster, a file must not have this key.
+  if (store !== "kubernetes") return [];
+  const origin = (stage: string) => said.has(`stuck.${stage}`) ? "" : "default";
+  const isFromFlags = stuck.draining === undefined && drainTimeoutMs !== undefined;
+  return [
+    "stuck:",
+    ...(isFromFlags
+      ? [line("  ", "draining", formatDuration(drainTimeoutMs + DRAIN_GRACE_MS), "default, from the flags")]
+      : []),
+    ...Object.entries(stuckValueOf(stuck)).map(([stage, value]) => line("  ", stage, value, origin(stage))),
   ];
 }
 

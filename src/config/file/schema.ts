@@ -10,7 +10,7 @@ import type { GenericSchema, ObjectEntries } from "valibot";
 import * as v from "valibot";
 import { parseLabelSelector } from "../../kubernetes/label_selector.ts";
 import { MAX_GROUP_LENGTH } from "../../lock/identity.ts";
-import type { AllowWindow, Amount, Freeze, GroupOptions, HealthOptions } from "../../policies/options.ts";
+import type { AllowWindow, Amount, Freeze, GroupOptions, HealthOptions, StuckOptions } from "../../policies/options.ts";
 import { MAPPING } from "./shape.ts";
 import {
   durationOrZero,
@@ -219,6 +219,23 @@ const drain = v.pipe(
   })),
 );
 
+/** The time after which a hold is stuck in a stage. */
+function stuckAfter(stage: string) {
+  return v.optional(text(positiveDuration, `${stage}; the default is in docs/policies.md`));
+}
+
+const stuck = v.pipe(
+  v.object({
+    "draining": stuckAfter("Pods are evicted"),
+    "blocked": stuckAfter("The drain has failed, or budgets hold back every pod that is left"),
+    "granted-not-rebooting": stuckAfter("The host may reboot and has not"),
+    "rebooting": stuckAfter("The Node is not ready after the yes"),
+    "back-not-reporting": stuckAfter("The Node is back, and its host has not reported"),
+    "node-gone": stuckAfter("The Node does not exist"),
+  }, MAPPING),
+  v.description("How long a hold may stay in each stage before it counts as stuck"),
+);
+
 /** What a file says about a group, parsed. What it does not say is missing. */
 export interface SaidGroup extends Partial<Omit<GroupOptions, "settleMs" | "health">> {
   /** See {@link GroupOptions.settleMs}. */
@@ -233,6 +250,8 @@ export interface SaidFile {
   readonly timeZone?: string;
   /** See {@link PolicyOptions.allowUnknownGroups}. */
   readonly allowUnknownGroups?: boolean;
+  /** See {@link PolicyOptions.stuck}. */
+  readonly stuck?: Partial<StuckOptions>;
   /** What applies to groups that do not say otherwise. */
   readonly defaults?: SaidGroup;
 }
@@ -286,6 +305,7 @@ export const FILE_SCHEMA: MappingSchema<SaidFile> = v.object({
       v.description("Whether hosts of groups that are not named here get slots; they do where nothing is said"),
     ),
   ),
+  stuck: v.optional(stuck),
   defaults: v.optional(v.pipe(GROUP_SCHEMA, v.description("What applies to every group that does not say otherwise"))),
 }, MAPPING);
 

@@ -49,6 +49,8 @@ export interface NodeView extends CordonState {
   readonly machineId?: string;
   /** `status.nodeInfo.bootID`; undefined where the kubelet has not reported it. */
   readonly bootId?: string;
+  /** The names of its operating system's image and of its kernel; undefined where the kubelet has not reported them. */
+  readonly image?: string;
   /** The status of its Ready condition: "True", "False" or "Unknown"; undefined where it has no such condition. */
   readonly ready?: string;
   /** Why it is not ready, in the words of the condition; undefined where it is. */
@@ -69,7 +71,7 @@ export interface NodeView extends CordonState {
  */
 export function viewNode(node: V1Node, known?: NodeView, keepsLabels = false): NodeView {
   const metadata = node.metadata ?? {};
-  const { machineID, bootID } = node.status?.nodeInfo ?? {};
+  const { machineID, bootID, osImage, kernelVersion } = node.status?.nodeInfo ?? {};
   const derived = machineID && known?.machineId === machineID ? known.derivedId : zincatiId(machineID ?? "");
   const named = metadata.annotations?.[ID_ANNOTATION]?.trim();
   // Some agents send the machine-id itself. Whatever it looks like, its host must not count as one without a node.
@@ -91,6 +93,7 @@ export function viewNode(node: V1Node, known?: NodeView, keepsLabels = false): N
     malformed: Boolean(machineID) && derived === undefined,
     machineId: machineID || undefined,
     bootId: bootID || undefined,
+    ...(osImage && { image: shared(`${osImage}, kernel ${kernelVersion}`.slice(0, MAX_IMAGE)) }),
     unschedulable: node.spec?.unschedulable === true,
     cordon: metadata.annotations?.[CORDON_ANNOTATION],
     isCordonForeign: isSetByOthers(metadata.managedFields),
@@ -101,6 +104,21 @@ export function viewNode(node: V1Node, known?: NodeView, keepsLabels = false): N
     ...(skip !== undefined && { skip }),
     ...(keepsLabels && { labels: sameLabels(metadata.labels, known?.labels) }),
   };
+}
+
+/** How much of an image's name is kept, in characters. */
+const MAX_IMAGE = 200;
+
+/** The names of images that were seen lately, of which a fleet has few. */
+const images = new Map<string, string>();
+
+/** Returns a text that thousands of nodes have in common as one object. */
+function shared(text: string): string {
+  const known = images.get(text);
+  if (known !== undefined) return known;
+  if (images.size >= 64) images.clear();
+  images.set(text, text);
+  return text;
 }
 
 /** Returns the labels that are known already where they are the same, so that a heartbeat does not replace them. */

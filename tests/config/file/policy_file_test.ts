@@ -6,7 +6,7 @@
 
 import { deepEqual, equal, ok } from "node:assert/strict";
 import { type FileContext, parsePolicyFile } from "../../../src/config/file/policy_file.ts";
-import { DEFAULT_GROUP, NO_POLICIES, type PolicyOptions } from "../../../src/policies/options.ts";
+import { DEFAULT_GROUP, DEFAULT_STUCK, NO_POLICIES, type PolicyOptions } from "../../../src/policies/options.ts";
 
 const CLUSTER: FileContext = { store: "kubernetes", drainTimeoutMs: 15 * 60_000 };
 
@@ -24,6 +24,7 @@ function errors(text: string, context = CLUSTER): readonly string[] {
 const FULL = `
 timeZone: Europe/Berlin        # of all windows
 allowUnknownGroups: false
+stuck: {draining: 30m, rebooting: 1h}
 defaults: {slots: 2, health: {budgets: refuse, notReady: 1}, drain: {onTimeout: proceed}}
 groups:
   workers:
@@ -56,7 +57,12 @@ Deno.test("a file with every key is parsed, and its defaults lie below each grou
     health: { notReady: { kind: "number", value: 1 }, budgets: "refuse" },
     drain: { onTimeout: "proceed" },
   };
-  deepEqual(rest, { timeZone: "Europe/Berlin", allowUnknownGroups: false, defaults });
+  deepEqual(rest, {
+    timeZone: "Europe/Berlin",
+    allowUnknownGroups: false,
+    stuck: { ...DEFAULT_STUCK, draining: 1_800_000, rebooting: 3_600_000 },
+    defaults,
+  });
   deepEqual([...groups.keys()], ["workers", "edge"]);
   deepEqual(groups.get("edge"), defaults);
   deepEqual(groups.get("workers"), {
@@ -111,7 +117,7 @@ Deno.test("it is known which keys the file says and which it leaves to defaults"
   const parsed = parsePolicyFile(FULL, "f.yaml", CLUSTER);
   ok(parsed.kind === "valid");
   const { top, defaults, groups } = parsed.said;
-  deepEqual([...top], ["timeZone", "allowUnknownGroups", "defaults", "groups"]);
+  deepEqual([...top], ["timeZone", "allowUnknownGroups", "stuck.draining", "stuck.rebooting", "defaults", "groups"]);
   deepEqual([...defaults], ["slots", "health.budgets", "health.notReady", "drain.onTimeout"]);
   deepEqual([...groups.get("edge")!], []);
   ok(groups.get("workers")!.has("drain.timeout") && groups.get("workers")!.has("health.prometheus"));
@@ -146,7 +152,7 @@ const REFUSED: [name: string, text: string, expected: string[]][] = [
   ["a group that stands twice", "groups:\n  a: {}\n  a: {}", ["f.yaml:3:3: groups.a: stands here a second time"]],
   ["unknown keys at the top", "group: {}\nslots: 3\n", [
     'f.yaml:1:1: group: is unknown: did you mean "groups"?',
-    "f.yaml:2:1: slots: is unknown: the keys here are timeZone, allowUnknownGroups, defaults, groups",
+    "f.yaml:2:1: slots: is unknown: the keys here are timeZone, allowUnknownGroups, stuck, defaults, groups",
   ]],
   [
     "unknown keys everywhere",
@@ -166,6 +172,10 @@ const REFUSED: [name: string, text: string, expected: string[]][] = [
   ["groups that are a list", "groups: [a]", ["f.yaml:1:9: groups: must be a mapping of groups: it is a list"]],
   ["an empty group", "groups:\n  a:\n  b: {}", [
     "f.yaml:2:3: groups.a: must be a mapping of keys to values: it is empty",
+  ]],
+  ["a stage that does not exist and one without time", "stuck: {rebooted: 5m, blocked: 0s}", [
+    'f.yaml:1:9: stuck.rebooted: is unknown: did you mean "rebooting"?',
+    'f.yaml:1:32: stuck.blocked: must be a duration from 1ms to 596h, as in 90s, 15m or 1h30m: it is "0s"',
   ]],
   ["wrong values at the top", "timeZone: Europe/Berlni\nallowUnknownGroups: 1", [
     'f.yaml:1:11: timeZone: must be the name of a time zone, as in UTC or Europe/Berlin: it is "Europe/Berlni"',
@@ -330,6 +340,7 @@ groups:
       `f.yaml:8:21: groups.a.health.blockingPods: ${needs}`,
       `f.yaml:9:16: groups.a.health.budgets: ${needs}`,
     ]);
+    deepEqual(errors("stuck: {rebooting: 1h}", { store }), [`f.yaml:1:8: stuck: ${needs}`]);
   }
 });
 

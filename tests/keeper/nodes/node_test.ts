@@ -84,3 +84,12 @@ Deno.test("a hold and a skip are read from their annotations, an empty one too",
   const { hold, skip } = viewNode({ metadata: { name: "a", annotations } });
   deepEqual([hold, skip], ["", "all"]);
 });
+
+Deno.test("a node's image is the name of its system with that of its kernel, and unknown before the kubelet reports it", () => {
+  const image = (nodeInfo: Record<string, string>) =>
+    viewNode({ status: { nodeInfo } } as unknown as Parameters<typeof viewNode>[0]).image;
+  equal(image({ osImage: "Fedora CoreOS 40", kernelVersion: "6.8.5" }), "Fedora CoreOS 40, kernel 6.8.5");
+  equal(image({ osImage: "", kernelVersion: "" }), undefined);
+  equal(image({ osImage: "x".repeat(1_000), kernelVersion: "1" })!.length, 200);
+  for (let nth = 0; nth < 100; nth++) equal(image({ osImage: `${nth}`, kernelVersion: "1" }), `${nth}, kernel 1`);
+});

@@ -44,6 +44,8 @@ clusterTest("a drain evicts the pods that it should, leaves the others, and make
   await test.first.events.settled();
   deepEqual(test.first.calls.filter((call) => !/Event$/.test(call)).sort(), [
     ...Array(3).fill("createNamespacedPodEviction"),
+    // No other Node has the id.
+    "get /api/v1/nodes",
     "listPodForAllNamespaces",
     "listVolumeAttachment",
     "patchNode",

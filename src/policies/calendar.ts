@@ -8,7 +8,7 @@
 
 import { dateOf, momentOf } from "./local_time.ts";
 import type { AllowWindow, Freeze, WindowDay } from "./options.ts";
-import { ALWAYS, contains, type Span, subtract, union } from "./spans.ts";
+import { ALWAYS, contains, intersect, type Span, subtract, union } from "./spans.ts";
 
 /** How a window or freeze of a group is read. */
 export interface CalendarOptions {
@@ -96,7 +96,7 @@ export class Calendar {
   }
 
   #within(moment: number, horizon: number): CalendarAnswer {
-    const grants = union(this.#windows(moment, horizon).map(({ from, to, cutoffMs }) => ({ from, to: to - cutoffMs })));
+    const grants = this.#grants(moment, horizon);
     const allowed = this.#allowed(moment, horizon);
     const isInside = grants.some((span) => contains(span, moment));
     const isAllowed = allowed.some((span) => contains(span, moment));
@@ -122,30 +122,35 @@ export class Calendar {
 
   /** The spans in which a slot may be granted, in order, of those that end after `from` and begin before `to`. */
   #allowed(from: number, to: number): Span[] {
+    const grants = this.#grants(from, to);
     return union(
-      this.#windows(from, to).flatMap((opening) => {
-        const { cutoffMs } = opening;
-        const freezes = this.#freezes.map((freeze) => ({ from: freeze.from - cutoffMs, to: freeze.to }));
-        return subtract({ from: opening.from, to: opening.to - cutoffMs }, freezes);
+      this.#windows(from, to).flatMap((window) => {
+        const freezes = this.#freezes.map((freeze) => ({ from: freeze.from - window.cutoffMs, to: freeze.to }));
+        return subtract(window, freezes).flatMap((span) => intersect(span, grants));
       }),
     );
   }
 
   /**
-   * The windows around a stretch of time: each by itself, and those that overlap or touch joined to one, which ends with
-   * the cutoff of that which ends last. So a window that follows another at once needs no cutoff between them.
+   * The spans in which the windows allow a grant: each window until its cutoff, and those that overlap or touch as one,
+   * until the cutoff of that which ends last. So a window that follows another at once needs no cutoff between them.
    */
-  #windows(from: number, to: number): Opening[] {
-    const { allow, timeZone, cutoffMs } = this.#options;
-    if (allow.length === 0) return [{ ...ALWAYS, cutoffMs }];
-    const single = allow.flatMap((window) =>
-      spansOfWindow(window, timeZone, from, to).map((span) => ({ ...span, cutoffMs: window.cutoffMs ?? cutoffMs }))
-    );
+  #grants(from: number, to: number): Span[] {
+    const single = this.#windows(from, to);
     const joined = union(single).map((run) => {
       const last = single.filter((one) => one.to === run.to).map((one) => one.cutoffMs);
       return { ...run, cutoffMs: Math.min(...last) };
     });
-    return [...single, ...joined].filter((one) => one.to - one.cutoffMs > one.from);
+    return union([...single, ...joined].map(({ from, to, cutoffMs }) => ({ from, to: to - cutoffMs })));
+  }
+
+  /** The windows around a stretch of time, with the cutoff of each. */
+  #windows(from: number, to: number): Opening[] {
+    const { allow, timeZone, cutoffMs } = this.#options;
+    if (allow.length === 0) return [{ ...ALWAYS, cutoffMs }];
+    return allow.flatMap((window) =>
+      spansOfWindow(window, timeZone, from, to).map((span) => ({ ...span, cutoffMs: window.cutoffMs ?? cutoffMs }))
+    );
   }
 }
 

@@ -61,7 +61,10 @@ export interface PrometheusHealth {
 export interface AlertmanagerHealth {
   /** The base URL. */
   readonly url: string;
-  /** A regular expression over alert names. Those that are active, neither silenced nor inhibited, block. */
+  /**
+   * A regular expression (RE2) that matches the whole names of alerts. Those that are active, neither silenced nor
+   * inhibited, block.
+   */
   readonly alerts: string;
   /** What to do where it does not answer. */
   readonly onError: "refuse" | "allow";

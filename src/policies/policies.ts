@@ -29,6 +29,11 @@ export interface FactsSource {
    * @param question Undefined where nobody in particular asks.
    */
   nodes(options: GroupOptions, question?: PolicyQuestion): Gathered<readonly NodeFacts[]>;
+  /**
+   * The nodes on which a client may run, as the watch of the nodes shows them, or as they were read for the question. It
+   * makes no calls.
+   */
+  asking(question: PolicyQuestion): Gathered<readonly NodeFacts[]>;
   /** The health of the fleet, as far as it was asked within the last seconds. It makes no calls. */
   knownHealth(options: GroupOptions, question: PolicyQuestion): HealthFacts;
   /** The health of the fleet, asked now where it was not asked within the last seconds. */
@@ -45,6 +50,9 @@ export interface PoliciesOptions {
   readonly drainTimeoutMs: number;
 }
 
+/** How often a judgement asks again because the policies have changed meanwhile. */
+const MAX_RELOADS = 3;
+
 /** The reasons that are orders of a person or results of the group's past, which warn mode does not let pass. */
 const ALWAYS_ENFORCED: ReadonlySet<ReasonKind> = new Set(["unknown_group", "paused", "node_on_hold", "deferred"]);
 
@@ -55,6 +63,8 @@ export class Policies implements GrantPolicy {
   readonly #calendars = new WeakMap<GroupOptions, Calendar>();
   /** The reasons told last, by the group's options. The same list again makes the reply the same object again. */
   readonly #told = new WeakMap<GroupOptions, readonly Reason[]>();
+  /** The noted returns that seem to lie ahead, and when this process first saw each, by the drain's time. */
+  readonly #ahead = new Map<Group, { readonly returned: number; readonly seen: number }>();
 
   /** Makes policies that are in force at once. */
   constructor(options: PoliciesOptions) {
@@ -81,10 +91,18 @@ export class Policies implements GrantPolicy {
   /** See {@link GrantPolicy.judge}. */
   async judge(question: PolicyQuestion): Promise<PolicyAnswer> {
     const { facts, current } = this.#options;
-    const options = optionsOf(current(), question.group);
-    if (!facts.isTimeFresh() && hasCalendar(options)) await facts.hearTime();
-    const health = await facts.askHealth(options, question);
-    return this.#answer(question, () => health, facts.isTimeFresh());
+    for (let tries = 0; tries < MAX_RELOADS; tries++) {
+      const options = optionsOf(current(), question.group);
+      if (!facts.isTimeFresh() && hasCalendar(options)) await facts.hearTime();
+      const health = await facts.askHealth(options, question);
+      // What was asked for other options says nothing about the rules that have come into force meanwhile.
+      if (optionsOf(current(), question.group) === options) {
+        return this.#answer(question, () => health, facts.isTimeFresh());
+      }
+    }
+    const sentence = "the configuration file keeps changing during this request: try again";
+    const reason: Reason = { kind: "policy_undecided", rule: "config", sentence };
+    return { slots: this.slotsOf(question.group), reasons: [reason], ignored: [] };
   }
 
   /**
@@ -118,6 +136,8 @@ export class Policies implements GrantPolicy {
       now,
       isTimeFresh,
       calendar: this.#calendarOf(policies, options).at(now),
+      returned: this.#returnOf(question, now),
+      asking: facts.asking(question),
       nodes: facts.nodes(options, question),
       health: healthOf(options),
     };
@@ -130,6 +150,21 @@ export class Policies implements GrantPolicy {
       else ignored.push({ ...reason, because });
     }
     return { slots: slotsLeft(snapshot, passOf), reasons: this.#shared(options, reasons), ignored };
+  }
+
+  /**
+   * When a holder last came back. A return that seems to lie ahead was noted by a clock that was wrong; it counts from
+   * when this process first saw it, since the time that it names may be years away.
+   */
+  #returnOf({ group, state }: PolicyQuestion, now: number): number | undefined {
+    const returned = state.notes?.returned;
+    if (returned === undefined || returned <= now) {
+      this.#ahead.delete(group);
+      return returned;
+    }
+    let ahead = this.#ahead.get(group);
+    if (ahead?.returned !== returned) this.#ahead.set(group, ahead = { returned, seen: now });
+    return Math.min(ahead.seen, now);
   }
 
   /** Returns the list that was told last where it says the same. */
@@ -168,8 +203,8 @@ function hasCalendar({ allow, freeze }: GroupOptions): boolean {
 type Pass = (reason: Pick<Reason, "kind" | "rule">) => IgnoredReason["because"] | undefined;
 
 /** Which reasons do not count: those that the asking node was told to skip, and the rules of a group in warn mode. */
-function passesOf({ options, nodes }: Snapshot): Pass {
-  const asking = nodes.kind === "known" ? nodes.value.filter(({ isAsking }) => isAsking) : [];
+function passesOf({ options, asking: facts }: Snapshot): Pass {
+  const asking = facts.kind === "known" ? facts.value : [];
   // Of several nodes with the client's id, nobody knows which one asks.
   const skipped = (asking.length === 1 ? asking[0]!.skip ?? "" : "").split(",").map((name) => name.trim());
   return ({ kind, rule }) => {

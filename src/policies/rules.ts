@@ -67,12 +67,21 @@ function paused({ question: { group, state }, now }: Snapshot): Finding | undefi
   return pause && { kind: "paused", until: pause.until, sentence: describePause(pause, group) };
 }
 
-function onHold({ nodes }: Snapshot): Finding | undefined {
-  if (nodes.kind !== "known") return undefined;
-  const held = nodes.value.find(({ isAsking, hold }) => isAsking && hold !== undefined);
-  if (held === undefined) return undefined;
-  const why = held.hold!.trim() === "" ? "" : `: ${printableReason(held.hold!)}`;
-  return { kind: "node_on_hold", sentence: `node "${held.name}" is on hold${why}` };
+function onHold({ asking }: Snapshot): Finding | undefined {
+  switch (asking.kind) {
+    case "not_asked":
+      return undefined;
+    case "failed": {
+      const sentence = `nobody knows whether the node is on hold: ${printableReason(asking.reason)}`;
+      return { kind: "node_on_hold", sentence };
+    }
+    case "known": {
+      const held = asking.value.find(({ hold }) => hold !== undefined);
+      if (held === undefined) return undefined;
+      const why = held.hold!.trim() === "" ? "" : `: ${printableReason(held.hold!)}`;
+      return { kind: "node_on_hold", sentence: `node "${held.name}" is on hold${why}` };
+    }
+  }
 }
 
 function frozen({ question, calendar, timeZone, now }: Snapshot): Finding | undefined {
@@ -104,11 +113,9 @@ function deferred({ question, now }: Snapshot): Finding | undefined {
   return { kind: "deferred", until: deferral.until, sentence: describeDeferral(deferral) };
 }
 
-function settling({ question, options, now, timeZone }: Snapshot): Finding | undefined {
-  const returned = question.state.notes?.returned;
+function settling({ question, options, returned, now, timeZone }: Snapshot): Finding | undefined {
   if (options.settleMs === 0 || returned === undefined) return undefined;
-  // A return that seems to lie ahead, by a clock that was set back, has its age counted from now.
-  const until = now + options.settleMs - Math.max(0, now - returned);
+  const until = returned + options.settleMs;
   if (until <= now) return undefined;
   const sentence = `group "${question.group}" settles after the reboot of a host until ${
     describeMoment(until, timeZone)

@@ -39,6 +39,12 @@ export function subtract(span: Span, others: readonly Span[]): Span[] {
   return left;
 }
 
+/** The moments of a span that are in one of the others, in order. */
+export function intersect(span: Span, others: readonly Span[]): Span[] {
+  return union(others).map(({ from, to }) => ({ from: Math.max(from, span.from), to: Math.min(to, span.to) }))
+    .filter(({ from, to }) => from < to);
+}
+
 /** Whether a moment is in a span. */
 export function contains({ from, to }: Span, moment: number): boolean {
   return from <= moment && moment < to;

@@ -89,10 +89,8 @@ export class Facts implements FactsSource {
     const { fleet } = this.#options;
     const isCounting = countsNodes(options);
     if (fleet === undefined) return isCounting ? NO_FLEET : NOTHING;
-    if (!fleet.isSynced) return isCounting ? BEHIND : question && this.#read.get(question) || NOT_ASKED;
-    const asking = (question === undefined ? [] : askingNodes(fleet, question)).map((node): NodeFacts => {
-      return { ...node, isInGroup: false, isAsking: true };
-    });
+    if (!fleet.isSynced) return isCounting ? BEHIND : NOT_ASKED;
+    const asking = question === undefined ? [] : asAsking(askingNodes(fleet, question));
     if (!isCounting) return { kind: "known", value: asking };
     const { nodes, places } = this.#count(fleet, options);
     let value = nodes;
@@ -101,6 +99,14 @@ export class Facts implements FactsSource {
       value = place === undefined ? [...value, node] : value.with(place, { ...node, isInGroup: true });
     }
     return { kind: "known", value };
+  }
+
+  /** See {@link FactsSource.asking}. */
+  asking(question: PolicyQuestion): Gathered<readonly NodeFacts[]> {
+    const { fleet } = this.#options;
+    if (fleet === undefined) return NOTHING;
+    if (!fleet.isSynced) return this.#read.get(question) ?? NOT_ASKED;
+    return { kind: "known", value: asAsking(askingNodes(fleet, question)) };
   }
 
   /** See {@link FactsSource.knownHealth}. */
@@ -188,6 +194,10 @@ function askingNodes(fleet: FleetView, { id, node }: PolicyQuestion): SeenNode[]
   if (node === undefined) return fleet.candidates(id);
   const seen = fleet.find(node);
   return seen === undefined ? [] : [seen];
+}
+
+function asAsking(nodes: readonly SeenNode[]): NodeFacts[] {
+  return nodes.map((node) => ({ ...node, isInGroup: false, isAsking: true }));
 }
 
 function soleOf(nodes: readonly SeenNode[]): SeenNode | undefined {

@@ -53,11 +53,13 @@ export function lockObserver(metrics: Metrics, logger: Logger): LockObserver {
   };
 }
 
-/** Tells several observers. Of what more than one may be told, each is; of the rest, the last one that wants to know. */
+/** Tells several observers. */
 export function tellAll(observers: readonly LockObserver[]): LockObserver {
-  return {
-    ...Object.assign({}, ...observers),
-    yielded: (...event) => observers.forEach((each) => each.yielded?.(...event)),
-    grantedDespite: (...event) => observers.forEach((each) => each.grantedDespite?.(...event)),
-  };
+  const told = new Map<string, ((...event: unknown[]) => void)[]>();
+  for (const [event, tell] of observers.flatMap((observer) => Object.entries(observer))) {
+    told.set(event, [...told.get(event) ?? [], tell]);
+  }
+  return Object.fromEntries([...told].map(([event, tells]) => [event, (...about: unknown[]) => {
+    for (const tell of tells) tell(...about);
+  }]));
 }

@@ -89,6 +89,16 @@ Deno.test("a freeze beats a window, and the next opening is that of both", () =>
   deepEqual(said(both.at(at("2026-12-01T12:00+01:00"))), { isOpen: false, outside, frozen, next: end });
 });
 
+Deno.test("before a freeze, each window has its own cutoff, also where another window follows it", () => {
+  const first: AllowWindow = { days: [fri], at: { hour: 22, minute: 0 }, forMs: 2 * HOUR, cutoffMs: 30 * MINUTE };
+  const second: AllowWindow = { days: [sat], at: { hour: 0, minute: 0 }, forMs: 2 * HOUR, cutoffMs: 0 };
+  const both = calendar([first, second], [{ from: "2026-11-27T23:00", to: "2026-11-28T00:30" }]);
+  deepEqual(both.openings(at("2026-11-26T00:00+01:00"), 2), [
+    { from: at("2026-11-27T22:00+01:00"), to: at("2026-11-27T22:30+01:00") },
+    { from: at("2026-11-28T00:30+01:00"), to: at("2026-11-28T02:00+01:00") },
+  ]);
+});
+
 Deno.test("freezes that follow each other at once are told as one", () => {
   const two = calendar([], [{ from: "2027-01-01", to: "2027-01-05", reason: "b" }, {
     from: "2026-12-20",

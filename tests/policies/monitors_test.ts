@@ -42,20 +42,26 @@ Deno.test("each series of a query's vector is an alarm with its labels and value
     });
   }));
 
-Deno.test("each active alert whose name matches is an alarm with its labels", () =>
+Deno.test("each active alert whose name Alertmanager matches is an alarm with its labels", () =>
   serving((request) => {
-    const { pathname, search } = new URL(request.url);
+    const { pathname, searchParams } = new URL(request.url);
     equal(pathname, "/monitor/api/v2/alerts");
-    equal(search, "?active=true&silenced=false&inhibited=false&unprocessed=false");
+    deepEqual(Object.fromEntries(searchParams), {
+      active: "true",
+      silenced: "false",
+      inhibited: "false",
+      unprocessed: "false",
+      filter: String.raw`alertname=~"^Ceph\\w+\"?"`,
+    });
     return Response.json([
       { labels: { alertname: "CephDown", osd: "3" }, status: { state: "active" } },
       { labels: { alertname: "CephSlow" }, status: { state: "suppressed" } },
-      { labels: { alertname: "NotCeph" }, status: { state: "active" } },
       { labels: { alertname: "CephFull" }, status: { state: "active" } },
     ]);
   }, async (url) => {
     // A trailing slash of the URL does not matter.
-    deepEqual(await new Monitors({ clock: new FakeClock() }).ask(alertmanager(`${url}/`)), {
+    const monitor = alertmanager(`${url}/`, { alerts: String.raw`^Ceph\w+"?` });
+    deepEqual(await new Monitors({ clock: new FakeClock() }).ask(monitor), {
       kind: "known",
       value: [{ name: "CephDown", detail: "osd=3" }, { name: "CephFull", detail: "active" }],
     });

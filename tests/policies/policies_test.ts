@@ -30,6 +30,9 @@ class ScriptedFacts implements FactsSource {
     const value = question === undefined ? this.all.map((one) => ({ ...one, isAsking: false })) : this.all;
     return { kind: "known" as const, value };
   }
+  asking() {
+    return { kind: "known" as const, value: this.all.filter(({ isAsking }) => isAsking) };
+  }
   knownHealth(_options: GroupOptions, question: PolicyQuestion) {
     equal(question.id, HOST);
     return this.health;
@@ -212,4 +215,43 @@ Deno.test("policies that come into force apply at once", () => {
   equal(all.slotsOf(WORKERS), 1);
   current = { ...NO_POLICIES, defaults: { ...DEFAULT_GROUP, slots: { kind: "number", value: 5 } } };
   equal(all.slotsOf(WORKERS), 5);
+});
+
+Deno.test("a judgement of rules that came into force meanwhile rests on facts that were asked for them", async () => {
+  const facts = new ScriptedFacts();
+  let current: PolicyOptions = { ...NO_POLICIES, groups: new Map([["workers", options()]]) };
+  const all = new Policies({ current: () => current, facts, drainTimeoutMs: 900_000 });
+  const ask = facts.askHealth.bind(facts);
+  facts.askHealth = async (of, asked) => {
+    const health = await ask(of, asked);
+    if (facts.calls.length === 1) current = { ...NO_POLICIES, groups: new Map([["workers", sick]]) };
+    return of.health.blockingPods === undefined ? NOT_ASKED : (equal(of, sick), { ...health, ...blocking });
+  };
+  deepEqual((await all.judge(question())).reasons.map(({ rule }) => rule), ["health.blockingPods"]);
+  equal(facts.calls.length, 2);
+});
+
+Deno.test("rules that change during each judgement refuse", async () => {
+  const facts = new ScriptedFacts();
+  let current: PolicyOptions = NO_POLICIES;
+  const all = new Policies({ current: () => current, facts, drainTimeoutMs: 900_000 });
+  facts.askHealth = () => {
+    current = { ...NO_POLICIES, defaults: options() };
+    return Promise.resolve(NOT_ASKED);
+  };
+  const { reasons } = await all.judge(question());
+  deepEqual(reasons.map(({ kind, rule }) => [kind, rule]), [["policy_undecided", "config"]]);
+});
+
+Deno.test("a return that seems to lie ahead counts from when it was first seen, and ends", () => {
+  const facts = new ScriptedFacts();
+  const all = policies(facts, { settleMs: 60_000 });
+  const state = { ...FREE, notes: { returned: NOW + 365 * 24 * 3_600_000 } };
+  equal(all.peek(question(state)).reasons[0]!.until, NOW + 60_000);
+  facts.time = NOW + 59_999;
+  equal(all.peek(question(state)).reasons[0]!.until, NOW + 60_000);
+  facts.time = NOW + 60_000;
+  deepEqual(all.peek(question(state)).reasons, []);
+  // Another one counts anew.
+  equal(all.peek(question({ ...FREE, notes: { returned: NOW * 2 } })).reasons[0]!.until, NOW + 120_000);
 });

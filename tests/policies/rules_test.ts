@@ -132,10 +132,9 @@ const cases: readonly Case[] = [
     ends: 6 * MINUTE,
   },
   {
-    name: "a return that seems to lie ahead",
-    snapshot: snapshot({ options: options({ settleMs: 10 * MINUTE }) }, noted({ returned: NOW + 90 * MINUTE })),
-    says: 'settle: settling: group "workers" settles after the reboot of a host until Thu 2026-11-26 13:10 +01:00',
-    ends: 10 * MINUTE,
+    name: "a node that could not be read",
+    snapshot: snapshot({ asking: failed }),
+    says: "hold: node_on_hold: nobody knows whether the node is on hold: it does not answer",
   },
   {
     name: "a share of nodes that cannot be counted",

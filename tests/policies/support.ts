@@ -57,7 +57,11 @@ export function heldBy(...nodes: string[]): GroupState {
 
 /** A snapshot in which nothing speaks against a grant, with some facts that differ. */
 export function snapshot(more: Partial<Snapshot> = {}, state: GroupState = FREE): Snapshot {
+  const { nodes } = more;
+  const asking = nodes?.kind === "known" ? nodes.value.filter(({ isAsking }) => isAsking) : [];
   return {
+    returned: state.notes?.returned,
+    asking: { kind: "known", value: asking },
     question: { group: WORKERS, id: HOST, state },
     options: options(),
     isNamed: true,

@@ -87,10 +87,11 @@ Deno.test("while the watch is behind, counting fails, and a judgement reads the 
   const { facts, calls } = setUp({ isSynced: false } as Partial<FleetView>);
   equal(facts.nodes(COUNTING, question()).kind, "failed");
   equal(facts.nodes(options(), question()).kind, "not_asked");
+  equal(facts.asking(question()).kind, "not_asked");
   const asked = question("a");
-  await facts.askHealth(options(), asked);
+  await facts.askHealth(COUNTING, asked);
   deepEqual(calls, ["read a"]);
-  const gathered = facts.nodes(options(), asked);
+  const gathered = facts.asking(asked);
   deepEqual(gathered.kind === "known" && gathered.value.map(({ hold }) => hold), ["x"]);
 });
 
@@ -100,6 +101,7 @@ Deno.test("without draining, counting fails with a sentence, and other rules see
   const facts = new Facts({ time, monitors: new Monitors({ clock }), clock });
   equal(facts.nodes(COUNTING, question()).kind, "failed");
   deepEqual(facts.nodes(options(), question()), { kind: "known", value: [] });
+  deepEqual(facts.asking(question()), { kind: "known", value: [] });
 });
 
 Deno.test("pods and budgets are asked for the asking node only, and a look finds what was asked", async () => {

@@ -185,6 +185,7 @@ class Composer {
 
   #mapping(offset: number, path: KeyPath): MappingNode {
     const pairs: MappingNode["pairs"] = [];
+    const keys = new Set<string>();
     for (let event = this.#peek(); event.type !== EVENT_POP; event = this.#peek()) {
       if (event.type !== EVENT_SCALAR) {
         const at = event.type === EVENT_ALIAS
@@ -201,8 +202,9 @@ class Composer {
       const key = getScalarValue(this.#text, event);
       const keyOffset = startOf(event, offset);
       const value = this.#node([...path, key], keyOffset);
-      if (pairs.some((pair) => pair.key === key)) this.#report(keyOffset, [...path, key], "stands here a second time");
+      if (keys.has(key)) this.#report(keyOffset, [...path, key], "stands here a second time");
       else pairs.push({ key, keyOffset, value });
+      keys.add(key);
     }
     this.#next++;
     return { kind: "mapping", offset, pairs };

@@ -35,6 +35,7 @@ export function policiesOf(slots: () => number, now: () => number): GrantPolicy 
       isTimeFresh: () => true,
       hearTime: () => Promise.resolve(),
       nodes: () => NONE,
+      asking: () => NONE,
       knownHealth: () => HEALTH,
       askHealth: () => Promise.resolve(HEALTH),
     },

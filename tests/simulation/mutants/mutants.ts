@@ -117,7 +117,7 @@ export const MUTANTS: readonly Mutant[] = [
     file: "src/keeper/nodes/node_return.ts",
     find: "if (ready.some((node) => !mayBeSameBoot(node))) return",
     replace: "if (ready.length > 0) return",
-    seeds: [6],
+    seeds: [9],
   },
   {
     name: "evictions go on after an uncordon",

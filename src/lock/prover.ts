@@ -75,7 +75,7 @@ export class Prover {
     const deadline = this.#options.clock.monotonic() + this.#options.replyWaitMs;
     let hold = acquired;
     for (let tries = 0; tries < MAX_TRIES; tries++) {
-      const evidence = await this.#drain(hold, group, deadline, arrival);
+      const evidence = await this.#drain(hold, group, deadline);
       if (evidence.kind === "refused") return evidence;
       hold = evidence.hold;
       let answer = this.#judge(evidence, group);
@@ -110,12 +110,7 @@ export class Prover {
   }
 
   /** Drains the host, and notes with the hold which node that is and that it is drained. */
-  async #drain(
-    acquired: Proven,
-    group: Group,
-    deadline: number,
-    arrival: Ticket,
-  ): Promise<Evidence | Refused> {
+  async #drain(acquired: Proven, group: Group, deadline: number): Promise<Evidence | Refused> {
     const { keeper, clock, stopping, yields } = this.#options;
     let hold: Proven | Refused = acquired;
     if (keeper === undefined) return await this.#withoutDrain(hold, group);
@@ -133,7 +128,7 @@ export class Prover {
           break;
         case "drained":
           if (outcome.host.kind === "no_node") {
-            return await this.#withoutNode(hold, group, arrival, outcome.host, outcome.readAt ?? called);
+            return await this.#withoutNode(hold, group, outcome.host, outcome.readAt ?? called);
           }
           return await this.#noteDrained(hold, group, outcome.node ?? node, outcome.host, outcome.readAt ?? called);
         case "proceed":
@@ -171,16 +166,14 @@ export class Prover {
     return { kind: "evidence", hold, host: { kind: "not_drained" }, readAt: this.#options.clock.monotonic() };
   }
 
-  /** The evidence of a host without a node. Reading that may take long, so the hold is proven once more after it. */
-  async #withoutNode(
-    acquired: Proven,
-    group: Group,
-    arrival: Ticket,
-    host: HostEvidence,
-    readAt: number,
-  ): Promise<Evidence | Refused> {
-    const hold = await this.#renew(acquired, group, arrival);
-    return hold.kind === "refused" ? hold : { kind: "evidence", hold, host, readAt };
+  /**
+   * The evidence of a host without a node. Looking for one may take long, so a fresh read must show the same hold after
+   * it: somebody may have freed the slot, or another request may have found a node.
+   */
+  async #withoutNode(hold: Proven, group: Group, host: HostEvidence, readAt: number): Promise<Evidence | Refused> {
+    const now = await this.#holds.reread(hold.holder, group);
+    if (now === undefined || now.node !== undefined || now.isNodeUnreadable) return refused({ kind: "contended" });
+    return { kind: "evidence", hold, host, readAt };
   }
 
   /**

@@ -10,7 +10,7 @@ import { nameOf } from "../operate/clients.ts";
 import { whoActs } from "../operate/operator.ts";
 import { nowOf, pauseGroup, resumeGroup, undefer } from "../operate/orders.ts";
 import { openPlace, requireStore } from "../operate/place.ts";
-import { timeText } from "../operate/stored.ts";
+import { timeText } from "../status/account_text.ts";
 import { EXIT, type Io, printError } from "./command.ts";
 import { groupOf, type PlaceOptions, untilOf } from "./options.ts";
 

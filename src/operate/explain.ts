@@ -17,7 +17,7 @@ import { findNamed, isShown, isStart } from "./clients.ts";
 import { HOLD_ANNOTATION, SKIP_ANNOTATION } from "./node_holds.ts";
 import type { GroupOverview, Overview } from "./overview.ts";
 import type { Place } from "./place.ts";
-import { timeText } from "./stored.ts";
+import { timeText } from "../status/account_text.ts";
 
 /** What is known of the client that a person names. */
 export interface ExplainedClient {

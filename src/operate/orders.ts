@@ -15,7 +15,7 @@ import { findNamed, nameOf } from "./clients.ts";
 import { changeGroup } from "./conditional_write.ts";
 import { type OperatorEvent, sendEvents } from "./operator.ts";
 import { clusterOf, type StorePlace } from "./place.ts";
-import { timeText } from "./stored.ts";
+import { timeText } from "../status/account_text.ts";
 
 /** What every order says of itself. */
 export interface Ordered {

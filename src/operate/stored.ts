@@ -12,16 +12,13 @@ import type { Listing } from "../lock/lock_store.ts";
 import { pauseAt } from "../lock/group_notes.ts";
 import type { HeldNode, Holder } from "../lock/semaphore.ts";
 import { printable } from "../lock/wording.ts";
-import type { HolderAccount, PauseAccount } from "../status/account.ts";
-import type { Pause } from "../lock/policy.ts";
+import type { HolderAccount } from "../status/account.ts";
+import { pauseAccount, shortId, timeText } from "../status/account_text.ts";
 import { type HeldNodeFacts, stageOf } from "../status/stage.ts";
 import type { GroupOverview, Overview } from "./overview.ts";
 
 /** From which age on a hold counts as stuck where nobody knows since when it is in its stage, in milliseconds. */
 const STUCK_MS = 3_600_000;
-
-/** How much of a client's id is shown, in characters. */
-const ID_SHOWN = 8;
 
 /** What only servers know. */
 const ONLY_SERVERS =
@@ -95,24 +92,4 @@ function holderAccount(holder: Holder, nodes: ReadonlyMap<string, HeldNodeFacts>
     stage: stageOf(holder, facts),
     isStuck: now - holder.since >= STUCK_MS,
   };
-}
-
-/** A pause as the account shows it. */
-function pauseAccount({ reason, by, until }: Pause): PauseAccount {
-  return {
-    ...(reason !== undefined && { reason: printable(reason, 500) }),
-    ...(by !== undefined && { by: printable(by, 100) }),
-    ...(until !== undefined && { until: timeText(until) }),
-  };
-}
-
-/** The start of an id, which does not let a stranger release its slot. */
-function shortId(id: string): string {
-  return printable(id, ID_SHOWN);
-}
-
-/** Writes a time as RFC 3339. One that somebody wrote by hand may be outside the range of dates. */
-export function timeText(ms: number): string {
-  const most = 8.64e15;
-  return new Date(Math.min(Math.max(ms, -most), most) || 0).toISOString();
 }

@@ -21,6 +21,7 @@ import {
   type ReasonAccount,
   type RefusedAccount,
 } from "./account.ts";
+import { pauseAccount, shortId, timeText } from "./account_text.ts";
 import type { LateRefusal, StatusMemory } from "./memory.ts";
 import { type HeldNodeFacts, isStuck, stageOf, type Thresholds } from "./stage.ts";
 
@@ -63,9 +64,6 @@ export interface AccountSources {
   readonly config?: () => NonNullable<Account["config"]>;
 }
 
-/** How much of a client's id is shown, in characters. */
-const ID_SHOWN = 8;
-
 /** How many waiting clients of a group are listed. */
 const WAITING_SHOWN = 50;
 
@@ -89,7 +87,7 @@ export class Accountant {
     return {
       version: ACCOUNT_VERSION,
       ...replica,
-      at: timeOf(at),
+      at: timeText(at),
       isInStep: isInStep(),
       ...(nodes && { areNodesInStep: nodes.isSynced }),
       ...(config && { config: config() }),
@@ -134,18 +132,12 @@ export class Accountant {
       transitions: state.transitions,
       holders: state.holders.map((holder) => this.#holder(name, holder, now)),
       blocks: blocksOf(name, state, slots, answer.reasons, now),
-      ...(opens !== undefined && { nextOpening: timeOf(opens) }),
-      ...(pause && {
-        pause: {
-          ...(pause.reason !== undefined && { reason: printable(pause.reason, 500) }),
-          ...(pause.by !== undefined && { by: printable(pause.by, 100) }),
-          ...(pause.until !== undefined && { until: timeOf(pause.until) }),
-        },
-      }),
+      ...(opens !== undefined && { nextOpening: timeText(opens) }),
+      ...(pause && { pause: pauseAccount(pause) }),
       deferred: deferred.map(({ id, node, until, pods }) => ({
         id: shortId(id),
         node: printable(node, 253),
-        until: timeOf(until),
+        until: timeText(until),
         pods: pods.map((pod) => printable(pod, 500)),
       })),
       waiting: waiting.slice(0, WAITING_SHOWN).map((one) => this.#waiting(name, one)),
@@ -153,8 +145,8 @@ export class Accountant {
       turns: memory.turns(name).map(({ holder, released, isSameImage }) => ({
         id: shortId(holder.id),
         ...(holder.node && { node: printable(holder.node.name, 253) }),
-        granted: timeOf(holder.since),
-        released: timeOf(released),
+        granted: timeText(holder.since),
+        released: timeText(released),
         ...(isSameImage !== undefined && { isSameImage }),
       })),
     };
@@ -175,12 +167,12 @@ export class Accountant {
     return {
       id: shortId(id),
       ...(node && { node: printable(node.name, 253) }),
-      since: timeOf(since),
+      since: timeText(since),
       stage,
-      stageSince: timeOf(stageSince),
+      stageSince: timeText(stageSince),
       isStuck: isStuck(stage, now - stageSince, thresholds(group)),
       ...(drain && { pods: drain.pods.map(podAccount) }),
-      ...(lastPoll !== undefined && { lastPoll: timeOf(lastPoll) }),
+      ...(lastPoll !== undefined && { lastPoll: timeText(lastPoll) }),
     };
   }
 
@@ -189,8 +181,8 @@ export class Accountant {
     return {
       id: shortId(id),
       ...(node !== undefined && { node }),
-      at: timeOf(at),
-      since: timeOf(since),
+      at: timeText(at),
+      since: timeText(since),
       kind: refusal.kind,
       // As of the reply, so that the ages in it do not change the account each second.
       sentence: describeRefusal(refusal, group, at),
@@ -212,22 +204,11 @@ function blocksOf(
     kind,
     rule,
     sentence,
-    ...(until !== undefined && { until: timeOf(until) }),
+    ...(until !== undefined && { until: timeText(until) }),
   }));
   return [...full, ...spoken];
 }
 
 function podAccount({ namespace, name, reason }: PodLeft): { pod: string; reason: string } {
   return { pod: printable(`${namespace}/${name}`, 507), reason: printable(reason, 500) };
-}
-
-/** The start of an id. Whoever knows a whole one can free its slot. */
-function shortId(id: string): string {
-  return printable(id, ID_SHOWN);
-}
-
-/** Writes a time as RFC 3339. One that somebody wrote by hand may be outside the range of dates. */
-function timeOf(ms: number): string {
-  const most = 8.64e15;
-  return new Date(Math.min(Math.max(ms, -most), most) || 0).toISOString();
 }

@@ -13,6 +13,9 @@ import { KubernetesError } from "./errors.ts";
 /** The media type of a merge patch: it replaces the fields that it names and removes those that it sets to null. */
 export const MERGE_PATCH = "application/merge-patch+json";
 
+/** The media type of a JSON patch: a list of operations, among them tests of what the object must be like. */
+export const JSON_PATCH = "application/json-patch+json";
+
 /**
  * Makes the options of one call of a typed API.
  *

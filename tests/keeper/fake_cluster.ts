@@ -13,6 +13,7 @@ import type { Apis, KubernetesClient } from "../../src/kubernetes/client.ts";
 import { ForbiddenError, KubernetesError } from "../../src/kubernetes/errors.ts";
 import { ServerClock } from "../../src/kubernetes/server_clock.ts";
 import { type Clock, systemClock } from "../../src/lock/clock.ts";
+import { CORDON_ANNOTATION } from "../../src/keeper/nodes/cordon.ts";
 
 /** A Node of the fake. */
 export interface FakeNode {
@@ -259,6 +260,7 @@ export class FakeCluster {
       readNode: ({ name }) => client.call("get nodes", () => this.#node(name)).then(seen),
       patchNode: ({ name, body, fieldManager }) => {
         equal(fieldManager, "fleetlock");
+        if (Array.isArray(body)) return client.call("patch nodes", () => this.#uncordon(name, body)).then(seen);
         const { metadata: { uid, resourceVersion, annotations }, spec } = body;
         ok(uid && resourceVersion, "a patch without preconditions");
         return client.call("patch nodes", () => {
@@ -286,6 +288,23 @@ export class FakeCluster {
         return client.call(`evict ${name}`, () => this.#evict(name, uid), "create evictions");
       },
     } as Partial<Apis["core"]>;
+  }
+
+  /** Takes the JSON patch that uncordons a node. */
+  #uncordon(name: string, [uid, version, annotation, ...removals]: Record<string, string>[]): V1Node | undefined {
+    const node = this.nodes.get(name);
+    if (node === undefined) return undefined;
+    const path = "/metadata/annotations/fleetlock.internal~1cordoned-for";
+    deepEqual({ ...uid, value: "" }, { op: "test", path: "/metadata/uid", value: "" });
+    deepEqual({ ...version, value: "" }, { op: "test", path: "/metadata/resourceVersion", value: "" });
+    deepEqual({ ...annotation, value: "" }, { op: "test", path, value: "" });
+    deepEqual(removals, [{ op: "remove", path }, { op: "remove", path: "/spec/unschedulable" }]);
+    const { [CORDON_ANNOTATION]: cordon, ...annotations } = node.annotations ?? {};
+    const isAsSeen = uid!.value === node.uid && version!.value === `${this.#versions.get(node)}` &&
+      annotation!.value === cordon && node.unschedulable;
+    if (!isAsSeen) throw refused(422);
+    this.change(name, { unschedulable: false, cordonedBy: undefined, annotations });
+    return this.#node(name);
   }
 
   #evict(name: string, uid: string): unknown {

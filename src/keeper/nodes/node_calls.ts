@@ -6,7 +6,7 @@
  */
 
 import type { V1Node } from "@kubernetes/client-node/dist/gen/models/V1Node.js";
-import { callOptions, MERGE_PATCH, valueOfStatus } from "../../kubernetes/calls.ts";
+import { callOptions, JSON_PATCH, MERGE_PATCH, valueOfStatus } from "../../kubernetes/calls.ts";
 import type { KubernetesClient } from "../../kubernetes/client.ts";
 import type { Permission } from "../../kubernetes/errors.ts";
 import { type Pages, readPages } from "../../kubernetes/list_pages.ts";
@@ -123,6 +123,7 @@ export class NodeCalls {
    * @returns The changed Node; "conflict" where it has changed since it was seen; "gone" where it no longer exists.
    */
   async patchNode(node: NodeView, patch: NodePatch, signal?: AbortSignal): Promise<NodeView | "conflict" | "gone"> {
+    if (patch.unschedulable === null) return await this.#uncordon(node, signal);
     const annotations = {
       ...(patch.cordon !== undefined && { [CORDON_ANNOTATION]: patch.cordon }),
       ...(patch.skip !== undefined && { [SKIP_ANNOTATION]: patch.skip }),
@@ -139,6 +140,32 @@ export class NodeCalls {
     const call = this.#client.apis.core.patchNode(parameters, callOptions(signal, MERGE_PATCH));
     // A new Node of the same name has another UID. That is a conflict too.
     const values = { 404: "gone" as const, 409: "conflict" as const };
+    return await valueOfStatus(call.then((node) => this.#view(node)), values, REFUSED);
+  }
+
+  /**
+   * Uncordons a Node and removes our annotation, provided that it still carries that very annotation and is as it was
+   * seen. The version alone proves that only while the versions never go back: after etcd was restored from a backup,
+   * another state may have the version of the one that was seen, such as an administrator's cordon.
+   */
+  async #uncordon(
+    { name, uid, resourceVersion, cordon }: NodeView,
+    signal?: AbortSignal,
+  ): Promise<NodeView | "conflict" | "gone"> {
+    const annotation = `/metadata/annotations/${CORDON_ANNOTATION.replaceAll("/", "~1")}`;
+    const body = [
+      { op: "test", path: "/metadata/uid", value: uid },
+      { op: "test", path: "/metadata/resourceVersion", value: resourceVersion },
+      { op: "test", path: annotation, value: cordon },
+      { op: "remove", path: annotation },
+      { op: "remove", path: "/spec/unschedulable" },
+    ];
+    const call = this.#client.apis.core.patchNode(
+      { name, body, fieldManager: FIELD_MANAGER },
+      callOptions(signal, JSON_PATCH),
+    );
+    // 422 is the answer to a test that fails.
+    const values = { 404: "gone" as const, 409: "conflict" as const, 422: "conflict" as const };
     return await valueOfStatus(call.then((node) => this.#view(node)), values, REFUSED);
   }
 

@@ -32,6 +32,7 @@ export interface Subject {
 export type Case = (subject: Subject) => Promise<Json>;
 
 const MERGE = "application/merge-patch+json";
+const JSON_PATCH = "application/json-patch+json";
 const METADATA = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1,application/json";
 
 /** What is compared of an answer. */
@@ -145,6 +146,34 @@ export const CASES: Readonly<Record<string, Case>> = {
     const isSame = (await call("GET", path)).body.metadata.resourceVersion === before;
     answers.push(await call("DELETE", path), await call("GET", path));
     return [...answers.map(seen), { isSame }];
+  },
+  async "a JSON patch changes a Node that is as its tests say"({ prefix, call }) {
+    const path = `/api/v1/nodes/${prefix}--n`;
+    const name = "fleetlock.internal/cordoned-for";
+    const annotation = `/metadata/annotations/${name.replace("/", "~1")}`;
+    await call("POST", "/api/v1/nodes", {
+      metadata: { name: `${prefix}--n`, annotations: { [name]: "us" } },
+      spec: { unschedulable: true },
+    });
+    const { uid, resourceVersion } = (await call("GET", path)).body.metadata;
+    const uncordon = (seen: { uid: string; resourceVersion: string; cordon: string }) =>
+      call("PATCH", `${path}?fieldManager=fleetlock`, [
+        { op: "test", path: "/metadata/uid", value: seen.uid },
+        { op: "test", path: "/metadata/resourceVersion", value: seen.resourceVersion },
+        { op: "test", path: annotation, value: seen.cordon },
+        { op: "remove", path: annotation },
+        { op: "remove", path: "/spec/unschedulable" },
+      ], { type: JSON_PATCH });
+    return [
+      await uncordon({ uid: "00000000-0000-4000-8000-000000000000", resourceVersion, cordon: "us" }),
+      await uncordon({ uid, resourceVersion: "1", cordon: "us" }),
+      await uncordon({ uid, resourceVersion, cordon: "others" }),
+      await uncordon({ uid, resourceVersion, cordon: "us" }),
+      // The annotation is gone.
+      await uncordon({ uid, resourceVersion, cordon: "us" }),
+      await call("DELETE", path),
+      await uncordon({ uid, resourceVersion, cordon: "us" }),
+    ].map(seen);
   },
   async "pods are evicted by UID, and end with their grace"({ namespace, prefix, call }) {
     const pods = `/api/v1/namespaces/${namespace}/pods`;

@@ -9,7 +9,7 @@ import type { Random } from "../../../src/simulator/random.ts";
 import { PodDisruptions } from "./budgets.ts";
 import { page, type Pages } from "./lists.ts";
 import { keyOf, type Kind, KINDS, type Stored } from "./objects.ts";
-import { mergePatch, ownFields } from "./patch.ts";
+import { jsonPatch, mergePatch, ownFields } from "./patch.ts";
 import { ApiStatus, conflict, forbidden, invalid, notFound } from "./status.ts";
 import { Store } from "./store.ts";
 import { type WatchRequest, watchRequest } from "./watches.ts";
@@ -186,6 +186,13 @@ export class ApiServer {
 
   #patch(kind: Kind, key: string, body: Stored, manager: string): Stored {
     return this.store.update(kind.plural, key, (object) => {
+      if (Array.isArray(body)) {
+        const patched = jsonPatch(object, body);
+        if (patched === undefined) {
+          throw new ApiStatus(422, "Invalid", "the server rejected our request due to an error in our request");
+        }
+        return ownFields(object, patched, manager, this.#time());
+      }
       const { resourceVersion, uid } = body.metadata ?? {};
       if (uid !== undefined && uid !== object.metadata.uid) {
         const why = `${kind.kind} "${key}" is invalid: metadata.uid: Invalid value: "${uid}": field is immutable`;

@@ -1,5 +1,5 @@
 /**
- * Merge patches, and who owns which field of a Node as `metadata.managedFields` tells it.
+ * Merge patches, JSON patches, and who owns which field of a Node as `metadata.managedFields` tells it.
  *
  * @module
  */
@@ -15,6 +15,27 @@ export function mergePatch(target: Stored, patch: Stored): Stored {
     else merged[name] = mergePatch(merged[name], value);
   }
   return merged;
+}
+
+/**
+ * Applies a JSON patch (RFC 6902) of the operations "test" and "remove".
+ *
+ * @returns Undefined where a test fails or a removed field is absent.
+ */
+export function jsonPatch(target: Stored, patch: readonly Stored[]): Stored | undefined {
+  const patched = structuredClone(target);
+  for (const { op, path, value } of patch) {
+    const names: string[] = path.split("/").slice(1).map((name: string) =>
+      name.replaceAll("~1", "/").replaceAll("~0", "~")
+    );
+    const last = names.pop()!;
+    const parent = names.reduce((object: Stored, name) => object?.[name], patched);
+    if (parent?.[last] === undefined) return undefined;
+    if (op === "remove") delete parent[last];
+    else if (op !== "test") throw new Error(`the operation ${op} of a JSON patch is unknown`);
+    else if (JSON.stringify(parent[last]) !== JSON.stringify(value)) return undefined;
+  }
+  return patched;
 }
 
 /** The annotation that says for whom a node is cordoned. */

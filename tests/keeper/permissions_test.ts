@@ -38,8 +38,8 @@ async function neededBy(deletePods: boolean): Promise<string[]> {
   const [nodes, pods] = [new NodeCalls(fake.client), new PodCalls(fake.client)];
   const node = viewNode({ metadata: { name: "a", uid: "u", resourceVersion: "1" } });
   const pod = viewPod({ metadata: { name: "web", namespace: "shop", uid: "u" } });
-  const watch = async (run: (signal: AbortSignal) => Promise<void>) => await run(AbortSignal.timeout(200));
-  const watcher = { synced: () => {}, changed: () => {}, lost: () => {} };
+  const stop = { nodes: new AbortController(), pods: new AbortController() };
+  const watcher = (of: "nodes" | "pods") => ({ synced: () => {}, changed: () => {}, lost: () => stop[of].abort() });
   await Promise.allSettled([
     nodes.getNode("a"),
     nodes.listNodes(() => true),
@@ -48,7 +48,7 @@ async function neededBy(deletePods: boolean): Promise<string[]> {
     nodes.nodeAt("a", "1"),
     nodes.patchNode(node, { unschedulable: true }),
     nodes.kubeletRenewal("a"),
-    watch((signal) => nodes.watchNodes(watcher, signal)),
+    nodes.watchNodes(watcher("nodes"), stop.nodes.signal),
     pods.listPods("a"),
     pods.evict(pod),
     pods.tryEviction(pod),
@@ -56,7 +56,7 @@ async function neededBy(deletePods: boolean): Promise<string[]> {
     pods.listAttachments("a"),
     pods.hasAttachment("v"),
     pods.volumeOf({ namespace: "shop", name: "data" }),
-    watch((signal) => pods.watchPods("a", watcher, signal)),
+    pods.watchPods("a", watcher("pods"), stop.pods.signal),
   ]);
   return [...needed].sort();
 }

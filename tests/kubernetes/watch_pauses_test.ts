@@ -95,6 +95,7 @@ Deno.test("a watch that is asked for a pause waits at least as long, and no long
     { synced: () => {}, changed: () => {}, lost: () => {} },
     stop.signal,
   );
+  await clock.advance(0);
   for (let seconds = 0; seconds < 15; seconds++) await clock.advance(1_000);
   deepEqual(tries, [0, 3_000, 11_000, 15_000]);
   stop.abort();

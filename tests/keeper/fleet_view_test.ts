@@ -1,4 +1,4 @@
-import { deepEqual, equal, rejects } from "node:assert/strict";
+import { deepEqual, equal, ok, rejects } from "node:assert/strict";
 import { FleetView } from "../../src/keeper/fleet_view.ts";
 import { type EvictionAnswer, type PodView, viewPod } from "../../src/keeper/drain/pods.ts";
 import { type NodePatch, planCordon } from "../../src/keeper/nodes/cordon.ts";
@@ -12,42 +12,60 @@ function pod(name: string, more: Record<string, unknown> = {}): PodView {
   return viewPod({ metadata: { name, namespace: "apps", uid: `uid-${name}`, ...more } });
 }
 
-/** A view over a node with pods, and the answers to patches of it. */
-function setUp(
-  { pods = [], patches = [], answers = {}, node = NODE }: {
-    pods?: PodView[];
-    patches?: (NodeView | "conflict" | "gone")[];
-    answers?: Record<string, EvictionAnswer>;
-    node?: NodeView;
-  },
-) {
+/** What a test may say of the nodes, their pods and the answers to patches and trials. */
+interface Fleet {
+  pods?: PodView[];
+  patches?: (NodeView | "conflict" | "gone" | Error)[];
+  answers?: Record<string, EvictionAnswer>;
+  /** As the watch has seen them. The first is the one that is patched. */
+  nodes?: NodeView[];
+  /** What a read shows; what was seen where undefined, and no Node where null. */
+  read?: NodeView | null;
+  ghosts?: string[];
+  isSynced?: boolean;
+}
+
+/** A view over these, which checks what it is asked. */
+function setUp({ pods = [], patches = [], answers = {}, nodes = [NODE], read, ghosts = [], isSynced = true }: Fleet) {
   const told: unknown[] = [];
   const tried: string[] = [];
+  const [node] = nodes;
   const view = new FleetView({
     nodes: {
-      isSynced: true,
-      edition: 0,
-      nodes: [node],
-      peek: (name) => name === node.name ? node : undefined,
-      peekById: () => [node],
-      isGhost: () => false,
+      isSynced,
+      edition: 7,
+      nodes,
+      peek: (name) => nodes.find((one) => one.name === name),
+      peekById: (id) => {
+        equal(id, "alice");
+        return nodes;
+      },
+      isGhost: ({ name }) => ghosts.includes(name),
       learn: ({ name }) => told.push(`learned ${name}`),
     },
     calls: {
-      getNode: (name) => Promise.resolve(name === node.name ? node : undefined),
+      getNode: (name) => {
+        equal(name, "a");
+        return Promise.resolve(read === null ? undefined : read ?? node);
+      },
       patchNode: (seen: NodeView, patch: NodePatch) => {
-        deepEqual([seen, patch], [node, { skip: null }]);
-        return Promise.resolve(patches.shift()!);
+        deepEqual([seen, patch], [read ?? node, { skip: null }]);
+        const answer = patches.shift();
+        ok(answer !== undefined, "one patch too many");
+        return answer instanceof Error ? Promise.reject(answer) : Promise.resolve(answer);
       },
     },
     pods: {
-      listPods: (name) => {
-        equal(name, "a");
+      listPods: (name, signal) => {
+        deepEqual([name, signal], ["a", never]);
         return Promise.resolve(pods);
       },
-      tryEviction: ({ name }) => {
+      tryEviction: async ({ name }, signal) => {
+        equal(signal, never);
         tried.push(name);
-        return Promise.resolve(answers[name] ?? { kind: "accepted" });
+        // The answers come in another order than the trials.
+        for (let turns = name.length; turns < 10; turns++) await Promise.resolve();
+        return answers[name] ?? { kind: "accepted" };
       },
     },
     policy: {},
@@ -57,7 +75,7 @@ function setUp(
       skipStays: (name, error) => told.push(`stays ${name} ${(error as Error).message}`),
     },
   });
-  return { view, told, tried };
+  return { view, told, tried, patches };
 }
 
 Deno.test("only pods that a drain would evict are tried, and only budgets refuse", async () => {
@@ -65,19 +83,21 @@ Deno.test("only pods that a drain would evict are tried, and only budgets refuse
     pod("web"),
     pod("db"),
     pod("twice"),
+    pod("ending"),
     pod("mirror", { annotations: { "kubernetes.io/config.mirror": "x" } }),
   ];
   const answers: Record<string, EvictionAnswer> = {
     db: { kind: "blocked", reason: "its budget allows none" },
     twice: { kind: "several_budgets", reason: "two budgets cover it" },
     web: { kind: "gone" },
+    ending: { kind: "namespace_ending", reason: "its namespace is being deleted" },
   };
   const { view, tried } = setUp({ pods, answers });
   deepEqual(await view.budgetRefusals(NODE, never), [
     "apps/db: its budget allows none",
     "apps/twice: two budgets cover it",
   ]);
-  deepEqual(tried.sort(), ["db", "twice", "web"]);
+  deepEqual(tried.sort(), ["db", "ending", "twice", "web"]);
 });
 
 Deno.test("an eviction that could not be tried says nothing about budgets", async () => {
@@ -101,13 +121,87 @@ Deno.test("a skip is used up by a patch of the node as it was read, again after 
   deepEqual(told, ["learned a", "used a all"]);
 });
 
-Deno.test("a skip that cannot be removed is told, and that of another node of the name stays", async () => {
-  const busy = setUp({ patches: Array.from({ length: 6 }, () => "conflict" as const) });
+Deno.test("a skip that others keep from being removed is told after six patches, and so is a fault", async () => {
+  const conflicts = (count: number) => Array.from({ length: count }, () => "conflict" as const);
+  const busy = setUp({ patches: conflicts(6) });
   await busy.view.useUpSkip(NODE);
-  deepEqual(busy.told, ["stays a others change the node all the time"]);
-  const other = setUp({});
-  await other.view.useUpSkip({ name: "a", uid: "uid-of-another" });
-  deepEqual(other.told, []);
+  deepEqual([busy.told, busy.patches], [["stays a others change the node all the time"], []]);
+  const last = setUp({ patches: [...conflicts(5), NODE] });
+  await last.view.useUpSkip(NODE);
+  deepEqual(last.told, ["learned a", "used a all"]);
+  const away = setUp({ patches: [new Error("away")] });
+  await away.view.useUpSkip(NODE);
+  deepEqual(away.told, ["stays a away"]);
+});
+
+for (
+  const [what, fleet] of [
+    ["that another node of the name has", { read: { ...NODE, uid: "uid-of-another" } }],
+    ["of a node that is gone", { read: null }],
+    ["that is gone already", { read: { ...NODE, skip: undefined } }],
+    ["of a node that is gone before the patch", { patches: ["gone"] }],
+  ] as [string, Fleet][]
+) {
+  Deno.test(`a skip ${what} is not removed, and nothing is told`, async () => {
+    const { view, told, patches } = setUp(fleet);
+    await view.useUpSkip(NODE);
+    deepEqual([told, patches], [[], []]);
+  });
+}
+
+const plain = (name: string, change: Partial<NodeView> = {}): NodeView => ({
+  ...viewNode({ metadata: { name, uid: `uid-${name}` } }),
+  ...change,
+});
+const plainSeen = { isReady: false, isCordoned: false, isCordonOurs: false };
+
+Deno.test("a node is seen with what policies ask about, and only with the annotations that it has", () => {
+  const change = { ready: "True", unschedulable: true, hold: "until monday", skip: "windows" };
+  const { view } = setUp({ nodes: [plain("a"), plain("b", change), plain("c", { ready: "Unknown" })] });
+  deepEqual(view.select(undefined), [
+    { name: "a", uid: "uid-a", ...plainSeen },
+    {
+      name: "b",
+      uid: "uid-b",
+      isReady: true,
+      isCordoned: true,
+      isCordonOurs: false,
+      hold: "until monday",
+      skip: "windows",
+    },
+    { name: "c", uid: "uid-c", ...plainSeen },
+  ]);
+});
+
+Deno.test("nodes are selected by their labels", () => {
+  const { view } = setUp({ nodes: [plain("a", { labels: { zone: "1" } }), plain("b", { labels: { zone: "2" } })] });
+  deepEqual(view.select((labels) => labels?.zone === "2").map(({ name }) => name), ["b"]);
+});
+
+Deno.test("a client's node is the one that counts, or all of them where nobody can tell", () => {
+  const nodes = [plain("a", { ready: "True" }), plain("b", { ready: "Unknown" })];
+  const candidates = (fleet: Fleet) => setUp(fleet).view.candidates(parseClientId("alice")!).map(({ name }) => name);
+  deepEqual(candidates({ nodes: [] }), []);
+  deepEqual(candidates({ nodes, ghosts: ["b"] }), ["a"]);
+  deepEqual(candidates({ nodes }), ["a", "b"]);
+});
+
+Deno.test("a node is found and read by its name and UID, not another one of the name", async () => {
+  const nodes = [plain("a"), plain("b")];
+  const read = async (fleet: Fleet, uid: string) => (await setUp(fleet).view.read({ name: "a", uid }, never))?.uid;
+  const { view } = setUp({ nodes });
+  deepEqual(["uid-b", "another"].map((uid) => view.find({ name: "b", uid })?.name), ["b", undefined]);
+  equal(view.find({ name: "c", uid: "uid-c" }), undefined);
+  equal(await read({ nodes }, "uid-a"), "uid-a");
+  equal(await read({ nodes }, "another"), undefined);
+  equal(await read({ nodes, read: null }, "uid-a"), undefined);
+});
+
+Deno.test("the view is as much in step, and of the edition, as what the keeper has seen", () => {
+  for (const isSynced of [true, false]) {
+    const { view } = setUp({ isSynced });
+    deepEqual([view.isSynced, view.edition], [isSynced, 7]);
+  }
 });
 
 Deno.test("a cordon is ours where it belongs to a lock of our namespace", () => {
@@ -115,7 +209,7 @@ Deno.test("a cordon is ours where it belongs to a lock of our namespace", () => 
     const plan = planCordon(NODE, { namespace, group: parseGroup("w")!, id: parseClientId("h")!, since: 1 });
     return { ...NODE, unschedulable: true, cordon: plan!.cordon! };
   };
-  const isOurs = (node: NodeView) => setUp({ node }).view.select(undefined).map((one) => one.isCordonOurs);
+  const isOurs = (node: NodeView) => setUp({ nodes: [node] }).view.select(undefined).map((one) => one.isCordonOurs);
   deepEqual(isOurs(cordoned("fleetlock")), [true]);
   deepEqual(isOurs(cordoned("elsewhere")), [false]);
   deepEqual(isOurs({ ...NODE, unschedulable: true }), [false]);

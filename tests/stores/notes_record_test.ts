@@ -43,6 +43,10 @@ const CODECS: Record<string, readonly [now: Codec<unknown>, before: Codec<unknow
   SQLite: [record({ recordToState, stateToRecord }), record(sqliteBefore)],
 };
 
+/** Records are made as the codecs make them: with the usual prototype. */
+const PLAIN = { noNullPrototype: true };
+const PLAIN_PARTS = { ...PLAIN, requiredKeys: [] };
+
 const times = fc.integer({ min: 0, max: Date.UTC(9999, 0) });
 const deferrals = fc.uniqueArray(
   fc.record({
@@ -51,14 +55,14 @@ const deferrals = fc.uniqueArray(
     until: times,
     count: fc.integer({ min: 1, max: 99 }),
     pods: fc.array(fc.string({ maxLength: 80 }), { maxLength: 3 }),
-  }),
+  }, PLAIN),
   { selector: ({ id }) => id, minLength: 1, maxLength: MAX_DEFERRALS },
 );
 const notes: fc.Arbitrary<GroupNotes> = fc.record({
   returned: times,
   deferred: deferrals,
-  pause: fc.record({ reason: fc.string(), by: fc.string(), until: times, drains: fc.boolean() }, { requiredKeys: [] }),
-}, { requiredKeys: [] });
+  pause: fc.record({ reason: fc.string(), by: fc.string(), until: times, drains: fc.boolean() }, PLAIN_PARTS),
+}, PLAIN_PARTS);
 
 /** What the version before may do to a group. */
 const STEPS: Record<string, (state: GroupState) => GroupState> = {

@@ -37,7 +37,8 @@ for (const context of CONTEXTS) {
       deepEqual(parse(JSON.stringify(file, undefined, "\t"), context), options);
       deepEqual(parse(dump(file), context), options);
       const whole = fileValueOf(options);
-      includes(whole, file, "file");
+      // Arbitrary records have no prototype, which makes no difference in a file.
+      includes(whole, JSON.parse(JSON.stringify(file)), "file");
       if (isInCluster) deepEqual(parse(dump(whole), context), options);
     }));
   });

@@ -42,6 +42,8 @@ function stateWith(holders: readonly Holder[], notes?: GroupNotes): GroupState {
 }
 
 interface SetUp {
+  /** Whether somebody is told. */
+  readonly isObserved?: boolean;
   /** How many slots the group has. */
   readonly slots?: number;
   /** Whether the group's object is being deleted. */
@@ -51,7 +53,7 @@ interface SetUp {
 }
 
 /** One transaction at a time over a store that holds `state`. */
-function setUp(state: GroupState, { slots = 1, isEnding = false, seen }: SetUp = {}) {
+function setUp(state: GroupState, { slots = 1, isEnding = false, seen, isObserved = true }: SetUp = {}) {
   const backend = new MemoryBackend();
   const stored: Versioned = { state, version: 7, ...(isEnding && { ending: ENDING }) };
   backend.version = 7;
@@ -73,11 +75,13 @@ function setUp(state: GroupState, { slots = 1, isEnding = false, seen }: SetUp =
       return slots;
     },
     clock,
-    observer: {
-      granted: (...event) => told.push(["granted", ...event]),
-      released: (...event) => told.push(["released", ...event]),
-      yielded: (...event) => told.push(["yielded", ...event]),
-    },
+    observer: isObserved
+      ? {
+        granted: (...event) => told.push(["granted", ...event]),
+        released: (...event) => told.push(["released", ...event]),
+        yielded: (...event) => told.push(["yielded", ...event]),
+      }
+      : {},
   });
   // The writer's random pause is 0, and only this ends it.
   const settle = async <T>(operation: Promise<T>): Promise<T> => {
@@ -292,6 +296,13 @@ const NOTES: Note[] = [
   },
   { what: "a third node", stored: [{ ...HOLD, node: OTHER_NODE }], node: { ...NODE, uid: "u3" }, then: CONTENDED },
   { what: "a node after the hold has ended", stored: [], node: DRAINED, then: CONTENDED },
+  {
+    what: "a node after the slot that this request took is free again",
+    kind: "granted",
+    stored: [],
+    node: NODE,
+    then: CONTENDED,
+  },
   { what: "a node of an earlier hold", stored: [{ ...HOLD, since: SINCE + 1 }], node: DRAINED, then: CONTENDED },
   { what: "that a drained node drains", stored: [{ ...HOLD, node: DRAINED }], node: NODE, then: { node: DRAINED } },
   {
@@ -479,6 +490,24 @@ Deno.test("yield: a pause with its drains frees the slot, whatever Node the hold
     deepEqual(stateOf(), { ...stateWith([], PAUSED), renewed: NOW });
     deepEqual(told, [["yielded", group, holder, "paused", undefined]]);
   }
+});
+
+Deno.test("yield: a hold whose request saw no node stays where it notes one by now", async () => {
+  const { holds, settle, store } = setUp(stateWith([HOLD]));
+  deepEqual(await settle(holds.yield({ ...HOLD, node: undefined }, group, TIMED_OUT)), { kind: "stays" });
+  equal(store.calls.writes, 0);
+});
+
+Deno.test("nobody needs to be told of a grant, a yield and a release", async () => {
+  const { holds, writer, settle } = setUp(FREE, { isObserved: false });
+  const permit = { slots: 1, node: NODE, judged: FREE, gate: () => undefined };
+  const granted = async () => {
+    const outcome = await settle(holds.grant(alice, group, writer.arrive(), permit));
+    ok(outcome.kind === "granted");
+    return outcome.holder;
+  };
+  equal((await settle(holds.yield(await granted(), group, TIMED_OUT))).kind, "yielded");
+  equal((await settle(holds.release(await granted(), group, writer.arrive(), false))).kind, "released");
 });
 
 Deno.test("reread: the hold as the store has it, and nothing where it has ended or is another one", async () => {

@@ -123,6 +123,16 @@ test("an empty file becomes a store", async (folder) => {
 const FOREIGN: [what: string, make: (file: string) => void, message: RegExp][] = [
   ["a text file", (file) => Deno.writeTextFileSync(file, "no database\n".repeat(200)), /locks\.db" .*not a database$/],
   ["another program's database", (file) => sql(file, "CREATE TABLE theirs (x)"), /locks\.db" .*another program's/],
+  [
+    "another program's database with a write-ahead log",
+    (file) => sql(file, "PRAGMA journal_mode = WAL; CREATE TABLE theirs (x)"),
+    /locks\.db" .*another program's/,
+  ],
+  [
+    "an empty database with a version",
+    (file) => sql(file, "PRAGMA user_version = 7"),
+    /locks\.db" .*another program's/,
+  ],
   ["a database with another mark", (file) => sql(file, "PRAGMA application_id = 7"), /locks\.db" .*another program's/],
   [
     "a newer fleetlock's database",
@@ -157,6 +167,7 @@ test("a path that cannot be a file is refused", async (folder) => {
   for (const path of ["", ":memory:", folder, join(folder, "plain", "locks.db")]) {
     await rejects(SqliteLockStore.open(path), ConfigError, `path "${path}"`);
   }
+  await rejects(SqliteLockStore.open(folder), /it is not a regular file$/);
 });
 
 test("a call waits for a file that another process has locked, until its deadline", async (folder) => {
@@ -447,8 +458,8 @@ test("a closed store is unavailable, and may be closed again", async (folder) =>
 test("the end of a store or of a watch ends its wait for a file that another process has locked", async (folder) => {
   const file = join(folder, "locks.db");
   const clock = new FakeClock();
-  const store = await open(file, { clock, random: () => 1 });
-  const other = await open(file, { clock, random: () => 1 });
+  const store = await open(file, { clock, random: () => 0.75 });
+  const other = await open(file, { clock, random: () => 0.75 });
   using database = new DatabaseSync(file);
   database.exec("BEGIN EXCLUSIVE");
   const stop = new AbortController();
@@ -464,6 +475,7 @@ test("the end of a store or of a watch ends its wait for a file that another pro
     (error) => error instanceof UnavailableError && error.message === "The store is closed",
   );
   equal(clock.sleepers, 3, "both for the file, and one as long as a check may take");
+  equal(clock.nextIn, 15);
   await store[Symbol.asyncDispose]();
   stop.abort();
   await Promise.all([fails, watched]);

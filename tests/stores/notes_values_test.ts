@@ -31,6 +31,10 @@ const TIMES: [time: unknown, ms: number | undefined][] = [
   ["1970-01-01T00:59:59+01:00", undefined],
   ["9999-12-31T23:59:59.999Z", LAST],
   ["9999-12-31T23:59:59-00:01", undefined],
+  ["9999-12-31T23:59:00-00:01", undefined],
+  [" 2026-01-02T03:04:00Z", undefined],
+  ["+002026-01-02T03:04:00Z", undefined],
+  [["2026-01-02T03:04:00Z"], undefined],
   ["2026-01-02T03:04:00", undefined],
   ["2026-01-02", undefined],
   ["2026-13-02T03:04:00Z", undefined],
@@ -205,6 +209,18 @@ const WRITES: [what: string, notes: GroupNotes | undefined, base: NotesRecord, w
     notes: { returned: UNTIL, deferred: [{ ...ENTRY, later: 1 }], later: 2 },
     paused: { ...PAUSED, later: 3 },
   }],
+  [
+    "a return beside a deferral in another form, with more pods than are written",
+    { returned: AT, deferred: [{ ...DEFERRAL, pods: [..."abcdefg"] }] },
+    { notes: { deferred: [{ ...ENTRY, until: "2026-01-02T04:04:00+01:00", pods: [..."abcdefg"] }] } },
+    {
+      notes: {
+        returned: UNTIL,
+        deferred: [{ ...ENTRY, until: "2026-01-02T04:04:00+01:00", pods: [..."abcdefg"] }],
+      },
+      paused: undefined,
+    },
+  ],
   ["a deferral of a host that has one", { deferred: [{ ...DEFERRAL, count: 3, until: AT + 60_000 }] }, {
     notes: { deferred: [{ ...ENTRY, later: 1 }] },
   }, {
@@ -236,6 +252,14 @@ for (const [what, notes, base, written] of WRITES) {
     deepEqual(readNotes(written), notes);
   });
 }
+
+Deno.test("notes: an empty list of deferrals says the same as none, so that what is there is kept", () => {
+  for (const notes of [{ returned: "2026-01-02T04:04:00+01:00" }, { returned: UNTIL, deferred: [] }]) {
+    for (const deferred of [undefined, []]) {
+      equal(writeNotes({ returned: AT, ...(deferred && { deferred }) }, { notes }).notes, notes);
+    }
+  }
+});
 
 Deno.test("notes: long texts are cut where they are written, and only the last deferrals and first pods are", () => {
   const deferred = Array.from({ length: MAX_DEFERRALS + 2 }, (_, i) => ({

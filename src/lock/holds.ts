@@ -155,17 +155,18 @@ export class Holds {
 
   /**
    * Notes that a request for a hold is about to be answered with a yes, although its node was not drained. Refused as
-   * "contended" where the hold has ended, and as "lock_ending" where the group's object is being deleted.
+   * "contended" where the hold has ended, as "lock_held" where others come before the client, and as "lock_ending" where
+   * the group's object is being deleted.
    *
    * @param hold The hold as this request has proven it.
    */
   noteYes({ kind, holder: { id, since } }: Proven, group: Group): Promise<Proven | Refused> {
     return this.#writer.transact<Proven | Refused>(group, this.#writer.arrive(), ({ state, ending }) => {
       if (ending !== undefined) return refuseEnding(ending);
-      const slots = this.#options.slotsOf(group);
-      if (!mayGoOn(state, id, slots)) return this.#refuse(state, id, slots);
       const next = withYes(state, { id, since }, this.#options.clock.now());
       if (next === undefined) return CONTENDED;
+      const slots = this.#options.slotsOf(group);
+      if (!mayGoOn(state, id, slots)) return this.#refuse(state, id, slots);
       return { kind: "write", next, answer: (written) => proven(kind, id, written) };
     });
   }

@@ -3,7 +3,9 @@ import type { ClientId } from "../../src/lock/identity.ts";
 import { parseGroup } from "../../src/lock/identity.ts";
 import { CallRefusedError, UnavailableError } from "../../src/lock/errors.ts";
 import { ABSENT } from "../../src/lock/lock_store.ts";
-import { Metrics } from "../../src/telemetry/metrics.ts";
+import { answerKinds } from "../../src/http/fleetlock.ts";
+import { createHandler, type HandlerOptions } from "../../src/http/handler.ts";
+import { type Endpoint, Metrics } from "../../src/telemetry/metrics.ts";
 import { FakeClock } from "../support/fake_clock.ts";
 import { UnavailableStore } from "../support/faulty_stores.ts";
 import { preReboot, steadyState } from "../support/zincati.ts";
@@ -63,6 +65,7 @@ for (
     ["Application/JSON; charset=utf-8", true],
     ["application/x-www-form-urlencoded", false],
     ["application/jsonp", false],
+    ["x-application/json", false],
     ["text/plain", false],
   ] as const
 ) {
@@ -218,6 +221,12 @@ Deno.test("a server that is not ready answers 503 with a reason and Retry-After,
   const cases: [TestServerOptions["readiness"], string][] = [
     [() => Promise.resolve({ kind: "not_ready", reason: "the server is stopping" }), "the server is stopping"],
     [() => Promise.reject(new Error("secret")), "the store does not answer"],
+    [() => Promise.reject(new UnavailableError("secret")), "the store does not answer"],
+    [
+      () =>
+        Promise.reject(new UnavailableError("secret", { publicMessage: "the file takes no writes:\n\x1b[31mfull" })),
+      "the file takes no writes:\ufffd\ufffd[31mfull",
+    ],
   ];
   for (const [readiness, value] of cases) {
     await using server = startTestServer({ readiness });
@@ -402,3 +411,73 @@ Deno.test("the counters of all answers start at 0, before the first of each", as
     ok(page.includes(`\nfleetlock_requests_total{endpoint="${endpoint}",kind="${kind}"} 0\n`), `${endpoint} ${kind}`);
   }
 });
+
+Deno.test("each endpoint expects its own answers and no others", () => {
+  const expected = new Map<string, readonly string[]>();
+  const metrics = new Metrics({ version: "0" });
+  metrics.expectRequests = (endpoint, kinds) => void expected.set(endpoint, [...kinds]);
+  using _ = createHandler(optionsWith({ metrics }));
+  deepEqual([...expected.keys()], ["pre-reboot", "steady-state", "other"]);
+  const kindsOf = (endpoint: Endpoint) => expected.get(endpoint)!;
+  for (const endpoint of ["pre-reboot", "steady-state", "other"] as const) {
+    deepEqual(kindsOf(endpoint), [...answerKinds(endpoint), ...(endpoint === "other" ? ["ok"] : [])]);
+  }
+  ok(kindsOf("pre-reboot").includes("granted") && !kindsOf("steady-state").includes("granted"));
+  ok(!kindsOf("pre-reboot").includes("ok"));
+});
+
+Deno.test("a page is counted once, whatever its answer", async () => {
+  const counted: unknown[] = [];
+  const metrics = new Metrics({ version: "0" });
+  metrics.requestDone = (endpoint, kind) => void counted.push([endpoint, kind]);
+  const status = {
+    page: () => Promise.resolve(new Response("page")),
+    json: () => new Response("{}"),
+    events: (method: string) => method === "HEAD" ? new Response(null) : undefined,
+  };
+  using handler = createHandler(optionsWith({ metrics, status }));
+  const answers: [method: string, path: string, status: number, kind: string][] = [
+    ["GET", "/", 200, "ok"],
+    ["GET", "/status.json", 200, "ok"],
+    ["HEAD", "/events", 200, "ok"],
+    ["GET", "/events", 503, "too_many_streams"],
+    ["GET", "/metrics", 200, "ok"],
+    ["GET", "/-/healthy", 200, "ok"],
+    ["POST", "/-/healthy", 405, "method_not_allowed"],
+    ["GET", "/nothing", 404, "not_found"],
+  ];
+  for (const [method, path, status, kind] of answers) {
+    const reply = await handler(new Request(`http://server${path}`, { method }));
+    await reply.body?.cancel();
+    equal(reply.status, status, path);
+    deepEqual(counted.splice(0), [["other", kind]], path);
+  }
+  const text = async (path: string) => await (await handler(new Request(`http://server${path}`))).text();
+  deepEqual([await text("/"), await text("/status.json")], ["page", "{}"]);
+});
+
+Deno.test("a handler that is disposed of waits for no body and no time", async () => {
+  const clock = new FakeClock();
+  const handler = createHandler(optionsWith({ clock }));
+  const never = new ReadableStream({ pull: () => new Promise(() => {}) });
+  const request = new Request("http://server/v1/pre-reboot", { method: "POST", headers: PROTOCOL, body: never });
+  const answer = handler(request);
+  equal(clock.sleepers, 1);
+  handler[Symbol.dispose]();
+  const reply = await answer;
+  await reply.body?.cancel();
+  equal(reply.status, 408);
+  equal(clock.sleepers, 0);
+});
+
+/** Options of a handler without a server. */
+function optionsWith(options: Partial<HandlerOptions>): HandlerOptions {
+  const none = () => {};
+  return {
+    locks: { preReboot: () => Promise.reject(), steadyState: () => Promise.reject() },
+    metrics: new Metrics({ version: "0" }),
+    logger: { isEnabledFor: () => false, trace: none, debug: none, info: none, warning: none, error: none },
+    readiness: () => Promise.resolve({ kind: "ready" }),
+    ...options,
+  };
+}

@@ -58,6 +58,7 @@ Deno.test("untilAborted ends when the signal aborts, or at once if it has", asyn
   const stop = new AbortController();
   const order: string[] = [];
   const waiting = untilAborted(stop.signal).then(() => order.push("ended"));
+  await new Promise((resolve) => setTimeout(resolve, 0));
   order.push("aborting");
   stop.abort();
   await waiting;

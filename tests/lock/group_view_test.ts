@@ -127,3 +127,22 @@ Deno.test("a view reports once each hold that has ended", () => {
   view.synced(listing(8, [[A, held(7, ["alice", 9])]]));
   deepEqual(ended, ["a/bob", "a/alice", "b/carol"]);
 });
+
+Deno.test("a view reports each change of a group's state once, with what was known before", () => {
+  const told: unknown[][] = [];
+  const view = new GroupView({ changed: (...change) => told.push(change) });
+  const [first, second, third] = [at(3), at(6), at(8)];
+  const steps: [what: string, step: () => void, change: unknown[] | undefined][] = [
+    ["a listing", () => view.synced(listing(5, [[A, first]])), [A, undefined, first.state]],
+    ["the same listing", () => view.synced(listing(5, [[A, first]])), undefined],
+    ["a write of this process", () => view.learn(A, second), [A, first.state, second.state]],
+    ["the watch's word of that write", () => view.changed(A, at(6), 6), undefined],
+    ["another process's write", () => view.changed(A, third, 8), [A, second.state, third.state]],
+    ["a new version of the same state", () => view.changed(A, { state: third.state, version: 9 }, 9), undefined],
+    ["a deletion", () => view.changed(A, ABSENT, 10), [A, third.state, ABSENT.state]],
+  ];
+  for (const [what, step, change] of steps) {
+    step();
+    deepEqual(told.splice(0), change === undefined ? [] : [change], what);
+  }
+});

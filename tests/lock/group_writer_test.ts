@@ -119,6 +119,48 @@ Deno.test("a transaction gives up after 11 conflicts, with pauses that double", 
   equal((await store.read(GROUP)).state.transitions, 0);
 });
 
+Deno.test("a transaction whose last try succeeds has its answer", async () => {
+  const { store, writer } = setUp(new ConflictingStore(10));
+  equal(await writer.transact(GROUP, writer.arrive(), countOne), 1);
+  equal(store.conflicts, 0);
+});
+
+/** A store that notes how many of its operations run at a time. Each takes some turns of the event loop. */
+class CrowdedStore extends CountingStore {
+  running = 0;
+  most = 0;
+
+  override read(...args: Parameters<CountingStore["read"]>) {
+    return this.#noting(() => super.read(...args));
+  }
+
+  override write(...args: Parameters<CountingStore["write"]>) {
+    return this.#noting(() => super.write(...args));
+  }
+
+  async #noting<T>(operate: () => Promise<T>): Promise<T> {
+    this.most = Math.max(this.most, ++this.running);
+    try {
+      await turn();
+      return await operate();
+    } finally {
+      this.running--;
+    }
+  }
+}
+
+for (const isKnown of [false, true]) {
+  Deno.test(`of a crowd that writes a group that is ${isKnown ? "known" : "not known"}, one operation runs at a time, and none conflicts`, async () => {
+    const { store, view, clock, writer } = setUp(new CrowdedStore());
+    if (isKnown) view.synced({ groups: new Map(), version: 0 });
+    const crowd = Array.from({ length: 20 }, () => writer.transact(GROUP, writer.arrive(), countOne));
+    deepEqual(await Promise.all(crowd), crowd.map((_, i) => i + 1));
+    equal(store.most, 1);
+    deepEqual(store.calls, { reads: isKnown ? 0 : 1, writes: crowd.length, lists: 0 });
+    deepEqual(clock.sleeps, []);
+  });
+}
+
 Deno.test("the pause after a conflict is a random part of its longest", async () => {
   const { clock, writer } = setUp(new ConflictingStore(2), () => 0.25);
   equal(await writer.transact(GROUP, writer.arrive(), countOne), 1);
@@ -195,6 +237,8 @@ const ALTERED: [what: string, kept: readonly Holder[], isNoticed: boolean][] = [
   ["another boot", [{ ...HOLDER, node: { ...NODE, bootId: "c" } }], true],
   ["another phase", [{ ...HOLDER, node: { ...NODE, phase: "draining" } }], true],
   ["a node that cannot be read", [{ id: ID, since: 5, isNodeUnreadable: true }], true],
+  ["another number of slots", [{ ...HOLDER, slots: 2 }], true],
+  ["a yes", [{ ...HOLDER, hadYes: true }], true],
 ];
 
 for (const [what, holders, isNoticed] of ALTERED) {
@@ -281,4 +325,11 @@ Deno.test("a probe asks the store only while the watch is behind or the last ope
   equal(await reads(), 0, "after one that worked");
   view.lost("gone");
   equal(await reads(), 1, "the watch is behind");
+});
+
+Deno.test("a probe of a writer that has done nothing yet rests on a watch in step", async () => {
+  const { store, view, writer } = setUp(new CountingStore());
+  view.synced({ groups: new Map(), version: 0 });
+  await writer.probe(GROUP);
+  deepEqual(store.calls, { reads: 0, writes: 0, lists: 0 });
 });

@@ -11,10 +11,12 @@ import {
   type HeldNode,
   type Holder,
   holderOf,
+  isSameStage,
   MAX_TRANSITIONS,
   mayGoOn,
   mayHaveHadYes,
   release,
+  withYes,
 } from "../../src/lock/semaphore.ts";
 
 const CLIENTS = Array.from({ length: 12 }, (_, i) => parseClientId(`host-${i}`) as ClientId);
@@ -176,6 +178,66 @@ test("a hold may have had its yes once it is drained or without a node, on whate
   equal(after({}, moved!), true);
   equal(after({ isNodeUnreadable: true }, moved!), true);
   equal(after({ node: NODE, hadYes: true }, moved!), true);
+});
+
+test("a hold may have had its yes by each of the signs alone, and without any of them had none", () => {
+  const hold: Holder = { id: CLIENTS[0]!, since: 1, node: NODE };
+  equal(mayHaveHadYes(hold), false);
+  equal(mayHaveHadYes({ ...hold, node: { ...NODE, phase: "failed" } }), false);
+  const signs: Partial<Holder>[] = [
+    { node: undefined },
+    { node: { ...NODE, phase: "drained" } },
+    { hadYes: true },
+    { isNodeUnreadable: true },
+  ];
+  for (const sign of signs) equal(mayHaveHadYes({ ...hold, ...sign }), true, JSON.stringify(sign));
+});
+
+test("a note about the same Node leaves it to the phase whether there was a yes", () => {
+  const id = CLIENTS[0]!;
+  for (const phase of ["draining", "failed", "drained"] as const) {
+    const state = freeze({ holders: [{ id, since: 1, node: { ...NODE, phase } }], transitions: 1 });
+    equal(amend(state, { id, since: 1 }, 7, { ...NODE, phase: "draining" })?.holders[0]?.hadYes, undefined);
+  }
+});
+
+test("a yes is noted with the very hold that got it, and with no other", () => {
+  const [first, second, none] = CLIENTS as [ClientId, ClientId, ClientId];
+  const state = freeze({ holders: [{ id: first, since: 1 }, { id: second, since: 2, node: NODE }], transitions: 2 });
+  deepEqual(withYes(state, { id: second, since: 2 }, 7), {
+    holders: [{ id: first, since: 1 }, { id: second, since: 2, node: NODE, renewed: 7, hadYes: true }],
+    transitions: 2,
+    renewed: 7,
+  });
+  equal(withYes(state, { id: second, since: 1 }, 7), undefined, "another grant to the same client");
+  equal(withYes(state, { id: none, since: 1 }, 7), undefined);
+});
+
+test("two records are of the same stage of a hold unless one of the signs of a later stage differs", () => {
+  const hold: Holder = { id: CLIENTS[0]!, since: 1, renewed: 3, slots: 2, node: { ...NODE, machineId: "m" } };
+  const same: Partial<Holder>[] = [{}, { slots: 1 }, { extra: { x: 1 } }, { node: { ...NODE, bootId: "b" } }];
+  const other: Partial<Holder>[] = [
+    { since: 2 },
+    { renewed: 4 },
+    { renewed: undefined },
+    { node: undefined },
+    { node: { ...NODE, uid: "v" } },
+    { node: { ...NODE, phase: "failed" } },
+  ];
+  for (const [isSame, changes] of [[true, same], [false, other]] as const) {
+    for (const change of changes) {
+      equal(isSameStage(hold, { ...hold, ...change }), isSame, JSON.stringify(change));
+      equal(isSameStage({ ...hold, ...change }, hold), isSame, JSON.stringify(change));
+    }
+  }
+  ok(isSameStage({ id: CLIENTS[0]!, since: 1 }, { id: CLIENTS[0]!, since: 1 }), "without a node");
+});
+
+test("a clock that shows a time before 1970 notes one that can be read again", () => {
+  for (const state of [FREE, { ...FREE, renewed: NaN }, { ...FREE, renewed: -9 }]) {
+    const granted = acquire(freeze(state), CLIENTS[0]!, 1, -5);
+    equal(granted.kind === "grant" && granted.next.renewed, 0);
+  }
 });
 
 test("in whatever order holders go on, no more than the slots come to be drained", () => {

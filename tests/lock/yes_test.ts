@@ -10,7 +10,6 @@ import {
   judgeNode,
   judgeYes,
   type NodeEvidence,
-  PROOF_TTL_MS,
   type SeenNode,
   type SeenPod,
 } from "../../src/lock/yes.ts";
@@ -103,8 +102,14 @@ const answers: [what: string, hold: HoldEvidence, host: HostEvidence, kind: stri
     "not_written",
   ],
   ["the object is being deleted", hold({ isEnding: true }), onNode(), "lock_ending"],
-  ["the write is as old as it may be", hold({ ageMs: PROOF_TTL_MS }), onNode(), "yes"],
-  ["the write is too old", hold({ ageMs: PROOF_TTL_MS + 1 }), onNode(), "too_old"],
+  ["the write is as old as it may be", hold({ ageMs: 15_000 }), onNode(), "yes"],
+  ["the write is too old", hold({ ageMs: 15_001 }), onNode(), "too_old"],
+  [
+    "no Node was noted, but the evidence is about one",
+    hold({ written: group(holder({ node: undefined })) }),
+    onNode(),
+    "not_written",
+  ],
   ["a Node was noted, but the evidence says that there is none", hold(), { kind: "no_node" }, "not_written"],
   [
     "what was noted of the node is unreadable, and no Node has the id",

@@ -5,18 +5,22 @@
  * @module
  */
 
-import { deepEqual, equal, match, ok } from "node:assert/strict";
+import { deepEqual, equal, match, ok, rejects } from "node:assert/strict";
+import { GroupView } from "../../src/lock/group_view.ts";
+import { GroupWriter } from "../../src/lock/group_writer.ts";
+import { Holds } from "../../src/lock/holds.ts";
 import { type ClientId, parseClientId, parseGroup } from "../../src/lock/identity.ts";
 import { type LockObserver, LockService } from "../../src/lock/lock_service.ts";
 import { type LockWatcher, MemoryBackend, MemoryLockStore } from "../../src/lock/lock_store.ts";
 import { UnavailableError } from "../../src/lock/errors.ts";
 import { DEFERRAL_MS, MAX_DEFERRAL_MS, withDeferral, withoutDeferral } from "../../src/lock/group_notes.ts";
-import type { DrainOutcome } from "../../src/lock/node_keeper.ts";
+import type { DrainOutcome, DrainRule } from "../../src/lock/node_keeper.ts";
 import { describeRefusal, type PreRebootOutcome, type SteadyStateOutcome } from "../../src/lock/outcomes.ts";
 import { type GroupNotes, MAX_DEFERRALS } from "../../src/lock/policy.ts";
 import { FREE, type GroupState, type Holder } from "../../src/lock/semaphore.ts";
+import { Yields } from "../../src/lock/yields.ts";
 import { IdleClock } from "../support/fake_clock.ts";
-import { UnavailableStore } from "../support/faulty_stores.ts";
+import { AlteringStore, CountingStore, UnavailableStore } from "../support/faulty_stores.ts";
 import { drained, noted, ScriptedKeeper, worker } from "../support/scripted_keeper.ts";
 import { rulesOfNotes, ScriptedPolicy } from "../support/scripted_policy.ts";
 
@@ -398,3 +402,313 @@ Deno.test("the drain rule of the group goes with each drain, over that of the se
   await locks.preReboot(alice, group);
   deepEqual(keeper.drained.map(({ rule }) => rule), [drain, { ...drain, onTimeout: "yield" }]);
 });
+
+/** The yields alone, over a store that may have another state than the caller has seen. */
+function setUpAlone(
+  state: GroupState,
+  { makeStore = (backend: MemoryBackend) => new MemoryLockStore(backend), hasKeeper = true } = {},
+) {
+  const backend = new MemoryBackend();
+  backend.version = 1;
+  backend.groups.set(group, { state, version: 1 });
+  const clock = new IdleClock();
+  const store = makeStore(backend);
+  const view = new GroupView();
+  const holds = new Holds(new GroupWriter(store, view, { clock }), { slotsOf: () => 1, clock, observer: {} });
+  const keeper = new ScriptedKeeper(() => backend.groups.get(group)!.state.holders[0]);
+  const rules = new Map<string, DrainRule>();
+  const draws: number[] = [];
+  const yields = new Yields(holds, view, {
+    ...(hasKeeper && { keeper }),
+    ruleOf: (of) => rules.get(of) ?? { onTimeout: "yield", timeoutMs: TIMEOUT_MS },
+    clock,
+    random: () => draws.push(0) && 0,
+  });
+  const change = async (next: (state: GroupState) => GroupState, of = group) => {
+    const other = new MemoryLockStore(backend);
+    const found = await other.read(of);
+    await other.write(of, found, next(found.state));
+  };
+  /** Watches the store as the lock service does, until it is disposed of. */
+  const watching = () => {
+    const stop = new AbortController();
+    const watched = store.watch({
+      synced(listing) {
+        view.synced(listing);
+        yields.groupChanged();
+      },
+      changed(...event) {
+        view.changed(...event);
+        yields.groupChanged();
+      },
+      lost: (reason) => view.lost(reason),
+    }, stop.signal);
+    const run = yields.run(stop.signal);
+    return {
+      stop,
+      run,
+      async [Symbol.asyncDispose]() {
+        stop.abort();
+        await Promise.all([watched, run]);
+      },
+    };
+  };
+  return { backend, clock, store, keeper, rules, draws, yields, change, watching };
+}
+
+const SINCE = Date.UTC(2026, 0, 1);
+const HOLD: Holder = { id: alice, since: SINCE, renewed: SINCE, slots: 1, node: noted("draining") };
+const DRAINED: Holder = { ...HOLD, node: noted("drained") };
+const stateWith = (holders: readonly Holder[], notes?: GroupNotes): GroupState => ({
+  holders,
+  transitions: 1,
+  renewed: SINCE,
+  ...(notes && { notes }),
+});
+const altering = (backend: MemoryBackend) =>
+  new AlteringStore((state) => ({ ...state, holders: [{ ...HOLD, since: 1 }] }), backend);
+
+const deferralOf = (id: ClientId, until: number) => ({ id, node: "worker-1", until, count: 1, pods: [] });
+
+/** What the client hears after a drain that has timed out, by what the store has by then. */
+const AFTER_DRAINS: [
+  what: string,
+  stored: GroupState,
+  answer: "contended" | "write_altered" | number | undefined,
+  makeStore?: typeof altering,
+][] = [
+  ["the hold is as it was", stateWith([HOLD]), SINCE + DEFERRAL_MS],
+  ["the node is drained", stateWith([DRAINED]), undefined],
+  ["the hold has yielded", stateWith([], { deferred: [deferralOf(bob, 5), deferralOf(alice, 7)] }), 7],
+  [
+    "the hold has ended, and another host's has yielded",
+    stateWith([], { deferred: [deferralOf(bob, 5)] }),
+    "contended",
+  ],
+  ["the hold has ended during a pause", stateWith([], { pause: {} }), "contended"],
+  ["the hold has ended", stateWith([]), "contended"],
+  ["something changes what is written", stateWith([HOLD]), "write_altered", altering],
+];
+
+for (const [what, stored, answer, makeStore] of AFTER_DRAINS) {
+  Deno.test(`after a drain that has timed out, where ${what}: ${answer}`, async () => {
+    const { yields, keeper } = setUpAlone(stored, { ...(makeStore && { makeStore }) });
+    const refusal = await yields.afterDrain(HOLD, group, TIMED_OUT);
+    if (typeof answer !== "number") {
+      equal(refusal?.refusal.kind, answer);
+      deepEqual(keeper.uncordoned, []);
+      return;
+    }
+    ok(refusal?.refusal.kind === "deferred" && "reasons" in refusal.refusal);
+    deepEqual(
+      refusal.refusal.reasons.map(({ sentence: _, ...reason }) => reason),
+      [{ kind: "deferred", rule: "drain.onTimeout", until: answer }],
+    );
+    deepEqual(keeper.uncordoned, stored.holders.length > 0 ? [{ group, id: alice, since: SINCE }] : []);
+  });
+}
+
+Deno.test("a drain that has failed otherwise touches nothing", async () => {
+  const { yields, store } = setUpAlone(stateWith([HOLD]), { makeStore: (backend) => new CountingStore(backend) });
+  equal(await yields.afterDrain(HOLD, group, FAILED), undefined);
+  deepEqual((store as CountingStore).calls, { reads: 0, writes: 0, lists: 0 });
+});
+
+/** What a holder hears that asks during a pause, by what it has seen and what the store has. */
+const PAUSES: [
+  what: string,
+  seen: GroupNotes | undefined,
+  holder: Holder,
+  stored: GroupState,
+  answer: "paused" | "contended" | "write_altered" | undefined,
+  makeStore?: typeof altering,
+][] = [
+  ["nothing is noted", undefined, HOLD, stateWith([HOLD]), undefined],
+  ["the group is not paused", { returned: 1 }, HOLD, stateWith([HOLD]), undefined],
+  ["the pause lets drains go on", { pause: {} }, HOLD, stateWith([HOLD], { pause: { drains: true } }), undefined],
+  [
+    "the pause is over",
+    { pause: { drains: true, until: SINCE } },
+    HOLD,
+    stateWith([HOLD], { pause: { drains: true } }),
+    undefined,
+  ],
+  ["there may have been a yes", { pause: { drains: true } }, DRAINED, stateWith([HOLD]), undefined],
+  ["there was a yes meanwhile", { pause: { drains: true } }, HOLD, stateWith([DRAINED]), undefined],
+  ["the hold has ended", { pause: { drains: true } }, HOLD, stateWith([]), "contended"],
+  [
+    "something changes what is written",
+    { pause: { drains: true } },
+    HOLD,
+    stateWith([HOLD], { pause: { drains: true } }),
+    "write_altered",
+    altering,
+  ],
+  [
+    "the hold is as it was",
+    { pause: { drains: true } },
+    HOLD,
+    stateWith([HOLD], { pause: { drains: true } }),
+    "paused",
+  ],
+];
+
+for (const [what, seen, holder, stored, answer, makeStore] of PAUSES) {
+  Deno.test(`to a pause, where ${what}: ${answer}`, async () => {
+    const { yields, keeper, backend } = setUpAlone(stored, { ...(makeStore && { makeStore }) });
+    const refusal = await yields.toPause(holder, group, stateWith([holder], seen));
+    equal(refusal?.refusal.kind, answer);
+    deepEqual(keeper.uncordoned, answer === "paused" ? [{ group, id: alice, since: SINCE }] : []);
+    if (answer === undefined) equal(backend.groups.get(group)!.state, stored);
+  });
+}
+
+Deno.test("who yields to a pause hears when it ends, if that is known", async () => {
+  for (const until of [undefined, SINCE + 5]) {
+    const notes = { pause: { drains: true, ...(until !== undefined && { until }) } };
+    const { yields } = setUpAlone(stateWith([HOLD], notes));
+    const refusal = await yields.toPause(HOLD, group, stateWith([HOLD], notes));
+    ok(refusal?.refusal.kind === "paused" && "reasons" in refusal.refusal);
+    deepEqual(
+      refusal.refusal.reasons.map(({ sentence: _, ...reason }) => reason),
+      [{ kind: "paused", rule: "paused", ...(until !== undefined && { until }) }],
+    );
+  }
+});
+
+Deno.test("a fault of the keeper that is not about the cluster is not hidden", async () => {
+  const { yields, keeper } = setUpAlone(stateWith([HOLD]));
+  keeper.uncordon = () => Promise.reject(new TypeError("a fault of the program"));
+  await rejects(yields.afterDrain(HOLD, group, TIMED_OUT), TypeError);
+});
+
+Deno.test("without a keeper there is nothing to watch and no cordon to lift", async () => {
+  const { yields, clock } = setUpAlone(stateWith([HOLD]), { hasKeeper: false });
+  await clock.until(yields.run(new AbortController().signal));
+  equal((await yields.afterDrain(HOLD, group, TIMED_OUT))?.refusal.kind, "deferred");
+});
+
+Deno.test("where nobody said how long a drain may take, it is looked at after 15 minutes", async () => {
+  const { clock, rules, keeper, yields, watching } = setUpAlone(stateWith([HOLD]));
+  rules.set(group, { onTimeout: "yield" });
+  keeper.drains = TIMED_OUT;
+  await using _ = watching();
+  yields.toDrain(HOLD, group);
+  await clock.pass(15 * 60_000 - 1);
+  equal(keeper.drained.length, 0);
+  await clock.pass(1);
+  equal(keeper.drained.length, 1);
+  equal(keeper.uncordoned.length, 1);
+});
+
+Deno.test("a hold that cannot yield is not remembered, and one that can is once", () => {
+  const { rules, draws, yields } = setUpAlone(stateWith([HOLD]));
+  yields.toDrain(DRAINED, group);
+  rules.set(group, { onTimeout: "refuse" });
+  yields.toDrain(HOLD, group);
+  equal(draws.length, 0);
+  rules.delete(group);
+  for (let times = 0; times < 3; times++) yields.toDrain(HOLD, group);
+  equal(draws.length, 1);
+});
+
+Deno.test("a hold that may have had its yes is not looked at, and one that is over is forgotten", async () => {
+  const { clock, draws, store, keeper, watching, change } = setUpAlone(stateWith([DRAINED]), {
+    makeStore: (backend) => new CountingStore(backend),
+  });
+  await using _ = watching();
+  await clock.pass(2 * TIMEOUT_MS);
+  deepEqual([(store as CountingStore).calls.reads, keeper.drained.length, draws.length], [0, 0, 0]);
+  const later = { ...HOLD, since: clock.now() };
+  for (const holders of [[later], [], [later]]) {
+    await change((state) => ({ ...state, holders }));
+    await clock.pass(1);
+  }
+  equal(draws.length, 2, "it is remembered anew");
+});
+
+Deno.test("a drain that is looked at is not looked at again beside that, and the end of the run waits for it", async () => {
+  const { clock, keeper, yields, change, watching } = setUpAlone(stateWith([HOLD]));
+  const outcome = Promise.withResolvers<DrainOutcome>();
+  const waits: number[] = [];
+  keeper.drains = (_, waitMs) => {
+    waits.push(waitMs);
+    return outcome.promise;
+  };
+  const { stop, run, ...watched } = watching();
+  yields.toDrain(HOLD, group);
+  await clock.pass(TIMEOUT_MS);
+  deepEqual(waits, [60_000]);
+  for (let times = 0; times < 3; times++) {
+    await clock.pass(31_000);
+    await change((state) => ({ ...state, renewed: state.renewed! + 1 }));
+  }
+  equal(waits.length, 1);
+  stop.abort();
+  let isOver = false;
+  run.then(() => isOver = true);
+  await clock.advance(0);
+  equal(isOver, false);
+  outcome.resolve({ kind: "draining", node: "worker-1", pods });
+  await watched[Symbol.asyncDispose]();
+});
+
+Deno.test("each hold has its own time: that of one which this process drains does not count for another", async () => {
+  const { clock, keeper, yields, change, watching } = setUpAlone(stateWith([HOLD]));
+  const other = parseGroup("other")!;
+  await change((state) => ({ ...state, ...stateWith([HOLD]) }), other);
+  keeper.drains = { kind: "draining", node: "worker-1", pods };
+  await using _ = watching();
+  yields.toDrain(HOLD, group);
+  await clock.pass(TIMEOUT_MS);
+  deepEqual(keeper.drained.map((hold) => hold.group), [group]);
+  // The random part of the other one's grace is 0.
+  await clock.pass(29_999);
+  deepEqual(keeper.drained.map((hold) => hold.group), [group]);
+  await clock.pass(1);
+  deepEqual(keeper.drained.map((hold) => hold.group).toSorted(), [group, group, other].toSorted());
+});
+
+Deno.test("a request that joins a drain which this process drains already does not wake the watch", async () => {
+  const { clock, yields, watching } = setUpAlone(stateWith([HOLD]));
+  let sleeps = 0;
+  const sleep = clock.sleep.bind(clock);
+  clock.sleep = (...args) => {
+    if (args[0] > 1_000) sleeps++;
+    return sleep(...args);
+  };
+  await using _ = watching();
+  await clock.pass(1);
+  yields.toDrain(HOLD, group);
+  await clock.pass(1);
+  const before = sleeps;
+  for (let times = 0; times < 5; times++) {
+    yields.toDrain(HOLD, group);
+    await clock.pass(1);
+  }
+  equal(sleeps, before);
+});
+
+for (const what of ["a late drain", "a pause"]) {
+  Deno.test(`a store that is away when ${what} is looked at is asked again half a minute later`, async () => {
+    const notes: GroupNotes | undefined = what === "a pause" ? { pause: { drains: true } } : undefined;
+    const { clock, store, keeper, yields, watching, backend } = setUpAlone(stateWith([HOLD]), {
+      makeStore: (backend) => new UnavailableStore(backend),
+    });
+    keeper.drains = TIMED_OUT;
+    await using _ = watching();
+    yields.toDrain(HOLD, group);
+    await clock.pass(TIMEOUT_MS - 1);
+    // What is paused here is seen, and then the store goes away.
+    if (notes) backend.groups.set(group, { state: stateWith([HOLD], notes), version: ++backend.version });
+    const seen = backend.groups.get(group)!;
+    for (const watcher of backend.watchers) watcher.changed(group, seen, seen.version);
+    await (store as UnavailableStore).setUnavailable(true);
+    await clock.pass(20_000);
+    await (store as UnavailableStore).setUnavailable(false);
+    await clock.pass(9_000);
+    equal(backend.groups.get(group)!.state.holders.length, 1);
+    await clock.pass(2_000);
+    deepEqual(backend.groups.get(group)!.state.holders, []);
+  });
+}

@@ -165,3 +165,23 @@ Deno.test("an answer keeps a bounded number of alarms", () =>
     const known = await new Monitors({ clock: new FakeClock() }).ask(prometheus(url));
     equal(known.kind === "known" && known.value.length, 20);
   }));
+
+Deno.test("a question may take five seconds, or what the options say", () =>
+  serving(() => vector(), async (url) => {
+    const { timeout } = AbortSignal;
+    const limits: number[] = [];
+    AbortSignal.timeout = (ms) => {
+      limits.push(ms);
+      return new AbortController().signal;
+    };
+    try {
+      for (const timeoutMs of [undefined, 70]) {
+        await new Monitors({ clock: new FakeClock(), ...(timeoutMs !== undefined && { timeoutMs }) }).ask(
+          prometheus(url),
+        );
+      }
+    } finally {
+      AbortSignal.timeout = timeout;
+    }
+    deepEqual(limits, [5_000, 70]);
+  }));

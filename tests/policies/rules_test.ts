@@ -48,6 +48,19 @@ const cases: readonly Case[] = [
     says: 'hold: node_on_hold: node "a" is on hold',
   },
   {
+    name: "a node on hold with a blank reason",
+    snapshot: snapshot({ nodes: nodes(node("a", { isAsking: true, hold: " \n" })) }),
+    says: 'hold: node_on_hold: node "a" is on hold',
+  },
+  {
+    name: "a freeze that begins now",
+    snapshot: snapshot({
+      calendar: { during: { from: NOW, to: NOW + 1 }, isOpen: false, frozen: { from: NOW, until: NOW + MINUTE } },
+    }),
+    says: 'freeze: frozen: group "workers" is frozen until Thu 2026-11-26 13:01 +01:00',
+    ends: MINUTE,
+  },
+  {
     name: "a freeze",
     snapshot: snapshot({
       calendar: {
@@ -85,6 +98,29 @@ const cases: readonly Case[] = [
     says: 'allow: outside_window: group "workers" is outside its maintenance windows: it opens at ' +
       "Fri 2026-11-27 23:00 +01:00",
     ends: 34 * 60 * MINUTE,
+  },
+  {
+    name: "a closed window of which only the next one is known",
+    snapshot: snapshot({
+      calendar: { during: { from: NOW, to: NOW + 1 }, isOpen: false, outside: {}, next: NOW + MINUTE },
+    }),
+    says: 'allow: outside_window: group "workers" is outside its maintenance windows: it opens at ' +
+      "Thu 2026-11-26 13:01 +01:00",
+    ends: MINUTE,
+  },
+  {
+    name: "a closed window whose next time is frozen",
+    snapshot: snapshot({
+      calendar: {
+        during: { from: NOW, to: NOW + 1 },
+        isOpen: false,
+        outside: { until: NOW + MINUTE },
+        next: NOW + 5 * MINUTE,
+      },
+    }),
+    says: 'allow: outside_window: group "workers" is outside its maintenance windows: it opens at ' +
+      "Thu 2026-11-26 13:05 +01:00",
+    ends: MINUTE,
   },
   {
     name: "a window that never opens",
@@ -142,6 +178,14 @@ const cases: readonly Case[] = [
     says: "slots: policy_undecided: the nodes of the group cannot be counted: it does not answer",
   },
   {
+    name: "a share of nodes that nobody has counted",
+    snapshot: snapshot({
+      options: options({ slots: { kind: "percent", value: 10 } }),
+      nodes: { kind: "not_asked" },
+    }),
+    says: "slots: policy_undecided: the nodes of the group cannot be counted: nobody has asked for them yet",
+  },
+  {
     name: "unavailable nodes that take the slots",
     snapshot: snapshot({
       options: options({ slots: { kind: "number", value: 2 }, unavailable: "count" }),
@@ -194,6 +238,14 @@ const cases: readonly Case[] = [
       health: { ...NOT_ASKED, blockingPods: { kind: "known", value: ["1", "2", "3", "4", "5", "6", "7"] } },
     }),
     says: "health.blockingPods: pods_blocking: pods that block a reboot run on the node: 1; 2; 3; 4; 5; and 2 more",
+  },
+  {
+    name: "as many pods that block as a sentence names",
+    snapshot: snapshot({
+      options: options({ health: { blockingPods: "app=job" } }),
+      health: { ...NOT_ASKED, blockingPods: { kind: "known", value: ["1", "2", "3", "4", "5"] } },
+    }),
+    says: "health.blockingPods: pods_blocking: pods that block a reboot run on the node: 1; 2; 3; 4; 5",
   },
   {
     name: "budgets that allow nothing",
@@ -261,6 +313,20 @@ Deno.test("every rule speaks in some case of this table", () => {
 const silent: readonly [string, Snapshot][] = [
   ["nothing is wrong", snapshot()],
   ["a named group where others are unknown", snapshot({ allowUnknownGroups: false })],
+  ["a node that nobody has looked for yet", snapshot({ asking: { kind: "not_asked" } })],
+  ["a group that settles, where no host came back", snapshot({ options: options({ settleMs: 1_000 }) })],
+  ["a return in the future, in a group that does not settle", snapshot({}, noted({ returned: NOW + MINUTE }))],
+  [
+    "a share of nodes that can be counted",
+    snapshot({ options: options({ slots: { kind: "percent", value: 50 } }), nodes: nodes(node("a"), node("b")) }),
+  ],
+  [
+    "slots that holders take, and no node that is unavailable",
+    snapshot({
+      options: options({ slots: { kind: "number", value: 1 }, unavailable: "count" }),
+      nodes: nodes(node("h"), node("b")),
+    }, heldBy("h")),
+  ],
   ["a pause that has ended", snapshot({}, noted({ pause: { until: NOW } }))],
   ["another node on hold", snapshot({ nodes: nodes(node("a", { hold: "x" })) })],
   ["a time that was not heard lately, without windows and freezes", snapshot({ isTimeFresh: false })],

@@ -40,3 +40,18 @@ Deno.test("a question that fails is told and kept too, and one without an answer
   await clock.advance(1);
   deepEqual(await late, { kind: "failed", reason: "there was no answer in time" });
 });
+
+Deno.test("the answer to one question leaves those to others as they are", async () => {
+  const clock = new FakeClock();
+  const kept = new KeptAnswers<number>({ clock });
+  const ask = (key: string, answer: number) => kept.ask(key, () => Promise.resolve(answer), describe);
+  await ask("a", 1);
+  await clock.advance(5_000);
+  await ask("b", 2);
+  await clock.advance(4_999);
+  await ask("c", 3);
+  deepEqual(["a", "b", "c"].map((key) => kept.known(key)), [1, 2, 3].map((value) => ({ kind: "known", value })));
+  await clock.advance(1);
+  await ask("d", 4);
+  deepEqual(["a", "b", "d"].map((key) => kept.known(key).kind), ["not_asked", "known", "known"]);
+});

@@ -123,6 +123,16 @@ test("an empty file becomes a store", async (folder) => {
 const FOREIGN: [what: string, make: (file: string) => void, message: RegExp][] = [
   ["a text file", (file) => Deno.writeTextFileSync(file, "no database\n".repeat(200)), /locks\.db" .*not a database$/],
   ["another program's database", (file) => sql(file, "CREATE TABLE theirs (x)"), /locks\.db" .*another program's/],
+  [
+    "another program's database with a write-ahead log",
+    (file) => sql(file, "PRAGMA journal_mode = WAL; CREATE TABLE theirs (x)"),
+    /locks\.db" .*another program's/,
+  ],
+  [
+    "an empty database with a version",
+    (file) => sql(file, "PRAGMA user_version = 7"),
+    /locks\.db" .*another program's/,
+  ],
   ["a database with another mark", (file) => sql(file, "PRAGMA application_id = 7"), /locks\.db" .*another program's/],
   [
     "a newer fleetlock's database",
@@ -157,6 +167,7 @@ test("a path that cannot be a file is refused", async (folder) => {
   for (const path of ["", ":memory:", folder, join(folder, "plain", "locks.db")]) {
     await rejects(SqliteLockStore.open(path), ConfigError, `path "${path}"`);
   }
+  await rejects(SqliteLockStore.open(folder), /it is not a regular file$/);
 });
 
 test("a call waits for a file that another process has locked, until its deadline", async (folder) => {
@@ -437,7 +448,105 @@ test("a closed store is unavailable, and may be closed again", async (folder) =>
   const store = await open(join(folder, "locks.db"));
   await store[Symbol.asyncDispose]();
   await store[Symbol.asyncDispose]();
-  await rejects(store.read(GROUP), UnavailableError);
+  await rejects(store.read(GROUP), (error: Error) => {
+    ok(error instanceof UnavailableError);
+    match(error.message, /store is closed$/);
+    return true;
+  });
+});
+
+test("the end of a store or of a watch ends its wait for a file that another process has locked", async (folder) => {
+  const file = join(folder, "locks.db");
+  const clock = new FakeClock();
+  const store = await open(file, { clock, random: () => 0.75 });
+  const other = await open(file, { clock, random: () => 0.75 });
+  using database = new DatabaseSync(file);
+  database.exec("BEGIN EXCLUSIVE");
+  const stop = new AbortController();
+  const events: string[] = [];
+  const watched = other.watch({
+    synced: () => void events.push("synced"),
+    changed: () => void events.push("changed"),
+    lost: () => void events.push("lost"),
+  }, stop.signal);
+  const checked = store.checkWritable();
+  const fails = rejects(
+    checked,
+    (error) => error instanceof UnavailableError && error.message === "The store is closed",
+  );
+  equal(clock.sleepers, 3, "both for the file, and one as long as a check may take");
+  equal(clock.nextIn, 15);
+  await store[Symbol.asyncDispose]();
+  stop.abort();
+  await Promise.all([fails, watched]);
+  equal(clock.sleepers, 0);
+  deepEqual(events, []);
+  await other[Symbol.asyncDispose]();
+});
+
+test("a write that was based on a state conflicts where the same state was written again since", async (folder) => {
+  await using store = await open(join(folder, "locks.db"));
+  const base = await write(store, ABSENT);
+  const again = await write(store, base);
+  deepEqual(again.state, base.state);
+  equal(await store.write(GROUP, base, held("a")), "conflict");
+  notEqual(await store.write(GROUP, again, held("a")), "conflict");
+});
+
+test("a file that is locked at the start is told from one that cannot be used, each with its cause", async (folder) => {
+  const file = join(folder, "locks.db");
+  await (await open(file))[Symbol.asyncDispose]();
+  {
+    using database = new DatabaseSync(file);
+    database.exec("BEGIN EXCLUSIVE");
+    await rejects(open(file, { busyDeadlineMs: 0 }), (error: Error) => {
+      ok(error instanceof UnavailableError && error.cause instanceof Error);
+      match(error.message, /^Another process kept the SQLite file locked/);
+      return true;
+    });
+  }
+  Deno.writeTextFileSync(file, "no database\n".repeat(200));
+  await rejects(open(file), (error: Error) => error instanceof ConfigError && error.cause instanceof Error);
+  sql(join(folder, "theirs.db"), "CREATE TABLE theirs (x)");
+  await rejects(open(join(folder, "theirs.db")), (error: Error) => {
+    // The sentence stands alone, and not as the cause of another one.
+    ok(error instanceof ConfigError && error.cause === undefined);
+    equal(error.message.split("Cannot use").length, 2);
+    return true;
+  });
+  for (const path of ["", ":memory:"]) await rejects(open(path), /needs the path of a file$/);
+});
+
+test("a watch tells at its start that the file is away, and nothing of this store's writes until it is back in step", async (folder) => {
+  const file = join(folder, "locks.db");
+  const clock = new FakeClock();
+  await using store = await open(file, { pollIntervalMs: 200, clock });
+  const events: string[] = [];
+  const stop = new AbortController();
+  Deno.renameSync(file, `${file}.away`);
+  const watched = store.watch({
+    synced: ({ groups }) => void events.push(`synced ${groups.size}`),
+    changed: (group) => void events.push(`changed ${group}`),
+    lost: () => void events.push("lost"),
+  }, stop.signal);
+  await clock.advance(0);
+  deepEqual(events.splice(0), ["lost"]);
+  Deno.renameSync(`${file}.away`, file);
+  await clock.advance(200);
+  deepEqual(events.splice(0), ["synced 0"]);
+  Deno.renameSync(file, `${file}.away`);
+  await clock.advance(200);
+  Deno.renameSync(`${file}.away`, file);
+  const written = await write(store, ABSENT);
+  deepEqual(events.splice(0), ["lost"]);
+  await clock.advance(200);
+  deepEqual(events.splice(0), ["synced 1"]);
+  await write(store, written);
+  // A write that conflicts has changed nothing.
+  equal(await store.write(GROUP, written, HELD), "conflict");
+  deepEqual(events.splice(0), ["changed default"]);
+  stop.abort();
+  await watched;
 });
 
 function test(name: string, run: (folder: string) => Promise<void>): void {

@@ -12,6 +12,8 @@ import {
   isForeignDrainRecord,
   leaseName,
   leaseToState,
+  NOTES_ANNOTATION,
+  PAUSED_ANNOTATION,
   stateToLease,
 } from "../../../src/stores/lease/codec.ts";
 
@@ -36,6 +38,11 @@ const iso = (ms: number) => new Date(ms).toISOString();
 
 const READS: { name: string; lease: V1Lease; state: GroupState }[] = [
   { name: "an empty Lease", lease: {}, state: { holders: [], transitions: 0 } },
+  {
+    name: "one with a holder and nothing else",
+    lease: { spec: { holderIdentity: "a" } },
+    state: { holders: [{ id: id("a"), since: 0 }], transitions: 0 },
+  },
   {
     name: "one released by the Go program",
     lease: lease({ holderIdentity: "", leaseTransitions: 7 }),
@@ -268,6 +275,46 @@ Deno.test("a write keeps everything in a Lease except the state", () => {
   equal(spec.leaseDurationSeconds, 5);
 });
 
+Deno.test("a write fills in what a Lease lacks", () => {
+  for (const base of [undefined, {}, { metadata: {} }, { spec: {} }]) {
+    const written = stateToLease(group("default"), "ns", { holders: [], transitions: 1 }, base);
+    deepEqual(JSON.parse(JSON.stringify(written)), {
+      apiVersion: "coordination.k8s.io/v1",
+      kind: "Lease",
+      metadata: { name: "fleetlock-default", namespace: "ns", annotations: { [HOLDERS_ANNOTATION]: "[]" } },
+      spec: { holderIdentity: "", leaseTransitions: 1 },
+    });
+  }
+});
+
+Deno.test("a write keeps the text of the annotations that say the same, and replaces those that do not", () => {
+  const texts = {
+    [NOTES_ANNOTATION]: `{ "returned":  "${iso(T1)}", "later": 1 }`,
+    [PAUSED_ANNOTATION]: '{ "by":  "ops", "reason": "a fire" }',
+  };
+  const base = lease({}, { annotations: { note: "by hand", ...texts } });
+  const { notes } = leaseToState(base);
+  const write = (notes: GroupState["notes"]) =>
+    stateToLease(group("default"), "ns", { holders: [], transitions: 1, notes }, base).metadata!.annotations;
+  const others = { note: "by hand", [HOLDERS_ANNOTATION]: "[]" };
+  deepEqual(write(notes), { ...others, ...texts });
+  deepEqual(write({ ...notes, returned: T2 }), {
+    ...others,
+    ...texts,
+    [NOTES_ANNOTATION]: JSON.stringify({ returned: iso(T2), later: 1 }),
+  });
+  deepEqual(write({ ...notes, pause: { reason: "a flood" } }), {
+    ...others,
+    ...texts,
+    [PAUSED_ANNOTATION]: JSON.stringify({ reason: "a flood" }),
+  });
+  // What a later version noted stays. An annotation that says nothing any more is gone.
+  deepEqual(write(undefined), { ...others, [NOTES_ANNOTATION]: '{"later":1}' });
+  const said = lease({}, { annotations: { [PAUSED_ANNOTATION]: "a fire" } });
+  const lifted = stateToLease(group("default"), "ns", { holders: [], transitions: 1 }, said);
+  deepEqual(Object.entries(lifted.metadata!.annotations!), [[HOLDERS_ANNOTATION, "[]"]]);
+});
+
 Deno.test("leaseTransitions is written in the range that the API server accepts", () => {
   for (const [transitions, written] of [[-1, 0], [2_147_483_647, 2_147_483_647], [2_147_483_648, 2_147_483_647]]) {
     const { spec } = stateToLease(group("default"), "ns", { holders: [], transitions: transitions! });
@@ -286,11 +333,14 @@ Deno.test("a record of a drain that another fleetlock keeps in a Lease is told f
   equal(named("fleetlock-drain-node-1", ""), false);
   equal(named("fleetlock-drained", "done"), false);
   equal(named("fleetlock-default", "done"), false);
+  equal(isForeignDrainRecord({ metadata: { name: "fleetlock-drain-node-1" } }), false);
+  equal(isForeignDrainRecord({}), false);
 });
 
 const NAMES: [string, string][] = [
   ["default", "fleetlock-default"],
   ["a.b-c", "fleetlock-a.b-c"],
+  ["1.a.bc.def.ghij.0", "fleetlock-1.a.bc.def.ghij.0"],
   ["-x", "fleetlock--x"],
   ["Workers", "fleetlock.x-57orkers"],
   ["a.", "fleetlock.xa-2e"],
@@ -322,6 +372,10 @@ for (const name of FOREIGN) {
     equal(groupOfLease({ metadata: { name } }), undefined);
   });
 }
+
+Deno.test("a Lease without a name belongs to another program", () => {
+  for (const unnamed of [{}, { metadata: {} }]) equal(groupOfLease(unnamed), undefined);
+});
 
 const groups: fc.Arbitrary<Group> = fc.oneof(
   // Few characters, so that names that could be confused come up.

@@ -171,7 +171,9 @@ export class FleetView {
       case "several_budgets":
         return answer.reason;
       case "failed":
-        throw new UnavailableError(`cannot try the eviction of ${nameOf(pod)}: ${answer.reason}`);
+        throw new UnavailableError(`cannot try the eviction of ${nameOf(pod)}: ${answer.reason}`, {
+          publicMessage: `the eviction of ${nameOf(pod)} cannot be tried`,
+        });
       case "accepted":
       case "gone":
       case "replaced":

@@ -9,6 +9,7 @@
 import type { FleetView, SeenNode } from "../keeper/fleet_view.ts";
 import { type LabelSelector, parseLabelSelector } from "../kubernetes/label_selector.ts";
 import type { Clock } from "../lock/clock.ts";
+import { UnavailableError } from "../lock/errors.ts";
 import type { NodeIdentity } from "../lock/node_keeper.ts";
 import type { PolicyQuestion } from "../lock/policy.ts";
 import type { Monitors } from "../policies/monitors.ts";
@@ -37,6 +38,8 @@ export interface FactsOptions {
   readonly monitors: Monitors;
   /** Measures time that passes. */
   readonly clock: Pick<Clock, "monotonic" | "sleep">;
+  /** Is told of each question to the API server that failed, for the log. Hosts are told less. */
+  readonly onFailure?: (what: string, error: unknown) => void;
 }
 
 const NOT_ASKED = { kind: "not_asked" } as const;
@@ -142,14 +145,14 @@ export class Facts implements FactsSource {
     // A host without a Node has no pods.
     if (node === undefined) return Promise.resolve(NOTHING);
     const question = (signal: AbortSignal) => fleet.podsOn(node, parseLabelSelector(text), signal);
-    return this.#pods.ask(podsKey(node, text), question, describe);
+    return this.#pods.ask(podsKey(node, text), question, this.#describing("the pods of the node"));
   }
 
   #askBudgets(node: NodeIdentity | undefined): Promise<Gathered<readonly string[]>> | typeof NO_FLEET {
     const { fleet } = this.#options;
     if (fleet === undefined) return NO_FLEET;
     if (node === undefined) return Promise.resolve(NOTHING);
-    return this.#budgets.ask(node.uid, (signal) => fleet.budgetRefusals(node, signal), describe);
+    return this.#budgets.ask(node.uid, (signal) => fleet.budgetRefusals(node, signal), this.#describing("the budgets"));
   }
 
   /** A watch that is behind may not have seen that somebody put the node on hold. */
@@ -158,7 +161,7 @@ export class Facts implements FactsSource {
     const { node } = question;
     if (fleet === undefined || fleet.isSynced || node === undefined) return;
     const reads = new KeptAnswers<SeenNode | undefined>({ clock });
-    const read = await reads.ask(node.uid, (signal) => fleet.read(node, signal), describe);
+    const read = await reads.ask(node.uid, (signal) => fleet.read(node, signal), this.#describing("the node"));
     const value = read.kind === "known" && read.value !== undefined
       ? [{ ...read.value, isInGroup: false, isAsking: true }]
       : [];
@@ -175,6 +178,15 @@ export class Facts implements FactsSource {
     const counted = { edition: fleet.edition, nodes, places };
     this.#counted.set(options, counted);
     return counted;
+  }
+
+  /** Makes what tells hosts why a question failed. The details are for the log: they may name addresses. */
+  #describing(what: string): (error: unknown) => string {
+    return (error) => {
+      this.#options.onFailure?.(what, error);
+      const known = error instanceof UnavailableError ? error.publicMessage : undefined;
+      return known ?? "the API server does not answer";
+    };
   }
 
   #selectorOf(options: GroupOptions): LabelSelector | undefined {
@@ -206,8 +218,4 @@ function soleOf(nodes: readonly SeenNode[]): SeenNode | undefined {
 
 function podsKey({ uid }: Pick<NodeIdentity, "uid">, selector: string): string {
   return `${uid} ${selector}`;
-}
-
-function describe(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
 }

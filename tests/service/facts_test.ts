@@ -40,7 +40,7 @@ function setUp(fleet: Partial<FleetView> | undefined = {}) {
     },
     budgetRefusals: ({ name }: { name: string }) => {
       calls.push(`budgets ${name}`);
-      return Promise.reject(new Error("the API server does not answer"));
+      return Promise.reject(new Error("no route to 10.0.0.1"));
     },
     ...fleet,
   };

@@ -115,8 +115,21 @@ Deno.test("a cordon is ours where it belongs to a lock of our namespace", () => 
     const plan = planCordon(NODE, { namespace, group: parseGroup("w")!, id: parseClientId("h")!, since: 1 });
     return { ...NODE, unschedulable: true, cordon: plan!.cordon! };
   };
-  const isOurs = (node: NodeView) => setUp({ node }).view.select(undefined).map((one) => one.isCordonOurs);
+  const isOurs = (node: NodeView) => setUp({ node }).view.count(undefined).suspects.map((one) => one.isCordonOurs);
   deepEqual(isOurs(cordoned("fleetlock")), [true]);
   deepEqual(isOurs(cordoned("elsewhere")), [false]);
   deepEqual(isOurs({ ...NODE, unschedulable: true }), [false]);
+});
+
+Deno.test("a count looks at each Node once and describes only those that are not ready or cordoned", () => {
+  const ready: NodeView = { ...NODE, ready: "True" };
+  const count = (node: NodeView, matches?: (labels: unknown) => boolean) => {
+    const { count, suspects } = setUp({ node }).view.count(matches);
+    return [count, ...suspects.map(({ isReady, isCordoned }) => `${isReady} ${isCordoned}`)];
+  };
+  deepEqual(count(ready), [1]);
+  deepEqual(count(NODE), [1, "false false"]);
+  deepEqual(count({ ...ready, unschedulable: true }), [1, "true true"]);
+  const labelled = { ...NODE, labels: ready.labels };
+  deepEqual(count(labelled, (labels) => (equal(labels, labelled.labels), false)), [0]);
 });

@@ -8,11 +8,12 @@
 import { parseFileSettings } from "../config/config.ts";
 import { ConfigError } from "../config/config_error.ts";
 import { type Environment, variableOf } from "../config/settings.ts";
-import { type Category, type Check, type CheckPart, countOf, runChecks } from "../operate/check/check.ts";
+import { type Category, type Check, countOf, runChecks } from "../operate/check/check.ts";
+import type { ClusterCheckOptions } from "../operate/check/cluster_checks.ts";
 import { configCheck } from "../operate/check/config_checks.ts";
-import { checksOf } from "../operate/check/place_checks.ts";
+import { checksOf, checksOfClosed } from "../operate/check/place_checks.ts";
 import { DEFAULT_SELECTOR } from "../operate/look.ts";
-import { openPlace, type Place } from "../operate/place.ts";
+import { choosePlace, openPlace, type Place, type PlaceChoice } from "../operate/place.ts";
 import { EXIT, type Io, type Screen } from "./command.ts";
 import type { PlaceOptions } from "./options.ts";
 import { type Paint, painter, type Style, wrap } from "./terminal.ts";
@@ -48,51 +49,31 @@ const MARKS: Readonly<Record<Check["status"], readonly [mark: string, style: Sty
 };
 
 /**
- * Runs the checks and prints each result.
+ * Runs the checks and prints each result. The configuration file is the first: it can be checked where the place of the
+ * locks cannot be opened.
  *
  * @returns The exit code: 1 where a check failed. Warnings alone are a success.
+ * @throws {ConfigError} A flag is not valid.
  */
 export async function check(flags: CheckFlags, io: Io, signal: AbortSignal): Promise<number> {
   const environment = io.environment();
-  await using place = await openPlace(flags, environment);
-  const care = (flag: string, value = "evict") => oneOf(flag, value, ["evict", "refuse"]);
-  const timeouts = ["refuse", "proceed", "delete", "yield"] as const;
-  const parts = [
-    configCheckOf(flags, place, environment),
-    ...checksOf(place, {
-      isBefore: flags.pre === true,
-      serviceAccount: flags.serviceAccount,
-      selector: flags.selector ?? DEFAULT_SELECTOR,
-      onTimeout: oneOf(
-        "--drain-on-timeout",
-        flags.drainOnTimeout ?? (environment.FLEETLOCK_DRAIN_ON_TIMEOUT || "refuse"),
-        timeouts,
-      ),
-      pods: {
-        unmanaged: care(
-          "--drain-unmanaged",
-          flags.drainUnmanaged ?? (environment.FLEETLOCK_DRAIN_UNMANAGED || undefined),
-        ),
-        emptyDir: care(
-          "--drain-empty-dir",
-          flags.drainEmptyDir ?? (environment.FLEETLOCK_DRAIN_EMPTY_DIR || undefined),
-        ),
-      },
-      signal,
-    }),
-  ];
-  const screen = io.screen();
-  const paint = painter(screen);
-  let category: Category | undefined;
-  const tell = (result: Check) => {
-    if (flags.output === "json") return;
-    const heading = result.category === category
-      ? ""
-      : `${category === undefined ? "" : "\n"}${paint("bold", result.category)}\n`;
-    category = result.category;
-    io.stdout(heading + checkText(result, paint, screen));
-  };
-  const results = await runChecks(parts, tell, signal);
+  const choice = choosePlace(flags, environment);
+  const { context, ...server } = serverOf(flags, choice, environment);
+  const tell = printer(flags, io);
+  let policies: ClusterCheckOptions["policies"];
+  const path = flags.config ?? (environment[variableOf("config")] || undefined);
+  const file = configCheck({ context, onValid: (found) => policies = found, ...(path !== undefined && { path }) });
+  const results = await runChecks([file], tell, signal);
+  await using opened = await open(flags, environment);
+  const parts = "error" in opened ? checksOfClosed(opened.kind, opened.error) : checksOf(opened.place, {
+    isBefore: flags.pre === true,
+    serviceAccount: flags.serviceAccount,
+    selector: flags.selector ?? DEFAULT_SELECTOR,
+    policies,
+    ...server,
+    signal,
+  });
+  results.push(...await runChecks(parts, tell, signal));
   const failed = results.filter(({ status }) => status === "failed").length;
   const warned = results.filter(({ status }) => status === "warning").length;
   if (flags.output === "json") io.stdout(`${JSON.stringify({ failed, warned, checks: results }, null, 2)}\n`);
@@ -100,16 +81,61 @@ export async function check(flags: CheckFlags, io: Io, signal: AbortSignal): Pro
   return failed > 0 ? EXIT.FAILED : EXIT.OK;
 }
 
-/** Makes the check of the file that the server has, with the server's flags as far as the file depends on them. */
-function configCheckOf(flags: CheckFlags, place: Place, environment: Environment): CheckPart {
-  const { config = environment[variableOf("config")], drain, drainTimeout } = flags;
-  const store = place.kind === "cluster" ? "kubernetes" : place.kind === "sqlite" ? `sqlite:${place.path}` : undefined;
+/** Makes what prints a result, below the heading of its category. */
+function printer({ output }: Pick<CheckFlags, "output">, io: Io): (result: Check) => void {
+  if (output === "json") return () => {};
+  const screen = io.screen();
+  const paint = painter(screen);
+  let category: Category | undefined;
+  return (result) => {
+    const heading = result.category === category
+      ? ""
+      : `${category === undefined ? "" : "\n"}${paint("bold", result.category)}\n`;
+    category = result.category;
+    io.stdout(heading + checkText(result, paint, screen));
+  };
+}
+
+/** A place, or why it cannot be opened. */
+type Opened =
+  & ({ readonly place: Place } | { readonly kind: "cluster" | "sqlite"; readonly error: unknown })
+  & AsyncDisposable;
+
+async function open(flags: CheckFlags, environment: Environment): Promise<Opened> {
+  const { kind } = choosePlace(flags, environment);
+  try {
+    const place = await openPlace(flags, environment);
+    return { place, [Symbol.asyncDispose]: () => place[Symbol.asyncDispose]() };
+  } catch (error) {
+    if (kind === "server") throw error;
+    return { kind, error, [Symbol.asyncDispose]: () => Promise.resolve() };
+  }
+}
+
+/** Reads the flags of the server that matter to the checks, from the command line or else from the environment. */
+function serverOf(flags: CheckFlags, choice: PlaceChoice, environment: Environment) {
+  const { drain, drainTimeout, drainOnTimeout } = flags;
+  const store = choice.kind === "cluster"
+    ? "kubernetes"
+    : choice.kind === "sqlite"
+    ? `sqlite:${choice.path}`
+    : undefined;
   const context = parseFileSettings({
     ...(store !== undefined && { store }),
     ...(drain !== undefined && { drain: String(drain) }),
     ...(drainTimeout !== undefined && { "drain-timeout": drainTimeout }),
+    ...(drainOnTimeout !== undefined && { "drain-on-timeout": drainOnTimeout }),
   }, environment);
-  return configCheck({ context, ...(config && { path: config }) });
+  const care = (setting: "drain-unmanaged" | "drain-empty-dir", given: string | undefined) =>
+    oneOf(`--${setting}`, given ?? (environment[variableOf(setting)] || "evict"), ["evict", "refuse"]);
+  return {
+    context,
+    ...(context.drainOnTimeout !== undefined && { drain: { onTimeout: context.drainOnTimeout } }),
+    pods: {
+      unmanaged: care("drain-unmanaged", flags.drainUnmanaged),
+      emptyDir: care("drain-empty-dir", flags.drainEmptyDir),
+    },
+  };
 }
 
 /** Writes a result: one line, and its hint below. */

@@ -37,6 +37,14 @@ export interface SeenNode {
   readonly skip?: string;
 }
 
+/** Nodes that were counted. */
+export interface FleetCount {
+  /** How many they are. */
+  readonly count: number;
+  /** Those that are not ready or that are cordoned. */
+  readonly suspects: readonly SeenNode[];
+}
+
 /** What a {@link FleetView} works with. */
 export interface FleetViewOptions {
   /** The Nodes as last seen. */
@@ -78,13 +86,16 @@ export class FleetView {
     return this.#options.nodes.edition;
   }
 
-  /** Lists the Nodes whose labels match, as last seen; all of them where there is no selector. */
-  select(matches: LabelSelector | undefined): SeenNode[] {
-    const found: SeenNode[] = [];
+  /** Counts the Nodes whose labels match, as last seen; all of them where there is no selector. */
+  count(matches: LabelSelector | undefined): FleetCount {
+    const suspects: SeenNode[] = [];
+    let count = 0;
     for (const node of this.#options.nodes.nodes) {
-      if (matches === undefined || matches(node.labels)) found.push(this.#see(node));
+      if (matches !== undefined && !matches(node.labels)) continue;
+      count++;
+      if (node.ready !== "True" || node.unschedulable) suspects.push(this.#see(node));
     }
-    return found;
+    return { count, suspects };
   }
 
   /** The Node on which a client runs, as last seen; several where nobody can tell which one it is. */
@@ -171,7 +182,9 @@ export class FleetView {
       case "several_budgets":
         return answer.reason;
       case "failed":
-        throw new UnavailableError(`cannot try the eviction of ${nameOf(pod)}: ${answer.reason}`);
+        throw new UnavailableError(`cannot try the eviction of ${nameOf(pod)}: ${answer.reason}`, {
+          publicMessage: `the eviction of ${nameOf(pod)} cannot be tried`,
+        });
       case "accepted":
       case "gone":
       case "replaced":

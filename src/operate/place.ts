@@ -63,21 +63,25 @@ export type Place = (ClusterPlace | FilePlace | ServerPlace) & AsyncDisposable;
 /** A place whose locks can be read and written. */
 export type StorePlace = Extract<Place, { readonly store: LockStore }>;
 
+/** Which place the flags and the environment name. */
+export type PlaceChoice =
+  /** The cluster. */
+  | { readonly kind: "cluster" }
+  /** The SQLite file of a path. */
+  | { readonly kind: "sqlite"; readonly path: string }
+  /** The server of a URL. */
+  | { readonly kind: "server"; readonly url: URL };
+
 /**
- * Opens the place that the flags name; else the SQLite file or the cluster that the environment names.
+ * Finds out which place the flags name; else the SQLite file or the cluster that the environment names.
  *
- * @param connection Overrides options of the connection to the API server.
- * @throws {ConfigError} None is named, several are, or the one cannot be used. The message says what to do.
+ * @throws {ConfigError} Several are named, or a flag is not valid. The message says what to do.
  */
-export async function openPlace(
-  flags: PlaceFlags,
-  environment: Environment,
-  connection: Partial<ConnectOptions> = {},
-): Promise<Place> {
+export function choosePlace(flags: PlaceFlags, environment: Environment): PlaceChoice {
   const given = [flags.server && "--server", flags.store && "--store", flags.apiServer && "--api-server"]
     .filter((name) => name);
   if (given.length > 1) throw new ConfigError(`${given.join(" and ")} exclude each other: give one of them`);
-  if (flags.server) return { kind: "server", url: serverUrl(flags.server), ...nothingToClose };
+  if (flags.server) return { kind: "server", url: serverUrl(flags.server) };
   const isElsewhere = flags.apiServer !== undefined || flags.kubeconfig !== undefined;
   const text = flags.store ?? (isElsewhere ? undefined : environment[variableOf("store")] || undefined);
   const choice = text === undefined ? undefined : storeChoice.parse(text);
@@ -89,8 +93,29 @@ export async function openPlace(
         "memory, give --server URL",
     );
   }
-  if (choice?.kind === "sqlite") return await openFile(choice.path);
-  return await openCluster(flags, environment, connection);
+  return choice?.kind === "sqlite" ? { kind: "sqlite", path: choice.path } : { kind: "cluster" };
+}
+
+/**
+ * Opens the place that the flags name; else the SQLite file or the cluster that the environment names.
+ *
+ * @param connection Overrides options of the connection to the API server.
+ * @throws {ConfigError} None is named, several are, or the one cannot be used. The message says what to do.
+ */
+export async function openPlace(
+  flags: PlaceFlags,
+  environment: Environment,
+  connection: Partial<ConnectOptions> = {},
+): Promise<Place> {
+  const choice = choosePlace(flags, environment);
+  switch (choice.kind) {
+    case "server":
+      return { ...choice, ...nothingToClose };
+    case "sqlite":
+      return await openFile(choice.path);
+    case "cluster":
+      return await openCluster(flags, environment, connection);
+  }
 }
 
 /** Refuses a place whose locks cannot be written. @throws {ConfigError} It is one. */

@@ -10,10 +10,10 @@ import type { Group } from "../lock/identity.ts";
 import type { DrainRule } from "../lock/node_keeper.ts";
 import type { GrantPolicy, IgnoredReason, PolicyAnswer, PolicyQuestion, Reason, ReasonKind } from "../lock/policy.ts";
 import { Calendar } from "./calendar.ts";
-import { slotsOf, unavailableNodes } from "./nodes.ts";
+import { type GroupNodes, slotsOf } from "./nodes.ts";
 import type { GroupOptions, PolicyOptions } from "./options.ts";
 import { reasonsOf } from "./rules.ts";
-import type { Gathered, HealthFacts, NodeFacts, Snapshot } from "./snapshot.ts";
+import { type Gathered, type HealthFacts, knownOf, type NodeFacts, type Snapshot } from "./snapshot.ts";
 
 /** Gathers what the rules need from outside. Its methods do not throw. */
 export interface FactsSource {
@@ -24,11 +24,10 @@ export interface FactsSource {
   /** Hears the time anew, where it was not heard lately. */
   hearTime(): Promise<void>;
   /**
-   * The nodes of a group, and those on which a client may run, as the watch of the nodes shows them. It makes no calls.
-   *
-   * @param question Undefined where nobody in particular asks.
+   * The nodes of a group, as the watch of the nodes shows them, where a rule of the group counts them. It makes no calls,
+   * and returns the same nodes again while none has changed.
    */
-  nodes(options: GroupOptions, question?: PolicyQuestion): Gathered<readonly NodeFacts[]>;
+  nodes(options: GroupOptions): Gathered<GroupNodes>;
   /**
    * The nodes on which a client may run, as the watch of the nodes shows them, or as they were read for the question. It
    * makes no calls.
@@ -138,7 +137,7 @@ export class Policies implements GrantPolicy {
       calendar: this.#calendarOf(policies, options).at(now),
       returned: this.#returnOf(question, now),
       asking: facts.asking(question),
-      nodes: facts.nodes(options, question),
+      nodes: facts.nodes(options),
       health: healthOf(options),
     };
     const passOf = passesOf(snapshot);
@@ -204,7 +203,7 @@ type Pass = (reason: Pick<Reason, "kind" | "rule">) => IgnoredReason["because"] 
 
 /** Which reasons do not count: those that the asking node was told to skip, and the rules of a group in warn mode. */
 function passesOf({ options, asking: facts }: Snapshot): Pass {
-  const asking = facts.kind === "known" ? facts.value : [];
+  const asking = knownOf(facts);
   // Of several nodes with the client's id, nobody knows which one asks.
   const skipped = (asking.length === 1 ? asking[0]!.skip ?? "" : "").split(",").map((name) => name.trim());
   return ({ kind, rule }) => {
@@ -214,9 +213,9 @@ function passesOf({ options, asking: facts }: Snapshot): Pass {
 }
 
 /** The slots that unavailable nodes leave. */
-function slotsLeft({ options, nodes, question }: Snapshot, passOf: Pass): number {
+function slotsLeft({ options, nodes, asking, question }: Snapshot, passOf: Pass): number {
   const slots = slotsOf(options, nodes);
   if (options.unavailable !== "count" || nodes.kind !== "known") return slots;
   if (passOf({ kind: "fleet_unhealthy", rule: "unavailable" }) !== undefined) return slots;
-  return Math.max(0, slots - unavailableNodes(nodes.value, question.state).length);
+  return Math.max(0, slots - nodes.value.unavailable(question.state, knownOf(asking)).count);
 }

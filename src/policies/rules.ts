@@ -9,8 +9,8 @@ import { pauseAt } from "../lock/group_notes.ts";
 import { describeDeferral, describePause, printableReason } from "../lock/wording.ts";
 import type { Reason, ReasonKind } from "../lock/policy.ts";
 import { describeMoment } from "./local_time.ts";
-import { countOf, describeNodes, slotsOf, unavailableNodes, unreadyNodes } from "./nodes.ts";
-import type { Alarm, Gathered, Snapshot } from "./snapshot.ts";
+import { describeNodes, slotsOf } from "./nodes.ts";
+import { type Alarm, type Gathered, knownOf, type Snapshot } from "./snapshot.ts";
 
 /** One rule. */
 export interface Rule {
@@ -130,27 +130,27 @@ function uncountable({ options, nodes }: Snapshot): Finding | undefined {
 }
 
 function unavailable(snapshot: Snapshot): Finding | undefined {
-  const { options, nodes, question } = snapshot;
+  const { options, nodes, asking, question } = snapshot;
   if (options.unavailable !== "count") return undefined;
   if (nodes.kind !== "known") {
     return undecided(`the unavailable nodes of the group cannot be counted: ${whyUnknown(nodes)}`);
   }
-  const missing = unavailableNodes(nodes.value, question.state);
+  const missing = nodes.value.unavailable(question.state, knownOf(asking));
   const slots = slotsOf(options, nodes);
-  if (missing.length === 0 || question.state.holders.length + missing.length < slots) return undefined;
-  const sentence = `nodes that are unavailable take ${missing.length} of the ${slots} reboot slots of group ` +
+  if (missing.count === 0 || question.state.holders.length + missing.count < slots) return undefined;
+  const sentence = `nodes that are unavailable take ${missing.count} of the ${slots} reboot slots of group ` +
     `"${question.group}": ${describeNodes(missing)}`;
   return { kind: "fleet_unhealthy", sentence };
 }
 
-function notReady({ options, nodes, question }: Snapshot): Finding | undefined {
+function notReady({ options, nodes, asking, question }: Snapshot): Finding | undefined {
   const { notReady: limit } = options.health;
   if (limit === undefined) return undefined;
   if (nodes.kind !== "known") return undecided(`the nodes of the group cannot be counted: ${whyUnknown(nodes)}`);
-  const sick = unreadyNodes(nodes.value, question.state);
-  const most = limit.kind === "number" ? limit.value : Math.floor(countOf(nodes.value) * limit.value / 100);
-  if (sick.length <= most) return undefined;
-  const sentence = `${sick.length} nodes of group "${question.group}" are not ready and at most ${most} may be: ` +
+  const sick = nodes.value.unready(question.state, knownOf(asking));
+  const most = limit.kind === "number" ? limit.value : Math.floor(nodes.value.count * limit.value / 100);
+  if (sick.count <= most) return undefined;
+  const sentence = `${sick.count} nodes of group "${question.group}" are not ready and at most ${most} may be: ` +
     describeNodes(sick);
   return { kind: "fleet_unhealthy", sentence };
 }

@@ -1,12 +1,13 @@
 /**
  * What the rules are shown: the group, its state, the nodes, the health, the time.
- * Whoever gathers it says also what could not be gathered. It holds data only.
+ * Whoever gathers it says also what could not be gathered. It makes no calls.
  *
  * @module
  */
 
 import type { PolicyQuestion } from "../lock/policy.ts";
 import type { CalendarAnswer } from "./calendar.ts";
+import type { GroupNodes } from "./nodes.ts";
 import type { GroupOptions } from "./options.ts";
 
 /** A node, as the rules see it. */
@@ -15,16 +16,12 @@ export interface NodeFacts {
   readonly name: string;
   /** Its UID. */
   readonly uid: string;
-  /** Whether it is one of the group's. */
-  readonly isInGroup: boolean;
   /** Whether its Ready condition is "True". */
   readonly isReady: boolean;
   /** Whether it is cordoned. */
   readonly isCordoned: boolean;
   /** Whether this server has cordoned it. */
   readonly isCordonOurs: boolean;
-  /** Whether the client that asks may run on it. */
-  readonly isAsking: boolean;
   /** The annotation `fleetlock.internal/hold`: why the node must not reboot. */
   readonly hold?: string;
   /** The annotation `fleetlock.internal/skip`: the rules that it may pass once, or `all`. */
@@ -39,6 +36,11 @@ export type Gathered<T> =
   | { readonly kind: "not_asked" }
   /** They could not be gathered, for `reason`, a sentence without a full stop. */
   | { readonly kind: "failed"; readonly reason: string };
+
+/** The entries that are known, or none. */
+export function knownOf<T>(facts: Gathered<readonly T[]>): readonly T[] {
+  return facts.kind === "known" ? facts.value : [];
+}
 
 /** An alert, or a series of a query, that speaks against a grant. */
 export interface Alarm {
@@ -82,8 +84,8 @@ export interface Snapshot {
   readonly returned?: number;
   /** The nodes on which the client may run. */
   readonly asking: Gathered<readonly NodeFacts[]>;
-  /** The nodes of the group, and those on which the client may run. */
-  readonly nodes: Gathered<readonly NodeFacts[]>;
+  /** The nodes of the group, where its rules count nodes. */
+  readonly nodes: Gathered<GroupNodes>;
   /** The health of the fleet. */
   readonly health: HealthFacts;
 }

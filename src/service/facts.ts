@@ -9,9 +9,11 @@
 import type { FleetView, SeenNode } from "../keeper/fleet_view.ts";
 import { type LabelSelector, parseLabelSelector } from "../kubernetes/label_selector.ts";
 import type { Clock } from "../lock/clock.ts";
+import { UnavailableError } from "../lock/errors.ts";
 import type { NodeIdentity } from "../lock/node_keeper.ts";
 import type { PolicyQuestion } from "../lock/policy.ts";
 import type { Monitors } from "../policies/monitors.ts";
+import { GroupNodes } from "../policies/nodes.ts";
 import type { GroupOptions } from "../policies/options.ts";
 import type { FactsSource } from "../policies/policies.ts";
 import type { Gathered, HealthFacts, NodeFacts } from "../policies/snapshot.ts";
@@ -37,6 +39,8 @@ export interface FactsOptions {
   readonly monitors: Monitors;
   /** Measures time that passes. */
   readonly clock: Pick<Clock, "monotonic" | "sleep">;
+  /** Is told of each question to the API server that failed, for the log. Hosts are told less. */
+  readonly onFailure?: (what: string, error: unknown) => void;
 }
 
 const NOT_ASKED = { kind: "not_asked" } as const;
@@ -47,8 +51,7 @@ const BEHIND = { kind: "failed", reason: "the watch of the nodes is behind" } as
 /** The nodes of a group as they were counted last. */
 interface Counted {
   readonly edition: number;
-  readonly nodes: readonly NodeFacts[];
-  readonly places: ReadonlyMap<string, number>;
+  readonly nodes: Gathered<GroupNodes>;
 }
 
 /** See the module. */
@@ -84,21 +87,12 @@ export class Facts implements FactsSource {
     return this.#options.time.hear();
   }
 
-  /** See {@link FactsSource.nodes}. The nodes of the group are among them only where its rules count nodes. */
-  nodes(options: GroupOptions, question?: PolicyQuestion): Gathered<readonly NodeFacts[]> {
+  /** See {@link FactsSource.nodes}. */
+  nodes(options: GroupOptions): Gathered<GroupNodes> {
     const { fleet } = this.#options;
-    const isCounting = countsNodes(options);
-    if (fleet === undefined) return isCounting ? NO_FLEET : NOTHING;
-    if (!fleet.isSynced) return isCounting ? BEHIND : NOT_ASKED;
-    const asking = question === undefined ? [] : asAsking(askingNodes(fleet, question));
-    if (!isCounting) return { kind: "known", value: asking };
-    const { nodes, places } = this.#count(fleet, options);
-    let value = nodes;
-    for (const node of asking) {
-      const place = places.get(node.uid);
-      value = place === undefined ? [...value, node] : value.with(place, { ...node, isInGroup: true });
-    }
-    return { kind: "known", value };
+    if (!countsNodes(options)) return NOT_ASKED;
+    if (fleet === undefined) return NO_FLEET;
+    return fleet.isSynced ? this.#count(fleet, options) : BEHIND;
   }
 
   /** See {@link FactsSource.asking}. */
@@ -106,7 +100,7 @@ export class Facts implements FactsSource {
     const { fleet } = this.#options;
     if (fleet === undefined) return NOTHING;
     if (!fleet.isSynced) return this.#read.get(question) ?? NOT_ASKED;
-    return { kind: "known", value: asAsking(askingNodes(fleet, question)) };
+    return { kind: "known", value: askingNodes(fleet, question) };
   }
 
   /** See {@link FactsSource.knownHealth}. */
@@ -142,14 +136,14 @@ export class Facts implements FactsSource {
     // A host without a Node has no pods.
     if (node === undefined) return Promise.resolve(NOTHING);
     const question = (signal: AbortSignal) => fleet.podsOn(node, parseLabelSelector(text), signal);
-    return this.#pods.ask(podsKey(node, text), question, describe);
+    return this.#pods.ask(podsKey(node, text), question, this.#describing("the pods of the node"));
   }
 
   #askBudgets(node: NodeIdentity | undefined): Promise<Gathered<readonly string[]>> | typeof NO_FLEET {
     const { fleet } = this.#options;
     if (fleet === undefined) return NO_FLEET;
     if (node === undefined) return Promise.resolve(NOTHING);
-    return this.#budgets.ask(node.uid, (signal) => fleet.budgetRefusals(node, signal), describe);
+    return this.#budgets.ask(node.uid, (signal) => fleet.budgetRefusals(node, signal), this.#describing("the budgets"));
   }
 
   /** A watch that is behind may not have seen that somebody put the node on hold. */
@@ -158,23 +152,30 @@ export class Facts implements FactsSource {
     const { node } = question;
     if (fleet === undefined || fleet.isSynced || node === undefined) return;
     const reads = new KeptAnswers<SeenNode | undefined>({ clock });
-    const read = await reads.ask(node.uid, (signal) => fleet.read(node, signal), describe);
-    const value = read.kind === "known" && read.value !== undefined
-      ? [{ ...read.value, isInGroup: false, isAsking: true }]
-      : [];
+    const read = await reads.ask(node.uid, (signal) => fleet.read(node, signal), this.#describing("the node"));
+    const value = read.kind === "known" && read.value !== undefined ? [read.value] : [];
     this.#read.set(question, read.kind === "known" ? { kind: "known", value } : read);
   }
 
-  #count(fleet: FleetView, options: GroupOptions): Counted {
-    const known = this.#counted.get(options);
-    if (known?.edition === fleet.edition) return known;
-    const nodes = fleet.select(this.#selectorOf(options)).map((node): NodeFacts => {
-      return { ...node, isInGroup: true, isAsking: false };
-    });
-    const places = new Map(nodes.map(({ uid }, place) => [uid, place]));
-    const counted = { edition: fleet.edition, nodes, places };
-    this.#counted.set(options, counted);
-    return counted;
+  /** A poll counts only where a node has changed since the last one that did. */
+  #count(fleet: FleetView, options: GroupOptions): Gathered<GroupNodes> {
+    const { edition } = fleet;
+    let counted = this.#counted.get(options);
+    if (counted?.edition !== edition) {
+      const { count, suspects } = fleet.count(this.#selectorOf(options));
+      counted = { edition, nodes: { kind: "known", value: new GroupNodes(count, suspects) } };
+      this.#counted.set(options, counted);
+    }
+    return counted.nodes;
+  }
+
+  /** Makes what tells hosts why a question failed. The details are for the log: they may name addresses. */
+  #describing(what: string): (error: unknown) => string {
+    return (error) => {
+      this.#options.onFailure?.(what, error);
+      const known = error instanceof UnavailableError ? error.publicMessage : undefined;
+      return known ?? "the API server does not answer";
+    };
   }
 
   #selectorOf(options: GroupOptions): LabelSelector | undefined {
@@ -196,18 +197,10 @@ function askingNodes(fleet: FleetView, { id, node }: PolicyQuestion): SeenNode[]
   return seen === undefined ? [] : [seen];
 }
 
-function asAsking(nodes: readonly SeenNode[]): NodeFacts[] {
-  return nodes.map((node) => ({ ...node, isInGroup: false, isAsking: true }));
-}
-
 function soleOf(nodes: readonly SeenNode[]): SeenNode | undefined {
   return nodes.length === 1 ? nodes[0] : undefined;
 }
 
 function podsKey({ uid }: Pick<NodeIdentity, "uid">, selector: string): string {
   return `${uid} ${selector}`;
-}
-
-function describe(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
 }

@@ -69,15 +69,26 @@ export interface PoliciesParts {
   readonly fleet?: FleetView;
   /** This machine's time. */
   readonly clock: Clock;
+  /** Gets what hosts are not told of questions that failed. */
+  readonly logger?: Pick<Logger, "warning">;
 }
 
 /** Makes the policies. Without a file, every group has one slot, and only what is noted with locks and Nodes counts. */
 export function makePolicies({ drain }: Pick<Config, "drain">, parts: PoliciesParts): Policies {
-  const { file, client, fleet, clock } = parts;
+  const { file, client, fleet, clock, logger } = parts;
   const time = client === undefined ? localTime(clock) : serverTime(client);
   return new Policies({
     current: () => file?.current ?? NO_POLICIES,
-    facts: new Facts({ time, fleet, monitors: new Monitors({ clock }), clock }),
+    facts: new Facts({
+      time,
+      fleet,
+      monitors: new Monitors({
+        clock,
+        onFailure: (failure) => logger?.warning("a monitor cannot be relied on", { ...failure }),
+      }),
+      clock,
+      onFailure: (what, error) => logger?.warning(`cannot ask the API server about ${what}`, { error }),
+    }),
     drainTimeoutMs: drain?.timeoutMs ?? 0,
   });
 }

@@ -219,6 +219,27 @@ clusterTest("check finds missing permissions, shared machine-ids, and budgets th
   await plane().request("DELETE", `/api/v1/nodes/${first.name}`);
 });
 
+clusterTest(
+  "check asks for what the configuration file makes the server do, and for nothing of drains without them",
+  async () => {
+    await using one = await fleet();
+    const path = await Deno.makeTempFile({ suffix: ".yaml" });
+    await Deno.writeTextFile(path, "groups: {workers: {drain: {onTimeout: delete}}}\n");
+    const missing = async (...args: string[]) => {
+      const { checks } = JSON.parse((await one.run("check", ...args, "-o", "json")).stdout);
+      // deno-lint-ignore no-explicit-any
+      return checks.filter(({ status }: any) => status === "failed").map(({ name }: any) => name) as string[];
+    };
+    const deletes = "the server may delete pods";
+    equal((await missing()).includes(deletes), false);
+    ok((await missing("--config", path)).includes(deletes));
+    ok((await missing("--drain-on-timeout", "delete")).includes(deletes));
+    const plain = await missing("--drain=false");
+    ok(plain.length > 0 && plain.every((name) => !/pods|nodes/.test(name)), plain.join());
+    await Deno.remove(path);
+  },
+);
+
 clusterTest("an API server that does not answer is one sentence with the next step", async () => {
   const { code, stderr } = await runCommand(["status", "--api-server", "http://127.0.0.1:2"]);
   equal(code, 1);

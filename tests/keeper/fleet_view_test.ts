@@ -158,7 +158,9 @@ const plainSeen = { isReady: false, isCordoned: false, isCordonOurs: false };
 Deno.test("a node is seen with what policies ask about, and only with the annotations that it has", () => {
   const change = { ready: "True", unschedulable: true, hold: "until monday", skip: "windows" };
   const { view } = setUp({ nodes: [plain("a"), plain("b", change), plain("c", { ready: "Unknown" })] });
-  deepEqual(view.select(undefined), [
+  const { count, suspects } = view.count(undefined);
+  equal(count, 3);
+  deepEqual(suspects, [
     { name: "a", uid: "uid-a", ...plainSeen },
     {
       name: "b",
@@ -175,7 +177,8 @@ Deno.test("a node is seen with what policies ask about, and only with the annota
 
 Deno.test("nodes are selected by their labels", () => {
   const { view } = setUp({ nodes: [plain("a", { labels: { zone: "1" } }), plain("b", { labels: { zone: "2" } })] });
-  deepEqual(view.select((labels) => labels?.zone === "2").map(({ name }) => name), ["b"]);
+  const { count, suspects } = view.count((labels) => labels?.zone === "2");
+  deepEqual([count, suspects.map(({ name }) => name)], [1, ["b"]]);
 });
 
 Deno.test("a client's node is the one that counts, or all of them where nobody can tell", () => {
@@ -209,8 +212,21 @@ Deno.test("a cordon is ours where it belongs to a lock of our namespace", () => 
     const plan = planCordon(NODE, { namespace, group: parseGroup("w")!, id: parseClientId("h")!, since: 1 });
     return { ...NODE, unschedulable: true, cordon: plan!.cordon! };
   };
-  const isOurs = (node: NodeView) => setUp({ nodes: [node] }).view.select(undefined).map((one) => one.isCordonOurs);
+  const isOurs = (node: NodeView) => setUp({ nodes: [node] }).view.count(undefined).suspects.map((one) => one.isCordonOurs);
   deepEqual(isOurs(cordoned("fleetlock")), [true]);
   deepEqual(isOurs(cordoned("elsewhere")), [false]);
   deepEqual(isOurs({ ...NODE, unschedulable: true }), [false]);
+});
+
+Deno.test("a count looks at each Node once and describes only those that are not ready or cordoned", () => {
+  const ready: NodeView = { ...NODE, ready: "True" };
+  const count = (node: NodeView, matches?: (labels: unknown) => boolean) => {
+    const { count, suspects } = setUp({ nodes: [node] }).view.count(matches);
+    return [count, ...suspects.map(({ isReady, isCordoned }) => `${isReady} ${isCordoned}`)];
+  };
+  deepEqual(count(ready), [1]);
+  deepEqual(count(NODE), [1, "false false"]);
+  deepEqual(count({ ...ready, unschedulable: true }), [1, "true true"]);
+  const labelled = { ...NODE, labels: ready.labels };
+  deepEqual(count(labelled, (labels) => (equal(labels, labelled.labels), false)), [0]);
 });

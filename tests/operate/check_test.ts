@@ -3,6 +3,7 @@
 import { deepEqual, equal } from "node:assert/strict";
 import { checkBudgets, checkNodes, checkPods } from "../../src/operate/check/node_checks.ts";
 import { configCheck } from "../../src/operate/check/config_checks.ts";
+import { checksOfClosed } from "../../src/operate/check/place_checks.ts";
 import { runChecks } from "../../src/operate/check/check.ts";
 import type { NodeView } from "../../src/keeper/nodes/node.ts";
 import type { PodView } from "../../src/keeper/drain/pods.ts";
@@ -74,6 +75,34 @@ Deno.test("a part that throws is a failed check with its hint, and the parts aft
   ], ({ name }) => told.push(name));
   deepEqual(results[0], { category: "cluster", name: "one", status: "failed", detail: "no route", hint: "look" });
   deepEqual(told, ["one", "two"]);
+});
+
+Deno.test("what comes after a part that had to run first is skipped and says why", async () => {
+  let asked = 0;
+  const node = { category: "nodes" as const, name: "two", run: () => (asked++, Promise.resolve([])) };
+  const first = { category: "cluster" as const, name: "one", otherwise: "the cluster is away" };
+  const results = await runChecks([{ ...first, run: () => Promise.reject(new Error("no route")) }, node], () => {});
+  deepEqual(results.map(({ name, status, detail }) => [name, status, detail]), [
+    ["one", "failed", "no route"],
+    ["two", "skipped", "the cluster is away"],
+  ]);
+  equal(asked, 0);
+  const found = { name: "one", status: "failed" as const };
+  await runChecks([{ ...first, run: () => Promise.resolve([found]) }, node], () => {});
+  equal(asked, 1, "a first part that ran and found a fault does not stop the others");
+});
+
+Deno.test("a place that cannot be opened is one failure, and what would need it is skipped", async () => {
+  const of = async (kind: "cluster" | "sqlite") => {
+    const results = await runChecks(checksOfClosed(kind, new Error("there is none")), () => {});
+    return results.map(({ category, status, detail }) => `${category} ${status} ${detail}`);
+  };
+  deepEqual(await of("sqlite"), ["locks failed there is none"]);
+  deepEqual(await of("cluster"), [
+    "cluster failed there is none",
+    "permissions skipped the cluster cannot be reached",
+    "nodes skipped the cluster cannot be reached",
+  ]);
 });
 
 /** The moment of all checks of windows: a Thursday. */

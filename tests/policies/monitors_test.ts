@@ -1,5 +1,5 @@
 import { deepEqual, equal, ok } from "node:assert/strict";
-import { Monitors } from "../../src/policies/monitors.ts";
+import { type MonitorFailure, Monitors } from "../../src/policies/monitors.ts";
 import type { AlertmanagerHealth, PrometheusHealth } from "../../src/policies/options.ts";
 import { FakeClock } from "../support/fake_clock.ts";
 
@@ -106,7 +106,7 @@ const faults: readonly [string, (url: string) => Response | Promise<Response>, s
   [
     "an error of the query",
     () => Response.json({ status: "error", error: "parse error" }, { status: 200 }),
-    "the query lag failed: parse error",
+    "it did not answer the query lag",
     "prometheus",
   ],
   [
@@ -141,6 +141,83 @@ Deno.test("a monitor that hangs or cannot be reached is a failure that does not 
   deepEqual(await monitors.ask(alertmanager(closed)), { kind: "failed", reason: "it cannot be reached" });
 });
 
+/** Answers of which somebody says that data may be missing, and what they come to. */
+const warned: readonly [string, unknown, string | undefined][] = [
+  ["a store that did not answer", { warnings: ["No StoreAPIs matched: dial tcp 10.0.0.7:10901"] }, "incomplete"],
+  ["a warning about the data", { warnings: ["PromQL warning: mix of histograms and floats"] }, "incomplete"],
+  ["warnings of another form", { warnings: "partial" }, "incomplete"],
+  ["a note of Prometheus 3", { infos: ["PromQL info: metric might not be a counter"] }, undefined],
+  ["a note of Prometheus 2.48", { warnings: ["PromQL info: metric might not be a counter"] }, undefined],
+  ["nothing", { warnings: [], infos: null }, undefined],
+];
+
+for (const [name, more, expected] of warned) {
+  Deno.test(`an empty result with warnings is not a clear sky: ${name}`, () =>
+    serving(
+      () => Response.json({ status: "success", data: { resultType: "vector", result: [] }, ...more as object }),
+      async (url) => {
+        const failures: MonitorFailure[] = [];
+        const monitors = new Monitors({ clock: new FakeClock(), onFailure: (failure) => failures.push(failure) });
+        const reason = `its answer to the query lag is ${expected}`;
+        const known = await monitors.ask(prometheus(url));
+        deepEqual(known, expected === undefined ? { kind: "known", value: [] } : { kind: "failed", reason });
+        const detail = [(more as { warnings?: unknown }).warnings].flat().join("; ");
+        deepEqual(failures, expected === undefined ? [] : [{ monitor: "Prometheus", reason, detail }]);
+      },
+    ));
+}
+
+Deno.test("an alarm counts although its answer has warnings and another query fails", () =>
+  serving((request) => {
+    if (new URL(request.url).searchParams.get("query") === "broken") return Response.json({ status: "error" });
+    return Response.json({
+      status: "success",
+      data: { resultType: "vector", result: [series] },
+      warnings: ["partial"],
+    });
+  }, async (url) => {
+    const failures: string[] = [];
+    const onFailure = ({ reason }: MonitorFailure) => failures.push(reason);
+    const queries = [{ name: "broken", expr: "broken" }, { name: "lag", expr: "lag" }];
+    const known = await new Monitors({ clock: new FakeClock(), onFailure }).ask(prometheus(url, { queries }));
+    deepEqual(known, { kind: "known", value: [{ name: "lag", detail: "__name__=lag,pod=db-0 7" }] });
+    deepEqual(failures, ["it did not answer the query broken"]);
+  }));
+
+Deno.test("hosts are told one sentence, and the operator once the monitor's own words", async () => {
+  let error = 'parse error in "secret_query": see http://me:word@db';
+  const folder = await Deno.makeTempDir();
+  const tokenFile = `${folder}/token`;
+  await Deno.writeTextFile(tokenFile, "abc123");
+  await serving((request) => {
+    return Response.json({ status: "error", error: error + request.headers.get("authorization") }, { status: 400 });
+  }, async (url) => {
+    const failures: MonitorFailure[] = [];
+    const clock = new FakeClock();
+    const monitors = new Monitors({ clock, onFailure: (failure) => failures.push(failure) });
+    const monitor = prometheus(url, { tokenFile });
+    for (const next of [error, error, "x".repeat(10_000)]) {
+      error = next;
+      deepEqual(await monitors.ask(monitor), { kind: "failed", reason: "it did not answer the query lag" });
+      clock.advance(10_000);
+    }
+    deepEqual(failures.map(({ detail }) => detail), [
+      'parse error in "secret_query": see http://dbBearer TOKEN',
+      "x".repeat(1_000),
+    ]);
+  });
+  await Deno.remove(folder, { recursive: true });
+});
+
+Deno.test("a CA file that is not one is a failure of this monitor alone", async () => {
+  const caFile = await Deno.makeTempFile();
+  await Deno.writeTextFile(caFile, "-----BEGIN CERTIFICATE-----\n!\n-----END CERTIFICATE-----\n");
+  const monitor = prometheus("https://127.0.0.1:1", { caFile });
+  const reason = "the server cannot use its CA file";
+  deepEqual(await new Monitors({ clock: new FakeClock() }).ask(monitor), { kind: "failed", reason });
+  await Deno.remove(caFile);
+});
+
 Deno.test("the token is read for each question, and its absence is a failure", async () => {
   const tokens: (string | null)[] = [];
   const folder = await Deno.makeTempDir();
@@ -149,7 +226,7 @@ Deno.test("the token is read for each question, and its absence is a failure", a
     const clock = new FakeClock();
     const monitors = new Monitors({ clock });
     const monitor = prometheus(url, { tokenFile });
-    deepEqual(await monitors.ask(monitor), { kind: "failed", reason: `the file ${tokenFile} cannot be read` });
+    deepEqual(await monitors.ask(monitor), { kind: "failed", reason: "the server cannot read its token file" });
     for (const token of ["one", "two"]) {
       await Deno.writeTextFile(tokenFile, `${token}\n`);
       clock.advance(10_000);

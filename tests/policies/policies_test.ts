@@ -1,16 +1,17 @@
-import { deepEqual, equal } from "node:assert/strict";
+import { deepEqual, equal, match, ok } from "node:assert/strict";
 import type { PolicyQuestion } from "../../src/lock/policy.ts";
 import { FREE, type GroupState } from "../../src/lock/semaphore.ts";
 import { DEFAULT_GROUP, type GroupOptions, NO_POLICIES, type PolicyOptions } from "../../src/policies/options.ts";
 import { type FactsSource, Policies } from "../../src/policies/policies.ts";
-import type { HealthFacts, NodeFacts } from "../../src/policies/snapshot.ts";
-import { heldBy, HOST, node, NOT_ASKED, NOW, options, WORKERS } from "./support.ts";
+import { describeNodes } from "../../src/policies/nodes.ts";
+import type { HealthFacts } from "../../src/policies/snapshot.ts";
+import { groupNodes, heldBy, HOST, node, NOT_ASKED, NOW, options, type TestNode, WORKERS } from "./support.ts";
 
 /** Facts that a test sets, and what was asked of them. */
 class ScriptedFacts implements FactsSource {
   time = NOW;
   isFresh = true;
-  all: NodeFacts[] = [];
+  all: TestNode[] = [];
   health: HealthFacts = NOT_ASKED;
   asked: HealthFacts = NOT_ASKED;
   readonly calls: string[] = [];
@@ -26,9 +27,8 @@ class ScriptedFacts implements FactsSource {
     this.isFresh = true;
     return Promise.resolve();
   }
-  nodes(_options: GroupOptions, question?: PolicyQuestion) {
-    const value = question === undefined ? this.all.map((one) => ({ ...one, isAsking: false })) : this.all;
-    return { kind: "known" as const, value };
+  nodes() {
+    return { kind: "known" as const, value: groupNodes(this.all) };
   }
   asking() {
     return { kind: "known" as const, value: this.all.filter(({ isAsking }) => isAsking) };
@@ -124,6 +124,48 @@ Deno.test("unavailable nodes take slots, down to none", () => {
   equal(policies(facts, { unavailable: "count" }).peek(question()).slots, 0);
   // What a holder may go on with is not changed by what befalls other nodes.
   equal(all.slotsOf(WORKERS), 4);
+});
+
+Deno.test("polls look at the nodes once for each state of a group, however many clients ask", () => {
+  let visits = 0;
+  const visited = (name: string, isReady: boolean) => {
+    const found = node(name);
+    return Object.defineProperty(found, "isReady", { get: () => (visits++, isReady) });
+  };
+  const group = groupNodes(Array.from({ length: 1_000 }, (_, n) => visited(`n${n}`, n >= 100)));
+  const facts = new ScriptedFacts();
+  facts.nodes = () => ({ kind: "known", value: group });
+  const all = policies(facts, {
+    slots: { kind: "percent", value: 5 },
+    unavailable: "count",
+    health: { notReady: { kind: "percent", value: 1 } },
+  });
+  const [one, other] = [heldBy("n0"), heldBy("n1")];
+  const poll = (state: GroupState, asking: string) => {
+    facts.all = [node(asking, { isAsking: true })];
+    visits = 0;
+    const [reason] = all.peek(question(state)).reasons;
+    match(reason!.sentence, asking === "n2" ? /\b98 / : /\b99 /);
+    return visits;
+  };
+  // Each of the 100 sick nodes once, and those that the sentences name.
+  const named = 2 * 5;
+  ok(poll(one, "n999") >= 99);
+  for (const asking of ["n999", "n998", "n2"]) equal(poll(one, asking), named, asking);
+  ok(poll(other, "n999") >= 99);
+  for (const state of [one, other]) equal(poll(state, "n999"), named);
+});
+
+Deno.test("a sentence names the first of the nodes that count, and says how many more there are", () => {
+  const sick = ["a", "b", "c", "d", "e", "f", "g"].map((name) => node(name, { isReady: false }));
+  const group = groupNodes([...sick, node("z", { isCordoned: true, isCordonOurs: true })]);
+  const named = (state: GroupState, ...asking: string[]) =>
+    describeNodes(group.unavailable(state, asking.map((name) => node(name)))).replaceAll(" (not ready)", "");
+  equal(named(FREE), "a, b, c, d, e, 2 more");
+  equal(named(FREE, "b", "z"), "a, c, d, e, f, 1 more");
+  equal(named(FREE, "g"), "a, b, c, d, e, 1 more");
+  equal(named(heldBy("a", "g"), "b"), "c, d, e, f");
+  equal(named(heldBy("a", "b", "c", "d", "e", "f"), "g"), "");
 });
 
 Deno.test("a group in warn mode grants, and tells what its rules would have refused; orders count in any mode", () => {

@@ -7,7 +7,14 @@
 import { type ClientId, type Group, parseClientId, parseGroup } from "../../src/lock/identity.ts";
 import { FREE, type GroupState } from "../../src/lock/semaphore.ts";
 import { DEFAULT_GROUP, type GroupOptions } from "../../src/policies/options.ts";
-import type { HealthFacts, NodeFacts, Snapshot } from "../../src/policies/snapshot.ts";
+import { GroupNodes } from "../../src/policies/nodes.ts";
+import {
+  type Gathered,
+  type HealthFacts,
+  knownOf,
+  type NodeFacts,
+  type Snapshot,
+} from "../../src/policies/snapshot.ts";
 
 /** A group for tests. */
 export const WORKERS: Group = parseGroup("workers")!;
@@ -26,8 +33,22 @@ export const NOT_ASKED: HealthFacts = {
   budgets: { kind: "not_asked" },
 };
 
+/** A node, and what it has to do with the group and the client. */
+export interface TestNode extends NodeFacts {
+  /** Whether it is one of the group's. */
+  readonly isInGroup: boolean;
+  /** Whether the client that asks may run on it. */
+  readonly isAsking: boolean;
+}
+
+/** The nodes of the group among some. */
+export function groupNodes(all: readonly TestNode[]): GroupNodes {
+  const members = all.filter(({ isInGroup }) => isInGroup);
+  return new GroupNodes(members.length, members.filter(({ isReady, isCordoned }) => !isReady || isCordoned));
+}
+
 /** A node of the group that is well. */
-export function node(name: string, more: Partial<NodeFacts> = {}): NodeFacts {
+export function node(name: string, more: Partial<TestNode> = {}): TestNode {
   return {
     name,
     uid: `uid-of-${name}`,
@@ -56,9 +77,13 @@ export function heldBy(...nodes: string[]): GroupState {
 }
 
 /** A snapshot in which nothing speaks against a grant, with some facts that differ. */
-export function snapshot(more: Partial<Snapshot> = {}, state: GroupState = FREE): Snapshot {
-  const { nodes } = more;
-  const asking = nodes?.kind === "known" ? nodes.value.filter(({ isAsking }) => isAsking) : [];
+export function snapshot(
+  { nodes = { kind: "known", value: [] }, ...more }:
+    & Partial<Omit<Snapshot, "nodes">>
+    & { readonly nodes?: Gathered<readonly TestNode[]> } = {},
+  state: GroupState = FREE,
+): Snapshot {
+  const asking = knownOf(nodes).filter(({ isAsking }) => isAsking);
   return {
     returned: state.notes?.returned,
     asking: { kind: "known", value: asking },
@@ -70,7 +95,7 @@ export function snapshot(more: Partial<Snapshot> = {}, state: GroupState = FREE)
     now: NOW,
     isTimeFresh: true,
     calendar: { during: { from: NOW, to: NOW + 1_000 }, isOpen: true },
-    nodes: { kind: "known", value: [] },
+    nodes: nodes.kind === "known" ? { kind: "known", value: groupNodes(nodes.value) } : nodes,
     health: NOT_ASKED,
     ...more,
   };

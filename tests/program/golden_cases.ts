@@ -159,6 +159,7 @@ export async function runCases(): Promise<Map<string, string>> {
       ["check", "--store", store],
       ["check", "--store", store, "--config", `${folder}/bad.yaml`],
       ["check", "--store", store, "--config", `${folder}/never.yaml`],
+      ["check", "--kubeconfig", `${folder}/none`, "--config", `${folder}/bad.yaml`],
     );
   } finally {
     await server.shutdown();

@@ -59,15 +59,38 @@ test("a query of a Prometheus refuses while its result is not empty", MONITORS_L
   await untilKind(program.url, undefined);
 });
 
-test("a query that Prometheus cannot read refuses, and the reply says why", MONITORS_LACK, async (folder) => {
+test("a query that Prometheus cannot read refuses, and the log says why", MONITORS_LACK, async (folder) => {
   await using lag = serveGauge("replication_lag");
   await using prometheus = await startPrometheus(folder, lag.target);
-  for (const [expr, why] of [["replication_lag >", /parse error/], ["1 + 1", /must give a vector/]] as const) {
+  for (
+    const [expr, why] of [
+      ["replication_lag >", /Prometheus cannot be asked: it did not answer the query replication$/],
+      ["1 + 1", /must give a vector/],
+    ] as const
+  ) {
     const queries = [{ name: "replication", expr }];
     await using program = await startWith(folder, { prometheus: { url: prometheus.url, queries } });
     const refused = await untilKind(program.url, "policy_undecided");
     match(refused.value!, why);
+    const told = program.records().filter(({ message }) => message === "a monitor cannot be relied on");
+    equal(told.length, 1, program.log());
+    if (expr.endsWith(">")) match(String(told[0]!.detail), /parse error/);
   }
+});
+
+test("an empty result of a Prometheus that lacks a remote one refuses", MONITORS_LACK, async (folder) => {
+  await using lag = serveGauge("replication_lag");
+  await using prometheus = await startPrometheus(folder, lag.target, {
+    remote_read: [{ url: "http://127.0.0.1:1/read", read_recent: true }],
+  });
+  const queries = [{ name: "replication", expr: "replication_lag > 5" }];
+  await using program = await startWith(folder, { prometheus: { url: prometheus.url, queries } });
+  const refused = await untilKind(program.url, "policy_undecided");
+  match(refused.value!, /Prometheus cannot be asked: its answer to the query replication is incomplete$/);
+  match(program.log(), /remote_read/);
+  // An alarm that this Prometheus has itself counts all the same.
+  lag.value = 7;
+  await untilKind(program.url, "fleet_unhealthy");
 });
 
 test("an alert of an Alertmanager refuses until somebody silences it", MONITORS_LACK, async (folder) => {

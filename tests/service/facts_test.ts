@@ -3,6 +3,7 @@ import type { FleetView, SeenNode } from "../../src/keeper/fleet_view.ts";
 import { FREE } from "../../src/lock/semaphore.ts";
 import type { PolicyQuestion } from "../../src/lock/policy.ts";
 import { Monitors } from "../../src/policies/monitors.ts";
+import { knownOf } from "../../src/policies/snapshot.ts";
 import { Facts } from "../../src/service/facts.ts";
 import { FakeClock } from "../support/fake_clock.ts";
 import { HOST, options, WORKERS } from "../policies/support.ts";
@@ -21,9 +22,9 @@ function setUp(fleet: Partial<FleetView> | undefined = {}) {
   const scripted = {
     isSynced: true,
     edition: 1,
-    select: () => {
-      calls.push("select");
-      return all;
+    count: () => {
+      calls.push("count");
+      return { count: 3, suspects: all };
     },
     candidates: (id: string) => {
       equal(id, HOST);
@@ -40,7 +41,7 @@ function setUp(fleet: Partial<FleetView> | undefined = {}) {
     },
     budgetRefusals: ({ name }: { name: string }) => {
       calls.push(`budgets ${name}`);
-      return Promise.reject(new Error("the API server does not answer"));
+      return Promise.reject(new Error("no route to 10.0.0.1"));
     },
     ...fleet,
   };
@@ -54,39 +55,31 @@ function question(node?: string): PolicyQuestion {
   return { group: WORKERS, id: HOST, state: FREE, ...noted };
 }
 
-/** The names of nodes, those that are asking in capitals. */
-function names(gathered: ReturnType<Facts["nodes"]>): string[] | string {
-  if (gathered.kind !== "known") return gathered.kind;
-  return gathered.value.map(({ name, isAsking }) => isAsking ? name.toUpperCase() : name);
-}
-
-Deno.test("only rules that count nodes are shown all of them, counted once for each change", () => {
+Deno.test("only rules that count nodes are shown them, counted once for each change", () => {
   const { facts, calls, scripted } = setUp();
-  deepEqual(names(facts.nodes(options(), question())), ["A"]);
+  equal(facts.nodes(options()).kind, "not_asked");
   deepEqual(calls, []);
-  for (let n = 0; n < 3; n++) deepEqual(names(facts.nodes(COUNTING, question())), ["A", "b"]);
-  deepEqual(names(facts.nodes(COUNTING, question("b"))), ["a", "B"]);
-  deepEqual(names(facts.nodes(COUNTING)), ["a", "b"]);
-  deepEqual(calls, ["select"]);
+  const first = facts.nodes(COUNTING);
+  equal(first.kind === "known" && first.value.count, 3);
+  for (let n = 0; n < 3; n++) equal(facts.nodes(COUNTING), first);
+  deepEqual(calls, ["count"]);
   scripted.edition++;
-  facts.nodes(COUNTING);
-  deepEqual(calls, ["select", "select"]);
+  equal(facts.nodes(COUNTING) === first, false);
+  deepEqual(calls, ["count", "count"]);
 });
 
-Deno.test("a node that asks and is not one of the group's is shown, but not counted", () => {
-  const { facts } = setUp({ candidates: () => [seen("c")] });
-  const gathered = facts.nodes(COUNTING, question());
-  deepEqual(gathered.kind === "known" && gathered.value.map(({ name, isInGroup }) => [name, isInGroup]), [
-    ["a", true],
-    ["b", true],
-    ["c", false],
-  ]);
+Deno.test("the nodes on which a client may run are those of its id, or the one that is noted", () => {
+  const { facts } = setUp();
+  const names = (of: PolicyQuestion) => knownOf(facts.asking(of)).map(({ name }) => name);
+  deepEqual(names(question()), ["a"]);
+  deepEqual(names(question("b")), ["b"]);
+  deepEqual(names(question("gone")), []);
 });
 
 Deno.test("while the watch is behind, counting fails, and a judgement reads the asking node for its hold", async () => {
   const { facts, calls } = setUp({ isSynced: false } as Partial<FleetView>);
-  equal(facts.nodes(COUNTING, question()).kind, "failed");
-  equal(facts.nodes(options(), question()).kind, "not_asked");
+  equal(facts.nodes(COUNTING).kind, "failed");
+  equal(facts.nodes(options()).kind, "not_asked");
   equal(facts.asking(question()).kind, "not_asked");
   const asked = question("a");
   await facts.askHealth(COUNTING, asked);
@@ -99,8 +92,7 @@ Deno.test("without draining, counting fails with a sentence, and other rules see
   const clock = new FakeClock();
   const time = { now: () => 0, isFresh: () => true, hear: () => Promise.resolve() };
   const facts = new Facts({ time, monitors: new Monitors({ clock }), clock });
-  equal(facts.nodes(COUNTING, question()).kind, "failed");
-  deepEqual(facts.nodes(options(), question()), { kind: "known", value: [] });
+  equal(facts.nodes(COUNTING).kind, "failed");
   deepEqual(facts.asking(question()), { kind: "known", value: [] });
 });
 

@@ -37,8 +37,16 @@ export function serveGauge(name: string): Gauge {
   return gauge;
 }
 
-/** Starts a Prometheus that scrapes a target, and waits until it answers. */
-export async function startPrometheus(folder: string, target: string): Promise<RunningMonitor> {
+/**
+ * Starts a Prometheus that scrapes a target, and waits until it answers.
+ *
+ * @param more Other parts of its configuration.
+ */
+export async function startPrometheus(
+  folder: string,
+  target: string,
+  more: Record<string, unknown> = {},
+): Promise<RunningMonitor> {
   const path = `${folder}/prometheus.yml`;
   const job = {
     job_name: "test",
@@ -46,7 +54,7 @@ export async function startPrometheus(folder: string, target: string): Promise<R
     scrape_timeout: "200ms",
     static_configs: [{ targets: [target] }],
   };
-  await Deno.writeTextFile(path, JSON.stringify({ scrape_configs: [job] }));
+  await Deno.writeTextFile(path, JSON.stringify({ scrape_configs: [job], ...more }));
   return await start("prometheus", (port) => [
     `--config.file=${path}`,
     `--storage.tsdb.path=${folder}/prometheus`,

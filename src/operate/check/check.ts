@@ -41,6 +41,8 @@ export interface CheckPart {
   readonly name: string;
   /** What to do where it cannot be run. */
   readonly hint?: string;
+  /** Why the parts after it are skipped where it cannot be run; they run all the same where this is undefined. */
+  readonly otherwise?: string;
   /** Runs its checks. What it throws becomes a result. */
   run(): Promise<CheckResult[]>;
 }
@@ -58,8 +60,13 @@ export async function runChecks(
   signal?: AbortSignal,
 ): Promise<Check[]> {
   const results: Check[] = [];
+  let obstacle: string | undefined;
   for (const part of parts) {
-    for (const result of await runPart(part, signal)) {
+    const { found, hasRun } = obstacle === undefined
+      ? await runPart(part, signal)
+      : { found: [skipped(part, obstacle)], hasRun: true };
+    if (!hasRun) obstacle = part.otherwise;
+    for (const result of found) {
       const check = { category: part.category, ...result };
       results.push(check);
       tell(check);
@@ -68,14 +75,21 @@ export async function runChecks(
   return results;
 }
 
-async function runPart({ name, hint, run }: CheckPart, signal?: AbortSignal): Promise<CheckResult[]> {
+async function runPart(
+  { name, hint, run }: CheckPart,
+  signal?: AbortSignal,
+): Promise<{ readonly found: CheckResult[]; readonly hasRun: boolean }> {
   try {
-    return await run();
+    return { found: await run(), hasRun: true };
   } catch (error) {
     signal?.throwIfAborted();
     const detail = error instanceof Error ? error.message : String(error);
-    return [{ name, status: "failed", detail, ...(hint !== undefined && { hint }) }];
+    return { found: [{ name, status: "failed", detail, ...(hint !== undefined && { hint }) }], hasRun: false };
   }
+}
+
+function skipped({ name }: Pick<CheckPart, "name">, detail: string): CheckResult {
+  return { name, status: "skipped", detail };
 }
 
 /** Names a few of many, for a result's line. */

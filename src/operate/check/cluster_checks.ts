@@ -5,6 +5,7 @@
  * @module
  */
 
+import type { PolicyOptions } from "../../policies/options.ts";
 import type { KubernetesClient } from "../../kubernetes/client.ts";
 import { missingPermissions } from "../../kubernetes/client.ts";
 import { parseJson } from "../../kubernetes/answer_check.ts";
@@ -32,8 +33,10 @@ export interface ClusterCheckOptions {
   readonly serviceAccount: string;
   /** The label selector of the server's pods. */
   readonly selector: string;
-  /** What a drain does when its time is over. */
-  readonly onTimeout: "refuse" | "proceed" | "delete" | "yield";
+  /** How the server drains nodes; undefined if it does not. */
+  readonly drain?: Parameters<typeof usedPermissions>[0];
+  /** What the configuration file says of drains; undefined without a valid one. */
+  readonly policies?: Pick<PolicyOptions, "defaults" | "groups">;
   /** Ends the checks early. */
   readonly signal?: AbortSignal;
 }
@@ -47,6 +50,7 @@ export function clusterChecks(client: KubernetesClient, options: ClusterCheckOpt
       category: "cluster",
       name: "the API server answers",
       hint: reach,
+      otherwise: "the API server cannot be asked",
       run: async () => [...await checkVersion(client, signal), checkClock(client)],
     },
     {
@@ -127,10 +131,10 @@ async function checkInstaller(client: KubernetesClient, signal?: AbortSignal): P
 
 async function checkPermissions(
   client: KubernetesClient,
-  { isInPod, serviceAccount, onTimeout, signal }: ClusterCheckOptions,
+  { isInPod, serviceAccount, drain, policies, signal }: ClusterCheckOptions,
 ): Promise<CheckResult[]> {
   const { namespace } = client;
-  const { required, optional } = usedPermissions({ onTimeout }, namespace);
+  const { required, optional } = usedPermissions(drain, namespace, policies);
   const all = [...required, ...optional];
   const user = `system:serviceaccount:${namespace}:${serviceAccount}`;
   const name = "the server has its permissions";

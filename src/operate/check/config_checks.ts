@@ -17,6 +17,8 @@ export interface ConfigCheckOptions {
   readonly path?: string;
   /** What the server's flags say and the file depends on. */
   readonly context: FileContext;
+  /** Is told what a valid file says. */
+  readonly onValid?: (policies: PolicyOptions) => void;
   /** The current time, in milliseconds since the epoch. @default {Date.now} */
   readonly now?: () => number;
 }
@@ -31,7 +33,7 @@ const ASKS_EVERY_MS = 330_000;
 const OPENINGS = 100;
 
 /** Makes the check. */
-export function configCheck({ path, context, now = Date.now }: ConfigCheckOptions): CheckPart {
+export function configCheck({ path, context, onValid, now = Date.now }: ConfigCheckOptions): CheckPart {
   const name = "the configuration file is valid";
   return {
     category: "configuration",
@@ -62,6 +64,7 @@ export function configCheck({ path, context, now = Date.now }: ConfigCheckOption
         }));
       }
       const { options } = parsed;
+      onValid?.(options);
       const detail = `${path}: ${countOf(options.groups.size, "group")}, hash ${content.hash}`;
       return [
         { name, status: "ok", detail },

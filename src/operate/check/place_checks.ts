@@ -18,14 +18,12 @@ export function checksOf(
   place: Place,
   options: Omit<ClusterCheckOptions, "isInPod"> & { readonly pods: PodPolicy },
 ): CheckPart[] {
-  const { signal, isBefore } = options;
+  const { signal } = options;
   switch (place.kind) {
     case "cluster": {
       const { client, isInPod } = place;
       const parts = clusterChecks(client, { ...options, isInPod });
-      return [...parts, ...nodeChecks(client, options.pods, signal)].filter(({ category }) =>
-        !isBefore || category !== "locks"
-      );
+      return [...parts, ...options.drain === undefined ? [NO_DRAIN] : nodeChecks(client, options.pods, signal)];
     }
     case "sqlite":
       return [{
@@ -41,6 +39,32 @@ export function checksOf(
     case "server":
       return [{ category: "server", name: "the server is ready", run: () => checkServer(place.url, signal) }];
   }
+}
+
+/** Stands for the checks of what a drain meets, where there is none. */
+const NO_DRAIN: CheckPart = {
+  category: "nodes",
+  name: "nodes can be drained",
+  run: () => Promise.resolve([{ name: "nodes can be drained", status: "skipped", detail: "draining is off" }]),
+};
+
+/**
+ * Lists what is to be said of a place that cannot be opened.
+ *
+ * @param error Why it cannot; its message says what to do.
+ */
+export function checksOfClosed(kind: "cluster" | "sqlite", error: unknown): CheckPart[] {
+  const run = () => Promise.reject(error);
+  if (kind === "sqlite") return [{ category: "locks", name: "the file can be read and written", run }];
+  return [
+    { category: "cluster", name: "the cluster can be reached", otherwise: "the cluster cannot be reached", run },
+    { category: "permissions", name: "the permissions suffice", run: never },
+    { category: "nodes", name: "nodes can be drained", run: never },
+  ];
+}
+
+function never(): Promise<CheckResult[]> {
+  return Promise.reject(new Error("a part without a place is skipped"));
 }
 
 async function checkServer(server: URL, signal?: AbortSignal): Promise<CheckResult[]> {

@@ -151,7 +151,6 @@ for (const [what, call, requests, answers, expected] of CALLS) {
 for (
   const [what, patch, body] of [
     ["cordons", { unschedulable: true, cordon: "x" }, patchOf({ [CORDON]: "x" }, true)],
-    ["uncordons", { unschedulable: null, cordon: null }, patchOf({ [CORDON]: null }, null)],
     ["changes the annotation of a cordon alone", { cordon: "x" }, patchOf({ [CORDON]: "x" })],
     ["removes a skip alone", { skip: null }, patchOf({ [SKIP]: null })],
     ["changes nothing", {}, patchOf()],

@@ -34,7 +34,7 @@ export function policiesOf(slots: () => number, now: () => number): GrantPolicy 
       now,
       isTimeFresh: () => true,
       hearTime: () => Promise.resolve(),
-      nodes: () => NONE,
+      nodes: () => ({ kind: "not_asked" }),
       asking: () => NONE,
       knownHealth: () => HEALTH,
       askHealth: () => Promise.resolve(HEALTH),

@@ -7,7 +7,7 @@
  */
 
 import { fileURLToPath } from "node:url";
-import { account, before, group, holder } from "../support/accounts.ts";
+import { account, before, client, group, holder } from "../support/accounts.ts";
 import { runProgram } from "../support/program.ts";
 import { preReboot } from "../support/zincati.ts";
 import { startProgram } from "../support/program.ts";
@@ -31,7 +31,7 @@ const INCIDENT = account([
     name: "storage",
     holders: [
       holder({
-        id: "1c09ca98…",
+        ...client("1c09ca98649c4c7abc779cd04c96812e"),
         node: "node-s1",
         since: before(130),
         stage: "node-gone",
@@ -54,14 +54,20 @@ const INCIDENT = account([
     })],
     blocks: [{ kind: "lock_held", sentence: 'reboot slot of group "workers" is held by node "node-a"' }],
     waiting: [{
-      id: "81217641…",
+      ...client("8121764139b84941ba5ccb83ccae1f98"),
       node: "node-b",
       at: before(2),
       since: before(31),
       kind: "lock_held",
       sentence: "held",
     }],
-    turns: [{ id: "aaaaaaaa…", node: "node-c", granted: before(80), released: before(70), isSameImage: false }],
+    turns: [{
+      ...client("a".repeat(32)),
+      node: "node-c",
+      granted: before(80),
+      released: before(70),
+      isSameImage: false,
+    }],
   }),
 ]);
 

@@ -242,9 +242,9 @@ Deno.test({ name: "the status page in a browser", ignore: CHROMIUM === undefined
       await fetch(`${first.url}/v1/${endpoint}`, { method: "POST", headers, body }).then((reply) => reply.text());
     };
     const { page } = await open(browser, first.url);
-    await ask("pre-reboot", "host-one");
-    await ask("pre-reboot", "host-two");
-    await waitForText(page, "#group-default .slot .who", "host-one");
+    await ask("pre-reboot", "one-host");
+    await ask("pre-reboot", "two-host");
+    await waitForText(page, "#group-default .slot .who", "one-…");
     await waitForText(page, "#group-default", "1 host waits");
     await page.evaluate("globalThis.isSamePage = true");
     const began = performance.now();
@@ -254,9 +254,9 @@ Deno.test({ name: "the status page in a browser", ignore: CHROMIUM === undefined
     match((await text(page, "#notice"))!, /Disconnected: last heard \d+ s ago/);
     await using _second = await startProgram([store, `--address=${new URL(first.url).host}`]);
     await page.waitForSelector('[data-link="live"]', { timeout: 30_000 });
-    await ask("steady-state", "host-one");
-    await ask("pre-reboot", "host-two");
-    await waitForText(page, "#group-default .slot .who", "host-two");
+    await ask("steady-state", "one-host");
+    await ask("pre-reboot", "two-host");
+    await waitForText(page, "#group-default .slot .who", "two-…");
     equal(await page.evaluate("globalThis.isSamePage"), true);
     await page.close();
   });

@@ -5,7 +5,8 @@
  * @module
  */
 
-import { explain, type Explanation, gatherFacts } from "../operate/explain.ts";
+import { gatherFacts } from "../operate/client_facts.ts";
+import { explain, type Explanation } from "../operate/explain.ts";
 import { lookAt } from "../operate/look.ts";
 import { openPlace } from "../operate/place.ts";
 import { EXIT, type Io, type Screen } from "./command.ts";
@@ -42,7 +43,7 @@ export async function explainCommand(flags: ExplainFlags, io: Io, signal: AbortS
 
 /** Writes the answer for people. @param now RFC 3339. */
 function explanationText(answer: Explanation, now: string, screen?: Screen): string {
-  const { group, client, verdict, holder, reasons, next, lastRefusal, command, unknown } = answer;
+  const { group, client, verdict, holder, reasons, next, lastRefusal, command, unknown, notes } = answer;
   const paint = painter(screen);
   const lines: string[] = [];
   switch (verdict) {
@@ -57,7 +58,7 @@ function explanationText(answer: Explanation, now: string, screen?: Screen): str
       lines.push(paint("green", `${client} would be granted a slot of group ${group} now.`));
       break;
     case "unknown":
-      lines.push(paint("yellow", `Nothing that is known keeps ${client} from a slot of group ${group}.`));
+      lines.push(paint("yellow", `Nothing that is known keeps ${client} from a slot of group ${group} now.`));
       break;
     case "refused":
       lines.push(paint("yellow", `${client} would be refused a slot of group ${group} now:`));
@@ -76,6 +77,7 @@ function explanationText(answer: Explanation, now: string, screen?: Screen): str
   for (const sentence of unknown) {
     lines.push(...wrap(sentence, screen, "Unknown: ", "  ").map((one) => paint("dim", one)));
   }
+  for (const sentence of notes) lines.push(...wrap(sentence, screen, "Note: ", "  ").map((one) => paint("dim", one)));
   if (command !== undefined) lines.push(...wrap(`${command.command}   # ${command.why}`, screen, "Next: ", "  "));
   else if (verdict === "refused") lines.push("Next: wait; nothing needs you.");
   return lines.map((line) => `${line}\n`).join("");

@@ -6,7 +6,7 @@
  */
 
 import { ConfigError } from "../config/config_error.ts";
-import { nameOf } from "../operate/clients.ts";
+import { nameOf, namesOf } from "../operate/clients.ts";
 import { whoActs } from "../operate/operator.ts";
 import { nowOf, pauseGroup, resumeGroup, undefer } from "../operate/orders.ts";
 import { openPlace, requireStore } from "../operate/place.ts";
@@ -99,12 +99,12 @@ export async function undeferCommand(
       if (outcome.problem !== undefined) printError(io, `it may have a slot, but ${outcome.problem}`);
       return EXIT.OK;
     case "not_deferred": {
-      const names = outcome.deferred.map(nameOf).join(", ") || "nobody";
+      const names = namesOf(outcome.deferred).join(", ") || "nobody";
       printError(io, `"${flags.name}" has not yielded in group "${group}"; who has: ${names}`);
       return EXIT.FAILED;
     }
     case "several":
-      printError(io, `"${flags.name}" fits several: ${outcome.deferred.map(nameOf).join(", ")}; give more of the id`);
+      printError(io, `"${flags.name}" fits several: ${namesOf(outcome.deferred).join(", ")}; give more of the id`);
       return EXIT.FAILED;
   }
 }

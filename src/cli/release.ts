@@ -7,7 +7,7 @@
 import type { Group } from "../lock/identity.ts";
 import type { Holder } from "../lock/semaphore.ts";
 import { describeDuration } from "../lock/wording.ts";
-import { nameOf } from "../operate/clients.ts";
+import { nameOf, namesOf } from "../operate/clients.ts";
 import { whoActs } from "../operate/operator.ts";
 import { nowOf } from "../operate/orders.ts";
 import { openPlace, requireStore } from "../operate/place.ts";
@@ -79,7 +79,7 @@ export async function releaseCommand(flags: ReleaseFlags, io: Io, signal: AbortS
 }
 
 function searchText(kind: "not_held" | "several", holders: readonly Holder[], group: Group, name: string): string {
-  const names = holders.map(nameOf).join(", ");
+  const names = namesOf(holders).join(", ");
   if (kind === "several") return `"${name}" fits several holders of group "${group}": ${names}; give more of the id`;
   if (holders.length === 0) return `nobody holds a slot of group "${group}": there is nothing to release`;
   return `"${name}" holds no slot of group "${group}"; these do: ${names}`;

@@ -6,6 +6,7 @@
  * @module
  */
 
+import { comparableId } from "../lock/identity.ts";
 import type { DrainOutcome, Hold, PodLeft } from "../lock/node_keeper.ts";
 import type { Clock } from "../lock/clock.ts";
 import type { HeldNode } from "../lock/semaphore.ts";
@@ -15,7 +16,6 @@ import { identityOf, type NodeView } from "./nodes/node.ts";
 import type { NodeCalls } from "./nodes/node_calls.ts";
 import { chooseBeside, chooseNode, type NodeChoice, type Successor, successorOf } from "./nodes/node_choice.ts";
 import type { NodeWatch } from "./nodes/node_watch.ts";
-import { comparableId } from "./nodes/zincati_id.ts";
 
 /** What was found about a hold. */
 export type HoldVerdict =

@@ -29,6 +29,7 @@ export const MAX_GROUP_LENGTH = 63;
 
 const ID = /^[\x21-\x2b\x2d-\x7e]{1,253}$/;
 const GROUP = /^[a-zA-Z0-9.-]{1,63}$/;
+const ID128 = /^(?:[0-9a-f]{32}|[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12})$/i;
 
 /**
  * Parses a client's id.
@@ -48,4 +49,18 @@ export function parseClientId(raw: unknown): ClientId | undefined {
  */
 export function parseGroup(raw: unknown): Group | undefined {
   return typeof raw === "string" && GROUP.test(raw) ? raw as Group : undefined;
+}
+
+/** Whether an id has 128 bits in hexadecimal digits, with or without a UUID's dashes, as the ids of hosts have. */
+export function isId128(id: string): boolean {
+  return ID128.test(id);
+}
+
+/**
+ * Normalizes an id for comparison, since a UUID may be written with dashes and in either case.
+ *
+ * @param id Any client's id. One that is not a UUID stays as it is.
+ */
+export function comparableId(id: string): string {
+  return isId128(id) ? id.replaceAll("-", "").toLowerCase() : id;
 }

@@ -20,8 +20,8 @@ const OBJECTS_NAMED = 5;
 /** How much of a client's id is shown, in characters: twice as much as Zincati sends. */
 const ID_SHOWN = 64;
 
-/** How much of another client's id a reply shows, in characters. */
-const ID_IN_REPLIES = 8;
+/** How much of an id is shown to strangers, in characters. */
+const ID_START = 8;
 
 /** How much of an object's name is shown, in characters: all of a valid one. */
 const NAME_SHOWN = 253;
@@ -55,6 +55,16 @@ export function printable(text: string, max: number): string {
 /** {@link printable} for the id of a client or of whoever holds a slot. */
 export function printableId(id: string): string {
   return printable(id, ID_SHOWN);
+}
+
+/**
+ * The start of an id, for everyone who reaches the server: whoever knows a whole id can free its slot. At most half of
+ * an id is shown, and never all of a short one.
+ *
+ * @returns Such as `978a225b…`. It always ends in an ellipsis.
+ */
+export function startOfId(id: string): string {
+  return printable(id, Math.min(ID_START, Math.floor(id.length / 2)));
 }
 
 /** {@link printable} for a reason in somebody else's words. */
@@ -104,9 +114,18 @@ export function describeGroupLimit(limit: number, group: Group): string {
   return `group "${group}" is new, and the limit of ${limit} groups has been reached`;
 }
 
-/** Says that an id does not tell which node the client runs on. */
+/**
+ * Says that an id does not tell which node the client runs on.
+ *
+ * @param nodes Their names. A name stands there twice where a node was deleted and created again, and it is not known
+ * that the first one is gone.
+ */
 export function describeAmbiguity(nodes: readonly string[]): string {
-  return `several nodes have this client's id: ${list(nodes, OBJECTS_NAMED, quoted)}`;
+  const counts = new Map<string, number>();
+  for (const name of nodes) counts.set(name, (counts.get(name) ?? 0) + 1);
+  const describe = ([name, count]: [string, number]) =>
+    count === 1 ? quoted(name) : `${quoted(name)} (${count} nodes of that name, one created after the other)`;
+  return `several nodes have this client's id: ${list([...counts], OBJECTS_NAMED, describe)}`;
 }
 
 /** Says that a drain is under way, and which pods it waits for. */
@@ -167,13 +186,9 @@ export function describeDuration(ms: number): string {
   return `${Math.floor(seconds / 86_400)} d`;
 }
 
-/**
- * Names a holder by its node, or by the start of its id: whoever knows a whole id can free its slot, and everyone who
- * reaches the server can ask. Ids of real hosts have 32 characters; one of eight or fewer is shown whole. The log, the
- * Lease and the file have the whole id.
- */
+/** Names a holder by its node, or by the {@link startOfId}. The log, the Lease and the file have the whole id. */
 function describeHolder(holder: Holder, now: number): string {
-  const name = holder.node ? `node ${quoted(holder.node.name)}` : printable(holder.id, ID_IN_REPLIES);
+  const name = holder.node ? `node ${quoted(holder.node.name)}` : startOfId(holder.id);
   const since = timeText(holder.since);
   return since === undefined ? name : `${name} since ${since} (${describeDuration(now - holder.since)})`;
 }

@@ -127,11 +127,11 @@ export function parseAccount(text: string): Pick<ReplicaAnswer, "account" | "pro
 }
 
 function isGroup(group: Record<string, unknown>): boolean {
-  const { name, slots, transitions, holders, blocks, deferred, waiting, turns } = group;
+  const { name, slots, transitions, holders, blocks, unasked, deferred, waiting, turns } = group;
   if (typeof name !== "string" || typeof slots !== "number" || typeof transitions !== "number") return false;
-  const hasId = (one: Record<string, unknown>) => typeof one.id === "string";
-  return [holders, deferred, waiting, turns].every((list) => areRecords(list) && list.every(hasId)) &&
-    areRecords(blocks) &&
+  const isClient = ({ id, hash }: Record<string, unknown>) => typeof id === "string" && typeof hash === "string";
+  return [holders, deferred, waiting, turns].every((list) => areRecords(list) && list.every(isClient)) &&
+    areRecords(blocks) && Array.isArray(unasked) &&
     blocks.every(({ kind, sentence }) => typeof kind === "string" && typeof sentence === "string") &&
     (holders as Record<string, unknown>[]).every((one) =>
       typeof one.since === "string" && typeof one.stage === "string"

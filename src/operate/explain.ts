@@ -1,33 +1,18 @@
 /**
  * Says whether a client would be granted a slot now: every reason against it, when
- * that could change, and the one command that would change it. It asks the store
- * and the Nodes where it can, and changes nothing.
+ * that could change, and the one command that would change it. What nobody was
+ * asked is unknown, never guessed. Pure.
  *
  * @module
  */
 
-import { NodeCalls } from "../keeper/nodes/node_calls.ts";
-import type { NodeView } from "../keeper/nodes/node.ts";
-import { comparableId } from "../keeper/nodes/zincati_id.ts";
-import { callOptions, valueOfStatus } from "../kubernetes/calls.ts";
-import type { Group } from "../lock/identity.ts";
-import { describeAmbiguity, describeDeferral, describeEndingLock, printable } from "../lock/wording.ts";
-import type { HolderAccount, ReasonAccount, RefusedAccount } from "../status/account.ts";
-import { findNamed, isShown, isStart } from "./clients.ts";
+import { isId128 } from "../lock/identity.ts";
+import { printable, startOfId } from "../lock/wording.ts";
+import type { HolderAccount, ReasonAccount, RefusedAccount, UnaskedRule } from "../status/account.ts";
+import type { ClientFacts } from "./client_facts.ts";
+import { findShown, type FoundShown, type NamedClient } from "./clients.ts";
 import { HOLD_ANNOTATION, SKIP_ANNOTATION } from "./node_holds.ts";
 import type { GroupOverview, Overview } from "./overview.ts";
-import type { Place } from "./place.ts";
-import { timeText } from "../status/account_text.ts";
-
-/** What is known of the client that a person names. */
-export interface ExplainedClient {
-  /** What the person typed. */
-  readonly name: string;
-  /** The name of its Node, where one is found. */
-  readonly node?: string;
-  /** The ids that it may have. They are not for printing. */
-  readonly ids: readonly string[];
-}
 
 /** The answer. All of it is JSON. */
 export interface Explanation {
@@ -35,7 +20,10 @@ export interface Explanation {
   readonly group: string;
   /** The client: its Node, or the start of its id. */
   readonly client: string;
-  /** Whether it holds a slot, would get one, or not; `unknown` where no server said what its rules say. */
+  /**
+   * Whether it holds a slot, would get one, or not. `unknown` where nothing that is known speaks against it, and what
+   * `unknown` lists may.
+   */
   readonly verdict: "holds" | "granted" | "refused" | "unknown";
   /** Its hold, where it has one. */
   readonly holder?: HolderAccount;
@@ -47,8 +35,10 @@ export interface Explanation {
   readonly lastRefusal?: RefusedAccount;
   /** What would change the answer; undefined where nothing need change, or time alone does it. */
   readonly command?: Advice;
-  /** What is not known, one sentence each. */
+  /** What is not known, one sentence each, with what would tell. */
   readonly unknown: readonly string[];
+  /** What is worth knowing and changes nothing, one sentence each. */
+  readonly notes: readonly string[];
 }
 
 /** A command to type. */
@@ -59,157 +49,139 @@ export interface Advice {
   readonly why: string;
 }
 
-/** What a cluster and a store tell of one client. */
-export interface ClientFacts {
-  /** The client. */
-  readonly client: ExplainedClient;
-  /** The reasons that only concern this client. */
-  readonly reasons: readonly ReasonAccount[];
-  /** What could not be found out. */
-  readonly unknown: readonly string[];
-  /** The rules that its node may pass once. */
-  readonly skips?: string;
-}
-
-/**
- * Gathers what concerns one client alone (get and list nodes; get the lock).
- *
- * @param name The name of a node, an id, or the start of one.
- */
-export async function gatherFacts(
-  place: Place,
-  group: Group,
-  name: string,
-  now: number,
-  signal?: AbortSignal,
-): Promise<ClientFacts> {
-  if (place.kind === "server") {
-    const unknown = ["without the cluster, holds of the node and ids that several nodes have are unknown"];
-    return { client: { name, ids: [name] }, reasons: [], unknown };
-  }
-  const { client, nodes, unknown } = place.kind === "cluster"
-    ? await findNodes(place.client, name, signal)
-    : { client: { name, ids: [name] } as ExplainedClient, nodes: [], unknown: [] };
-  const reasons: ReasonAccount[] = [];
-  let skips: string | undefined;
-  if (nodes.length > 1) {
-    reasons.push({
-      kind: "node_ambiguous",
-      sentence: describeAmbiguity(nodes.map((one) => one.name)),
-    });
-  }
-  if (place.kind === "cluster" && client.node !== undefined) {
-    const annotations = await annotationsOf(place.client, client.node, signal);
-    const hold = annotations?.[HOLD_ANNOTATION];
-    skips = annotations?.[SKIP_ANNOTATION];
-    if (hold !== undefined) {
-      const sentence = `node "${client.node}" is held back${hold === "" ? "" : `: ${printable(hold, 500)}`}`;
-      reasons.push({ kind: "node_on_hold", rule: "hold", sentence });
-    }
-  }
-  const { state, ending } = await place.store.read(group, { signal });
-  if (ending !== undefined) {
-    reasons.push({ kind: "lock_ending", sentence: describeEndingLock(ending.object, ending.finalizers) });
-  }
-  const deferrals = (state.notes?.deferred ?? []).filter((one) => one.until > now);
-  const deferral = [client.node ?? "", ...client.ids].map((each) => findNamed(deferrals, each))
-    .find(({ kind }) => kind === "one");
-  if (deferral?.kind === "one") {
-    const { until } = deferral.value;
-    reasons.push({ kind: "deferred", sentence: describeDeferral(deferral.value), until: timeText(until) });
-  }
-  return { client, reasons, unknown, ...(skips !== undefined && { skips }) };
-}
-
-async function findNodes(
-  cluster: ConstructorParameters<typeof NodeCalls>[0],
-  name: string,
-  signal?: AbortSignal,
-): Promise<{ client: ExplainedClient; nodes: readonly NodeView[]; unknown: string[] }> {
-  const calls = new NodeCalls(cluster);
-  const id = comparableId(name);
-  try {
-    const all = await calls.listNodes(() => true, signal);
-    const named = all.find((node) => node.name === name);
-    const hasId = (node: NodeView) => node.ids.some((one) => one === id || isStart(one, name));
-    const ids = named?.ids ?? [id];
-    const nodes = named ? all.filter((node) => node.ids.some((one) => named.ids.includes(one))) : all.filter(hasId);
-    const [only] = nodes;
-    const unknown = [
-      ...(named?.malformed ? [`the machine-id of node "${name}" is malformed: no id can be derived from it`] : []),
-      ...(named && named.ids.length === 0 ? [`node "${name}" has no machine-id yet: its host cannot be told`] : []),
-      ...(nodes.length === 0 && !named
-        ? [`no node has the name or the id ${printable(name, 64)}: it gets no drain`]
-        : []),
-    ];
-    const node = named?.name ?? (nodes.length === 1 ? only!.name : undefined);
-    const known = named === undefined && nodes.length === 1 ? only!.ids : ids;
-    return { client: { name, ids: known, ...(node !== undefined && { node }) }, nodes, unknown };
-  } catch (error) {
-    signal?.throwIfAborted();
-    const unknown = [`the nodes cannot be listed: ${error instanceof Error ? error.message : error}`];
-    return { client: { name, ids: [id] }, nodes: [], unknown };
-  }
-}
-
-async function annotationsOf(
-  cluster: ConstructorParameters<typeof NodeCalls>[0],
-  name: string,
-  signal?: AbortSignal,
-): Promise<Record<string, string> | undefined> {
-  const reading = cluster.apis.core.readNode({ name }, callOptions(signal));
-  const node = await valueOfStatus(reading, { 404: undefined }, { subject: "the node" });
-  return node?.metadata?.annotations;
-}
-
-/** Combines what the servers say of a group with what concerns the client. Pure. */
-export function explain(overview: Overview, group: Group, facts: ClientFacts): Explanation {
+/** Combines what the servers say of a group with what concerns the client. */
+export function explain(overview: Overview, group: string, facts: ClientFacts): Explanation {
   const found = overview.groups.find(({ name }) => name === group);
   const { client } = facts;
-  const isClient = (one: { readonly id: string; readonly node?: string }) =>
-    (client.node !== undefined && one.node === client.node) || one.node === client.name ||
-    client.ids.some((id) => isShown(one.id, id));
-  const holder = found?.holders.find(isClient);
-  const lastRefusal = found?.waiting?.find(isClient);
-  const unknown = [...overview.unknown, ...facts.unknown, ...unknownSlots(found)];
-  const shared = { group, client: client.node ?? printable(client.name.slice(0, 8), 8), unknown };
-  if (holder !== undefined) {
+  const hold = holdOf(found, facts, group);
+  const refusal = findShown(found?.waiting ?? [], group, client);
+  const lastRefusal = refusal.kind === "one" ? refusal.value : undefined;
+  const notes = [...facts.notes, ...noteOfHoldWithoutEffect(overview, facts)];
+  const shared = { group, client: nameOfClient(client), notes, ...(lastRefusal && { lastRefusal }) };
+  if (hold.kind === "one") {
+    const holder = hold.value;
     const command = holder.isStuck ? adviceForHolder(group, holder) : undefined;
-    return {
-      ...shared,
-      verdict: "holds",
-      holder,
-      reasons: [],
-      ...(lastRefusal && { lastRefusal }),
-      ...(command && { command }),
-    };
+    return { ...shared, verdict: "holds", holder, reasons: [], unknown: overview.unknown, ...(command && { command }) };
   }
-  const reasons = [...facts.reasons, ...reasonsOf(found, facts)];
-  const knowsRules = found === undefined ? overview.groups.some(({ blocks }) => blocks) : found.blocks !== undefined;
-  const verdict = reasons.length > 0 ? "refused" : knowsRules ? "granted" : "unknown";
+  const reasons = reasonsOf(found, facts, overview.drains);
+  const unknown = [
+    ...overview.unknown,
+    ...facts.unknown,
+    ...unknownHold(hold),
+    ...unknownNodes(overview, facts),
+    ...unknownGroup(overview, found, group),
+    ...unknownSlots(found),
+    ...unaskedOf(found, facts, overview.drains),
+  ];
+  const verdict = reasons.length > 0 ? "refused" : unknown.length === 0 ? "granted" : "unknown";
   const next = nextTime(reasons, found);
-  const command = adviceForReasons(group, client, reasons, found);
-  return {
-    ...shared,
-    verdict,
-    reasons,
-    ...(next !== undefined && { next }),
-    ...(lastRefusal && { lastRefusal }),
-    ...(command && { command }),
-  };
+  const command = adviceForReasons(group, client, reasons, found, overview.drains);
+  return { ...shared, verdict, reasons, unknown, ...(next !== undefined && { next }), ...(command && { command }) };
 }
 
-/** The reasons against anybody, without those that the client's node may pass, and those that are known already. */
-function reasonsOf(found: GroupOverview | undefined, { reasons, skips = "" }: ClientFacts): ReasonAccount[] {
-  const skipped = skips.split(",").map((rule) => rule.trim()).filter((rule) => rule !== "");
-  const passes = ({ rule }: ReasonAccount) =>
-    rule !== undefined && skipped.some((name) => name === "all" || name === rule || rule.startsWith(`${name}.`));
-  const known = new Set(reasons.map(({ kind }) => kind));
-  const blocks = (found?.blocks ?? storedBlocks(found)).filter((one) => !passes(one) && !known.has(one.kind));
-  return [...blocks];
+/** Names the client for a person. A whole id is not shown, since others may look at the screen. */
+function nameOfClient({ name, node, ids }: NamedClient): string {
+  return node ?? (isId128(name) || ids.includes(name) ? startOfId(name) : printable(name, 64));
 }
 
-/** What the store alone says against a grant: a pause; and holders, where one slot is all that there may be. */
+/** The client's hold. A fresh read of the store has the last word; an account says more of the same hold. */
+function holdOf(
+  found: GroupOverview | undefined,
+  { client, held }: ClientFacts,
+  group: string,
+): FoundShown<HolderAccount> {
+  if (held === null) return { kind: "none" };
+  const holders = found?.holders ?? [];
+  if (held === undefined) return findShown(holders, group, client);
+  const seen = holders.find(({ hash, id, since }) => hash === held.hash && id === held.id && since === held.since);
+  return { kind: "one", value: seen ?? held };
+}
+
+function unknownHold(hold: FoundShown<HolderAccount>): string[] {
+  switch (hold.kind) {
+    case "one":
+    case "none":
+      return [];
+    case "several":
+      return [`which client is meant: ${hold.count} holders have an id that begins so; give more of the id, or a node`];
+    case "unsure": {
+      const starts = hold.values.map(({ id }) => id).join(", ");
+      return [`whether it holds a slot already: ${starts} may be the start of its id; give the whole id, or a node`];
+    }
+  }
+}
+
+/** The reasons against anybody, and those against this client, without those that its node may pass. */
+function reasonsOf(found: GroupOverview | undefined, facts: ClientFacts, drains?: boolean): ReasonAccount[] {
+  // Servers that drain no nodes read none: what stands on a node has no effect, and no id is ambiguous.
+  const own = facts.reasons.filter(({ kind }) =>
+    drains !== false || (kind !== "node_on_hold" && kind !== "node_ambiguous")
+  );
+  const passes = passOf(facts, drains);
+  const known = new Set(own.map(({ kind }) => kind));
+  const blocks = (found?.blocks ?? storedBlocks(found)).filter((one) => !known.has(one.kind));
+  return [...own, ...blocks].filter(({ rule }) => rule === undefined || !passes(rule));
+}
+
+/** Makes the test whether the client's node may pass a rule, as the servers do it. */
+function passOf({ skips = "" }: ClientFacts, drains: boolean | undefined): (rule: string) => boolean {
+  const skipped = drains === false ? [] : skips.split(",").map((name) => name.trim()).filter((name) => name !== "");
+  return (rule) => skipped.some((name) => name === "all" || name === rule || rule.startsWith(`${name}.`));
+}
+
+function noteOfHoldWithoutEffect({ drains }: Overview, { reasons, skips, client }: ClientFacts): string[] {
+  if (drains !== false) return [];
+  const annotations = [
+    ...(reasons.some(({ kind }) => kind === "node_on_hold") ? [HOLD_ANNOTATION] : []),
+    ...(skips === undefined ? [] : [SKIP_ANNOTATION]),
+  ];
+  return annotations.map((name) =>
+    `the annotation ${name} of node "${client.node ?? client.name}" has no effect: the servers do not drain nodes ` +
+    "(-drain=false), and so read none"
+  );
+}
+
+function unknownNodes({ drains }: Overview, { isBlind, reasons }: ClientFacts): string[] {
+  if (isBlind && drains !== false) {
+    return [
+      "whether its node is on hold, and whether several nodes have its id: kubectl get nodes, or this command with the " +
+      "cluster, tells",
+    ];
+  }
+  if (drains !== undefined || !reasons.some(({ kind }) => kind === "node_on_hold")) return [];
+  return ["whether the servers obey holds of nodes: they do not with -drain=false; the arguments of their pods tell"];
+}
+
+/** Servers have no account of a group that nobody has asked for. */
+function unknownGroup({ drains }: Overview, found: GroupOverview | undefined, group: string): string[] {
+  if (found !== undefined || drains === undefined) return [];
+  return [
+    `what the rules of group "${group}" say: nobody has asked for a slot of it yet, and allowUnknownGroups or a window ` +
+    "may be against it; the configuration file tells, or the answer to its first request",
+  ];
+}
+
+/** What tells what a rule says that is asked only when a host asks. */
+const UNASKED: Readonly<Record<UnaskedRule, string>> = {
+  "health.prometheus": "what Prometheus says (rule health.prometheus): run the queries of the rule to see it",
+  "health.alertmanager": "what Alertmanager says (rule health.alertmanager): its page of active alerts tells",
+  "health.blockingPods":
+    "whether pods of the node block it (rule health.blockingPods): kubectl get pods -A -l with the " +
+    "selector of the rule tells",
+  "health.budgets":
+    "whether budgets block it (rule health.budgets): kubectl get pdb -A tells which allow no disruption",
+  "drain": "whether the drain would refuse pods of the node: fleetlock check lists the pods that it would refuse",
+};
+
+function unaskedOf(found: GroupOverview | undefined, facts: ClientFacts, drains: boolean | undefined): string[] {
+  const passes = passOf(facts, drains);
+  const blocking = new Set(found?.blocks?.map(({ rule }) => rule));
+  const rules = (found?.unasked ?? []).filter((rule) => rule === "drain" || !passes(rule) && !blocking.has(rule));
+  // Another program's version may know more.
+  return rules.map((rule) => UNASKED[rule] ?? `what the rule ${printable(rule, 64)} says`);
+}
+
+/** What the store alone says against a grant: a pause. */
 function storedBlocks(found: GroupOverview | undefined): ReasonAccount[] {
   if (found?.pause === undefined) return [];
   const { reason, until } = found.pause;
@@ -222,7 +194,11 @@ function unknownSlots(found: GroupOverview | undefined): string[] {
   const { slots, holders = [] } = found ?? {};
   if (slots !== undefined || holders.length === 0) return [];
   const names = holders.map(({ id, node }) => node ?? id).join(", ");
-  return [`${names} ${holders.length === 1 ? "holds a slot" : "hold slots"}: whether another one is free`];
+  return [
+    `whether a slot is free: ${names} ${
+      holders.length === 1 ? "holds one" : "hold some"
+    }, and a server knows how many there are`,
+  ];
 }
 
 /** The latest end of all reasons, and not before the next window. */
@@ -263,9 +239,10 @@ export function adviceForHolder(group: string, holder: HolderAccount): Advice {
 
 function adviceForReasons(
   group: string,
-  client: ExplainedClient,
+  client: NamedClient,
   reasons: readonly ReasonAccount[],
   found: GroupOverview | undefined,
+  drains: boolean | undefined,
 ): Advice | undefined {
   const kinds = new Set(reasons.map(({ kind }) => kind));
   const name = client.node ?? client.name;
@@ -279,7 +256,7 @@ function adviceForReasons(
     return { command: `kubectl describe leases`, why: "to see whose finalizers keep the Lease" };
   }
   const [rule] = reasons.flatMap((reason) => reason.rule === undefined ? [] : [reason.rule.split(".")[0]!]);
-  if (rule === undefined || client.node === undefined) return undefined;
+  if (rule === undefined || client.node === undefined || drains === false) return undefined;
   return {
     command: `kubectl annotate node ${name} ${SKIP_ANNOTATION}=${rule}`,
     why: `to let this node pass the rule ${rule} once`,

@@ -68,7 +68,12 @@ async function lookAtCluster(place: ClusterPlace, options: LookOptions): Promise
   why ??= answers.length === 0
     ? `no pod with the label ${selector} runs in namespace ${client.namespace}`
     : answers.map(({ replica, problem }) => `${replica}: ${problem}`).join("; ");
-  const listing = await store.list({ signal });
+  const listing = await store.list({ signal }).catch((error) => {
+    if (!(error instanceof UnavailableError)) throw error;
+    // Whoever reaches a replica past the API server learns more than from Leases that cannot be read.
+    const advice = "a replica that runs still shows what it knew last: give --server URL";
+    throw new UnavailableError(`${error.message}; ${advice}`, { cause: error });
+  });
   const nodes = await readHeldNodes(client, listing, signal);
   return overviewOfStore(listing, `the Leases of namespace ${client.namespace}`, client.clock.now(), nodes, why);
 }

@@ -8,11 +8,13 @@
 
 import type {
   Account,
+  ClientAccount,
   GroupAccount,
   HolderAccount,
   ReasonAccount,
   RefusedAccount,
   TurnAccount,
+  UnaskedRule,
 } from "../status/account.ts";
 import type { ReplicaAnswer } from "./accounts.ts";
 
@@ -22,6 +24,8 @@ export interface GroupOverview extends Pick<GroupAccount, "name" | "transitions"
   readonly slots?: number;
   /** What speaks against the next grant now. */
   readonly blocks?: readonly ReasonAccount[];
+  /** The rules that are asked only when a host asks, so that `blocks` does not have their reasons. */
+  readonly unasked?: readonly UnaskedRule[];
   /** When windows and freezes next allow a grant, RFC 3339. */
   readonly nextOpening?: string;
   /** Who was refused lately, the longest waiting first. */
@@ -40,6 +44,8 @@ export interface Overview {
   readonly source: string;
   /** What is not known, and why, one sentence each. */
   readonly unknown: readonly string[];
+  /** Whether the servers drain nodes, and so obey what stands on them; undefined where no server tells. */
+  readonly drains?: boolean;
   /** Every group, by name. */
   readonly groups: readonly GroupOverview[];
 }
@@ -77,6 +83,7 @@ export function mergeAnswers(answers: readonly ReplicaAnswer[]): Overview | unde
     at: freshest.at,
     source: sourceOf(answers, accounts),
     unknown,
+    drains: accounts.some(({ areNodesInStep }) => areNodesInStep !== undefined),
     groups: freshest.groups.map((group) => mergeGroup(group, accounts)),
   };
 }
@@ -100,9 +107,11 @@ function mergeGroup(freshest: GroupAccount, accounts: readonly Account[]): Group
   });
   return {
     ...freshest,
+    // The replicas may have different files.
+    unasked: [...new Set(all.flatMap(({ group }) => group.unasked))],
     holders: freshest.holders.map((holder) => {
       const views = all.flatMap(({ group, areNodesInStep }) => {
-        const same = group.holders.find(({ id, since }) => id === holder.id && since === holder.since);
+        const same = group.holders.find((one) => clientKey(one) === clientKey(holder) && one.since === holder.since);
         return same === undefined ? [] : [{ holder: same, areNodesInStep }];
       });
       return mergeHolder(views);
@@ -132,26 +141,32 @@ function mergeHolder(views: readonly { holder: HolderAccount; areNodesInStep?: b
 }
 
 function mergeWaiting({ holders }: GroupAccount, all: readonly RefusedAccount[]): RefusedAccount[] {
-  const byId = new Map<string, RefusedAccount>();
+  const byClient = new Map<string, RefusedAccount>();
   for (const one of all) {
-    const known = byId.get(one.id);
+    const key = clientKey(one);
+    const known = byClient.get(key);
     if (known === undefined) {
-      byId.set(one.id, one);
+      byClient.set(key, one);
       continue;
     }
     const newer = Date.parse(one.at) > Date.parse(known.at) ? one : known;
-    byId.set(one.id, { ...newer, since: earliest([one.since, known.since]) ?? newer.since });
+    byClient.set(key, { ...newer, since: earliest([one.since, known.since]) ?? newer.since });
   }
   // A replica that refused a client does not know that another one has granted it a slot since.
-  const isWaiting = ({ id, at }: RefusedAccount) =>
-    !holders.some((holder) => holder.id === id && Date.parse(holder.since) >= Date.parse(at));
-  return [...byId.values()].filter(isWaiting).toSorted((one, other) => one.since < other.since ? -1 : 1);
+  const isWaiting = (one: RefusedAccount) =>
+    !holders.some((holder) => clientKey(holder) === clientKey(one) && Date.parse(holder.since) >= Date.parse(one.at));
+  return [...byClient.values()].filter(isWaiting).toSorted((one, other) => one.since < other.since ? -1 : 1);
+}
+
+/** What tells a client from the others of its group. Hashes of ids that people chose are short. */
+function clientKey({ id, hash }: ClientAccount): string {
+  return `${hash} ${id}`;
 }
 
 function mergeTurns(all: readonly TurnAccount[]): TurnAccount[] {
   const byTurn = new Map<string, TurnAccount>();
   for (const turn of all) {
-    const key = `${turn.id} ${turn.granted}`;
+    const key = `${clientKey(turn)} ${turn.granted}`;
     const known = byTurn.get(key);
     // The first replica that saw the slot free is the closest to the moment.
     const released = earliest([turn.released, known?.released]) ?? turn.released;

@@ -13,7 +13,7 @@ import { pauseAt } from "../lock/group_notes.ts";
 import type { HeldNode, Holder } from "../lock/semaphore.ts";
 import { printable } from "../lock/wording.ts";
 import type { HolderAccount } from "../status/account.ts";
-import { pauseAccount, shortId, timeText } from "../status/account_text.ts";
+import { clientAccount, pauseAccount, timeText } from "../status/account_text.ts";
 import { type HeldNodeFacts, stageOf } from "../status/stage.ts";
 import type { GroupOverview, Overview } from "./overview.ts";
 
@@ -70,23 +70,29 @@ export function overviewOfStore(
       return {
         name,
         transitions: state.transitions,
-        holders: state.holders.map((holder) => holderAccount(holder, nodes, now)),
+        holders: state.holders.map((holder) => holderAccount(name, holder, nodes, now)),
         ...(pause && { pause: pauseAccount(pause) }),
         deferred: (state.notes?.deferred ?? []).filter(({ until }) => until > now).map(({ id, node, until, pods }) => ({
-          id: shortId(id),
+          ...clientAccount(name, id),
           node: printable(node, 253),
           until: timeText(until),
           pods: pods.map((pod) => printable(pod, 500)),
         })),
       };
     });
-  return { at: timeText(now), source, unknown: [why === undefined ? ONLY_SERVERS : `${ONLY_SERVERS}: ${why}`], groups };
+  const unknown = [why === undefined ? ONLY_SERVERS : `${ONLY_SERVERS}: ${why}`];
+  return { at: timeText(now), source, unknown, groups };
 }
 
-function holderAccount(holder: Holder, nodes: ReadonlyMap<string, HeldNodeFacts>, now: number): HolderAccount {
+function holderAccount(
+  group: string,
+  holder: Holder,
+  nodes: ReadonlyMap<string, HeldNodeFacts>,
+  now: number,
+): HolderAccount {
   const facts: HeldNodeFacts = holder.node && nodes.get(holder.node.uid) || { kind: "unknown" };
   return {
-    id: shortId(holder.id),
+    ...clientAccount(group, holder.id),
     ...(holder.node && { node: printable(holder.node.name, 253) }),
     since: timeText(holder.since),
     stage: stageOf(holder, facts),

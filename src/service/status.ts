@@ -19,6 +19,7 @@ import { Accountant, type AccountSources } from "../status/accountant.ts";
 import { type BootOf, StatusMemory } from "../status/memory.ts";
 import { type HeldNodeFacts, thresholdsOf } from "../status/stage.ts";
 import { StuckWatch } from "../status/stuck_watch.ts";
+import { unaskedRules } from "../status/unasked.ts";
 import { holdersOf, Witness, type WitnessedNode } from "../status/witness.ts";
 import type { StuckHold } from "../telemetry/drain_metrics.ts";
 import type { Metrics } from "../telemetry/metrics.ts";
@@ -80,6 +81,10 @@ export class Status {
     const accountant = this.#accountant = new Accountant({
       ...this.#sources(locks, draining?.keeper),
       policy,
+      unasked: (group) => {
+        const { groups, defaults } = file?.current ?? NO_POLICIES;
+        return unaskedRules(groups.get(group) ?? defaults, this.#config.drain);
+      },
       thresholds: (group) =>
         thresholdsOf(
           (file?.current ?? NO_POLICIES).stuck,
@@ -124,7 +129,7 @@ export class Status {
   #sources(
     locks: LockService,
     keeper: KubernetesNodeKeeper | undefined,
-  ): Omit<AccountSources, "policy" | "thresholds"> {
+  ): Omit<AccountSources, "policy" | "thresholds" | "unasked"> {
     const { store, kubernetes } = this.#config;
     const now = () => this.#clock.now();
     return {

@@ -189,12 +189,17 @@ export class Fleet implements ClientObserver, Disposable {
   }
 }
 
-/**
- * The id of a simulated host. It is the same in every run, so that a run can release what an earlier one left, and
- * short, because a reply may name only the first eight characters of an id.
- */
+/** The id of a simulated host. It is the same in every run, so that a run can release what an earlier one left. */
 function hostId(number: number): string {
-  return `sim${number}`;
+  return simulatedId(`sim${number}`);
+}
+
+/**
+ * The id of a client with a short name, such as `sim12`. A reply names at most the first eight characters of an id, and
+ * at most half of it: the end is there so that the name is among them.
+ */
+export function simulatedId(name: string): string {
+  return `${name}-simulated`;
 }
 
 /** A signal that aborts some time after another one. Disposing of it ends the wait. */

@@ -9,7 +9,7 @@
 
 import type { Clock } from "../lock/clock.ts";
 import type { Reply, VirtualClient } from "./client.ts";
-import { type Fleet, type GroupTally, LaterAbort } from "./fleet.ts";
+import { type Fleet, type GroupTally, LaterAbort, simulatedId } from "./fleet.ts";
 import type { Operation } from "./history.ts";
 import { SimulationOptionsError } from "./options.ts";
 
@@ -46,7 +46,7 @@ const RETRY_MS = 200;
 /** How long a refusal may lag behind a release, in milliseconds. */
 const LAG_MS = 3_000;
 
-/** A simulated host or a client of this module, as a reply names it. */
+/** The name of a simulated host or of a client of this module, which a reply shows of its id. */
 const SIMULATED = /\bsimp?\d+\b/g;
 
 /** Kinds of refusals that say that the server does not understand the requests. */
@@ -99,7 +99,7 @@ class GroupSurvey {
     const { slots, clear } = this.#options;
     const probes: VirtualClient[] = [];
     for (let number = 1; number <= Math.min(slots, clients.length); number++) {
-      const probe = this.#fleet.createClient(group, `simp${number}`);
+      const probe = this.#fleet.createClient(group, simulatedId(`simp${number}`));
       let reply = await this.#ask(probe, "pre-reboot", signal);
       if (reply.kind === "lock_held" && clear) reply = await this.#clear(probe, slots - probes.length, reply, signal);
       if (reply.outcome !== "granted") {
@@ -184,7 +184,7 @@ class GroupSurvey {
 }
 
 function simulatedIn(sentence: string): string[] {
-  return [...new Set(sentence.match(SIMULATED))];
+  return [...new Set(sentence.match(SIMULATED))].map(simulatedId);
 }
 
 function nowNs(clock: Clock): number {

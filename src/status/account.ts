@@ -35,10 +35,16 @@ export interface PodAccount {
   readonly reason: string;
 }
 
-/** One hold. */
-export interface HolderAccount {
-  /** The start of the client's id. The whole id would let a stranger release the slot. */
+/** How a client is shown. Whoever knows its whole id can free its slot, so that nobody is told it. */
+export interface ClientAccount {
+  /** The start of its id, at most half of it, and an ellipsis. Several clients may share it. */
   readonly id: string;
+  /** Tells it from the other clients of the group: a hash of the group and the whole id, the same on every replica. */
+  readonly hash: string;
+}
+
+/** One hold. */
+export interface HolderAccount extends ClientAccount {
   /** The name of its node; undefined where none is noted. */
   readonly node?: string;
   /** When the slot was granted, RFC 3339. */
@@ -67,10 +73,17 @@ export interface ReasonAccount {
   readonly until?: string;
 }
 
+/** What is asked only when a host asks for a slot, because it needs calls, or depends on the host's node. */
+export type UnaskedRule =
+  | "health.prometheus"
+  | "health.alertmanager"
+  | "health.blockingPods"
+  | "health.budgets"
+  /** Whether the flags of the drain forbid the eviction of a pod of the node. It is no rule of the file. */
+  | "drain";
+
 /** A client that was refused lately, by this replica. */
-export interface RefusedAccount {
-  /** The start of its id. */
-  readonly id: string;
+export interface RefusedAccount extends ClientAccount {
   /** Its node, where the watch shows one. */
   readonly node?: string;
   /** When it asked last, RFC 3339. */
@@ -84,9 +97,7 @@ export interface RefusedAccount {
 }
 
 /** A turn that is over: a client that held a slot, and gave it back or lost it. */
-export interface TurnAccount {
-  /** The start of its id. */
-  readonly id: string;
+export interface TurnAccount extends ClientAccount {
   /** Its node. */
   readonly node?: string;
   /** When the slot was granted, RFC 3339. */
@@ -108,9 +119,7 @@ export interface PauseAccount {
 }
 
 /** A host that has yielded. */
-export interface DeferredAccount {
-  /** The start of its id. */
-  readonly id: string;
+export interface DeferredAccount extends ClientAccount {
   /** Its node. */
   readonly node: string;
   /** When it gets its next turn, RFC 3339. */
@@ -129,8 +138,10 @@ export interface GroupAccount {
   readonly transitions: number;
   /** Who holds a slot, oldest grant first. */
   readonly holders: readonly HolderAccount[];
-  /** What speaks against the next grant now, the reason that lasts longest first; empty where nothing does. */
+  /** What is known to speak against the next grant now, the reason that lasts longest first. */
   readonly blocks: readonly ReasonAccount[];
+  /** What may speak against a grant besides, and is not known before a host asks. */
+  readonly unasked: readonly UnaskedRule[];
   /** When windows and freezes next allow a grant, RFC 3339: now, where they allow one; undefined where they never do. */
   readonly nextOpening?: string;
   /** The pause in force. */

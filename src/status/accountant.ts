@@ -20,8 +20,9 @@ import {
   type HolderAccount,
   type ReasonAccount,
   type RefusedAccount,
+  type UnaskedRule,
 } from "./account.ts";
-import { pauseAccount, shortId, timeText } from "./account_text.ts";
+import { clientAccount, pauseAccount, timeText } from "./account_text.ts";
 import type { LateRefusal, StatusMemory } from "./memory.ts";
 import { type HeldNodeFacts, isStuck, stageOf, type Thresholds } from "./stage.ts";
 
@@ -45,6 +46,8 @@ export interface AccountSources {
   readonly isInStep: () => boolean;
   /** The policies. */
   readonly policy: GrantPolicy & { nextOpening(group: Group): number | undefined };
+  /** What of a group's rules is asked only when a host asks. */
+  readonly unasked: (group: Group) => readonly UnaskedRule[];
   /** What this replica remembers. */
   readonly memory: StatusMemory;
   /** How long a hold of a group may stay in each stage. */
@@ -132,10 +135,11 @@ export class Accountant {
       transitions: state.transitions,
       holders: state.holders.map((holder) => this.#holder(name, holder, now)),
       blocks: blocksOf(name, state, slots, answer.reasons, now),
+      unasked: this.#sources.unasked(name),
       ...(opens !== undefined && { nextOpening: timeText(opens) }),
       ...(pause && { pause: pauseAccount(pause) }),
       deferred: deferred.map(({ id, node, until, pods }) => ({
-        id: shortId(id),
+        ...clientAccount(name, id),
         node: printable(node, 253),
         until: timeText(until),
         pods: pods.map((pod) => printable(pod, 500)),
@@ -143,7 +147,7 @@ export class Accountant {
       waiting: waiting.slice(0, WAITING_SHOWN).map((one) => this.#waiting(name, one)),
       waitingMore: Math.max(0, waiting.length - WAITING_SHOWN),
       turns: memory.turns(name).map(({ holder, released, isSameImage }) => ({
-        id: shortId(holder.id),
+        ...clientAccount(name, holder.id),
         ...(holder.node && { node: printable(holder.node.name, 253) }),
         granted: timeText(holder.since),
         released: timeText(released),
@@ -165,7 +169,7 @@ export class Accountant {
     const stageSince = stage === "draining" ? since : seen;
     const lastPoll = memory.lastPoll(group, id);
     return {
-      id: shortId(id),
+      ...clientAccount(group, id),
       ...(node && { node: printable(node.name, 253) }),
       since: timeText(since),
       stage,
@@ -179,7 +183,7 @@ export class Accountant {
   #waiting(group: Group, { id, at, since, refusal }: LateRefusal & { id: ClientId }): RefusedAccount {
     const node = this.#sources.nodes?.nameOf(id);
     return {
-      id: shortId(id),
+      ...clientAccount(group, id),
       ...(node !== undefined && { node }),
       at: timeText(at),
       since: timeText(since),

@@ -5,7 +5,7 @@ import { statusText } from "../../src/cli/status_text.ts";
 import { ago, columns, wrap } from "../../src/cli/terminal.ts";
 import { untilOf } from "../../src/cli/options.ts";
 import { mergeAnswers } from "../../src/operate/overview.ts";
-import { account, before, group, holder, NOW } from "../support/accounts.ts";
+import { account, before, client, group, holder, NOW } from "../support/accounts.ts";
 
 const SCREEN = { columns: 80, rows: 24, hasColours: false };
 
@@ -19,7 +19,7 @@ Deno.test("three groups with a blocked drain and a client that waits fit into 80
     reason: 'its PodDisruptionBudget "web" allows no disruption now (it needs 2 healthy pods and has 2 currently)',
   }));
   const waiting = [{
-    id: "81217641…",
+    ...client("8121764139b84941ba5ccb83ccae1f98"),
     node: "node-b",
     at: before(2),
     since: before(31),

@@ -38,7 +38,7 @@ Deno.test("a refused client reads who holds the slot and since when", async () =
   const reply = await preReboot(server.url, "second");
   equal(reply.status, 423);
   equal(reply.kind, "lock_held");
-  equal(reply.value, 'reboot slot of group "default" is held by first since 2026-11-22T22:00:00Z (12 min)');
+  equal(reply.value, 'reboot slot of group "default" is held by fi… since 2026-11-22T22:00:00Z (12 min)');
   deepEqual(await holders(server), ["first"]);
 });
 

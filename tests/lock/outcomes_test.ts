@@ -18,14 +18,14 @@ const SENTENCES: [refusal: Refusal, sentence: string][] = [
     `reboot slot of group "default" is held by 978a225b… since 2026-11-22T22:00:00Z (12 min)`,
   ],
   [
-    { kind: "lock_held", slots: 2, holders: [holder("a", 60), holder("b", 1)] },
-    'all 2 reboot slots of group "default" are held by a since 2026-11-22T21:12:30Z (1 h) ' +
-    "and b since 2026-11-22T22:11:30Z (1 min)",
+    { kind: "lock_held", slots: 2, holders: [holder("aa-1", 60), holder("bb", 1)] },
+    'all 2 reboot slots of group "default" are held by aa… since 2026-11-22T21:12:30Z (1 h) ' +
+    "and b… since 2026-11-22T22:11:30Z (1 min)",
   ],
   [
-    { kind: "lock_held", slots: 4, holders: ["a", "b", "c", "d"].map((id) => holder(id, 0)) },
-    'all 4 reboot slots of group "default" are held by a since 2026-11-22T22:12:30Z (0 s), ' +
-    "b since 2026-11-22T22:12:30Z (0 s), c since 2026-11-22T22:12:30Z (0 s) and 1 other",
+    { kind: "lock_held", slots: 4, holders: ["a1", "b1", "c1", "d1"].map((id) => holder(id, 0)) },
+    'all 4 reboot slots of group "default" are held by a… since 2026-11-22T22:12:30Z (0 s), ' +
+    "b… since 2026-11-22T22:12:30Z (0 s), c… since 2026-11-22T22:12:30Z (0 s) and 1 other",
   ],
   [
     { kind: "lock_held", slots: 1, holders: [{ id: ID, since: NaN }] },
@@ -48,6 +48,10 @@ const SENTENCES: [refusal: Refusal, sentence: string][] = [
     'group "default" is new, and the limit of 64 groups has been reached',
   ],
   [{ kind: "node_ambiguous", nodes: ["n1", "n2"] }, 'several nodes have this client\'s id: "n1" and "n2"'],
+  [
+    { kind: "node_ambiguous", nodes: ["n1", "n2", "n2"] },
+    'several nodes have this client\'s id: "n1" and "n2" (2 nodes of that name, one created after the other)',
+  ],
   [
     { kind: "draining", node: "n1", pods: [pod(1)] },
     'node "n1" is being drained: 1 pod is left: web/p1 (it ends)',

@@ -3,7 +3,7 @@
 import { deepEqual, equal, match, ok } from "node:assert/strict";
 import { isStuck, mergeAnswers } from "../../src/operate/overview.ts";
 import { parseAccount } from "../../src/operate/accounts.ts";
-import { account, before, group, holder } from "../support/accounts.ts";
+import { account, before, client, group, holder } from "../support/accounts.ts";
 
 Deno.test("no answer with an account is no overview", () => {
   equal(mergeAnswers([]), undefined);
@@ -43,7 +43,7 @@ Deno.test("a stage that one replica knows wins over unknown", () => {
 
 Deno.test("a client that was refused by two replicas waits once, since the first, with the last reason", () => {
   const refused = (at: number, since: number, kind: string) => ({
-    id: "aaaaaaaa…",
+    ...client("a".repeat(32)),
     at: before(at),
     since: before(since),
     kind,
@@ -55,12 +55,25 @@ Deno.test("a client that was refused by two replicas waits once, since the first
   }));
   deepEqual(mergeAnswers(answers)!.groups[0]!.waiting, [refused(2, 30, "paused")]);
   // It got its slot from the replica that asked last.
-  const granted = account([group({ holders: [holder({ id: "aaaaaaaa…", since: before(1) })] })]);
+  const granted = account([group({ holders: [holder({ ...client("a".repeat(32)), since: before(1) })] })]);
   deepEqual(mergeAnswers([...answers, { replica: "x", account: granted }].toReversed())!.groups[0]!.waiting, []);
 });
 
+Deno.test("clients and holds whose ids begin alike stay apart", () => {
+  const [one, other] = ["aaaaaaaa1", "aaaaaaaa2"].map((start) => client(start.padEnd(32, "0")));
+  const refused = { at: before(2), since: before(9), kind: "lock_held", sentence: "x" };
+  const holders = [holder({ ...one, stage: "unknown" }), holder({ ...other, stage: "rebooting" })];
+  const answers = [one!, other!].map((shown, at) => ({
+    replica: `r${at}`,
+    account: account([group({ holders, waiting: [{ ...shown, ...refused }] })]),
+  }));
+  const merged = mergeAnswers(answers)!.groups[0]!;
+  deepEqual(merged.waiting!.map(({ hash }) => hash).toSorted(), [one!.hash, other!.hash].toSorted());
+  deepEqual(merged.holders.map(({ stage }) => stage), ["unknown", "rebooting"]);
+});
+
 Deno.test("one turn that several replicas saw is listed once, with the earliest end", () => {
-  const turn = { id: "aaaaaaaa…", granted: before(50), released: before(40) };
+  const turn = { ...client("a".repeat(32)), granted: before(50), released: before(40) };
   const answers = [
     { replica: "a", account: account([group({ turns: [{ ...turn, released: before(39) }] })]) },
     {

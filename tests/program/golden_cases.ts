@@ -7,7 +7,8 @@
  */
 
 import { fileURLToPath } from "node:url";
-import { account, before, group, holder } from "../support/accounts.ts";
+import type { Account } from "../../src/status/account.ts";
+import { account, before, client, group, holder } from "../support/accounts.ts";
 import { runProgram } from "../support/program.ts";
 import { preReboot } from "../support/zincati.ts";
 import { startProgram } from "../support/program.ts";
@@ -17,7 +18,7 @@ export const FOLDER = fileURLToPath(new URL("./golden/", import.meta.url));
 
 const ID = "978a225b3d7b40e9acd7ce9b62f68444";
 
-/** A blocked drain, a node that was deleted, a paused group, and a client that waits. */
+/** A blocked drain, a node that was deleted, one that never returns, a paused group, and a client that waits. */
 const INCIDENT = account([
   group({
     name: "control",
@@ -28,10 +29,26 @@ const INCIDENT = account([
     ],
   }),
   group({
+    name: "edge",
+    slots: 2,
+    holders: [
+      holder({
+        ...client("ad432f2cb0c28bbcd1f87a20199237f9"),
+        node: "node-e1",
+        since: before(150),
+        stage: "rebooting",
+        stageSince: before(125),
+        isStuck: true,
+        lastPoll: before(126),
+      }),
+    ],
+    unasked: ["health.prometheus"],
+  }),
+  group({
     name: "storage",
     holders: [
       holder({
-        id: "1c09ca98…",
+        ...client("1c09ca98649c4c7abc779cd04c96812e"),
         node: "node-s1",
         since: before(130),
         stage: "node-gone",
@@ -54,16 +71,28 @@ const INCIDENT = account([
     })],
     blocks: [{ kind: "lock_held", sentence: 'reboot slot of group "workers" is held by node "node-a"' }],
     waiting: [{
-      id: "81217641…",
+      ...client("8121764139b84941ba5ccb83ccae1f98"),
       node: "node-b",
       at: before(2),
       since: before(31),
       kind: "lock_held",
       sentence: "held",
     }],
-    turns: [{ id: "aaaaaaaa…", node: "node-c", granted: before(80), released: before(70), isSameImage: false }],
+    turns: [{
+      ...client("a".repeat(32)),
+      node: "node-c",
+      granted: before(80),
+      released: before(70),
+      isSameImage: false,
+    }],
   }),
 ]);
+
+/** The same, as a replica shows it that has lost the API server, beside one that is gone. */
+const AWAY: Account = { ...INCIDENT, isInStep: false, areNodesInStep: false };
+
+/** An address on which no API server listens. */
+const NO_API_SERVER = "http://localhost:3";
 
 /** A configuration file with a key that is misspelt, a time zone that does not exist, and a number that is too small. */
 const BAD_FILE = `timeZone: Europe/Berlni
@@ -94,13 +123,18 @@ export async function runCases(): Promise<Map<string, string>> {
   const folder = await Deno.makeTempDir({ prefix: "fleetlock-golden-" });
   const server = Deno.serve(
     { hostname: "127.0.0.1", port: 0, onListen() {} },
-    ({ url }) => new URL(url).pathname === "/status.json" ? Response.json(INCIDENT) : new Response("", { status: 404 }),
+    ({ url }) => {
+      const { pathname } = new URL(url);
+      if (pathname === "/status.json") return Response.json(INCIDENT);
+      return pathname === "/away/status.json" ? Response.json(AWAY) : new Response("", { status: 404 });
+    },
   );
   const incident = `http://127.0.0.1:${server.addr.port}`;
   const store = `sqlite:${folder}/locks.db`;
   const normal = (text: string) =>
     text.replaceAll(incident, "http://10.3.0.15").replaceAll(new URL(incident).host, "10.3.0.15")
-      .replaceAll(folder, "/var/lib/fleetlock").replace(/127\.0\.0\.1:\d+/g, "10.3.0.15")
+      .replaceAll(folder, "/var/lib/fleetlock")
+      .replaceAll(NO_API_SERVER, "http://localhost:8001").replace(/127\.0\.0\.1:\d+/g, "10.3.0.15")
       .replace(/\b\d+ s\b/g, "2 s").replaceAll("granted now", "granted 2 s ago")
       // The times of the incident are always the same. The others are those of this run.
       .replace(/\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z/g, (time) => FIXED.test(time) ? time : "2026-12-24T18:00:00Z");
@@ -120,6 +154,18 @@ export async function runCases(): Promise<Map<string, string>> {
       ["explain", "workers", "node-b", "--server", incident],
       ["explain", "control", "node-x", "--server", incident],
       ["explain", "storage", "node-t", "--server", incident],
+      ["explain", "edge", "node-e1", "--server", incident],
+      ["explain", "edge", "node-e2", "--server", incident],
+      ["explain", "gpu", "node-g", "--server", incident],
+    );
+    const away = ["--api-server", NO_API_SERVER, "-n", "fleetlock"];
+    await record(
+      "api_server_away",
+      ["status", ...away],
+      ["status", "workers", "--server", `${incident}/away`],
+      ["explain", "workers", "node-b", "--server", `${incident}/away`],
+      ["release", "storage", "node-s1", ...away],
+      ["hold", "node-b", "--reason", "INC-42", ...away],
     );
     await record(
       "errors",

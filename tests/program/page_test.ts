@@ -113,7 +113,7 @@ Deno.test({ name: "the status page in a browser", ignore: CHROMIUM === undefined
 
   await test.step("follows changes in place: focus, open parts and elements stay", async () => {
     let groups: GroupAccount[] = [];
-    const refused = { id: "b", at: "", since: "", kind: "outside_window", sentence: "not now" };
+    const refused = { id: "b", hash: "b", at: "", since: "", kind: "outside_window", sentence: "not now" };
     await using world = startWorld((now) => {
       const at = new Date(now).toISOString();
       const waiting = [{ ...refused, at, since: at }];
@@ -126,7 +126,7 @@ Deno.test({ name: "the status page in a browser", ignore: CHROMIUM === undefined
     const before = await page.$("#group-a details");
     await page.focus("#group-a summary");
     const since = new Date().toISOString();
-    const holder = { id: "978a225b…", node: "node-9", since, stage: "rebooting" as const, isStuck: false };
+    const holder = { id: "978a225b…", hash: "1", node: "node-9", since, stage: "rebooting" as const, isStuck: false };
     groups = [demoGroup("a", { holders: [holder] }), demoGroup("c")];
     await waitForText(page, "#group-a .slot", "node-9");
     equal(await page.$("#group-b"), null);
@@ -146,6 +146,7 @@ Deno.test({ name: "the status page in a browser", ignore: CHROMIUM === undefined
         demoGroup("a", {
           holders: [{
             id: HOSTILE,
+            hash: HOSTILE,
             node: HOSTILE,
             since: at,
             stage: "draining",
@@ -154,9 +155,9 @@ Deno.test({ name: "the status page in a browser", ignore: CHROMIUM === undefined
           }],
           blocks: [{ kind: HOSTILE, rule: HOSTILE, sentence: HOSTILE }],
           pause: { reason: HOSTILE, by: HOSTILE },
-          deferred: [{ id: HOSTILE, node: HOSTILE, until: at, pods: [HOSTILE] }],
-          waiting: [{ id: HOSTILE, node: HOSTILE, at, since: at, kind: HOSTILE, sentence: HOSTILE }],
-          turns: [{ id: HOSTILE, node: HOSTILE, granted: at, released: at }],
+          deferred: [{ id: HOSTILE, hash: HOSTILE, node: HOSTILE, until: at, pods: [HOSTILE] }],
+          waiting: [{ id: HOSTILE, hash: HOSTILE, node: HOSTILE, at, since: at, kind: HOSTILE, sentence: HOSTILE }],
+          turns: [{ id: HOSTILE, hash: HOSTILE, node: HOSTILE, granted: at, released: at }],
         }),
       ], { replica: HOSTILE, program: HOSTILE, config: { hash: "", error: HOSTILE } })
     );
@@ -203,6 +204,7 @@ Deno.test({ name: "the status page in a browser", ignore: CHROMIUM === undefined
     const waiting = Array.from({ length: 50 }, (_, nth) => {
       return {
         id: `${nth}`,
+        hash: `${nth}`,
         node: `node-${nth}`,
         at,
         since: at,
@@ -240,9 +242,9 @@ Deno.test({ name: "the status page in a browser", ignore: CHROMIUM === undefined
       await fetch(`${first.url}/v1/${endpoint}`, { method: "POST", headers, body }).then((reply) => reply.text());
     };
     const { page } = await open(browser, first.url);
-    await ask("pre-reboot", "host-one");
-    await ask("pre-reboot", "host-two");
-    await waitForText(page, "#group-default .slot .who", "host-one");
+    await ask("pre-reboot", "one-host");
+    await ask("pre-reboot", "two-host");
+    await waitForText(page, "#group-default .slot .who", "one-…");
     await waitForText(page, "#group-default", "1 host waits");
     await page.evaluate("globalThis.isSamePage = true");
     const began = performance.now();
@@ -252,9 +254,9 @@ Deno.test({ name: "the status page in a browser", ignore: CHROMIUM === undefined
     match((await text(page, "#notice"))!, /Disconnected: last heard \d+ s ago/);
     await using _second = await startProgram([store, `--address=${new URL(first.url).host}`]);
     await page.waitForSelector('[data-link="live"]', { timeout: 30_000 });
-    await ask("steady-state", "host-one");
-    await ask("pre-reboot", "host-two");
-    await waitForText(page, "#group-default .slot .who", "host-two");
+    await ask("steady-state", "one-host");
+    await ask("pre-reboot", "two-host");
+    await waitForText(page, "#group-default .slot .who", "two-…");
     equal(await page.evaluate("globalThis.isSamePage"), true);
     await page.close();
   });

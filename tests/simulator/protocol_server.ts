@@ -4,6 +4,7 @@
  * @module
  */
 
+import { startOfId } from "../../src/lock/wording.ts";
 import { parseClientId, parseGroup } from "../../src/lock/identity.ts";
 import { LockService } from "../../src/lock/lock_service.ts";
 import { slotsOnly } from "../../src/lock/policy.ts";
@@ -89,5 +90,5 @@ export class ProtocolServer implements AsyncDisposable {
 
 /** A sentence that names the holders, as the program's does. */
 function sentence(refusal: Refusal): string {
-  return refusal.kind === "lock_held" ? `held by ${refusal.holders.map((each) => each.id).join(", ")}` : "";
+  return refusal.kind === "lock_held" ? `held by ${refusal.holders.map((each) => startOfId(each.id)).join(", ")}` : "";
 }

@@ -99,7 +99,7 @@ Deno.test("hosts send the requests that Zincati sends", async () => {
   equal(second!.headers.get("authorization"), "Basic dXNlcjpwOsOk");
   match(
     second!.body,
-    /^\{\n {2}"client_params": \{\n {4}"id": "sim1",\n {4}"group": "sim-1"\n {2}\}\n\}$/,
+    /^\{\n {2}"client_params": \{\n {4}"id": "sim1-simulated",\n {4}"group": "sim-1"\n {2}\}\n\}$/,
   );
 });
 

@@ -42,16 +42,16 @@ async function nothingHeld(server: ProtocolServer, groups = ["sim-1", "sim-2"]):
 
 Deno.test("a run does not start while a simulated host of an earlier run holds a slot", async () => {
   await using server = new ProtocolServer(1);
-  await take(server, "sim7");
+  await take(server, "sim7-simulated");
   await rejects(simulate(server), {
     name: "SimulationOptionsError",
     message: 'A simulated host holds a slot of group "sim-1": an earlier simulation left it, or another one is ' +
-      "running (lock_held, held by sim7); add --clear to release what an earlier one left",
+      "running (lock_held, held by sim7-si…); add --clear to release what an earlier one left",
   });
   await nothingHeld(server, ["sim-2"]);
 });
 
-for (const id of ["sim7", "sim900", "simp1"]) {
+for (const id of ["sim7-simulated", "sim900-simulated", "simp1-simulated"]) {
   Deno.test(`with --clear, a run releases the slot that ${id} of an earlier run holds`, async () => {
     await using server = new ProtocolServer(1);
     await take(server, id);
@@ -59,14 +59,14 @@ for (const id of ["sim7", "sim900", "simp1"]) {
     equal(summary.turns.total, 12);
     equal(summary.violationCount, 0);
     // The client with which a simulation asks before its run takes over the slot that it held before.
-    equal(summary.cleared, id === "simp1" ? 0 : 1);
-    equal(shown.includes("Released 1 slot that an earlier run had left"), id !== "simp1");
+    equal(summary.cleared, id === "simp1-simulated" ? 0 : 1);
+    equal(shown.includes("Released 1 slot that an earlier run had left"), id !== "simp1-simulated");
   });
 }
 
 Deno.test("with --clear, a run releases the slots of its hosts when the server does not name the holders", async () => {
   await using server = new ProtocolServer(1, { namesNobody: true });
-  await take(server, "sim7");
+  await take(server, "sim7-simulated");
   const { summary } = await simulate(server, { clear: true });
   deepEqual([summary.cleared, summary.turns.total, summary.violationCount], [1, 12, 0]);
 });
@@ -75,8 +75,8 @@ for (const clear of [false, true]) {
   Deno.test(`a run ${clear ? "with --clear " : ""}does not start while a real host holds a slot, and leaves it`, async () => {
     await using server = new ProtocolServer(1);
     await take(server, "stranger");
-    await rejects(simulate(server, { clear }), /Another client holds the slot of group "sim-1" \(.*held by stranger\)/);
-    equal((await server.locks.preReboot(parseClientId("sim1")!, parseGroup("sim-1")!)).kind, "refused");
+    await rejects(simulate(server, { clear }), /Another client holds the slot of group "sim-1" \(.*held by stra…\)/);
+    equal((await server.locks.preReboot(parseClientId("sim1-simulated")!, parseGroup("sim-1")!)).kind, "refused");
   });
 }
 

@@ -3,6 +3,7 @@ import { type ClientId, type Group, parseGroup } from "../../src/lock/identity.t
 import type { GrantPolicy, Reason } from "../../src/lock/policy.ts";
 import type { GroupState, Holder } from "../../src/lock/semaphore.ts";
 import { DEFAULT_STUCK } from "../../src/policies/options.ts";
+import { clientAccount, clientHash } from "../../src/status/account_text.ts";
 import { Accountant, type AccountSources } from "../../src/status/accountant.ts";
 import { StatusMemory } from "../../src/status/memory.ts";
 import { type HeldNodeFacts, thresholdsOf } from "../../src/status/stage.ts";
@@ -14,6 +15,11 @@ const id = (text: string) => text as ClientId;
 const at = (ms: number) => new Date(ms).toISOString();
 const WHOLE_ID = "978a225b3d7b40e9acd7ce9b62f68444";
 
+/** The hash of that client. */
+const GOLDEN = "b29857ae4351";
+/** The client of that id, as it is shown. */
+const SHOWN = { id: "978a225b…", hash: GOLDEN };
+
 /** The sources of an accountant, with some that differ. */
 function sources(states: Record<string, GroupState>, more: Partial<AccountSources> = {}): AccountSources {
   const groups = new Map(Object.entries(states).map(([name, state]) => [parseGroup(name)!, { state, version: 1 }]));
@@ -24,6 +30,7 @@ function sources(states: Record<string, GroupState>, more: Partial<AccountSource
     isInStep: () => true,
     policy: policy(1, []),
     memory: new StatusMemory(),
+    unasked: () => [],
     thresholds: () => thresholdsOf(DEFAULT_STUCK, 15 * MINUTE),
     ...more,
   };
@@ -46,6 +53,22 @@ const holder: Holder = {
   node: { name: "node-a", uid: "u", bootId: "b1", phase: "drained" },
 };
 
+Deno.test("a client is shown by at most half of its id, and by a hash that is shorter where the id can be guessed", () => {
+  const ids = [WHOLE_ID, "backup-job", "abc", "a"].map((one) => clientAccount("workers", one));
+  deepEqual(ids.map(({ id }) => id), ["978a225b…", "backu…", "a…", "…"]);
+  deepEqual(ids.map(({ hash }) => hash.length), [12, 3, 3, 3]);
+  // Two replicas of any version show the same client by the same hash.
+  equal(ids[0]!.hash, GOLDEN);
+  equal(clientHash("workers", "978A225B-3D7B-40E9-ACD7-CE9B62F68444"), GOLDEN);
+  deepEqual(
+    [clientHash("others", WHOLE_ID) === GOLDEN, clientHash("workers", `${WHOLE_ID.slice(0, -1)}5`) === GOLDEN],
+    [
+      false,
+      false,
+    ],
+  );
+});
+
 Deno.test("an account names groups in order, and shows nothing of a group of which nothing is known", () => {
   const account = new Accountant(sources({ b: { holders: [], transitions: 7 }, a: { holders: [], transitions: 0 } }))
     .account();
@@ -63,6 +86,7 @@ Deno.test("an account names groups in order, and shows nothing of a group of whi
       transitions,
       holders: [],
       blocks: [],
+      unasked: [],
       deferred: [],
       waiting: [],
       waitingMore: 0,
@@ -108,7 +132,7 @@ Deno.test("a hold is shown with its stage, the pods that its drain waits for, an
   const accountant = new Accountant(all);
   const shown = () => accountant.account().groups[0]!.holders[0]!;
   deepEqual(shown(), {
-    id: "978a225b…",
+    ...SHOWN,
     node: "node-a",
     since: at(NOW - 3 * MINUTE),
     stage: "granted-not-rebooting",
@@ -159,15 +183,15 @@ Deno.test("waiting clients, turns, pauses and deferrals are shown, and no whole 
   const { waiting, waitingMore, turns, pause, deferred } = account.groups[0]!;
   deepEqual([waiting.length, waitingMore], [50, 10]);
   deepEqual(waiting[0], {
-    id: "978a225b…",
+    ...clientAccount("workers", `${WHOLE_ID}59`),
     at: at(NOW - 59),
     since: at(NOW - 59),
     kind: "lock_held",
     sentence: 'reboot slot of group "workers" is held by node "node-a" since 2026-11-26T11:57:00Z (2 min)',
   });
-  deepEqual(turns, [{ id: "978a225b…", node: "node-a", granted: at(holder.since), released: at(NOW - 5) }]);
+  deepEqual(turns, [{ ...SHOWN, node: "node-a", granted: at(holder.since), released: at(NOW - 5) }]);
   deepEqual(pause, { reason: "x\ufffd", by: "ann\ufffd", until: at(NOW + 1) });
-  deepEqual(deferred, [{ id: "978a225b…", node: "n\ufffd", until: at(NOW + 2), pods: ["web/x: \ufffd[2J"] }]);
+  deepEqual(deferred, [{ ...SHOWN, node: "n\ufffd", until: at(NOW + 2), pods: ["web/x: \ufffd[2J"] }]);
   equal(JSON.stringify(account).includes(WHOLE_ID), false);
 });
 

@@ -21,7 +21,7 @@ Deno.test("a stuck hold is told once for each stage, and the watch runs only whi
     signal: stopping.signal,
   });
   const hold = (stage: HolderAccount["stage"], isStuck: boolean, since = 1) => {
-    return { group: WORKERS, since, holder: { id: "978a225b…", since: "", stage, isStuck } };
+    return { group: WORKERS, since, holder: { id: "978a225b…", hash: "1", since: "", stage, isStuck } };
   };
   equal(clock.sleepers, 0);
   holds = [hold("draining", false)];

@@ -1,6 +1,7 @@
 /** Builders of accounts, as replicas answer them. A test sets only the fields that it is about. @module */
 
-import type { Account, GroupAccount, HolderAccount } from "../../src/status/account.ts";
+import type { Account, ClientAccount, GroupAccount, HolderAccount } from "../../src/status/account.ts";
+import { clientAccount } from "../../src/status/account_text.ts";
 
 /** The time of the accounts, in milliseconds since the epoch. */
 export const NOW = Date.UTC(2026, 10, 26, 3, 0);
@@ -34,6 +35,7 @@ export function group(more: Partial<GroupAccount> = {}): GroupAccount {
     transitions: 3,
     holders: [],
     blocks: [],
+    unasked: [],
     deferred: [],
     waiting: [],
     waitingMore: 0,
@@ -42,7 +44,19 @@ export function group(more: Partial<GroupAccount> = {}): GroupAccount {
   };
 }
 
+/** A client of the group `workers`, as accounts show it. */
+export function client(id: string): ClientAccount {
+  return clientAccount("workers", id);
+}
+
 /** A hold that drains. */
 export function holder(more: Partial<HolderAccount> = {}): HolderAccount {
-  return { id: "978a225b…", node: "node-a", since: before(34), stage: "draining", isStuck: false, ...more };
+  return {
+    ...client("978a225b3d7b40e9acd7ce9b62f68444"),
+    node: "node-a",
+    since: before(34),
+    stage: "draining",
+    isStuck: false,
+    ...more,
+  };
 }

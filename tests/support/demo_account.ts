@@ -4,9 +4,22 @@
  * @module
  */
 
-import type { Account, GroupAccount, HolderAccount, RefusedAccount, TurnAccount } from "../../src/status/account.ts";
+import type {
+  Account,
+  ClientAccount,
+  GroupAccount,
+  HolderAccount,
+  RefusedAccount,
+  TurnAccount,
+} from "../../src/status/account.ts";
+import { clientAccount } from "../../src/status/account_text.ts";
 
 const MINUTE = 60_000;
+
+/** A client whose id begins with eight digits. */
+function client(start: string): ClientAccount {
+  return clientAccount("demo", start.repeat(4));
+}
 
 /** An empty group. */
 export function demoGroup(name: string, more: Partial<GroupAccount> = {}): GroupAccount {
@@ -16,6 +29,7 @@ export function demoGroup(name: string, more: Partial<GroupAccount> = {}): Group
     transitions: 0,
     holders: [],
     blocks: [],
+    unasked: [],
     deferred: [],
     waiting: [],
     waitingMore: 0,
@@ -46,10 +60,10 @@ export function demoFleet(now: number): Account {
   const ahead = (minutes: number) => new Date(now + minutes * MINUTE).toISOString();
   const opening = now - 1;
   const turn = (id: string, node: string, begin: number, minutes: number): TurnAccount => {
-    return { id, node, granted: ago(begin), released: ago(begin - minutes) };
+    return { ...client(id), node, granted: ago(begin), released: ago(begin - minutes) };
   };
   const held: HolderAccount = {
-    id: "a41c07d2…",
+    ...client("a41c07d2"),
     node: "worker-14",
     since: ago(4.2),
     stage: "rebooting",
@@ -65,7 +79,7 @@ export function demoFleet(now: number): Account {
     kind: string,
     sentence: string,
   ): RefusedAccount => {
-    return { id, node, since: ago(since), at: ago(at), kind, sentence };
+    return { ...client(id), node, since: ago(since), at: ago(at), kind, sentence };
   };
   const full = 'all 3 reboot slots of group "workers" are held by node "worker-07", node "worker-14", node "worker-03"';
   return demoAccount(now, [
@@ -78,8 +92,8 @@ export function demoFleet(now: number): Account {
         sentence: "grants are allowed from 22:00 to 04:00",
         until: ahead(163),
       }],
-      waiting: [refused("e90b5a12…", "control-2", 41, 1.1, "outside_window", "grants are allowed from 22:00 to 04:00")],
-      turns: [turn("7be21f0c…", "control-1", 1_205, 9), turn("03d8a6e4…", "control-3", 1_231, 11)],
+      waiting: [refused("e90b5a12", "control-2", 41, 1.1, "outside_window", "grants are allowed from 22:00 to 04:00")],
+      turns: [turn("7be21f0c", "control-1", 1_205, 9), turn("03d8a6e4", "control-3", 1_231, 11)],
     }),
     demoGroup("edge", {
       transitions: 64,
@@ -92,15 +106,15 @@ export function demoFleet(now: number): Account {
       transitions: 207,
       nextOpening: new Date(opening).toISOString(),
       deferred: [{
-        id: "5cd1e0b7…",
+        ...client("5cd1e0b7"),
         node: "storage-2",
         until: ahead(38),
         pods: ["ceph/osd-11: its budget allows none"],
       }],
       turns: [
-        turn("19aa04e2…", "storage-4", 22, 8),
-        turn("f0c2b1d9…", "storage-1", 41, 12),
-        turn("d77e9a30…", "storage-3", 63, 16),
+        turn("19aa04e2", "storage-4", 22, 8),
+        turn("f0c2b1d9", "storage-1", 41, 12),
+        turn("d77e9a30", "storage-3", 63, 16),
       ],
     }),
     demoGroup("workers", {
@@ -109,7 +123,7 @@ export function demoFleet(now: number): Account {
       nextOpening: new Date(opening).toISOString(),
       holders: [
         {
-          id: "978a225b…",
+          ...client("978a225b"),
           node: "worker-07",
           since: ago(47),
           stage: "blocked",
@@ -123,7 +137,7 @@ export function demoFleet(now: number): Account {
         },
         held,
         {
-          id: "c2f67b18…",
+          ...client("c2f67b18"),
           node: "worker-03",
           since: ago(0.6),
           stage: "draining",
@@ -135,18 +149,18 @@ export function demoFleet(now: number): Account {
       ],
       blocks: [{ kind: "lock_held", sentence: full }],
       waiting: [
-        refused("8121764b…", "worker-21", 36, 0.7, "lock_held", full),
-        refused("4e0f93ac…", "worker-02", 28, 3.4, "lock_held", full),
-        refused("bb71d25f…", "worker-11", 9, 4.2, "lock_held", full),
+        refused("8121764b", "worker-21", 36, 0.7, "lock_held", full),
+        refused("4e0f93ac", "worker-02", 28, 3.4, "lock_held", full),
+        refused("bb71d25f", "worker-11", 9, 4.2, "lock_held", full),
       ],
       turns: [
-        turn("64f1c3a9…", "worker-18", 11, 7),
-        turn("0a9d7e55…", "worker-05", 19, 8),
-        turn("f3b8216d…", "worker-12", 28, 9),
-        turn("2d6c90e1…", "worker-09", 33, 14),
-        turn("91e7f4b0…", "worker-20", 44, 12),
-        turn("5a03bd8e…", "worker-16", 52, 8),
-        turn("c7e5109b…", "worker-01", 66, 13),
+        turn("64f1c3a9", "worker-18", 11, 7),
+        turn("0a9d7e55", "worker-05", 19, 8),
+        turn("f3b8216d", "worker-12", 28, 9),
+        turn("2d6c90e1", "worker-09", 33, 14),
+        turn("91e7f4b0", "worker-20", 44, 12),
+        turn("5a03bd8e", "worker-16", 52, 8),
+        turn("c7e5109b", "worker-01", 66, 13),
       ],
     }),
   ]);

@@ -14,6 +14,15 @@ const STAGES = {
   "unknown": ["Holds the slot", "sky"],
 };
 
+/** What is asked only when a host asks. */
+const UNASKED = {
+  "health.prometheus": "Prometheus",
+  "health.alertmanager": "Alertmanager",
+  "health.blockingPods": "pods that block a reboot",
+  "health.budgets": "budgets of its pods",
+  "drain": "pods that a drain must leave alone",
+};
+
 /** How many free slots are drawn. */
 const FREE_SHOWN = 6;
 
@@ -24,6 +33,9 @@ export function stageOf({ stage, isStuck }) {
   const [name, tone] = STAGES[stage] ?? [String(stage), "plain"];
   return { name, tone: isStuck ? "alarm" : tone };
 }
+
+/** Tells a client from the others of its group. */
+const clientOf = ({ id, hash }) => `${hash} ${id}`;
 
 export const nameOf = ({ node, id }) => node ?? id;
 export const plural = (count, one, many) => `${count} ${count === 1 ? one : many}`;
@@ -89,7 +101,7 @@ function slotsOf({ holders, slots }) {
   const boxes = Array.from({ length: shown }, (_, nth) => ({ key: `free ${nth}`, text: "free" }));
   if (shown < free) boxes.push({ key: "more", text: `${free - shown} more free` });
   if (slots === 0 && holders.length === 0) boxes.push({ key: "none", text: "no slots now" });
-  return [...holders.map((holder) => ({ key: `${holder.id} ${holder.since}`, holder })), ...boxes];
+  return [...holders.map((holder) => ({ key: `${clientOf(holder)} ${holder.since}`, holder })), ...boxes];
 }
 
 function updateBlock(row, { kind, sentence, until }) {
@@ -177,7 +189,7 @@ export function drawTurns(row, { turns, holders }) {
   list(
     row.picture,
     bars,
-    ({ turn }) => `${turn.id} ${turn.granted ?? turn.since}`,
+    ({ turn }) => `${clientOf(turn)} ${turn.granted ?? turn.since}`,
     () => make("i"),
     (element, bar) => {
       const { turn, from, to, isNow } = bar;
@@ -238,10 +250,10 @@ export function buildGroup({ name }) {
 function fillLists(row) {
   const { waiting, turns } = row.group;
   if (row.waitingList.open) {
-    list(row.waiting.body, waiting, ({ id, since }) => `${id} ${since}`, buildWaiting, updateWaiting);
+    list(row.waiting.body, waiting, clientOf, buildWaiting, updateWaiting);
   }
   if (row.turnsList.open) {
-    list(row.turns.body, turns, ({ id, granted }) => `${id} ${granted}`, buildTurn, updateTurn);
+    list(row.turns.body, turns, (turn) => `${clientOf(turn)} ${turn.granted}`, buildTurn, updateTurn);
   }
 }
 
@@ -255,7 +267,8 @@ function describePause({ reason, by, until }) {
 export function updateGroup(row, group, count) {
   const isNew = row.group === undefined;
   row.group = group;
-  const { holders, slots, blocks, deferred, waiting, waitingMore, turns, pause, nextOpening, transitions } = group;
+  const { holders, slots, blocks, unasked, deferred, waiting, waitingMore, turns, pause, nextOpening, transitions } =
+    group;
   setAttribute(row.element, "data-stuck", holders.some(({ isStuck }) => isStuck) ? "" : undefined);
   setAttribute(row.element, "data-wide", Math.max(slots, holders.length) > 1 ? "" : undefined);
   setText(
@@ -270,7 +283,13 @@ export function updateGroup(row, group, count) {
   const isOpen = blocks.length === 0;
   show(row.next, isOpen);
   setAttribute(row.next, "class", "go");
-  setText(row.next, "Nothing speaks against it: the next host that asks gets the slot.");
+  const asked = unasked.map((rule) => UNASKED[rule] ?? String(rule));
+  setText(
+    row.next,
+    asked.length === 0
+      ? "Nothing speaks against it: the next host that asks gets the slot."
+      : `Nothing that is known speaks against it. Asked with the next host: ${asked.join(", ")}.`,
+  );
   list(
     row.blocks,
     blocks,
@@ -286,7 +305,7 @@ export function updateGroup(row, group, count) {
   show(row.window, opensLater);
   if (opensLater) setTime(row.opens, nextOpening);
   show(row.deferredBox, deferred.length > 0);
-  list(row.deferred, deferred, ({ id }) => id, buildDeferred, updateDeferred);
+  list(row.deferred, deferred, clientOf, buildDeferred, updateDeferred);
   const waits = waiting.length + waitingMore;
   show(row.waitingBox, waits > 0);
   setText(row.waitingCount, `${plural(waits, "host waits", "hosts wait")}`);

@@ -16,10 +16,9 @@
  */
 
 import type { Clock } from "../../lock/clock.ts";
-import type { ClientId } from "../../lock/identity.ts";
+import { type ClientId, comparableId } from "../../lock/identity.ts";
 import type { NodeView } from "./node.ts";
 import type { NodeCalls, NodeVersion } from "./node_calls.ts";
-import { comparableId } from "./zincati_id.ts";
 
 /** What the watch of the Nodes has seen. */
 export interface SeenNodes {

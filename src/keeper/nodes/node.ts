@@ -4,13 +4,14 @@
  * @module
  */
 
+import { comparableId } from "../../lock/identity.ts";
 import type { V1ManagedFieldsEntry } from "@kubernetes/client-node/dist/gen/models/V1ManagedFieldsEntry.js";
 import type { V1Node } from "@kubernetes/client-node/dist/gen/models/V1Node.js";
 import { CORDON_ANNOTATION, type CordonState } from "./cordon.ts";
 import type { Labels } from "../../kubernetes/label_selector.ts";
 import { timeOf } from "../../kubernetes/micro_time.ts";
 import type { NodeIdentity } from "../../lock/node_keeper.ts";
-import { comparableId, zincatiId } from "./zincati_id.ts";
+import { zincatiId } from "./zincati_id.ts";
 
 /**
  * The annotation in which an operator gives the id of a host whose agent does not derive it from the machine-id

@@ -4,10 +4,9 @@
  * @module
  */
 
-import type { ClientId } from "../../lock/identity.ts";
+import { type ClientId, comparableId } from "../../lock/identity.ts";
 import type { HeldNode } from "../../lock/semaphore.ts";
 import type { NodeView } from "./node.ts";
-import { comparableId } from "./zincati_id.ts";
 
 /** The Node that a client runs on, as far as the Nodes with its id tell. */
 export type NodeChoice =

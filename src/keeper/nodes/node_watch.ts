@@ -7,13 +7,12 @@
  */
 
 import { type Clock, systemClock } from "../../lock/clock.ts";
-import type { ClientId } from "../../lock/identity.ts";
+import { type ClientId, comparableId } from "../../lock/identity.ts";
 import { FreshNodes } from "./fresh_nodes.ts";
 import type { NodeListener } from "./node_listener.ts";
 import type { NodeCalls } from "./node_calls.ts";
 import { NamesById } from "./names_by_id.ts";
 import { countsAlike, isNewer, type NodeView } from "./node.ts";
-import { comparableId } from "./zincati_id.ts";
 
 const never = new AbortController().signal;
 

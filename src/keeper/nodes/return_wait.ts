@@ -5,6 +5,7 @@
  * @module
  */
 
+import { comparableId } from "../../lock/identity.ts";
 import type { Clock } from "../../lock/clock.ts";
 import type { Hold, ReturnOutcome } from "../../lock/node_keeper.ts";
 import { ForbiddenError } from "../../kubernetes/errors.ts";
@@ -12,7 +13,6 @@ import type { NodeView } from "./node.ts";
 import type { NodeCalls } from "./node_calls.ts";
 import { judgeReturn, kubeletIsAlive, type ReturnState } from "./node_return.ts";
 import type { NodeWatch } from "./node_watch.ts";
-import { comparableId } from "./zincati_id.ts";
 
 /** How long to wait for a watch that is behind a read, in milliseconds. */
 const LAG_MS = 500;

@@ -5,12 +5,10 @@
  */
 
 import { createHmac } from "node:crypto";
-import type { ClientId } from "../../lock/identity.ts";
+import { type ClientId, comparableId, isId128 } from "../../lock/identity.ts";
 
 /** Zincati's application id for systemd's app-specific machine ids. */
 const APPLICATION_ID = Buffer.from("de35106b6ec24688b63afddaa156679b", "hex");
-
-const ID128 = /^(?:[0-9a-f]{32}|[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12})$/i;
 
 /**
  * Computes the id that Zincati sends for a host, which is systemd's app-specific machine id: HMAC-SHA256 with the
@@ -25,28 +23,15 @@ const ID128 = /^(?:[0-9a-f]{32}|[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-
  * @see https://coreos.github.io/zincati/usage/agent-identity/
  */
 export function zincatiId(machineId: string): string | undefined {
-  if (!ID128.test(machineId)) return undefined;
-  const key = Buffer.from(plain(machineId), "hex");
+  if (!isId128(machineId)) return undefined;
+  const key = Buffer.from(comparableId(machineId), "hex");
   const id = createHmac("sha256", key).update(APPLICATION_ID).digest().subarray(0, 16);
   id[6] = (id[6]! & 0x0f) | 0x40;
   id[8] = (id[8]! & 0x3f) | 0x80;
   return id.toString("hex");
 }
 
-/**
- * Normalizes an id for comparison, since a UUID may be written with dashes and in either case.
- *
- * @param id Any client's id. One that is not a UUID stays as it is.
- */
-export function comparableId(id: string): string {
-  return ID128.test(id) ? plain(id) : id;
-}
-
 /** Whether two ids name the same client. */
 export function isSameClient(one: ClientId, other: ClientId): boolean {
   return comparableId(one) === comparableId(other);
-}
-
-function plain(id: string): string {
-  return id.replaceAll("-", "").toLowerCase();
 }

@@ -5,11 +5,10 @@ import type { NodeCalls } from "../../../src/keeper/nodes/node_calls.ts";
 import { NodeWatch } from "../../../src/keeper/nodes/node_watch.ts";
 import { type NodeView, viewNode } from "../../../src/keeper/nodes/node.ts";
 import { ReturnWait } from "../../../src/keeper/nodes/return_wait.ts";
-import { comparableId } from "../../../src/keeper/nodes/zincati_id.ts";
 import { ForbiddenError } from "../../../src/kubernetes/errors.ts";
 import type { ResourceWatcher } from "../../../src/kubernetes/watch.ts";
 import { UnavailableError } from "../../../src/lock/errors.ts";
-import { parseClientId, parseGroup } from "../../../src/lock/identity.ts";
+import { comparableId, parseClientId, parseGroup } from "../../../src/lock/identity.ts";
 import type { Hold, ReturnOutcome } from "../../../src/lock/node_keeper.ts";
 import { FakeClock } from "../../support/fake_clock.ts";
 

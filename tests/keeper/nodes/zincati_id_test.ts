@@ -1,6 +1,7 @@
+import { comparableId } from "../../../src/lock/identity.ts";
 import { equal } from "node:assert/strict";
 import fc from "fast-check";
-import { comparableId, zincatiId } from "../../../src/keeper/nodes/zincati_id.ts";
+import { zincatiId } from "../../../src/keeper/nodes/zincati_id.ts";
 
 const VECTORS: [machineId: string, id: string][] = [
   ["1c09ca98649c4c7abc779cd04c96812e", "978a225b3d7b40e9acd7ce9b62f68444"],

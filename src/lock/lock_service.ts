@@ -22,6 +22,7 @@ import { type PreRebootOutcome, type Refused, refused, refusedFor, type SteadySt
 import { type GrantPolicy, slotsOnly } from "./policy.ts";
 import { heldNode, Prover } from "./prover.ts";
 import { type GroupState, type Holder, holderOf, isSameStage, mayHaveHadYes } from "./semaphore.ts";
+import { GoneNodes, type PlannedRelease } from "./gone_nodes.ts";
 import { Yields } from "./yields.ts";
 
 export type { LockObserver, LockServiceOptions };
@@ -51,6 +52,7 @@ export class LockService {
   readonly #stopping: AbortSignal;
   readonly #prover: Prover;
   readonly #yields: Yields;
+  readonly #gone: GoneNodes;
   readonly #observer: LockObserver;
   /** How many requests are about to create a group that the store does not have yet. */
   readonly #coming = new Map<Group, number>();
@@ -75,6 +77,7 @@ export class LockService {
       ended: (group, id) => keeper?.holdEnded(group, id),
       changed: (group, before, after) => {
         this.#yields.groupChanged();
+        this.#gone.groupChanged();
         observer.changed?.(group, before, after);
         const pause = after.notes?.pause;
         if (!isSamePause(pause, before?.notes?.pause)) observer.pauseChanged?.(group, pause);
@@ -88,6 +91,11 @@ export class LockService {
       ruleOf: (group) => ({ ...options.drain, ...this.#policy.drainOf(group) }),
       clock,
       random: options.random ?? Math.random,
+    });
+    this.#gone = new GoneNodes(this.#holds, this.#view, {
+      keeper,
+      graceOf: (group) => this.#policy.goneAfter(group),
+      clock,
     });
     this.#prover = new Prover(this.#holds, {
       keeper,
@@ -106,10 +114,10 @@ export class LockService {
 
   /**
    * Follows the store's changes until the signal aborts, so that refusals need no read; and frees the slots of hosts that
-   * cannot be drained, where the rule is to do so and nobody asks.
+   * cannot be drained or whose Nodes are gone, where the rule is to do so and nobody asks.
    */
   async watch(signal: AbortSignal): Promise<void> {
-    await Promise.all([this.#store.watch(this.#view, signal), this.#yields.run(signal)]);
+    await Promise.all([this.#store.watch(this.#view, signal), this.#yields.run(signal), this.#gone.run(signal)]);
   }
 
   /**
@@ -131,6 +139,11 @@ export class LockService {
     return this.#view.groups;
   }
 
+  /** When a hold is to be freed because its Node is gone; undefined where that is not planned. It makes no calls. */
+  plannedRelease(group: Group, hold: Pick<Holder, "id" | "since">): PlannedRelease | undefined {
+    return this.#gone.releaseOf(group, hold);
+  }
+
   /** Whether the watch of the store is in step. */
   get isInStep(): boolean {
     return this.#view.isSynced;
@@ -148,6 +161,7 @@ export class LockService {
    * @throws {UnavailableError} The store or the cluster failed; whether a slot was taken is unknown.
    */
   async preReboot(id: ClientId, group: Group): Promise<PreRebootOutcome> {
+    using _asking = this.#gone.asking(id);
     const arrival = this.#writer.arrive();
     const acquired = await this.#acquire(id, group, arrival);
     if (acquired.kind !== "refused") return await this.#prover.prove(acquired, group, arrival);
@@ -165,6 +179,7 @@ export class LockService {
    * of the client goes on where this one stopped.
    */
   async steadyState(id: ClientId, group: Group): Promise<SteadyStateOutcome> {
+    using _asking = this.#gone.asking(id);
     const arrival = this.#writer.arrive();
     // The request ends the hold that is seen first. It must not end a later one, which the client got from another
     // replica while this request waited, nor one that a pre-reboot request has renewed meanwhile, perhaps with a yes.

@@ -34,6 +34,7 @@ function policy(slots: number, reasons: Reason[], opens?: number): GrantPolicy &
   return {
     slotsOf: () => slots,
     drainOf: () => ({}),
+    goneAfter: () => undefined,
     peek: () => answer,
     judge: () => Promise.resolve(answer),
     nextOpening: () => opens,

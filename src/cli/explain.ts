@@ -11,6 +11,7 @@ import { lookAt } from "../operate/look.ts";
 import { openPlace } from "../operate/place.ts";
 import { EXIT, type Io, type Screen } from "./command.ts";
 import { groupOf, lookOptions, type PlaceOptions } from "./options.ts";
+import { releaseText } from "./status_text.ts";
 import { ago, lasting, painter, wrap } from "./terminal.ts";
 
 /** The arguments and flags of the command. */
@@ -50,6 +51,7 @@ function explanationText(answer: Explanation, now: string, screen?: Screen): str
     case "holds":
       lines.push(paint("bold", `${client} holds a slot of group ${group}, granted ${ago(holder!.since, now)}.`));
       lines.push(`  stage: ${holder!.stage}${holder!.stageSince ? ` for ${lasting(holder!.stageSince, now)}` : ""}`);
+      if (holder!.release !== undefined) lines.push(...wrap(releaseText(holder!.release, now), screen, "  ", "    "));
       for (const { pod, reason } of holder!.pods ?? []) {
         lines.push(...wrap(`${pod}: ${reason}`, screen, "    ", "      "));
       }

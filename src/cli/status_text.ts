@@ -77,18 +77,27 @@ function groupLines(group: GroupOverview, now: string, paint: Paint, screen?: Sc
 }
 
 function holderLines(holder: HolderAccount, now: string, paint: Paint, screen?: Screen): string[] {
-  const { id, node, since, stage, stageSince, isStuck, pods, lastPoll } = holder;
+  const { id, node, since, stage, stageSince, isStuck, release, pods, lastPoll } = holder;
   const stageText = stage === "unknown" ? "stage unknown" : stage;
   const stays = stageSince === undefined || stage === "unknown" ? "" : ` for ${lasting(stageSince, now)}`;
   const [line = ""] = columns([[node ?? id, `${stageText}${stays}`, `granted ${ago(since, now)}`]]);
   const mark = isStuck ? `  ${paint("red", "STUCK")}` : "";
   const lines = [`  ${line}${mark}`];
   if (lastPoll !== undefined) lines.push(paint("dim", `    asked last ${ago(lastPoll, now)}`));
+  if (release !== undefined) lines.push(...wrap(releaseText(release, now), screen, "    ", "      "));
   for (const { pod, reason } of (pods ?? []).slice(0, LISTED)) {
     lines.push(...wrap(`${pod}: ${reason}`, screen, "    ", "      "));
   }
   if ((pods?.length ?? 0) > LISTED) lines.push(`    ${pods!.length - LISTED} more pods are left`);
   return lines;
+}
+
+/** Says when the server frees a slot whose node is gone. */
+export function releaseText({ at, waitsFor }: NonNullable<HolderAccount["release"]>, now: string): string {
+  const when = `${ago(at, now)}, at ${at.replace(/\.\d+Z$/, "Z")}`;
+  if (Date.parse(at) > Date.parse(now)) return `will be released ${when}, because its node is gone`;
+  const why = waitsFor === undefined ? "" : `: ${waitsFor}`;
+  return `was to be released ${when}, because its node is gone${why}`;
 }
 
 /** The next command to type. */

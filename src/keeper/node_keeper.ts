@@ -8,7 +8,7 @@
 
 import type { Clock } from "../lock/clock.ts";
 import type { ClientId, Group } from "../lock/identity.ts";
-import type { DrainOutcome, Hold, LookOutcome, NodeKeeper, ReturnOutcome } from "../lock/node_keeper.ts";
+import type { DrainOutcome, GoneOutcome, Hold, LookOutcome, NodeKeeper, ReturnOutcome } from "../lock/node_keeper.ts";
 import type { HeldNode } from "../lock/semaphore.ts";
 import { within } from "../lock/within.ts";
 import type { KubernetesClient } from "../kubernetes/client.ts";
@@ -16,8 +16,10 @@ import { CordonRepair } from "./cordon_repair.ts";
 import type { DrainEnd } from "./drain/drain.ts";
 import type { DrainContext } from "./drain/drain_task.ts";
 import { PodCalls } from "./drain/pod_calls.ts";
+import type { ProofOptions } from "./drain/proof.ts";
 import { type DrainLeft, Drains, isSameHold } from "./drains.ts";
 import { FleetView } from "./fleet_view.ts";
+import { GoneHosts } from "./gone_hosts.ts";
 import { findNode, type HoldVerdict, proveHold } from "./hold_proof.ts";
 import type { NodeKeeperOptions } from "./keeper_options.ts";
 import { Look } from "./look.ts";
@@ -44,6 +46,8 @@ export class KubernetesNodeKeeper implements NodeKeeper {
   readonly #calls: NodeCalls;
   readonly #pods: PodCalls;
   readonly #nodes: NodeWatch;
+  readonly #gone: GoneHosts;
+  readonly #proof: Omit<ProofOptions, "exhausted">;
   readonly #cordon: NodeCordon;
   readonly #return: ReturnWait;
   readonly #reports: NodeReports;
@@ -68,21 +72,22 @@ export class KubernetesNodeKeeper implements NodeKeeper {
     const [reports, drainReports] = [this.#reports, this.#drainReports];
     this.#calls = new NodeCalls(client, options.keepsLabels);
     this.#pods = new PodCalls(client);
-    this.#nodes = new NodeWatch(this.#calls, {
+    const listener = reports.nodeListener(() => this.#nodes.malformed, {
       changed: (node) => {
+        this.#gone.nodeSeen(node);
         this.#repair.nodeChanged(node);
         options.nodeChanged?.(node);
       },
-      synced: () => reports.nodesSynced(this.#nodes.malformed),
-      lost: (error) => reports.nodesLost(this.#nodes.malformed, error),
-      malformed: (name) => reports.malformed(name, this.#nodes.malformed),
-      shared: (id, names) => reports.shared(id, names),
-    }, { clock, ghostMs: options.ghostMs });
+      missed: () => this.#gone.missed(),
+    });
+    this.#nodes = new NodeWatch(this.#calls, listener, { clock, ghostMs: options.ghostMs });
     const [calls, pods, nodes, { namespace }] = [this.#calls, this.#pods, this.#nodes, client];
     this.#cordon = new NodeCordon(calls, nodes);
     this.#return = new ReturnWait({ calls, nodes, clock, forbidden: (error) => reports.forbidden(error) });
     const policy = drainOptions.pods ?? {};
     const ambiguous = (id: ClientId, names: readonly string[]) => reports.ambiguous(id, names);
+    this.#proof = { pods, clock: client.clock, policy };
+    this.#gone = new GoneHosts({ nodes, calls, proof: this.#proof, clock });
     this.#look = new Look({ nodes, pods, policy, permissions, clock, ambiguous });
     this.fleet = new FleetView({ nodes, calls, pods, policy, namespace, reports });
     this.#drains = new Drains(drainOptions, this.#drainContext(), {
@@ -152,6 +157,16 @@ export class KubernetesNodeKeeper implements NodeKeeper {
   async awaitReturn(hold: Hold, waitMs: number, signal: AbortSignal): Promise<ReturnOutcome> {
     if (this.#options.waitReady === false) return { kind: "ready" };
     return await this.#return.forHold(hold, this.#clock.monotonic() + waitMs, signal);
+  }
+
+  /** See {@link NodeKeeper.absentSince}. */
+  absentSince(hold: Hold): number | undefined {
+    return this.#gone.absentSince(hold);
+  }
+
+  /** See {@link NodeKeeper.proveGone}. */
+  async proveGone(hold: Hold, signal: AbortSignal): Promise<GoneOutcome> {
+    return await this.#gone.prove(hold, signal);
   }
 
   /** See {@link NodeKeeper.uncordon}. */
@@ -237,13 +252,7 @@ export class KubernetesNodeKeeper implements NodeKeeper {
 
   /** @returns Undefined where the client has gone meanwhile. */
   async #prove(hold: Hold, noted: HeldNode, signal: AbortSignal): Promise<HoldVerdict | undefined> {
-    const { exhausted } = this.#drains.memoryOf(this.#ownerOf(hold));
-    const proof = {
-      pods: this.#pods,
-      clock: this.#client.clock,
-      policy: this.#options.drainOptions?.pods ?? {},
-      exhausted,
-    };
+    const proof = { ...this.#proof, exhausted: this.#drains.memoryOf(this.#ownerOf(hold)).exhausted };
     try {
       const options = { nodes: this.#nodes, calls: this.#calls, proof, clock: this.#clock };
       return await proveHold(hold, noted, options, signal);

@@ -7,6 +7,8 @@
 
 import type { ClientId } from "../lock/identity.ts";
 import type { CordonOwner } from "./nodes/cordon.ts";
+import type { NodeView } from "./nodes/node.ts";
+import type { NodeListener } from "./nodes/node_listener.ts";
 import type { ReportTargets } from "./reports.ts";
 
 /** How many things that are told once are remembered. Beyond that, one may be told again. */
@@ -87,7 +89,7 @@ export class NodeReports {
   }
 
   /** Several nodes share an id, although none of their clients has asked yet. */
-  shared(id: string, nodes: readonly string[]): void {
+  #shared(id: string, nodes: readonly string[]): void {
     this.#targets.log?.warning("several nodes have the same id: give each host a machine-id of its own", { id, nodes });
   }
 
@@ -96,20 +98,45 @@ export class NodeReports {
     this.#targets.log?.error("several nodes have the same id: none of them may reboot", { id, nodes });
   }
 
+  /**
+   * Makes what the watch of the nodes tells, with the reports about it.
+   *
+   * @param malformed How many nodes have a malformed machine-id.
+   * @param others Are told that a node is new or has changed, and that the watch may have missed something.
+   */
+  nodeListener(
+    malformed: () => number,
+    others: { readonly changed: (node: NodeView) => void; readonly missed: () => void },
+  ): NodeListener {
+    return {
+      changed: others.changed,
+      synced: () => {
+        others.missed();
+        this.#nodesSynced(malformed());
+      },
+      lost: (error) => {
+        others.missed();
+        this.#nodesLost(malformed(), error);
+      },
+      malformed: (name) => this.#malformed(name, malformed()),
+      shared: (id, names) => this.#shared(id, names),
+    };
+  }
+
   /** A node's machine-id is malformed. `count` is the number of such nodes. */
-  malformed(node: string, count: number): void {
+  #malformed(node: string, count: number): void {
     this.#targets.observer?.malformedNodes?.(count);
     this.#targets.log?.warning("the machine-id of a node is malformed: it has no id that Zincati would send", { node });
   }
 
   /** The watch of the nodes is in step with the cluster. `malformed` is how many nodes have a malformed machine-id. */
-  nodesSynced(malformed: number): void {
+  #nodesSynced(malformed: number): void {
     this.#targets.observer?.nodesSynced?.(true);
     this.#targets.observer?.malformedNodes?.(malformed);
   }
 
   /** The watch of the nodes fell behind. */
-  nodesLost(malformed: number, error: unknown): void {
+  #nodesLost(malformed: number, error: unknown): void {
     this.#targets.observer?.nodesSynced?.(false);
     this.#targets.observer?.malformedNodes?.(malformed);
     this.#targets.log?.warning("the watch of the nodes is behind", { error });

@@ -28,6 +28,7 @@ export type EventReason =
   | "SkipStays"
   | "LockStuck"
   | "LockReleased"
+  | "NodeGoneReleased"
   | "GroupPaused"
   | "GroupResumed"
   | "DeferralLifted"

@@ -23,6 +23,8 @@ export interface ResourceWatcher<T> {
   synced(items: T[], resourceVersion: string): void;
   /** One object changed. A deleted object is in its last state, with the resourceVersion of its deletion. */
   changed(type: "ADDED" | "MODIFIED" | "DELETED", object: T): void;
+  /** Everything up to this version has been shown, by a bookmark: nothing else has happened. */
+  reached?(resourceVersion: string): void;
   /** The watch failed. Changes may be missed until the next {@link synced}. */
   lost(error: unknown): void;
 }
@@ -119,8 +121,10 @@ export class WatchReader<R, T> {
 
   #take(type: WatchLine["type"], object: KubernetesObject): void {
     this.version = object.metadata.resourceVersion;
-    if (type === "BOOKMARK") this.#options.bookmarked();
-    else this.#options.watcher.changed(type, this.#options.view(object as R));
+    const { watcher, view, bookmarked } = this.#options;
+    if (type !== "BOOKMARK") return watcher.changed(type, view(object as R));
+    bookmarked();
+    watcher.reached?.(this.version);
   }
 }
 

@@ -21,6 +21,8 @@ export interface HoldsObserver {
   released?(group: Group, holder: Holder): void;
   /** This process took the slot of a host that had no yes, so that others come first. */
   yielded?(group: Group, holder: Holder, cause: YieldCause["kind"], deferral: Deferral | undefined): void;
+  /** This process freed the slot of a host whose Node is gone. */
+  releasedGone?(group: Group, holder: Holder): void;
 }
 
 /** Why a hold yields its slot. */
@@ -38,6 +40,15 @@ export type Yielding =
   | { readonly kind: "stays" }
   /** The hold has ended already, in this state. */
   | { readonly kind: "not_held"; readonly state: GroupState };
+
+/** The outcome of {@link "./holds.ts".Holds.releaseGone}. */
+export type GoneRelease =
+  /** The slot is free. */
+  | { readonly kind: "released" }
+  /** The hold stays: it is at another stage by now, or may no longer be freed. */
+  | { readonly kind: "stays" }
+  /** The hold has ended already. */
+  | { readonly kind: "not_held" };
 
 /** Says what speaks against a grant on a state; undefined where nothing does. */
 export type Gate = (state: GroupState) => Refused | undefined;

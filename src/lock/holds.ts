@@ -9,7 +9,17 @@
 
 import type { Decision, GroupWriter, Proof, Ticket, Written } from "./group_writer.ts";
 import type { ClientId, Group } from "./identity.ts";
-import type { Gate, Held, HoldsOptions, Permit, Proven, Renewal, YieldCause, Yielding } from "./hold_outcomes.ts";
+import type {
+  Gate,
+  GoneRelease,
+  Held,
+  HoldsOptions,
+  Permit,
+  Proven,
+  Renewal,
+  YieldCause,
+  Yielding,
+} from "./hold_outcomes.ts";
 import { pauseAt, withDeferral, withoutDeferral, withReturn } from "./group_notes.ts";
 import type { Versioned } from "./lock_store.ts";
 import { type Refused, refused, type SteadyStateOutcome } from "./outcomes.ts";
@@ -228,6 +238,30 @@ export class Holds {
     });
   }
 
+  /**
+   * Frees the slot of a host whose Node is gone, also of one that may have had its yes.
+   *
+   * @param hold The hold as it was for all of the grace period. One that has changed since stays.
+   * @param mayFree Asked right before each write.
+   */
+  releaseGone(hold: Holder, group: Group, mayFree: () => boolean): Promise<GoneRelease | Refused> {
+    const { clock, observer } = this.#options;
+    return this.#writer.transact<GoneRelease>(group, this.#writer.arrive(), ({ state }) => {
+      const holder = holderOf(state, hold.id);
+      const wish = release(state, hold.id, clock.now());
+      if (wish.kind === "not_held" || holder?.since !== hold.since) return NOT_HELD;
+      if (!isSameStage(holder, hold) || !mayFree()) return GONE_STAYS;
+      return {
+        kind: "write",
+        next: wish.next,
+        answer: () => {
+          observer.releasedGone?.(group, holder);
+          return { kind: "released" };
+        },
+      };
+    });
+  }
+
   /** Reads a hold afresh. Undefined where it has ended. */
   async reread({ id, since }: Holder, group: Group): Promise<Holder | undefined> {
     const found = await this.find(id, group, this.#writer.arrive(), { held: "fresh", not_held: "fresh" });
@@ -248,6 +282,9 @@ const NOT_HELD: Decision<{ readonly kind: "not_held" }> = {
 
 /** That a hold stays is certain only by the same. */
 const STAYS: Decision<Yielding> = { kind: "answer", needs: "fresh", answer: { kind: "stays" } };
+
+/** And so is that one whose Node is gone stays. */
+const GONE_STAYS: Decision<GoneRelease> = { kind: "answer", needs: "fresh", answer: { kind: "stays" } };
 
 /** That a hold has changed is certain only by the same. */
 const CONTENDED: Decision<Refused> = { kind: "answer", needs: "fresh", answer: refused({ kind: "contended" }) };

@@ -7,66 +7,25 @@
  * @module
  */
 
-import { type Clock, systemClock } from "./clock.ts";
+import { systemClock } from "./clock.ts";
 import { GroupWriter, type Ticket } from "./group_writer.ts";
 import { GroupView } from "./group_view.ts";
 import { isSamePause } from "./group_notes.ts";
-import type { HoldsObserver, Proven } from "./hold_outcomes.ts";
+import type { Proven } from "./hold_outcomes.ts";
 import { Holds } from "./holds.ts";
 import type { ClientId, Group } from "./identity.ts";
 import { UnavailableError } from "./errors.ts";
 import { ABSENT, type LockStore, type Versioned } from "./lock_store.ts";
-import type { DrainRule, NodeIdentity, NodeKeeper } from "./node_keeper.ts";
+import type { LockObserver, LockServiceOptions } from "./lock_service_options.ts";
+import type { NodeIdentity, NodeKeeper } from "./node_keeper.ts";
 import { type PreRebootOutcome, type Refused, refused, refusedFor, type SteadyStateOutcome } from "./outcomes.ts";
-import { type GrantPolicy, type IgnoredReason, type Pause, type Reason, slotsOnly } from "./policy.ts";
+import { type GrantPolicy, slotsOnly } from "./policy.ts";
 import { heldNode, Prover } from "./prover.ts";
 import { type GroupState, type Holder, holderOf, isSameStage, mayHaveHadYes } from "./semaphore.ts";
+import { GoneNodes, type PlannedRelease } from "./gone_nodes.ts";
 import { Yields } from "./yields.ts";
 
-/** Options of {@link LockService}. */
-export interface LockServiceOptions {
-  /** Says how many clients of a group may reboot at a time, and what speaks against a grant. @default {one slot, and nothing speaks against it} */
-  readonly policy?: GrantPolicy;
-  /** How many groups may exist; a further one is refused. @default {64} */
-  readonly maxGroups?: number;
-  /** Drains the hosts before they reboot. Without one, a slot alone is enough for a yes. */
-  readonly keeper?: NodeKeeper;
-  /** How nodes are drained where the policy says nothing else; the keeper's own way where nothing is said here. */
-  readonly drain?: DrainRule;
-  /** How long an answer may wait for the node keeper, in milliseconds. @default {240000} */
-  readonly replyWaitMs?: number;
-  /** Ends such waits at once, when the server stops. */
-  readonly stopping?: AbortSignal;
-  /** Gives the time of grants, and measures proofs and pauses. @default {systemClock} */
-  readonly clock?: Clock;
-  /** A number from 0 (inclusive) to 1, for jitter. @default {Math.random} */
-  readonly random?: () => number;
-  /** Is told what happens. */
-  readonly observer?: LockObserver;
-}
-
-/** Is told what happens to the locks. Its methods must not throw. */
-export interface LockObserver extends HoldsObserver {
-  /** The watch of the store is in step. */
-  synced?(): void;
-  /** The watch of the store fell behind. */
-  lost?(reason: unknown): void;
-  /** This process saw another state of a group than before; undefined where it knew nothing of it. */
-  changed?(group: Group, before: GroupState | undefined, after: GroupState): void;
-  /** A slot was granted, as {@link granted} told, to a client whose id no Node has, although hosts are drained. */
-  grantedWithoutNode?(group: Group, holder: Holder): void;
-  /** Policies refused a request for these reasons. Told for each such request, so it must be cheap. */
-  refusedFor?(reasons: readonly Reason[]): void;
-  /** A slot was granted although there were these reasons not to, none of which counts. */
-  grantedDespite?(group: Group, holder: Holder, ignored: readonly IgnoredReason[]): void;
-  /** The pause of a group has changed in the store; undefined where there is none any more. */
-  pauseChanged?(group: Group, pause: Pause | undefined): void;
-  /**
-   * A client reported for a group in which it holds nothing, and seems to hold a slot of another one: its group may
-   * have been changed on the host during a reboot.
-   */
-  heldElsewhere?(group: Group, id: ClientId, other: Group): void;
-}
+export type { LockObserver, LockServiceOptions };
 
 /** That a look found nothing that speaks against a grant. */
 interface Looked {
@@ -93,6 +52,7 @@ export class LockService {
   readonly #stopping: AbortSignal;
   readonly #prover: Prover;
   readonly #yields: Yields;
+  readonly #gone: GoneNodes;
   readonly #observer: LockObserver;
   /** How many requests are about to create a group that the store does not have yet. */
   readonly #coming = new Map<Group, number>();
@@ -117,6 +77,7 @@ export class LockService {
       ended: (group, id) => keeper?.holdEnded(group, id),
       changed: (group, before, after) => {
         this.#yields.groupChanged();
+        this.#gone.groupChanged();
         observer.changed?.(group, before, after);
         const pause = after.notes?.pause;
         if (!isSamePause(pause, before?.notes?.pause)) observer.pauseChanged?.(group, pause);
@@ -130,6 +91,11 @@ export class LockService {
       ruleOf: (group) => ({ ...options.drain, ...this.#policy.drainOf(group) }),
       clock,
       random: options.random ?? Math.random,
+    });
+    this.#gone = new GoneNodes(this.#holds, this.#view, {
+      keeper,
+      graceOf: (group) => this.#policy.goneAfter(group),
+      clock,
     });
     this.#prover = new Prover(this.#holds, {
       keeper,
@@ -148,10 +114,10 @@ export class LockService {
 
   /**
    * Follows the store's changes until the signal aborts, so that refusals need no read; and frees the slots of hosts that
-   * cannot be drained, where the rule is to do so and nobody asks.
+   * cannot be drained or whose Nodes are gone, where the rule is to do so and nobody asks.
    */
   async watch(signal: AbortSignal): Promise<void> {
-    await Promise.all([this.#store.watch(this.#view, signal), this.#yields.run(signal)]);
+    await Promise.all([this.#store.watch(this.#view, signal), this.#yields.run(signal), this.#gone.run(signal)]);
   }
 
   /**
@@ -173,6 +139,11 @@ export class LockService {
     return this.#view.groups;
   }
 
+  /** When a hold is to be freed because its Node is gone; undefined where that is not planned. It makes no calls. */
+  plannedRelease(group: Group, hold: Pick<Holder, "id" | "since">): PlannedRelease | undefined {
+    return this.#gone.releaseOf(group, hold);
+  }
+
   /** Whether the watch of the store is in step. */
   get isInStep(): boolean {
     return this.#view.isSynced;
@@ -190,6 +161,7 @@ export class LockService {
    * @throws {UnavailableError} The store or the cluster failed; whether a slot was taken is unknown.
    */
   async preReboot(id: ClientId, group: Group): Promise<PreRebootOutcome> {
+    using _asking = this.#gone.asking(id);
     const arrival = this.#writer.arrive();
     const acquired = await this.#acquire(id, group, arrival);
     if (acquired.kind !== "refused") return await this.#prover.prove(acquired, group, arrival);
@@ -207,6 +179,7 @@ export class LockService {
    * of the client goes on where this one stopped.
    */
   async steadyState(id: ClientId, group: Group): Promise<SteadyStateOutcome> {
+    using _asking = this.#gone.asking(id);
     const arrival = this.#writer.arrive();
     // The request ends the hold that is seen first. It must not end a later one, which the client got from another
     // replica while this request waited, nor one that a pre-reboot request has renewed meanwhile, perhaps with a yes.

@@ -126,6 +126,21 @@ export type ReturnOutcome =
   /** It is not, for `reason`, a sentence for a person. */
   | { readonly kind: "not_ready"; readonly node: string; readonly reason: string };
 
+/** Whether the Node of a hold's host is gone, by readings that began after the call. */
+export type GoneOutcome =
+  /**
+   * No Node has the noted name, the client's id or the noted machine-id, and no pod is left that a drain must see gone.
+   * The watch of the nodes has told everything up to a moment after the call. The oldest reading is as of `readAt`, by
+   * the monotonic clock.
+   */
+  | { readonly kind: "gone"; readonly readAt: number }
+  /** A Node may be the host's. */
+  | { readonly kind: "there"; readonly node: string }
+  /** The Node is gone, but these pods are bound to its name. */
+  | { readonly kind: "pods_left"; readonly pods: readonly PodLeft[] }
+  /** The watch of the nodes has not caught up in time, so a Node may have come and gone. */
+  | { readonly kind: "unseen" };
+
 /**
  * Makes hosts safe to reboot. Any replica may repeat any method at any time. The
  * methods that return a promise reject with {@link "./errors.ts".UnavailableError}
@@ -154,6 +169,22 @@ export interface NodeKeeper extends AsyncDisposable {
    * @param signal Ends the wait at once.
    */
   awaitReturn(hold: Hold, waitMs: number, signal: AbortSignal): Promise<ReturnOutcome>;
+
+  /**
+   * Tells since when, by the monotonic clock, this process has seen without a break that no Node may be that of a hold's
+   * host: none has the noted name, the client's id or the noted machine-id. The time begins with the first question, and
+   * anew where a Node has come and gone or the watch of the nodes may have missed one. It makes no calls.
+   *
+   * @returns Undefined where there is such a Node, where the watch is behind, and where the hold notes no Node.
+   */
+  absentSince(hold: Hold): number | undefined;
+
+  /**
+   * Proves that the Node of a hold's host is gone. It changes nothing.
+   *
+   * @param signal Ends it.
+   */
+  proveGone(hold: Hold, signal: AbortSignal): Promise<GoneOutcome>;
 
   /**
    * Ends a hold's drain and lifts the cordon that this program set for it. The

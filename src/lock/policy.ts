@@ -128,6 +128,11 @@ export interface GrantPolicy {
   /** How the nodes of a group are drained, as far as that differs from what holds for all. It makes no calls. */
   drainOf(group: Group): DrainRule;
   /**
+   * How long the Node of a hold must be gone until the hold is freed, in milliseconds; undefined where it never is. It
+   * makes no calls.
+   */
+  goneAfter(group: Group): number | undefined;
+  /**
    * Answers at once, from what is known already, and makes no calls. A reason in the answer refuses; an answer without
    * one says nothing yet.
    *
@@ -143,7 +148,13 @@ export interface GrantPolicy {
 /** Makes the policy that knows only how many slots a group has. */
 export function slotsOnly(slotsOf: (group: Group) => number): GrantPolicy {
   const answer = ({ group }: PolicyQuestion) => ({ slots: slotsOf(group), reasons: NONE, ignored: [] });
-  return { slotsOf, drainOf: () => ({}), peek: answer, judge: (question) => Promise.resolve(answer(question)) };
+  return {
+    slotsOf,
+    drainOf: () => ({}),
+    goneAfter: () => undefined,
+    peek: answer,
+    judge: (question) => Promise.resolve(answer(question)),
+  };
 }
 
 const NONE: readonly Reason[] = Object.freeze([]);

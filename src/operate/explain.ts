@@ -231,7 +231,12 @@ export function adviceForHolder(group: string, holder: HolderAccount): Advice {
     case "back-not-reporting":
       return { command: `ssh core@${name} systemctl restart zincati`, why: "to let it report that it is back" };
     case "node-gone":
-      return { command: `fleetlock release ${group} ${name}`, why: "to free the slot of a node that is gone" };
+      return {
+        command: `fleetlock release ${group} ${name}`,
+        why: holder.release === undefined
+          ? "to free the slot of a node that is gone"
+          : "to free the slot of a node that is gone before the server does",
+      };
     case "unknown":
       return { command: `fleetlock release ${group} ${name}`, why: "to free its slot, if its host is not rebooting" };
   }

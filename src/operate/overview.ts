@@ -132,10 +132,14 @@ function mergeHolder(views: readonly { holder: HolderAccount; areNodesInStep?: b
   const same = views.filter(({ holder }) => holder.stage === stage);
   const stageSince = earliest(same.map(({ holder }) => holder.stageSince));
   const lastPoll = latest(views.map(({ holder }) => holder.lastPoll));
+  // The replica whose grace period ends first frees the slot.
+  const releases = same.flatMap(({ holder }) => holder.release === undefined ? [] : [holder.release]);
+  const release = releases.toSorted((one, other) => Date.parse(one.at) - Date.parse(other.at))[0];
   return {
     ...best.holder,
     ...(stageSince !== undefined && { stageSince }),
     ...(lastPoll !== undefined && { lastPoll }),
+    ...(release !== undefined && { release }),
     isStuck: same.some(({ holder }) => holder.isStuck),
   };
 }

@@ -111,6 +111,13 @@ export interface GroupOptions {
     /** What to do when a drain times out. */
     readonly onTimeout?: "refuse" | "proceed" | "delete" | "yield";
   };
+  /** What becomes of a hold whose Node is gone. */
+  readonly onNodeGone: {
+    /** Whether the hold stays until somebody frees it, or is freed after a while. */
+    readonly action: "keep" | "release";
+    /** How long the Node must be gone, in milliseconds, {@link LEAST_GONE_MS} at least. */
+    readonly afterMs: number;
+  };
   /** What must be healthy. */
   readonly health: HealthOptions;
 }
@@ -145,6 +152,18 @@ export interface PolicyOptions {
   readonly groups: ReadonlyMap<string, GroupOptions>;
 }
 
+/**
+ * The shortest time after which a hold whose Node is gone may be freed, in milliseconds. Zincati postpones a reboot that
+ * it may make for as long as 10 minutes, and says nothing while the host reboots.
+ */
+export const LEAST_GONE_MS = 10 * 60_000;
+
+/**
+ * How long the Node of a hold must be gone where nothing is said, in milliseconds. A server whose firmware tests its
+ * memory, or that checks large file systems, may take half an hour to boot.
+ */
+const GONE_MS = 3_600_000;
+
 /** The options of a group for which nothing is said. */
 export const DEFAULT_GROUP: GroupOptions = Object.freeze<GroupOptions>({
   slots: { kind: "number", value: 1 },
@@ -154,6 +173,7 @@ export const DEFAULT_GROUP: GroupOptions = Object.freeze<GroupOptions>({
   settleMs: 0,
   mode: "enforce",
   drain: {},
+  onNodeGone: { action: "keep", afterMs: GONE_MS },
   health: {},
 });
 

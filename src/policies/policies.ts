@@ -81,6 +81,12 @@ export class Policies implements GrantPolicy {
     return optionsOf(this.#options.current(), group).drain;
   }
 
+  /** See {@link GrantPolicy.goneAfter}. */
+  goneAfter(group: Group): number | undefined {
+    const { action, afterMs } = optionsOf(this.#options.current(), group).onNodeGone;
+    return action === "release" ? afterMs : undefined;
+  }
+
   /** See {@link GrantPolicy.peek}. */
   peek(question: PolicyQuestion): PolicyAnswer {
     // A peek says only no. That the time was not heard lately speaks against a grant alone, and a judgement hears it.

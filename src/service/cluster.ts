@@ -149,8 +149,8 @@ function reportStuck(
 }
 
 /**
- * Sends an Event about the group's Lease for each grant, each release and each slot that was yielded; and about a client's
- * Node for a grant although its group's rules spoke against it.
+ * Sends an Event about the group's Lease for each grant, each release, each slot that was yielded and each that was freed
+ * because its Node is gone; and about a client's Node for a grant although its group's rules spoke against it.
  */
 function eventObserver(events: ClusterEvents): LockObserver {
   return {
@@ -169,6 +169,12 @@ function eventObserver(events: ClusterEvents): LockObserver {
         printableId(node?.name ?? id)
       }, because ${why}${until}`;
       events.record({ kind: "Lease", name: leaseName(group) }, "LockYielded", note, true);
+    },
+    releasedGone(group, { id, node }) {
+      const note = `Reboot slot of group "${group}" of ${
+        printableId(node?.name ?? id)
+      } freed, because its Node is gone`;
+      events.record({ kind: "Lease", name: leaseName(group) }, "NodeGoneReleased", note, true);
     },
     grantedDespite(group, { id, node }, ignored) {
       const subject = node === undefined

@@ -46,6 +46,11 @@ export function lockObserver(metrics: Metrics, logger: Logger): LockObserver {
         ...(deferral && { until: new Date(deferral.until).toISOString(), count: deferral.count, pods: deferral.pods }),
       });
     },
+    releasedGone(group, { id, node, since }) {
+      metrics.releasedGone();
+      const message = "a slot is freed: the Node of its host has been gone for the whole grace period";
+      logger.warning(message, { id, group, node: node?.name, since: new Date(since).toISOString() });
+    },
     pauseChanged(group, pause) {
       if (pause === undefined) logger.info("the pause of a group is lifted", { group });
       else logger[pause.isUnreadable ? "error" : "warning"]("a group is paused", { group, pause });

@@ -142,6 +142,7 @@ export class Status {
       now,
       groups: () => locks.knownGroups,
       isInStep: () => locks.isInStep,
+      releaseOf: (group, holder) => locks.plannedRelease(group, holder),
       memory: this.memory,
       ...(keeper && {
         nodes: {

@@ -55,6 +55,13 @@ export interface HolderAccount extends ClientAccount {
   readonly stageSince?: string;
   /** Whether it has been there longer than the threshold of its stage. */
   readonly isStuck: boolean;
+  /** When the server frees it because its node is gone; undefined where that is not planned, as far as this replica knows. */
+  readonly release?: {
+    /** When the grace period is over, RFC 3339. It begins again where the node or its host shows up. */
+    readonly at: string;
+    /** What the release waits for once that time has passed, a sentence; undefined where for nothing. */
+    readonly waitsFor?: string;
+  };
   /** The pods that its drain waits for; undefined where this replica does not run it. */
   readonly pods?: readonly PodAccount[];
   /** When the client asked this replica last, RFC 3339; undefined where it has not. */

@@ -7,6 +7,7 @@
  */
 
 import type { ClientId, Group } from "../lock/identity.ts";
+import type { PlannedRelease } from "../lock/gone_nodes.ts";
 import type { Versioned } from "../lock/lock_store.ts";
 import type { PodLeft } from "../lock/node_keeper.ts";
 import { describeRefusal, type Refusal } from "../lock/outcomes.ts";
@@ -52,6 +53,8 @@ export interface AccountSources {
   readonly memory: StatusMemory;
   /** How long a hold of a group may stay in each stage. */
   readonly thresholds: (group: Group) => Thresholds;
+  /** When a hold is freed because its node is gone. */
+  readonly releaseOf?: (group: Group, holder: Holder) => PlannedRelease | undefined;
   /** The nodes of the cluster; undefined where nodes are not drained. */
   readonly nodes?: {
     /** Whether the watch of the nodes is in step. */
@@ -157,7 +160,7 @@ export class Accountant {
   }
 
   #holder(group: Group, holder: Holder, now: number): HolderAccount {
-    const { nodes, memory, thresholds } = this.#sources;
+    const { nodes, memory, thresholds, releaseOf } = this.#sources;
     const { id, node, since } = holder;
     const facts = node === undefined || nodes === undefined || !nodes.isSynced
       ? { kind: "unknown" as const }
@@ -168,6 +171,7 @@ export class Accountant {
     const seen = memory.stage(group, holder, stage, now);
     const stageSince = stage === "draining" ? since : seen;
     const lastPoll = memory.lastPoll(group, id);
+    const release = stage === "node-gone" ? releaseOf?.(group, holder) : undefined;
     return {
       ...clientAccount(group, id),
       ...(node && { node: printable(node.name, 253) }),
@@ -175,6 +179,7 @@ export class Accountant {
       stage,
       stageSince: timeText(stageSince),
       isStuck: isStuck(stage, now - stageSince, thresholds(group)),
+      ...(release && { release: releaseAccount(release) }),
       ...(drain && { pods: drain.pods.map(podAccount) }),
       ...(lastPoll !== undefined && { lastPoll: timeText(lastPoll) }),
     };
@@ -211,6 +216,10 @@ function blocksOf(
     ...(until !== undefined && { until: timeText(until) }),
   }));
   return [...full, ...spoken];
+}
+
+function releaseAccount({ at, waitsFor }: PlannedRelease): NonNullable<HolderAccount["release"]> {
+  return { at: timeText(at), ...(waitsFor !== undefined && { waitsFor: printable(waitsFor, 500) }) };
 }
 
 function podAccount({ namespace, name, reason }: PodLeft): { pod: string; reason: string } {

@@ -27,6 +27,7 @@ export class LockMetrics {
   readonly #refusals: Counter<"kind">;
   readonly #ignored: Counter<"kind" | "because">;
   readonly #yields: Counter<"cause">;
+  readonly #gone: Counter<never>;
   readonly #waiting: Gauge<"group">;
 
   /** Makes the metrics, without any group. */
@@ -66,6 +67,11 @@ export class LockMetrics {
       "cause",
     ]);
     for (const cause of ["timed_out", "paused"]) this.#yields.inc({ cause }, 0);
+    this.#gone = registry.counter(
+      "fleetlock_node_gone_releases_total",
+      "Number of slots that this process freed because the Node of their host was gone for the grace period",
+    );
+    this.#gone.inc(0);
     this.#waiting = gauge(
       "fleetlock_lock_waiting",
       "Number of clients without a slot that this process refused one, and that asked it within the last 12 minutes",
@@ -90,6 +96,11 @@ export class LockMetrics {
   /** Counts a slot that a host yielded. */
   yielded(cause: YieldCause["kind"]): void {
     this.#yields.inc({ cause });
+  }
+
+  /** Counts a slot that was freed because its host's Node is gone. */
+  releasedGone(): void {
+    this.#gone.inc();
   }
 
   /** Sets how many clients wait for a slot of a group. */

@@ -120,6 +120,11 @@ export class Metrics {
     this.#locks.yielded(cause);
   }
 
+  /** See {@link LockMetrics.releasedGone}. */
+  releasedGone(): void {
+    this.#locks.releasedGone();
+  }
+
   /** See {@link RequestMetrics.expectRequests}. */
   expectRequests(endpoint: Endpoint, kinds: readonly string[]): void {
     this.#requests.expectRequests(endpoint, kinds);

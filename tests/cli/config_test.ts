@@ -145,7 +145,10 @@ Deno.test("config check marks what the file leaves to its defaults, to the progr
     unavailable: ignore  # default
     drain:
       timeout: 1h
-      onTimeout: proceed  # default, from the flags`,
+      onTimeout: proceed  # default, from the flags
+    onNodeGone:
+      action: keep  # default
+      after: 1h  # default`,
     );
     match(stdout, /^stuck:\n {2}draining: 25m {2}# default, from the flags\n {2}blocked: 10m {2}# default\n/m);
     match(stdout, /^ {2}rebooting: 40m$/m);

@@ -2,6 +2,7 @@
 
 import { deepEqual, doesNotMatch, equal, match, ok } from "node:assert/strict";
 import { statusText } from "../../src/cli/status_text.ts";
+import type { HolderAccount } from "../../src/status/account.ts";
 import { ago, columns, wrap } from "../../src/cli/terminal.ts";
 import { untilOf } from "../../src/cli/options.ts";
 import { mergeAnswers } from "../../src/operate/overview.ts";
@@ -45,6 +46,16 @@ Deno.test("a pipe gets no escape sequences and whole lines; a terminal with colo
   // deno-lint-ignore no-control-regex
   doesNotMatch(statusText(stuck), /\x1b/);
   ok(statusText(stuck, { ...SCREEN, hasColours: true }).includes("\x1b[31mSTUCK\x1b[0m"));
+});
+
+Deno.test("a hold whose node is gone says when the server frees it, and what that waits for once it is late", () => {
+  const shown = (release: HolderAccount["release"]) =>
+    statusText(overview([group({ holders: [holder({ stage: "node-gone", ...(release && { release }) })] })]));
+  const at = (minutes: number) => before(minutes).replace(/\.\d+Z$/, "Z");
+  ok(shown({ at: before(-30) }).includes(`will be released in 30 min, at ${at(-30)}, because its node is gone\n`));
+  const late = `was to be released 2 min ago, at ${at(2)}, because its node is gone: the pod web/a must go first\n`;
+  ok(shown({ at: before(2), waitsFor: "the pod web/a must go first" }).includes(late));
+  doesNotMatch(shown(undefined), /released/);
 });
 
 Deno.test("control characters of others do not reach the terminal", () => {

@@ -401,7 +401,11 @@ export class FakeCluster {
         this.#watches.add(watch);
         for (const { type, object } of initial) line(type, object);
         for (const event of this.#events) if (event.version > from && isAbout(watch, event)) watch.send(event);
-        const bookmark = () => line("BOOKMARK", { metadata: { resourceVersion: `${this.#version}` } });
+        const bookmark = () => {
+          // A bookmark says that everything before it has been shown.
+          const version = this.#heldBack?.[0] === undefined ? this.#version : this.#heldBack[0].version - 1;
+          line("BOOKMARK", { metadata: { resourceVersion: `${version}` } });
+        };
         this.#keepAlive(watch, bookmark, signal);
         signal?.addEventListener("abort", () => {
           if (this.#watches.delete(watch!)) controller.close();

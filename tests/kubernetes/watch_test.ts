@@ -134,6 +134,26 @@ Deno.test("a watch starts at the list's version and goes on from the last versio
   });
 });
 
+Deno.test("a watcher is told of the version that a bookmark says has been reached, after all that came before it", async () => {
+  await using fake = await fakeApiServer((request) => {
+    return asksForAll(request) ? list("5") : lines([{ type: "ADDED", object: node("b", "6") }, bookmark("90")], false);
+  });
+  const told: string[] = [];
+  const stop = new AbortController();
+  const watcher = {
+    synced: (_items: unknown[], version: string) => told.push(`listed ${version}`),
+    changed: (type: string, name: string) => told.push(`${type} ${name}`),
+    reached: (version: string) => told.push(`reached ${version}`),
+    lost: () => told.push("lost"),
+  };
+  const view = ({ metadata }: Named) => metadata.name;
+  const ended = watchResource<Named, string>(fake.client, { path: "/api/v1/nodes", view }, watcher, stop.signal);
+  await until(() => told.length === 3);
+  deepEqual(told, ["listed 5", "ADDED b", "reached 90"]);
+  stop.abort();
+  await ended;
+});
+
 const GONE: [string, () => Response][] = [
   ["a status", () => status(410, { reason: "Expired" })],
   [

@@ -31,6 +31,17 @@ Deno.test("of a hold, the replica that runs the drain names the pods, and the ea
   deepEqual(merged, holder({ stage: "blocked", stageSince: before(20), isStuck: true, pods, lastPoll: before(2) }));
 });
 
+Deno.test("of the replicas that will free a hold, the one that does so first counts", () => {
+  const answers = [before(-30), before(-10), undefined].map((at, index) => ({
+    replica: `r${index}`,
+    account: account([
+      group({ holders: [holder({ stage: "node-gone", ...(at !== undefined && { release: { at } }) })] }),
+    ], { at: before(index) }),
+  }));
+  const [merged] = mergeAnswers(answers)!.groups[0]!.holders;
+  deepEqual(merged!.release, { at: before(-10) });
+});
+
 Deno.test("a stage that one replica knows wins over unknown", () => {
   const answers = [holder({ stage: "unknown" }), holder({ stage: "rebooting", isStuck: true })].map((one, at) => ({
     replica: `r${at}`,

@@ -27,6 +27,7 @@ Deno.test("a hold is stuck by the thresholds of the file in force, and by the ti
     policy: {
       slotsOf: () => 1,
       drainOf: () => timeoutMs === undefined ? {} : { timeoutMs },
+      goneAfter: () => undefined,
       peek: () => answer,
       judge: () => Promise.resolve(answer),
       nextOpening: () => undefined,

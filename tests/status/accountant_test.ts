@@ -41,6 +41,7 @@ function policy(slots: number, reasons: Reason[], opens?: number): GrantPolicy &
   return {
     slotsOf: () => slots,
     drainOf: () => ({}),
+    goneAfter: () => undefined,
     peek: () => answer,
     judge: () => Promise.resolve(answer),
     nextOpening: () => opens,
@@ -119,6 +120,10 @@ Deno.test("a hold is shown with its stage, the pods that its drain waits for, an
   const all = sources({ workers: { holders: [holder], transitions: 1 } }, {
     memory,
     now: () => now,
+    releaseOf: (group, { id }) => {
+      deepEqual([group, id], ["workers", WHOLE_ID]);
+      return { at: NOW + 60 * MINUTE, waitsFor: "a pod\u001b" };
+    },
     nodes: {
       isSynced: true,
       factsOf: ({ name }) => (equal(name, "node-a"), facts),
@@ -148,6 +153,7 @@ Deno.test("a hold is shown with its stage, the pods that its drain waits for, an
   equal(shown().stageSince, at(NOW));
   facts = { kind: "gone" };
   deepEqual([shown().stage, shown().stageSince, shown().isStuck], ["node-gone", at(now), false]);
+  deepEqual(shown().release, { at: at(NOW + 60 * MINUTE), waitsFor: "a pod\ufffd" });
 });
 
 Deno.test("a drain has lasted since the grant, also where this replica has just started", () => {

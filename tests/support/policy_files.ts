@@ -74,6 +74,7 @@ const group = (inCluster: boolean): fc.Arbitrary<Mapping> =>
     ...(inCluster && {
       nodes: selector,
       unavailable: fc.constantFrom("ignore", "count"),
+      onNodeGone: part({ action: fc.constantFrom("keep", "release"), after: duration(600_000, LONGEST_MS) }),
       drain: part({
         timeout: duration(1, 9_999_999),
         onTimeout: fc.constantFrom("refuse", "proceed", "delete", "yield"),

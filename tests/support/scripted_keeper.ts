@@ -8,6 +8,7 @@ import { equal } from "node:assert/strict";
 import type { ClientId, Group } from "../../src/lock/identity.ts";
 import type {
   DrainOutcome,
+  GoneOutcome,
   Hold,
   LookOutcome,
   NodeIdentity,
@@ -41,6 +42,10 @@ export class ScriptedKeeper implements NodeKeeper {
   looks: LookOutcome | (() => Promise<LookOutcome>) = { kind: "clear", node: worker };
   drains: DrainOutcome | ((hold: Hold, waitMs: number) => Promise<DrainOutcome>) = drained();
   returns: ReturnOutcome | (() => Promise<ReturnOutcome>) = { kind: "ready" };
+  /** Since when the host has had no Node. */
+  absent: (hold: Hold) => number | undefined = () => undefined;
+  proves: (hold: Hold, signal: AbortSignal) => Promise<GoneOutcome> = () => Promise.resolve({ kind: "unseen" });
+  readonly proven: Hold[] = [];
   readonly drained: Hold[] = [];
   readonly uncordoned: { group: string; id: string; since?: number }[] = [];
   readonly ended: { group: Group; id: ClientId }[] = [];
@@ -64,6 +69,15 @@ export class ScriptedKeeper implements NodeKeeper {
 
   async awaitReturn(_hold: Hold): Promise<ReturnOutcome> {
     return typeof this.returns === "function" ? await this.returns() : this.returns;
+  }
+
+  absentSince(hold: Hold): number | undefined {
+    return this.absent(hold);
+  }
+
+  async proveGone(hold: Hold, signal: AbortSignal): Promise<GoneOutcome> {
+    this.proven.push(hold);
+    return await this.proves(hold, signal);
   }
 
   uncordon(of: string, id: string, since?: number): Promise<void> {

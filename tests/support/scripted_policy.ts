@@ -21,6 +21,7 @@ type Script = Partial<PolicyAnswer> | ((question: PolicyQuestion) => Partial<Pol
 export class ScriptedPolicy implements GrantPolicy {
   slots = 1;
   rule: DrainRule = {};
+  goneAfterMs: number | undefined;
   peeks: Script = {};
   judges: Script | ((question: PolicyQuestion) => Promise<Partial<PolicyAnswer>>) = {};
   readonly peeked: PolicyQuestion[] = [];
@@ -32,6 +33,10 @@ export class ScriptedPolicy implements GrantPolicy {
 
   drainOf(_group: Group): DrainRule {
     return this.rule;
+  }
+
+  goneAfter(_group: Group): number | undefined {
+    return this.goneAfterMs;
   }
 
   peek(question: PolicyQuestion): PolicyAnswer {

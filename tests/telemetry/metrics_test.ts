@@ -145,6 +145,9 @@ Deno.test("the page shows which groups are paused and how many hosts wait, as of
   metrics.policyRefused("frozen");
   metrics.policyIgnored("frozen", "skip");
   metrics.yielded("timed_out");
+  equal(await shown("fleetlock_node_gone_releases_total"), 0);
+  metrics.releasedGone();
+  equal(await shown("fleetlock_node_gone_releases_total"), 1);
   equal(await shown('fleetlock_policy_refusals_total{kind="frozen"}'), 1);
   equal(await shown('fleetlock_policy_ignored_total{kind="frozen",because="skip"}'), 1);
   equal(await shown('fleetlock_yields_total{cause="timed_out"}'), 1);

@@ -53,6 +53,7 @@ export function groupValueOf(group: GroupOptions): { readonly [key: string]: Fil
     settle: formatDuration(group.settleMs),
     mode: group.mode,
     drain: Object.keys(drain).length > 0 ? drain : undefined,
+    onNodeGone: { action: group.onNodeGone.action, after: formatDuration(group.onNodeGone.afterMs) },
     health: Object.keys(health).length > 0 ? health : undefined,
   });
 }

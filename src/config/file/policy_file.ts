@@ -44,6 +44,7 @@ const CLUSTER_KEYS: readonly KeyPath[] = [
   ["nodes"],
   ["unavailable"],
   ["drain"],
+  ["onNodeGone"],
   ["health", "notReady"],
   ["health", "blockingPods"],
   ["health", "budgets"],
@@ -87,6 +88,8 @@ function checkFile(
   if (context.store !== "kubernetes") {
     for (const { path, node } of places) problems.push(...needsCluster(node, path, context.store));
     problems.push(...needsCluster(root, [], context.store, [["stuck"]]));
+  } else if (context.drainTimeoutMs === undefined) {
+    for (const { path, node } of places) problems.push(...needsDrains(node, path));
   }
   const defaults = merge(DEFAULT_GROUP, file?.defaults ?? {});
   const groups = new Map<string, GroupOptions>();
@@ -148,14 +151,15 @@ function whatItIs(node: SourceNode): string {
   return text.length <= 80 ? text : `${text.slice(0, 80)}…`;
 }
 
-/** Lays what a group says over what applies otherwise. Of `drain` and `health`, each key by itself. */
-function merge(base: GroupOptions, { settle, health, drain, ...said }: SaidGroup): GroupOptions {
+/** Lays what a group says over what applies otherwise. Of `drain`, `onNodeGone` and `health`, each key by itself. */
+function merge(base: GroupOptions, { settle, health, drain, onNodeGone, ...said }: SaidGroup): GroupOptions {
   const { budgets = base.health.budgets, ...rest } = health ?? {};
   return {
     ...base,
     ...said,
     settleMs: settle ?? base.settleMs,
     drain: { ...base.drain, ...drain },
+    onNodeGone: { ...base.onNodeGone, ...onNodeGone },
     health: { ...withoutBudgets(base.health), ...rest, ...(budgets === "refuse" && { budgets }) },
   };
 }
@@ -165,7 +169,7 @@ function withoutBudgets({ budgets: _, ...rest }: GroupOptions["health"]): GroupO
 }
 
 /** Mappings whose keys count by themselves. */
-const PARTED: ReadonlySet<string> = new Set(["drain", "health", "stuck"]);
+const PARTED: ReadonlySet<string> = new Set(["drain", "onNodeGone", "health", "stuck"]);
 
 /** The keys that a mapping says; those in the mappings of {@link PARTED} with the name of what they are in. */
 function keysOf(node: SourceNode | undefined): ReadonlySet<string> {
@@ -193,6 +197,15 @@ function needsCluster(
     found.push({ offset: slots.offset, path: [...path, "slots"], message: `${message}: give a number` });
   }
   return found;
+}
+
+/** Finds what a server that drains nothing cannot follow: no hold notes a Node then. */
+function needsDrains(node: SourceNode | undefined, path: KeyPath): Problem[] {
+  const key = ["onNodeGone", "action"];
+  const action = nodeAt(node, key);
+  if (action?.kind !== "scalar" || action.value !== "release") return [];
+  const message = "release needs drains: with --drain=false no hold notes its Node";
+  return [{ offset: action.offset, path: [...path, ...key], message }];
 }
 
 /** Finds the windows in which no slot could ever be granted, because their cutoff takes all of their time. */

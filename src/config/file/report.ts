@@ -66,13 +66,17 @@ function describeGroup(
   origin: (key: string) => string,
   { drainTimeoutMs, drainOnTimeout, store }: DrainFlags,
 ): string[] {
-  const { drain: saidDrain = {}, health = {}, unavailable, ...values } = groupValueOf(group);
+  const { drain: saidDrain = {}, onNodeGone, health = {}, unavailable, ...values } = groupValueOf(group);
   // Without a cluster, a file must not have these keys.
   const inCluster = store === "kubernetes" ? { unavailable: unavailable! } : {};
   const flags = drainTimeoutMs === undefined || drainOnTimeout === undefined
     ? {}
     : { timeout: formatDuration(drainTimeoutMs), onTimeout: drainOnTimeout };
-  const parts = { drain: { ...flags, ...saidDrain as object }, health } as Record<string, Record<string, FileValue>>;
+  const parts = {
+    drain: { ...flags, ...saidDrain as object },
+    ...(store === "kubernetes" && { onNodeGone }),
+    health,
+  } as Record<string, Record<string, FileValue>>;
   return [
     ...Object.entries({ ...values, ...inCluster }).map(([key, value]) => line(indent, key, value, origin(key))),
     ...Object.entries(parts).filter(([, part]) => Object.keys(part).length > 0).flatMap(([name, part]) => [

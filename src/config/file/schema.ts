@@ -8,86 +8,30 @@
 
 import type { GenericSchema, ObjectEntries } from "valibot";
 import * as v from "valibot";
-import { parseLabelSelector } from "../../kubernetes/label_selector.ts";
 import { MAX_GROUP_LENGTH } from "../../lock/identity.ts";
-import type { AllowWindow, Amount, Freeze, GroupOptions, HealthOptions, StuckOptions } from "../../policies/options.ts";
+import {
+  type AllowWindow,
+  type Freeze,
+  type GroupOptions,
+  type HealthOptions,
+  LEAST_GONE_MS,
+  type StuckOptions,
+} from "../../policies/options.ts";
+import { amount, labelSelector, list, text, word } from "./schema_parts.ts";
 import { MAPPING } from "./shape.ts";
 import {
   durationOrZero,
   endsAfter,
+  formatDuration,
   httpUrl,
   localMoment,
-  percentage,
   positiveDuration,
   regularExpression,
   someText,
-  type TextParser,
   timeOfDay,
   timeZone,
   windowDay,
 } from "./texts.ts";
-
-/** A label selector that selects something. */
-const labelSelector: TextParser<string> = {
-  expected: "a label selector, as in app=web or node-role.kubernetes.io/worker",
-  pattern: /\S/,
-  parse(raw) {
-    if (raw.trim() === "") return undefined;
-    try {
-      parseLabelSelector(raw);
-      return raw;
-    } catch (error) {
-      if (error instanceof SyntaxError) return undefined;
-      throw error;
-    }
-  },
-};
-
-/** A text that a parser reads. */
-function text<T>({ expected, pattern, parse }: TextParser<T>, description: string) {
-  const message = `must be ${expected}`;
-  return v.pipe(
-    v.string(message),
-    v.regex(pattern, message),
-    // Editors get what stands before the first transformation.
-    v.description(description),
-    v.rawTransform<string, T>(({ dataset, addIssue, NEVER }) => {
-      const value = parse(dataset.value);
-      if (value !== undefined) return value;
-      addIssue({ message });
-      return NEVER;
-    }),
-  );
-}
-
-/** One of several words. */
-function word<const T extends string>(words: readonly T[], description: string) {
-  const list = `${words.slice(0, -1).join(", ")} or ${words.at(-1)}`;
-  return v.pipe(v.picklist(words, `must be ${list}`), v.description(description));
-}
-
-/** A whole number from `least`, or a percentage above 0 where `least` is. */
-function amount(least: 0 | 1, expected: string, description: string) {
-  const message = `must be ${expected}`;
-  return v.pipe(
-    v.union([
-      v.pipe(
-        v.number(message),
-        v.integer(message),
-        v.minValue(least, message),
-        v.maxValue(999_999_999, message),
-        v.transform((value): Amount => ({ kind: "number", value })),
-      ),
-      v.pipe(
-        text({ ...percentage, expected }, ""),
-        v.check(({ value }: Amount) => least === 0 || value > 0, message),
-      ),
-    ], message),
-    v.description(description),
-  );
-}
-
-const list = (what: string) => `must be a list of ${what}`;
 
 const allowWindow = v.pipe(
   v.object({
@@ -219,6 +163,29 @@ const drain = v.pipe(
   })),
 );
 
+const onNodeGone = v.pipe(
+  v.object({
+    action: v.optional(
+      word(["keep", "release"], "Whether the hold stays until somebody frees it, or is freed after a while"),
+    ),
+    after: v.optional(
+      text({
+        ...positiveDuration,
+        expected: `a duration from ${formatDuration(LEAST_GONE_MS)} to 596h, as in 30m or 2h`,
+        parse(raw) {
+          const ms = positiveDuration.parse(raw);
+          return ms === undefined || ms < LEAST_GONE_MS ? undefined : ms;
+        },
+      }, "How long the Node must be gone before the hold is freed"),
+    ),
+  }, MAPPING),
+  v.description("What becomes of a hold whose Node is gone"),
+  v.transform(({ action, after }) => ({
+    ...(action !== undefined && { action }),
+    ...(after !== undefined && { afterMs: after }),
+  })),
+);
+
 /** The time after which a hold is stuck in a stage. */
 function stuckAfter(stage: string) {
   return v.optional(text(positiveDuration, `${stage}; the default is in docs/policies.md`));
@@ -237,9 +204,11 @@ const stuck = v.pipe(
 );
 
 /** What a file says about a group, parsed. What it does not say is missing. */
-export interface SaidGroup extends Partial<Omit<GroupOptions, "settleMs" | "health">> {
+export interface SaidGroup extends Partial<Omit<GroupOptions, "settleMs" | "health" | "onNodeGone">> {
   /** See {@link GroupOptions.settleMs}. */
   readonly settle?: number;
+  /** See {@link GroupOptions.onNodeGone}. */
+  readonly onNodeGone?: Partial<GroupOptions["onNodeGone"]>;
   /** See {@link GroupOptions.health}. */
   readonly health?: Omit<HealthOptions, "budgets"> & { readonly budgets?: "refuse" | "ignore" };
 }
@@ -292,6 +261,7 @@ export const GROUP_SCHEMA: MappingSchema<SaidGroup> = v.object({
     word(["enforce", "warn"], "Whether the group's rules refuse, or only log and count what they would refuse"),
   ),
   drain: v.optional(drain),
+  onNodeGone: v.optional(onNodeGone),
   health: v.optional(health),
 }, MAPPING);
 

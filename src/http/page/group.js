@@ -51,16 +51,20 @@ function buildHolder() {
     id: make("code"),
     asked: make("small"),
     askedAt: time("ago"),
+    release: make("small"),
+    releaseAt: time("until"),
+    releaseWaits: make("span"),
     unknown: make("small", {}, "Which pods are left is unknown here: another replica drains it."),
     pods: make("details", { class: "pods" }),
     podCount: make("summary"),
     podList: make("ul", { class: "plain" }),
   };
   row.asked.append("asked this replica ", row.askedAt);
+  row.release.append("freed by the server, because its node is gone: ", row.releaseAt, row.releaseWaits);
   row.pods.append(row.podCount, row.podList);
   const stage = make("p", { class: "stage" }, row.stage, row.inStage);
   const held = make("small", {}, "slot held for ", row.held, " by ", row.id);
-  row.element.append(row.shout, row.who, stage, held, row.asked, row.unknown, row.pods);
+  row.element.append(row.shout, row.who, stage, held, row.asked, row.release, row.unknown, row.pods);
   return row;
 }
 
@@ -76,6 +80,10 @@ function updateHolder(row, holder) {
   setText(row.id, holder.id);
   show(row.asked, holder.lastPoll !== undefined);
   if (holder.lastPoll !== undefined) setTime(row.askedAt, holder.lastPoll);
+  const { release } = holder;
+  show(row.release, Boolean(release));
+  if (release) setTime(row.releaseAt, release.at);
+  setText(row.releaseWaits, release?.waitsFor ? `; ${release.waitsFor}` : "");
   const isDraining = holder.stage === "draining" || holder.stage === "blocked";
   show(row.unknown, isDraining && holder.pods === undefined);
   const pods = holder.pods ?? [];

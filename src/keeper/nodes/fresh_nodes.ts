@@ -16,7 +16,7 @@
  */
 
 import type { Clock } from "../../lock/clock.ts";
-import { type ClientId, comparableId } from "../../lock/identity.ts";
+import { comparableId } from "../../lock/identity.ts";
 import type { NodeView } from "./node.ts";
 import type { NodeCalls, NodeVersion } from "./node_calls.ts";
 
@@ -99,12 +99,12 @@ export class FreshNodes {
   }
 
   /**
-   * Finds the Nodes with a client's id at a moment after the call. A reading that runs already may be of a moment before
+   * Finds the Nodes with a client's id, or a machine-id, at a moment after the call. A reading that runs already may be of a moment before
    * it, so requests share one only if they came before it began.
    *
    * @throws {UnavailableError} The Nodes could not be read.
    */
-  async byId(id: ClientId): Promise<NodeView[]> {
+  async byId(id: string): Promise<NodeView[]> {
     const wanted = comparableId(id);
     const reading = this.#next ??= this.#prepare();
     reading.wanted.add(wanted);

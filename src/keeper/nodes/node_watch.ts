@@ -107,11 +107,14 @@ export class NodeWatch {
       {
         synced: (nodes, version) => this.#listed(nodes, BigInt(version || 0)),
         changed: (type, node) => {
-          const version = BigInt(node.resourceVersion || 0);
-          if (version > this.#moment) this.#moment = version;
+          this.#reach(node.resourceVersion);
           if (type === "DELETED") this.#remove(node);
           else this.#take(node);
           this.#fresh.noteChange();
+          this.#wake();
+        },
+        reached: (version) => {
+          this.#reach(version);
           this.#wake();
         },
         lost: (error) => {
@@ -165,11 +168,11 @@ export class NodeWatch {
   }
 
   /**
-   * Finds the nodes on which a client may run at a moment after the call. See {@link FreshNodes}.
+   * Finds the nodes with a client's id, or a machine-id, at a moment after the call. See {@link FreshNodes}.
    *
    * @throws {UnavailableError} The nodes could not be listed.
    */
-  listById(id: ClientId): Promise<NodeView[]> {
+  listById(id: string): Promise<NodeView[]> {
     return this.#fresh.byId(id);
   }
 
@@ -196,6 +199,12 @@ export class NodeWatch {
   forget(name: string): void {
     this.#ownChanges++;
     this.#drop(name);
+  }
+
+  /** Notes that the watch has told everything up to a version. */
+  #reach(resourceVersion: string): void {
+    const version = BigInt(resourceVersion || 0);
+    if (version > this.#moment) this.#moment = version;
   }
 
   #drop(name: string): void {

@@ -25,7 +25,7 @@ const FULL = `
 timeZone: Europe/Berlin        # of all windows
 allowUnknownGroups: false
 stuck: {draining: 30m, rebooting: 1h}
-defaults: {slots: 2, health: {budgets: refuse, notReady: 1}, drain: {onTimeout: proceed}}
+defaults: {slots: 2, health: {budgets: refuse, notReady: 1}, drain: {onTimeout: proceed}, onNodeGone: {after: 10m}}
 groups:
   workers:
     nodes: node-role.kubernetes.io/worker
@@ -40,6 +40,7 @@ groups:
     settle: 10m
     mode: warn
     drain: {timeout: 20m, onTimeout: yield}
+    onNodeGone: {action: release}
     health:
       notReady: 5%
       blockingPods: app=long-job
@@ -56,6 +57,7 @@ Deno.test("a file with every key is parsed, and its defaults lie below each grou
     slots: { kind: "number", value: 2 },
     health: { notReady: { kind: "number", value: 1 }, budgets: "refuse" },
     drain: { onTimeout: "proceed" },
+    onNodeGone: { action: "keep", afterMs: 600_000 },
   };
   deepEqual(rest, {
     timeZone: "Europe/Berlin",
@@ -89,6 +91,7 @@ Deno.test("a file with every key is parsed, and its defaults lie below each grou
     settleMs: 600_000,
     mode: "warn",
     drain: { timeoutMs: 1_200_000, onTimeout: "yield" },
+    onNodeGone: { action: "release", afterMs: 600_000 },
     health: {
       notReady: { kind: "percent", value: 5 },
       blockingPods: "app=long-job",
@@ -118,7 +121,7 @@ Deno.test("it is known which keys the file says and which it leaves to defaults"
   ok(parsed.kind === "valid");
   const { top, defaults, groups } = parsed.said;
   deepEqual([...top], ["timeZone", "allowUnknownGroups", "stuck.draining", "stuck.rebooting", "defaults", "groups"]);
-  deepEqual([...defaults], ["slots", "health.budgets", "health.notReady", "drain.onTimeout"]);
+  deepEqual([...defaults], ["slots", "health.budgets", "health.notReady", "drain.onTimeout", "onNodeGone.after"]);
   deepEqual([...groups.get("edge")!], []);
   ok(groups.get("workers")!.has("drain.timeout") && groups.get("workers")!.has("health.prometheus"));
 });
@@ -162,7 +165,7 @@ const REFUSED: [name: string, text: string, expected: string[]][] = [
       'f.yaml:2:24: groups.a.drain.timeOut: is unknown: did you mean "timeout"?',
       "f.yaml:2:37: groups.a.drain.x: is unknown: the keys here are timeout, onTimeout",
       'f.yaml:2:73: groups.a.allow[0].Cutoff: is unknown: did you mean "cutoff"?',
-      "f.yaml:2:87: groups.a.constructor: is unknown: the keys here are nodes, slots, unavailable, allow, freeze, settle, mode, drain, health",
+      "f.yaml:2:87: groups.a.constructor: is unknown: the keys here are nodes, slots, unavailable, allow, freeze, settle, mode, drain, onNodeGone, health",
     ],
   ],
   ["wrong names of groups", "groups:\n  a b: {}\n  ? {x: 1}\n  : {}\n", [
@@ -257,6 +260,14 @@ const REFUSED: [name: string, text: string, expected: string[]][] = [
       'f.yaml:9:32: groups.a.freeze[5].to: must be a date or a date and time, as in 2026-12-20 or 2026-12-20T18:00: it is "2026-12-20 18:00"',
     ],
   ],
+  ["what becomes of holds whose Nodes are gone", group("onNodeGone: {action: free, after: 9m59s, when: 1}"), [
+    'f.yaml:2:28: groups.a.onNodeGone.action: must be keep or release: it is "free"',
+    'f.yaml:2:41: groups.a.onNodeGone.after: must be a duration from 10m to 596h, as in 30m or 2h: it is "9m59s"',
+    "f.yaml:2:48: groups.a.onNodeGone.when: is unknown: the keys here are action, after",
+  ]],
+  ["a word in the place of a mapping", group("onNodeGone: release"), [
+    'f.yaml:2:19: groups.a.onNodeGone: must be a mapping of keys to values: it is "release"',
+  ]],
   ["wrong durations", group("settle: 1 hour, drain: {timeout: 0s}"), [
     'f.yaml:2:15: groups.a.settle: must be a duration from 0s to 596h, as in 90s, 15m or 1h30m: it is "1 hour"',
     'f.yaml:2:40: groups.a.drain.timeout: must be a duration from 1ms to 596h, as in 90s, 15m or 1h30m: it is "0s"',
@@ -322,6 +333,7 @@ groups:
   a:
     nodes: app=web
     drain: {timeout: 5m}
+    onNodeGone: {action: release}
     health:
       notReady: 1
       blockingPods: app=web
@@ -336,12 +348,21 @@ groups:
       `f.yaml:1:37: defaults.unavailable: ${needs}`,
       `f.yaml:4:12: groups.a.nodes: ${needs}`,
       `f.yaml:5:12: groups.a.drain: ${needs}`,
-      `f.yaml:7:17: groups.a.health.notReady: ${needs}`,
-      `f.yaml:8:21: groups.a.health.blockingPods: ${needs}`,
-      `f.yaml:9:16: groups.a.health.budgets: ${needs}`,
+      `f.yaml:6:17: groups.a.onNodeGone: ${needs}`,
+      `f.yaml:8:17: groups.a.health.notReady: ${needs}`,
+      `f.yaml:9:21: groups.a.health.blockingPods: ${needs}`,
+      `f.yaml:10:16: groups.a.health.budgets: ${needs}`,
     ]);
     deepEqual(errors("stuck: {rebooting: 1h}", { store }), [`f.yaml:1:8: stuck: ${needs}`]);
   }
+});
+
+Deno.test("that holds are freed whose Nodes are gone needs drains, which note the Nodes", () => {
+  const text = "defaults: {onNodeGone: {action: release, after: 30m}}\ngroups: {a: {onNodeGone: {action: keep}}}";
+  deepEqual(errors(text, { store: "kubernetes" }), [
+    "f.yaml:1:33: defaults.onNodeGone.action: release needs drains: with --drain=false no hold notes its Node",
+  ]);
+  deepEqual(errors(text, CLUSTER), []);
 });
 
 Deno.test("without drains, only a cutoff that the file names shortens a window", () => {

@@ -24,7 +24,7 @@ function parse(text: string, context: FileContext): PolicyOptions {
 function includes(whole: FileValue, said: FileValue, path: string): void {
   if (typeof said !== "object" || Array.isArray(said)) return deepEqual(whole, said, path);
   for (const [key, value] of Object.entries(said)) {
-    const isEmpty = (key === "drain" || key === "health") && Object.keys(value).length === 0;
+    const isEmpty = ["drain", "onNodeGone", "health"].includes(key) && Object.keys(value).length === 0;
     if (!isEmpty) includes((whole as Record<string, FileValue>)[key]!, value, `${path}.${key}`);
   }
 }

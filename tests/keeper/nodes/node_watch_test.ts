@@ -67,6 +67,16 @@ Deno.test("a client's node is found without a call; that there is none is read, 
   equal(lists(), 1);
 });
 
+Deno.test("a bookmark shows up to where the watch has told everything, and wakes whoever waits for that", async () => {
+  const { watch, watcher } = setUp();
+  (await watcher).synced([view("a", 5)], "5");
+  const reached = watch.until(() => watch.moment >= 90n, 1_000, new AbortController().signal);
+  (await watcher).reached?.("90");
+  equal(await reached, true);
+  (await watcher).changed("MODIFIED", view("a", 7));
+  equal(watch.moment, 90n, "an older change takes nothing back");
+});
+
 Deno.test("an older state and the deletion of an earlier node of the same name change nothing", async () => {
   const { watch, watcher, changed } = setUp();
   (await watcher).synced([view("a", 5)], "5");

@@ -48,9 +48,7 @@ export interface Permit {
   readonly slots: number;
   /** The client's node, noted with the grant. */
   readonly node?: HeldNode;
-  /** The state on which the policies were asked. */
-  readonly judged: GroupState;
-  /** Asked again for any other state that the grant is to be written on. */
+  /** Asked for each state that the grant is to be written on. */
   readonly gate: Gate;
 }
 

@@ -80,7 +80,7 @@ export class Holds {
       const wish = acquire(state, id, slots, clock.now(), permit.node);
       switch (wish.kind) {
         case "grant": {
-          const refusal = state === permit.judged ? undefined : permit.gate(state);
+          const refusal = permit.gate(state);
           if (refusal !== undefined) return { kind: "answer", needs: "in_step", answer: refusal };
           return {
             kind: "write",

@@ -8,6 +8,7 @@
  */
 
 import { type Clock, systemClock } from "./clock.ts";
+import { Grants, type GrantsObserver } from "./grants.ts";
 import { GroupWriter, type Ticket } from "./group_writer.ts";
 import { GroupView } from "./group_view.ts";
 import { isSamePause } from "./group_notes.ts";
@@ -18,8 +19,8 @@ import { UnavailableError } from "./errors.ts";
 import { ABSENT, type LockStore, type Versioned } from "./lock_store.ts";
 import type { DrainRule, NodeIdentity, NodeKeeper } from "./node_keeper.ts";
 import { type PreRebootOutcome, type Refused, refused, refusedFor, type SteadyStateOutcome } from "./outcomes.ts";
-import { type GrantPolicy, type IgnoredReason, type Pause, type Reason, slotsOnly } from "./policy.ts";
-import { heldNode, Prover } from "./prover.ts";
+import { type GrantPolicy, type Pause, type Reason, slotsOnly } from "./policy.ts";
+import { Prover } from "./prover.ts";
 import { type GroupState, type Holder, holderOf, isSameStage, mayHaveHadYes } from "./semaphore.ts";
 import { Yields } from "./yields.ts";
 
@@ -46,7 +47,7 @@ export interface LockServiceOptions {
 }
 
 /** Is told what happens to the locks. Its methods must not throw. */
-export interface LockObserver extends HoldsObserver {
+export interface LockObserver extends HoldsObserver, GrantsObserver {
   /** The watch of the store is in step. */
   synced?(): void;
   /** The watch of the store fell behind. */
@@ -57,8 +58,6 @@ export interface LockObserver extends HoldsObserver {
   grantedWithoutNode?(group: Group, holder: Holder): void;
   /** Policies refused a request for these reasons. Told for each such request, so it must be cheap. */
   refusedFor?(reasons: readonly Reason[]): void;
-  /** A slot was granted although there were these reasons not to, none of which counts. */
-  grantedDespite?(group: Group, holder: Holder, ignored: readonly IgnoredReason[]): void;
   /** The pause of a group has changed in the store; undefined where there is none any more. */
   pauseChanged?(group: Group, pause: Pause | undefined): void;
   /**
@@ -92,6 +91,7 @@ export class LockService {
   readonly #replyWaitMs: number;
   readonly #stopping: AbortSignal;
   readonly #prover: Prover;
+  readonly #grants: Grants;
   readonly #yields: Yields;
   readonly #observer: LockObserver;
   /** How many requests are about to create a group that the store does not have yet. */
@@ -125,6 +125,7 @@ export class LockService {
     this.#writer = new GroupWriter(store, this.#view, { clock, random: options.random });
     const slotsOf = (group: Group) => this.#policy.slotsOf(group);
     this.#holds = new Holds(this.#writer, { slotsOf, clock, observer });
+    this.#grants = new Grants(this.#holds, { policy: this.#policy, keeper, clock, observer });
     this.#yields = new Yields(this.#holds, this.#view, {
       keeper,
       ruleOf: (group) => ({ ...options.drain, ...this.#policy.drainOf(group) }),
@@ -232,9 +233,7 @@ export class LockService {
    * without a call comes first.
    */
   async #acquire(id: ClientId, group: Group, arrival: Ticket): Promise<Proven | Refused> {
-    const gate = (state: GroupState, node?: NodeIdentity) => {
-      return refusedFor(this.#policy.peek({ group, id, state, ...(node && { node }) }).reasons);
-    };
+    const gate = (state: GroupState) => refusedFor(this.#policy.peek({ group, id, state }).reasons);
     const free = await this.#holds.renew(id, group, arrival, gate);
     if (free.kind !== "free") return free;
     using place = await this.#reservePlace(group);
@@ -242,24 +241,10 @@ export class LockService {
     const seen = await this.#look(id);
     if (seen.kind === "refused") return seen;
     const { node } = seen;
-    const { slots, reasons, ignored } = await this.#policy.judge({
-      group,
-      id,
-      state: free.state,
-      ...(node && { node }),
-    });
-    const refusal = refusedFor(reasons);
-    if (refusal !== undefined) return refusal;
-    const acquired = await this.#holds.grant(id, group, arrival, {
-      slots,
-      node: node && heldNode(node, "draining"),
-      judged: free.state,
-      gate: (state) => gate(state, node),
-    });
-    if (acquired.kind === "granted") {
-      const { holder } = acquired;
-      if (ignored.length > 0) this.#observer.grantedDespite?.(group, holder, ignored);
-      if (this.#keeper !== undefined && node === undefined) this.#observer.grantedWithoutNode?.(group, holder);
+    const question = { group, id, state: free.state, ...(node && { node }) };
+    const acquired = await this.#grants.grant(question, arrival);
+    if (acquired.kind === "granted" && this.#keeper !== undefined && node === undefined) {
+      this.#observer.grantedWithoutNode?.(group, acquired.holder);
     }
     return acquired;
   }

@@ -141,7 +141,8 @@ export class Policies implements GrantPolicy {
       nodes: facts.nodes(options, question),
       health: healthOf(options),
     };
-    const passOf = passesOf(snapshot);
+    const skip = skipOf(snapshot);
+    const passOf = passesOf(options, skip);
     const reasons: Reason[] = [];
     const ignored: IgnoredReason[] = [];
     for (const reason of reasonsOf(snapshot)) {
@@ -149,7 +150,15 @@ export class Policies implements GrantPolicy {
       if (because === undefined) reasons.push(reason);
       else ignored.push({ ...reason, because });
     }
-    return { slots: slotsLeft(snapshot, passOf), reasons: this.#shared(options, reasons), ignored };
+    const slots = slotsLeft(snapshot, passOf);
+    const isSkipNeeded = skip !== "" &&
+      (ignored.some(({ because }) => because === "skip") || slots > slotsLeft(snapshot, passesOf(options, "")));
+    return {
+      slots,
+      reasons: this.#shared(options, reasons),
+      ignored,
+      ...(question.skip === undefined && isSkipNeeded && { skip }),
+    };
   }
 
   /**
@@ -202,14 +211,19 @@ function hasCalendar({ allow, freeze }: GroupOptions): boolean {
 /** Tells of a reason why it does not count; undefined where it does. */
 type Pass = (reason: Pick<Reason, "kind" | "rule">) => IgnoredReason["because"] | undefined;
 
-/** Which reasons do not count: those that the asking node was told to skip, and the rules of a group in warn mode. */
-function passesOf({ options, asking: facts }: Snapshot): Pass {
-  const asking = facts.kind === "known" ? facts.value : [];
+/** The names of rules that the client's Node may pass once, joined by commas; empty where there are none. */
+function skipOf({ question, asking }: Snapshot): string {
+  if (question.skip !== undefined) return question.skip;
   // Of several nodes with the client's id, nobody knows which one asks.
-  const skipped = (asking.length === 1 ? asking[0]!.skip ?? "" : "").split(",").map((name) => name.trim());
+  return asking.kind === "known" && asking.value.length === 1 ? asking.value[0]!.skip ?? "" : "";
+}
+
+/** Which reasons do not count: the rules of a group in warn mode, and those that the client's Node may pass once. */
+function passesOf({ mode }: GroupOptions, skip: string): Pass {
+  const skipped = skip.split(",").map((name) => name.trim());
   return ({ kind, rule }) => {
-    if (skipped.some((name) => name === "all" || name === rule || rule.startsWith(`${name}.`))) return "skip";
-    return options.mode === "warn" && !ALWAYS_ENFORCED.has(kind) ? "warn" : undefined;
+    if (mode === "warn" && !ALWAYS_ENFORCED.has(kind)) return "warn";
+    return skipped.some((name) => name === "all" || name === rule || rule.startsWith(`${name}.`)) ? "skip" : undefined;
   };
 }
 

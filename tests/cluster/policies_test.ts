@@ -238,6 +238,43 @@ clusterTest("a skip lets a node pass the rules once, is used up by that, and Eve
   match(await metrics(test.url), /^fleetlock_policy_ignored_total\{kind="outside_window",because="skip"\} 1$/m);
 });
 
+clusterTest("two replicas and two groups get one grant out of one skip", async () => {
+  const allow = [{ at: timeIn(3), for: "2h" }];
+  await using test = await setUp(1, () => ({ groups: { workers: { allow }, others: { allow } } }), { count: 2 });
+  const [host] = test.hosts as [TestNode];
+  const ask = (replica: number, group: string) => preReboot(test.all.urls[replica]!, host.id, group);
+  for (let round = 1; round <= 5; round++) {
+    await test.annotateNode(host.name, "fleetlock.internal/skip=all");
+    // The watches show the annotation to each replica at its own time. A replica that sees none refuses.
+    const granted = await until(async () => {
+      const replies = await Promise.all([ask(0, "workers"), ask(1, "others")]);
+      for (const { status, kind } of replies) ok(status === 200 || kind === "outside_window", kind);
+      const yes = replies.map(({ status }) => status).indexOf(200);
+      return yes < 0 ? undefined : { yes, count: replies.filter(({ status }) => status === 200).length };
+    });
+    equal(granted.count, 1);
+    equal((await test.node(host.name)).metadata.annotations["fleetlock.internal/skip"], undefined);
+    const [one, other] = granted.yes === 0 ? ["workers", "others"] : ["others", "workers"];
+    equal((await ask(granted.yes === 0 ? 1 : 0, other)).kind, "outside_window");
+    await test.reboot(host, one);
+  }
+});
+
+clusterTest("while its skip cannot be removed, a node gets no slot by it", async () => {
+  const allow = [{ at: timeIn(3), for: "2h" }];
+  const refuse = new Set<string>();
+  const fault = { matches: (method: string, path: string) => method === "PATCH" && refuse.has(path) };
+  await using test = await setUp(1, () => ({ groups: { workers: { allow } } }), { fault });
+  const [host] = test.hosts as [TestNode];
+  refuse.add(`/api/v1/nodes/${host.name}`);
+  await test.annotateNode(host.name, "fleetlock.internal/skip=all");
+  await untilReply(() => preReboot(test.url, host.id, "workers"), { status: 503 });
+  const lease = await plane().request("GET", `/apis/coordination.k8s.io/v1/namespaces/${test.namespace}/leases`);
+  deepEqual(lease.items.map(({ spec }: { spec: { holderIdentity?: string } }) => spec.holderIdentity ?? ""), []);
+  refuse.clear();
+  await untilReply(() => preReboot(test.url, host.id, "workers"), { status: 200 });
+});
+
 clusterTest("a node whose budget blocks its drain yields, and the next host gets the slot", async () => {
   const drain = { timeout: "2s", onTimeout: "yield" };
   await using test = await setUp(2, () => ({ groups: { workers: { drain } } }));

@@ -37,7 +37,9 @@ function setUp(
       getNode: (name) => Promise.resolve(name === node.name ? node : undefined),
       patchNode: (seen: NodeView, patch: NodePatch) => {
         deepEqual([seen, patch], [node, { skip: null }]);
-        return Promise.resolve(patches.shift()!);
+        const answer = patches.shift();
+        if (answer === undefined) throw new Error("the API server does not answer");
+        return Promise.resolve(answer);
       },
     },
     pods: {
@@ -95,19 +97,36 @@ Deno.test("the pods that a selector matches are named unless they have finished"
   deepEqual(await view.podsOn(NODE, (all) => all?.job === "long", never), ["apps/backup"]);
 });
 
-Deno.test("a skip is used up by a patch of the node as it was read, again after a conflict", async () => {
+Deno.test("a skip is removed by a patch of the node as it was read, again after a conflict", async () => {
   const { view, told } = setUp({ patches: ["conflict", { ...NODE, skip: undefined }] });
-  await view.useUpSkip(NODE);
+  equal(await view.takeSkip(NODE, "all"), true);
   deepEqual(told, ["learned a", "used a all"]);
 });
 
-Deno.test("a skip that cannot be removed is told, and that of another node of the name stays", async () => {
-  const busy = setUp({ patches: Array.from({ length: 6 }, () => "conflict" as const) });
-  await busy.view.useUpSkip(NODE);
-  deepEqual(busy.told, ["stays a others change the node all the time"]);
+Deno.test("a skip that others changed or removed, or that is another node's, is not taken", async () => {
+  const changed = setUp({});
+  equal(await changed.view.takeSkip(NODE, "freeze"), false);
+  deepEqual(changed.told, ["learned a"], "whoever judges again sees what is there");
   const other = setUp({});
-  await other.view.useUpSkip({ name: "a", uid: "uid-of-another" });
+  equal(await other.view.takeSkip({ name: "a", uid: "uid-of-another" }, "all"), false);
   deepEqual(other.told, []);
+  const gone = setUp({ patches: ["gone"] });
+  equal(await gone.view.takeSkip(NODE, "all"), false);
+  const busy = setUp({ patches: Array.from({ length: 6 }, () => "conflict" as const) });
+  equal(await busy.view.takeSkip(NODE, "all"), false);
+  deepEqual(busy.told, []);
+});
+
+Deno.test("a skip that nobody needed is removed after the grant, and one that stays is told", async () => {
+  const { view, told } = setUp({ patches: [{ ...NODE, skip: undefined }] });
+  await view.dropSkip(NODE);
+  deepEqual(told, ["learned a", "used a all"]);
+  const failing = setUp({ patches: [] });
+  await failing.view.dropSkip(NODE);
+  deepEqual(failing.told, ["stays a the API server does not answer"]);
+  const none = setUp({ node: { ...NODE, skip: undefined } });
+  await none.view.dropSkip(NODE);
+  deepEqual(none.told, []);
 });
 
 Deno.test("a cordon is ours where it belongs to a lock of our namespace", () => {

@@ -184,10 +184,39 @@ Deno.test("the skip annotation of the asking node lets it pass all rules, one, o
   equal(all.peek(question(state)).reasons.length, 2);
 });
 
-Deno.test("a node that skips the count of unavailable nodes has all slots", () => {
+Deno.test("a node that skips the count of unavailable nodes has all slots, and they rest on the skip", () => {
   const facts = new ScriptedFacts();
   facts.all = [node("a", { isReady: false }), node("mine", { isAsking: true, skip: "unavailable" })];
-  deepEqual(policies(facts, { unavailable: "count" }).peek(question()).slots, 1);
+  const { slots, skip } = policies(facts, { unavailable: "count" }).peek(question());
+  deepEqual([slots, skip], [1, "unavailable"]);
+  // Here no reason is passed over, and the slots are more all the same.
+  const wide = policies(facts, { unavailable: "count", slots: { kind: "number", value: 2 } }).peek(question());
+  deepEqual([wide.slots, wide.reasons, wide.ignored, wide.skip], [2, [], [], "unavailable"]);
+});
+
+Deno.test("an answer says that it rests on a skip only where it does", async () => {
+  const facts = new ScriptedFacts();
+  const paused = question({ ...FREE, notes: { pause: {} } });
+  const skipOf = (workers: Partial<GroupOptions>, asked = question()) => policies(facts, workers).peek(asked).skip;
+  facts.all = [node("mine", { isAsking: true, skip: "paused, health" })];
+  equal(skipOf({}), undefined, "nothing speaks against a grant");
+  equal(skipOf({}, paused), "paused, health");
+  facts.health = blocking;
+  equal(skipOf(sick), "paused, health");
+  equal(skipOf({ ...sick, mode: "warn" }), undefined, "warn mode passes the rule without it");
+  equal(skipOf({ ...sick, mode: "warn" }, paused), "paused, health");
+  equal((await policies(facts, sick).judge(paused)).skip, "paused, health");
+});
+
+Deno.test("a question that names a skip goes by that one, and not by the node", () => {
+  const facts = new ScriptedFacts();
+  const all = policies(facts, {});
+  const paused = question({ ...FREE, notes: { pause: {} } });
+  facts.all = [node("mine", { isAsking: true, skip: "all" })];
+  deepEqual(all.peek({ ...paused, skip: "" }).reasons.map(({ rule }) => rule), ["paused"]);
+  facts.all = [node("mine", { isAsking: true })];
+  const taken = all.peek({ ...paused, skip: "all" });
+  deepEqual([taken.reasons, taken.ignored.map(({ because }) => because), taken.skip], [[], ["skip"], undefined]);
 });
 
 Deno.test("the group's own drain time is the cutoff of its windows, and the server's where it has none", () => {

@@ -7,7 +7,7 @@
  */
 
 import { UnavailableError } from "../lock/errors.ts";
-import type { ClientId } from "../lock/identity.ts";
+import type { ClientId, Group } from "../lock/identity.ts";
 import type { NodeIdentity } from "../lock/node_keeper.ts";
 import type { LabelSelector } from "../kubernetes/label_selector.ts";
 import type { PodCalls } from "./drain/pod_calls.ts";
@@ -29,8 +29,8 @@ export interface SeenNode {
   readonly isReady: boolean;
   /** Whether it is cordoned. */
   readonly isCordoned: boolean;
-  /** Whether a server of this namespace has cordoned it. */
-  readonly isCordonOurs: boolean;
+  /** The holds for which servers of this namespace have cordoned it, as its annotation says; undefined where they have not. */
+  readonly cordonedFor?: readonly { readonly group: Group; readonly id: ClientId; readonly since: number }[];
   /** The annotation `fleetlock.internal/hold`. */
   readonly hold?: string;
   /** The annotation `fleetlock.internal/skip`. */
@@ -200,13 +200,13 @@ export class FleetView {
   }
 
   #see({ name, uid, ready, unschedulable, cordon, hold, skip }: NodeView): SeenNode {
-    const isOurs = cordonOwners(cordon).some(({ namespace }) => namespace === this.#options.namespace);
+    const cordonedFor = cordonOwners(cordon).filter(({ namespace }) => namespace === this.#options.namespace);
     return {
       name,
       uid,
       isReady: ready === "True",
       isCordoned: unschedulable,
-      isCordonOurs: isOurs,
+      ...(cordonedFor.length > 0 && { cordonedFor }),
       ...(hold !== undefined && { hold }),
       ...(skip !== undefined && { skip }),
     };

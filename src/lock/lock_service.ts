@@ -233,7 +233,8 @@ export class LockService {
    * without a call comes first.
    */
   async #acquire(id: ClientId, group: Group, arrival: Ticket): Promise<Proven | Refused> {
-    const gate = (state: GroupState) => refusedFor(this.#policy.peek({ group, id, state }).reasons);
+    const { groups } = this.#view;
+    const gate = (state: GroupState) => refusedFor(this.#policy.peek({ group, id, state, groups }).reasons);
     const free = await this.#holds.renew(id, group, arrival, gate);
     if (free.kind !== "free") return free;
     using place = await this.#reservePlace(group);
@@ -241,7 +242,7 @@ export class LockService {
     const seen = await this.#look(id);
     if (seen.kind === "refused") return seen;
     const { node } = seen;
-    const question = { group, id, state: free.state, ...(node && { node }) };
+    const question = { group, id, state: free.state, groups, ...(node && { node }) };
     const acquired = await this.#grants.grant(question, arrival);
     if (acquired.kind === "granted" && this.#keeper !== undefined && node === undefined) {
       this.#observer.grantedWithoutNode?.(group, acquired.holder);

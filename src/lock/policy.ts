@@ -10,6 +10,7 @@
  */
 
 import type { ClientId, Group } from "./identity.ts";
+import type { Versioned } from "./lock_store.ts";
 import type { DrainRule, NodeIdentity } from "./node_keeper.ts";
 import type { GroupState } from "./semaphore.ts";
 
@@ -107,6 +108,8 @@ export interface PolicyQuestion {
   readonly id: ClientId;
   /** The group's state, on which the grant will be decided; its `notes` say what is noted for the policies. */
   readonly state: GroupState;
+  /** All groups as they were seen last, this one too; undefined where nobody follows them. */
+  readonly groups?: ReadonlyMap<Group, Pick<Versioned, "state">>;
   /** The client's Node; undefined where it has none, and before anybody has looked for it. */
   readonly node?: NodeIdentity;
   /**

@@ -5,7 +5,7 @@
  * @module
  */
 
-import type { GroupState } from "../lock/semaphore.ts";
+import type { PolicyQuestion } from "../lock/policy.ts";
 import { printable } from "../lock/wording.ts";
 import type { GroupOptions } from "./options.ts";
 import type { Gathered, NodeFacts } from "./snapshot.ts";
@@ -29,13 +29,17 @@ export function slotsOf({ slots }: Pick<GroupOptions, "slots">, nodes: Gathered<
 }
 
 /** The nodes of the group that are not ready, without those that {@link isLeftOut leaves out}. */
-export function unreadyNodes(nodes: readonly NodeFacts[], state: GroupState): NodeFacts[] {
-  return nodes.filter((node) => node.isInGroup && !node.isReady && !isLeftOut(node, state));
+export function unreadyNodes(nodes: readonly NodeFacts[], question: PolicyQuestion): NodeFacts[] {
+  return nodes.filter((node) => node.isInGroup && !node.isReady && !isLeftOut(node, question));
 }
 
 /** The nodes of the group that are not ready or that others have cordoned, without those that are left out. */
-export function unavailableNodes(nodes: readonly NodeFacts[], state: GroupState): NodeFacts[] {
-  return nodes.filter((node) => node.isInGroup && (!node.isReady || node.isCordoned) && !isLeftOut(node, state));
+export function unavailableNodes(nodes: readonly NodeFacts[], question: PolicyQuestion): NodeFacts[] {
+  // A cordon of ours whose hold is over is about to be lifted.
+  const isUnavailable = ({ isReady, isCordoned, cordonedFor }: NodeFacts) => {
+    return !isReady || isCordoned && cordonedFor === undefined;
+  };
+  return nodes.filter((node) => node.isInGroup && isUnavailable(node) && !isLeftOut(node, question));
 }
 
 /** Names some nodes in a sentence. */
@@ -48,9 +52,15 @@ export function describeNodes(nodes: readonly NodeFacts[]): string {
 }
 
 /**
- * Whether a node does not count: the one that asks, since a sick node must get the update that heals it; those of
- * holders, who have their slots already; and those with our cordon.
+ * Whether a node does not count: the one that asks, since a sick node must get the update that heals it; and those of
+ * holders, of any group as far as it is known, who have their slots already. A cordon of ours alone says nothing: its hold
+ * may have been ended by hand while the node was away.
  */
-function isLeftOut({ uid, name, isAsking, isCordonOurs }: NodeFacts, { holders }: GroupState): boolean {
-  return isAsking || isCordonOurs || holders.some(({ node }) => node?.uid === uid || node?.name === name);
+function isLeftOut({ uid, name, isAsking, cordonedFor = [] }: NodeFacts, question: PolicyQuestion): boolean {
+  const { state, groups } = question;
+  if (isAsking || state.holders.some(({ node }) => node?.uid === uid || node?.name === name)) return true;
+  return cordonedFor.some(({ group, id, since }) => {
+    const { holders = [] } = group === question.group ? state : groups?.get(group)?.state ?? {};
+    return holders.some((holder) => holder.id === id && holder.since === since);
+  });
 }

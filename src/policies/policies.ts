@@ -232,5 +232,5 @@ function slotsLeft({ options, nodes, question }: Snapshot, passOf: Pass): number
   const slots = slotsOf(options, nodes);
   if (options.unavailable !== "count" || nodes.kind !== "known") return slots;
   if (passOf({ kind: "fleet_unhealthy", rule: "unavailable" }) !== undefined) return slots;
-  return Math.max(0, slots - unavailableNodes(nodes.value, question.state).length);
+  return Math.max(0, slots - unavailableNodes(nodes.value, question).length);
 }

@@ -135,7 +135,7 @@ function unavailable(snapshot: Snapshot): Finding | undefined {
   if (nodes.kind !== "known") {
     return undecided(`the unavailable nodes of the group cannot be counted: ${whyUnknown(nodes)}`);
   }
-  const missing = unavailableNodes(nodes.value, question.state);
+  const missing = unavailableNodes(nodes.value, question);
   const slots = slotsOf(options, nodes);
   if (missing.length === 0 || question.state.holders.length + missing.length < slots) return undefined;
   const sentence = `nodes that are unavailable take ${missing.length} of the ${slots} reboot slots of group ` +
@@ -147,7 +147,7 @@ function notReady({ options, nodes, question }: Snapshot): Finding | undefined {
   const { notReady: limit } = options.health;
   if (limit === undefined) return undefined;
   if (nodes.kind !== "known") return undecided(`the nodes of the group cannot be counted: ${whyUnknown(nodes)}`);
-  const sick = unreadyNodes(nodes.value, question.state);
+  const sick = unreadyNodes(nodes.value, question);
   const most = limit.kind === "number" ? limit.value : Math.floor(countOf(nodes.value) * limit.value / 100);
   if (sick.length <= most) return undefined;
   const sentence = `${sick.length} nodes of group "${question.group}" are not ready and at most ${most} may be: ` +

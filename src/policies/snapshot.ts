@@ -5,6 +5,7 @@
  * @module
  */
 
+import type { ClientId, Group } from "../lock/identity.ts";
 import type { PolicyQuestion } from "../lock/policy.ts";
 import type { CalendarAnswer } from "./calendar.ts";
 import type { GroupOptions } from "./options.ts";
@@ -21,8 +22,8 @@ export interface NodeFacts {
   readonly isReady: boolean;
   /** Whether it is cordoned. */
   readonly isCordoned: boolean;
-  /** Whether this server has cordoned it. */
-  readonly isCordonOurs: boolean;
+  /** The holds for which this server has cordoned it, which may be over; undefined where it has not. */
+  readonly cordonedFor?: readonly { readonly group: Group; readonly id: ClientId; readonly since: number }[];
   /** Whether the client that asks may run on it. */
   readonly isAsking: boolean;
   /** The annotation `fleetlock.internal/hold`: why the node must not reboot. */

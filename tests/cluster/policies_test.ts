@@ -248,7 +248,7 @@ clusterTest("two replicas and two groups get one grant out of one skip", async (
     // The watches show the annotation to each replica at its own time. A replica that sees none refuses.
     const granted = await until(async () => {
       const replies = await Promise.all([ask(0, "workers"), ask(1, "others")]);
-      for (const { status, kind } of replies) ok(status === 200 || kind === "outside_window", kind);
+      for (const { status, kind } of replies) ok(status === 200 || kind === "outside_window", `${kind}`);
       const yes = replies.map(({ status }) => status).indexOf(200);
       return yes < 0 ? undefined : { yes, count: replies.filter(({ status }) => status === 200).length };
     });
@@ -262,17 +262,46 @@ clusterTest("two replicas and two groups get one grant out of one skip", async (
 
 clusterTest("while its skip cannot be removed, a node gets no slot by it", async () => {
   const allow = [{ at: timeIn(3), for: "2h" }];
-  const refuse = new Set<string>();
-  const fault = { matches: (method: string, path: string) => method === "PATCH" && refuse.has(path) };
-  await using test = await setUp(1, () => ({ groups: { workers: { allow } } }), { fault });
+  await using test = await setUp(1, () => ({ groups: { workers: { allow } } }));
   const [host] = test.hosts as [TestNode];
-  refuse.add(`/api/v1/nodes/${host.name}`);
   await test.annotateNode(host.name, "fleetlock.internal/skip=all");
-  await untilReply(() => preReboot(test.url, host.id, "workers"), { status: 503 });
-  const lease = await plane().request("GET", `/apis/coordination.k8s.io/v1/namespaces/${test.namespace}/leases`);
-  deepEqual(lease.items.map(({ spec }: { spec: { holderIdentity?: string } }) => spec.holderIdentity ?? ""), []);
-  refuse.clear();
+  const admission = "/apis/admissionregistration.k8s.io/v1";
+  const name = `keep-skip-${host.name}`;
+  await plane().request("POST", `${admission}/validatingadmissionpolicies`, {
+    metadata: { name },
+    spec: {
+      failurePolicy: "Fail",
+      matchConstraints: {
+        resourceRules: [{ apiGroups: [""], apiVersions: ["v1"], operations: ["UPDATE"], resources: ["nodes"] }],
+      },
+      validations: [{
+        expression: `object.metadata.name != "${host.name}" || has(object.metadata.annotations) && ` +
+          '"fleetlock.internal/skip" in object.metadata.annotations',
+        message: "the skip of this node stays",
+      }],
+    },
+  });
+  await plane().request("POST", `${admission}/validatingadmissionpolicybindings`, {
+    metadata: { name },
+    spec: { policyName: name, validationActions: ["Deny"] },
+  });
+  const dryRun = `/api/v1/nodes/${host.name}?dryRun=All`;
+  const patch = { metadata: { annotations: { "fleetlock.internal/skip": null } } };
+  const isDenied = () =>
+    plane().request("PATCH", dryRun, patch, "application/merge-patch+json").then(() => false, () => true);
+  await until(isDenied, { timeoutMs: 30_000, what: "the admission policy is in force" });
+  const refused = await until(async () => {
+    const reply = await preReboot(test.url, host.id, "workers");
+    return reply.kind === "outside_window" ? undefined : reply;
+  });
+  equal(refused.status, 423);
+  match(refused.value!, /the skip of this node stays/);
+  const leases = await plane().request("GET", `/apis/coordination.k8s.io/v1/namespaces/${test.namespace}/leases`);
+  deepEqual(leases.items.filter(({ spec }: { spec: { holderIdentity?: string } }) => spec.holderIdentity), []);
+  await plane().request("DELETE", `${admission}/validatingadmissionpolicybindings/${name}`);
+  await plane().request("DELETE", `${admission}/validatingadmissionpolicies/${name}`);
   await untilReply(() => preReboot(test.url, host.id, "workers"), { status: 200 });
+  equal((await test.node(host.name)).metadata.annotations["fleetlock.internal/skip"], undefined);
 });
 
 clusterTest("a node whose budget blocks its drain yields, and the next host gets the slot", async () => {

@@ -129,13 +129,16 @@ Deno.test("a skip that nobody needed is removed after the grant, and one that st
   deepEqual(none.told, []);
 });
 
-Deno.test("a cordon is ours where it belongs to a lock of our namespace", () => {
+Deno.test("a node tells the holds of our namespace that it is cordoned for", () => {
+  const [group, id] = [parseGroup("w")!, parseClientId("h")!];
   const cordoned = (namespace: string): NodeView => {
-    const plan = planCordon(NODE, { namespace, group: parseGroup("w")!, id: parseClientId("h")!, since: 1 });
-    return { ...NODE, unschedulable: true, cordon: plan!.cordon! };
+    return { ...NODE, unschedulable: true, cordon: planCordon(NODE, { namespace, group, id, since: 1 })!.cordon! };
   };
-  const isOurs = (node: NodeView) => setUp({ node }).view.select(undefined).map((one) => one.isCordonOurs);
-  deepEqual(isOurs(cordoned("fleetlock")), [true]);
-  deepEqual(isOurs(cordoned("elsewhere")), [false]);
-  deepEqual(isOurs({ ...NODE, unschedulable: true }), [false]);
+  const ownersOf = (node: NodeView) => {
+    const [seen] = setUp({ node }).view.select(undefined);
+    return seen!.cordonedFor?.map((owner) => ({ group: owner.group, id: owner.id, since: owner.since }));
+  };
+  deepEqual(ownersOf(cordoned("fleetlock")), [{ group, id, since: 1 }]);
+  deepEqual(ownersOf(cordoned("elsewhere")), undefined);
+  deepEqual(ownersOf({ ...NODE, unschedulable: true }), undefined);
 });

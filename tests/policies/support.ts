@@ -34,7 +34,6 @@ export function node(name: string, more: Partial<NodeFacts> = {}): NodeFacts {
     isInGroup: true,
     isReady: true,
     isCordoned: false,
-    isCordonOurs: false,
     isAsking: false,
     ...more,
   };

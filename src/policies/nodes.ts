@@ -7,7 +7,7 @@
 
 import type { PolicyQuestion } from "../lock/policy.ts";
 import { printable } from "../lock/wording.ts";
-import type { GroupOptions } from "./options.ts";
+import { type GroupOptions, MAX_LEASE_SLOTS } from "./options.ts";
 import type { Gathered, NodeFacts } from "./snapshot.ts";
 
 /** How many nodes a sentence names. */
@@ -21,11 +21,12 @@ export function countOf(nodes: readonly NodeFacts[]): number {
 /**
  * How many slots a group has before unavailable nodes take some.
  *
- * @returns 1 or more; 1 where a share of nodes is asked for and they are not known.
+ * @returns 1 or more, of a share at most {@link MAX_LEASE_SLOTS}; 1 where a share of nodes is asked for and they are not known.
  */
 export function slotsOf({ slots }: Pick<GroupOptions, "slots">, nodes: Gathered<readonly NodeFacts[]>): number {
   if (slots.kind === "number") return slots.value;
-  return nodes.kind === "known" ? Math.max(1, Math.floor(countOf(nodes.value) * slots.value / 100)) : 1;
+  if (nodes.kind !== "known") return 1;
+  return Math.min(Math.max(1, Math.floor(countOf(nodes.value) * slots.value / 100)), MAX_LEASE_SLOTS);
 }
 
 /** The nodes of the group that are not ready, without those that {@link isLeftOut leaves out}. */

@@ -108,7 +108,7 @@ Deno.test("a group that the file does not name has the defaults, or none", () =>
 Deno.test("a share of the nodes is rounded down and is one slot at least", () => {
   const facts = new ScriptedFacts();
   const all = policies(facts, { slots: { kind: "percent", value: 10 } });
-  for (const [count, slots] of [[0, 1], [9, 1], [19, 1], [20, 2], [39, 3]] as const) {
+  for (const [count, slots] of [[0, 1], [9, 1], [19, 1], [20, 2], [39, 3], [1289, 128], [1290, 128]] as const) {
     facts.all = Array.from({ length: count }, (_, index) => node(`n${index}`));
     facts.all.push(node("of-another-group", { isInGroup: false }));
     equal(all.slotsOf(WORKERS), slots);

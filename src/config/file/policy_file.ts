@@ -9,7 +9,13 @@
 
 import * as v from "valibot";
 import { parseGroup } from "../../lock/identity.ts";
-import { DEFAULT_GROUP, DEFAULT_STUCK, type GroupOptions, type PolicyOptions } from "../../policies/options.ts";
+import {
+  DEFAULT_GROUP,
+  DEFAULT_STUCK,
+  type GroupOptions,
+  MAX_LEASE_SLOTS,
+  type PolicyOptions,
+} from "../../policies/options.ts";
 import { FILE_SCHEMA, GROUP_SCHEMA, type SaidGroup } from "./schema.ts";
 import { type KeyPath, nodeAt, offsetAt, parseSource, type Problem, type SourceNode, valueOf } from "./source.ts";
 import { formatDuration } from "./texts.ts";
@@ -87,6 +93,9 @@ function checkFile(
   if (context.store !== "kubernetes") {
     for (const { path, node } of places) problems.push(...needsCluster(node, path, context.store));
     problems.push(...needsCluster(root, [], context.store, [["stuck"]]));
+  }
+  if (context.store === "kubernetes") {
+    for (const { path, node } of places) problems.push(...tooManySlots(node, path));
   }
   const defaults = merge(DEFAULT_GROUP, file?.defaults ?? {});
   const groups = new Map<string, GroupOptions>();
@@ -193,6 +202,14 @@ function needsCluster(
     found.push({ offset: slots.offset, path: [...path, "slots"], message: `${message}: give a number` });
   }
   return found;
+}
+
+/** Finds a number of slots whose holders' record may be too long for a Lease. */
+function tooManySlots(node: SourceNode | undefined, path: KeyPath): Problem[] {
+  const slots = nodeAt(node, ["slots"]);
+  if (slots?.kind !== "scalar" || typeof slots.value !== "number" || slots.value <= MAX_LEASE_SLOTS) return [];
+  const message = `must be at most ${MAX_LEASE_SLOTS}, since the Lease of a group has no room for more holders`;
+  return [wrong(message, slots, [...path, "slots"])];
 }
 
 /** Finds the windows in which no slot could ever be granted, because their cutoff takes all of their time. */

@@ -8,7 +8,7 @@
 
 import type { Clock } from "./clock.ts";
 import type { Ticket } from "./group_writer.ts";
-import type { Gate, Proven } from "./hold_outcomes.ts";
+import type { Gate, Permit, Proven } from "./hold_outcomes.ts";
 import type { Holds } from "./holds.ts";
 import type { ClientId, Group } from "./identity.ts";
 import type { NodeIdentity, NodeKeeper } from "./node_keeper.ts";
@@ -61,6 +61,12 @@ interface Allowed {
   readonly judgedAt: number;
 }
 
+/** What asks the policies again around the write of a grant. */
+interface Gates extends Pick<Permit, "slotsOn"> {
+  /** Asked for the state that was written, without the grant: what speaks against it by now. */
+  readonly late: Gate;
+}
+
 /** See the module. Its methods throw {@link "./errors.ts".UnavailableError} where the store or the cluster fails. */
 export class Grants {
   readonly #holds: Holds;
@@ -83,10 +89,14 @@ export class Grants {
     const allowed = await this.#judge(question);
     if (allowed.kind === "refused") return allowed;
     const { taken, ignored, slots } = allowed;
-    const { gate, late } = this.#gates(question, allowed);
+    const { slotsOn, late } = this.#gates(question, allowed);
     let acquired: Proven | Refused | undefined;
     try {
-      acquired = await this.#holds.grant(id, group, arrival, { slots, node: node && heldNode(node, "draining"), gate });
+      acquired = await this.#holds.grant(id, group, arrival, {
+        slots,
+        node: node && heldNode(node, "draining"),
+        slotsOn,
+      });
       const refusal = acquired.kind === "granted" ? late(without(acquired.written.state, id)) : undefined;
       if (acquired.kind === "granted" && refusal !== undefined) {
         acquired = await this.#takeBack(acquired, group, arrival, refusal);
@@ -127,20 +137,24 @@ export class Grants {
    * that was judged or where the last answer is too old, and after the write, where that took long. A skip counts only
    * where this request has removed it.
    */
-  #gates(question: PolicyQuestion, { taken = "", isForShow, judgedAt }: Allowed): Record<"gate" | "late", Gate> {
+  #gates(question: PolicyQuestion, { slots, taken = "", isForShow, judgedAt }: Allowed): Gates {
     const { policy, clock } = this.#options;
-    let answered = { state: question.state, at: judgedAt };
+    let answered = { state: question.state, slots, at: judgedAt };
     const isOld = () => clock.monotonic() - answered.at > ANSWER_TTL_MS;
     const ask = (state: GroupState) => {
-      answered = { state, at: clock.monotonic() };
-      return refusedFor(policy.peek({ ...question, state, skip: taken }).reasons);
+      const at = clock.monotonic();
+      const answer = policy.peek({ ...question, state, skip: taken });
+      // Nodes may have left since the judgement. Those that have joined count for the next request.
+      answered = { state, slots: Math.min(answer.slots, slots), at };
+      return refusedFor(answer.reasons);
     };
     return {
-      gate(state) {
+      slotsOn(state) {
         // Facts that were gathered so long ago, such as the time, may no longer be true.
         const isOutdated = clock.monotonic() - judgedAt > JUDGEMENT_TTL_MS;
         if (isForShow || isOutdated) return refused({ kind: "contended" });
-        return state !== answered.state || isOld() ? ask(state) : undefined;
+        const refusal = state !== answered.state || isOld() ? ask(state) : undefined;
+        return refusal ?? answered.slots;
       },
       late: (state) => isOld() ? ask(state) : undefined,
     };

@@ -16,6 +16,7 @@ import {
 } from "../support/cluster_objects.ts";
 import { until } from "../support/condition.ts";
 import { clusterTest, useControlPlane } from "../support/control_plane.ts";
+import type { LockStore } from "../../src/lock/lock_store.ts";
 import { type ReplicaOptions, startReplicas } from "../support/replicas.ts";
 import { preReboot, type Reply, steadyState } from "../support/zincati.ts";
 
@@ -26,7 +27,7 @@ const HOUR_MS = 3_600_000;
 async function setUp(
   nodes: number,
   say: (selector: string) => Record<string, unknown>,
-  options: Pick<ReplicaOptions, "count" | "flags"> = {},
+  options: Pick<ReplicaOptions, "count" | "flags" | "wrapStore"> = {},
 ) {
   const namespace = await plane().createNamespace();
   const hosts: TestNode[] = [];
@@ -164,6 +165,57 @@ clusterTest("a freeze refuses inside every window, with its reason and its end",
   match(refused.value!, new RegExp(`until .* ${day(2)} 00:00 .*\\(end of the year\\)`));
   await test.say({ groups: { workers: { freeze: [] } } });
   equal((await preReboot(test.url, host.id, "workers")).status, 200);
+});
+
+clusterTest(
+  "a freeze that begins while a grant is being written takes the slot back before anything is cordoned",
+  async () => {
+    const day = (days: number) => new Date(Date.now() + days * 24 * HOUR_MS).toISOString().slice(0, 10);
+    const freeze = [{ from: day(-1), to: day(1) }];
+    let beforeGrant: (() => Promise<void>) | undefined;
+    const wrapStore = (store: LockStore): LockStore => ({
+      read: store.read.bind(store),
+      list: store.list.bind(store),
+      watch: store.watch.bind(store),
+      async write(group, expected, next) {
+        const before = next.holders.length > 0 ? beforeGrant : undefined;
+        beforeGrant = undefined;
+        await before?.();
+        return await store.write(group, expected, next);
+      },
+      [Symbol.asyncDispose]: () => store[Symbol.asyncDispose](),
+    });
+    await using test = await setUp(1, () => ({ groups: { workers: {} } }), { wrapStore });
+    const [host] = test.hosts as [TestNode];
+    beforeGrant = async () => {
+      const began = performance.now();
+      await test.say({ groups: { workers: { freeze } } });
+      await until(() => performance.now() - began > 1_000);
+    };
+    const refused = await preReboot(test.url, host.id, "workers");
+    deepEqual([refused.status, refused.kind], [423, "frozen"]);
+    const { spec } = await test.all.lease("workers");
+    // The slot was granted, and is free again.
+    deepEqual([spec.holderIdentity ?? "", spec.leaseTransitions], ["", 1]);
+    equal((await test.node(host.name)).spec.unschedulable, undefined);
+    await test.say({ groups: { workers: {} } });
+    equal((await preReboot(test.url, host.id, "workers")).status, 200);
+  },
+);
+
+clusterTest("a Node that is not ready counts again once its slot is freed by hand, whatever its cordon", async () => {
+  const health = { notReady: 0 };
+  await using test = await setUp(2, (nodes) => ({ groups: { workers: { nodes, slots: 2, health } } }));
+  const [sick, next] = test.hosts as [TestNode, TestNode];
+  equal((await preReboot(test.url, sick.id, "workers")).status, 200);
+  await setNodeStatus(plane(), sick.name, { ready: "False" });
+  const lease = `/apis/coordination.k8s.io/v1/namespaces/${test.namespace}/leases/fleetlock-workers`;
+  const patch = { metadata: { annotations: { "fleetlock.internal/hand": "1" } }, spec: { holderIdentity: "" } };
+  await plane().request("PATCH", lease, patch, "application/merge-patch+json");
+  const refused = await untilReply(() => preReboot(test.url, next.id, "workers"), { kind: "fleet_unhealthy" });
+  match(refused.value!, new RegExp(`at most 0 may be: ${sick.name} \\(not ready\\)`));
+  await setNodeStatus(plane(), sick.name, { ready: "True" });
+  await untilReply(() => preReboot(test.url, next.id, "workers"), { status: 200 });
 });
 
 clusterTest("after a reboot the group settles, and a release without one does not count", async () => {

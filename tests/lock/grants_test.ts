@@ -14,7 +14,7 @@ import type { PreRebootOutcome } from "../../src/lock/outcomes.ts";
 import type { PolicyAnswer, PolicyQuestion } from "../../src/lock/policy.ts";
 import type { GroupState } from "../../src/lock/semaphore.ts";
 import { HastyClock } from "../support/fake_clock.ts";
-import { ScriptedKeeper } from "../support/scripted_keeper.ts";
+import { NO_NODE, ScriptedKeeper } from "../support/scripted_keeper.ts";
 import { reason, ScriptedPolicy } from "../support/scripted_policy.ts";
 
 const [group, other] = [parseGroup("default")!, parseGroup("other")!];
@@ -176,6 +176,26 @@ Deno.test("rules are asked again before the write where a second has passed, and
     };
     equal(kindOf(await locks.preReboot(alice, group)), kind, `${ms}`);
     deepEqual(holders(), kind === "granted" ? [alice] : []);
+  }
+});
+
+Deno.test("slots that have become fewer since the judgement count, and those that have become more do not", async () => {
+  for (const [slots, kind] of [[1, "lock_held"], [2, "granted"], [9, "granted"]] as const) {
+    const { keeper, policy, locks, memory, backend } = setUp();
+    await memory.write(group, await memory.read(group), { holders: [{ id: bob, since: 1, slots: 1 }], transitions: 1 });
+    keeper.held = () => undefined;
+    keeper.drain = () => Promise.resolve(NO_NODE);
+    policy.slots = 3;
+    policy.judges = async () => {
+      // Another write comes in between, so that the policies are asked again.
+      await memory.write(group, await memory.read(group), { ...(await memory.read(group)).state, transitions: 7 });
+      return { slots: 3 };
+    };
+    policy.peeks = () => ({ slots: policy.judged.length > 0 ? slots : 3 });
+    keeper.looks = { kind: "clear" };
+    equal(kindOf(await locks.preReboot(alice, group)), kind, `${slots}`);
+    const holder = backend.groups.get(group)?.state.holders.find(({ id }) => id === alice);
+    equal(holder?.slots, kind === "granted" ? Math.min(slots, 3) : undefined);
   }
 });
 

@@ -90,7 +90,8 @@ function addOrders(program: Command, context: OperatorContext): void {
     'fleetlock pause default --reason "INC-42" --drains',
   ]);
 
-  const resume = program.command("resume").argument("<group>", "the group").description("lift the pause of a group");
+  const resume = program.command("resume").argument("<group>", "the group").description("lift the pause of a group")
+    .option("-y, --yes", "do not ask before notes that cannot be read are deleted");
   byFlag(placeFlags(resume)).action(guarded(context, async (group: string, options: Given) => {
     return await resumeCommand({ ...options, group }, io, signal);
   }));
@@ -112,7 +113,11 @@ function addNodeOrders(program: Command, context: OperatorContext): void {
   byFlag(placeFlags(hold)).action(guarded(context, async (node: string, options: Given) => {
     return await holdCommand({ ...options, node }, io, signal);
   }));
-  examples(hold, ['fleetlock hold node-a --reason "its disk is being replaced"']);
+  examples(
+    hold,
+    ['fleetlock hold node-a --reason "its disk is being replaced"'],
+    "Servers that run with --drain=false see no nodes, and obey no hold: pause the group instead.",
+  );
 
   const unhold = program.command("unhold").argument("<node>", "the name of the node")
     .description("let a node reboot again that was held back");

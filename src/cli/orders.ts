@@ -59,13 +59,36 @@ export async function pause(flags: PauseFlags, io: Io, signal: AbortSignal): Pro
   return EXIT.OK;
 }
 
+/** The flags of `resume`. */
+export interface ResumeFlags extends OrderFlags {
+  /** Whether to ask nothing. */
+  readonly yes?: boolean;
+}
+
 /** Lifts the pause of a group. @returns The exit code. */
-export async function resume(flags: OrderFlags, io: Io, signal: AbortSignal): Promise<number> {
+export async function resume(flags: ResumeFlags, io: Io, signal: AbortSignal): Promise<number> {
   const group = groupOf(flags.group);
   const environment = io.environment();
   await using opened = await openPlace(flags, environment);
   const place = requireStore(opened);
-  const outcome = await resumeGroup(place, group, await whoActs(place, environment, flags.by, signal), signal);
+  const options = { by: await whoActs(place, environment, flags.by, signal), signal };
+  let outcome = await resumeGroup(place, group, { ...options, deleteUnreadable: flags.yes });
+  if (outcome.kind === "unreadable") {
+    io.stderr(
+      `Something that is noted with group ${group} cannot be read, and pauses it: ${outcome.pause.reason}.\n` +
+        "Resuming deletes what cannot be read. Where that is what the server notes, it is all of it: when a host last " +
+        "came back (settle), and which hosts have yielded and wait (deferred).\n",
+    );
+    const answer = await io.ask("Delete it and resume? Type yes: ");
+    if (answer?.toLowerCase() !== "yes") {
+      const why = answer === undefined
+        ? ": there is no terminal to ask on; give --yes to resume without a question"
+        : "";
+      printError(io, `nothing was changed${why}`);
+      return EXIT.FAILED;
+    }
+    outcome = await resumeGroup(place, group, { ...options, deleteUnreadable: true });
+  }
   switch (outcome.kind) {
     case "resumed":
       io.stdout(`Resumed: the pause of group ${group} is lifted${because(outcome.pause.reason)}.\n`);
@@ -74,6 +97,8 @@ export async function resume(flags: OrderFlags, io: Io, signal: AbortSignal): Pr
     case "not_paused":
       io.stdout(`Group ${group} is not paused.\n`);
       return EXIT.OK;
+    case "unreadable":
+      throw new Error("a resume that may delete what cannot be read refused to");
   }
 }
 

@@ -7,7 +7,7 @@
  */
 
 import { UnavailableError } from "../lock/errors.ts";
-import type { ClientId } from "../lock/identity.ts";
+import type { ClientId, Group } from "../lock/identity.ts";
 import type { NodeIdentity } from "../lock/node_keeper.ts";
 import type { LabelSelector } from "../kubernetes/label_selector.ts";
 import type { PodCalls } from "./drain/pod_calls.ts";
@@ -29,8 +29,8 @@ export interface SeenNode {
   readonly isReady: boolean;
   /** Whether it is cordoned. */
   readonly isCordoned: boolean;
-  /** Whether a server of this namespace has cordoned it. */
-  readonly isCordonOurs: boolean;
+  /** The holds for which servers of this namespace have cordoned it, as its annotation says; undefined where they have not. */
+  readonly cordonedFor?: readonly { readonly group: Group; readonly id: ClientId; readonly since: number }[];
   /** The annotation `fleetlock.internal/hold`. */
   readonly hold?: string;
   /** The annotation `fleetlock.internal/skip`. */
@@ -154,24 +154,43 @@ export class FleetView {
     return refusals.sort();
   }
 
-  /** Removes the annotation by which a Node has passed rules (get and patch nodes). Does not throw. */
-  async useUpSkip({ name, uid }: NodeIdentity): Promise<void> {
+  /**
+   * Removes the annotation by which a Node passes rules (get and patch nodes), provided that it says what was seen.
+   *
+   * @returns Whether this call has removed it. False where the Node or the annotation is another one by now, and where
+   * others change the Node all the time.
+   * @throws {UnavailableError} The API server does not answer; whether the annotation was removed is unknown.
+   */
+  async takeSkip({ name, uid }: NodeIdentity, skip: string): Promise<boolean> {
     const { calls, nodes, reports } = this.#options;
-    try {
-      for (let tries = 0; tries <= MAX_CONFLICTS; tries++) {
-        const node = await calls.getNode(name);
-        if (node?.uid !== uid || node.skip === undefined) return;
-        const result = await calls.patchNode(node, { skip: null });
-        if (result === "conflict") continue;
-        if (result !== "gone") {
-          nodes.learn(result);
-          reports.skipUsed(name, node.skip);
-        }
-        return;
+    for (let tries = 0; tries <= MAX_CONFLICTS; tries++) {
+      const node = await calls.getNode(name);
+      if (node?.uid !== uid) return false;
+      if (node.skip !== skip) {
+        // Whoever asks again must see what is there now.
+        nodes.learn(node);
+        return false;
       }
-      reports.skipStays(name, new UnavailableError("others change the node all the time"));
+      const result = await calls.patchNode(node, { skip: null });
+      if (result === "gone") return false;
+      if (result === "conflict") continue;
+      nodes.learn(result);
+      reports.skipUsed(name, skip);
+      return true;
+    }
+    return false;
+  }
+
+  /**
+   * Removes the annotation of a Node that got a slot without it, if the watch shows one (get and patch nodes), so that no
+   * later grant rests on it. Does not throw.
+   */
+  async dropSkip(node: NodeIdentity): Promise<void> {
+    const skip = this.find(node)?.skip;
+    try {
+      if (skip !== undefined) await this.takeSkip(node, skip);
     } catch (error) {
-      reports.skipStays(name, error);
+      this.#options.reports.skipStays(node.name, error);
     }
   }
 
@@ -194,13 +213,13 @@ export class FleetView {
   }
 
   #see({ name, uid, ready, unschedulable, cordon, hold, skip }: NodeView): SeenNode {
-    const isOurs = cordonOwners(cordon).some(({ namespace }) => namespace === this.#options.namespace);
+    const cordonedFor = cordonOwners(cordon).filter(({ namespace }) => namespace === this.#options.namespace);
     return {
       name,
       uid,
       isReady: ready === "True",
       isCordoned: unschedulable,
-      isCordonOurs: isOurs,
+      ...(cordonedFor.length > 0 && { cordonedFor }),
       ...(hold !== undefined && { hold }),
       ...(skip !== undefined && { skip }),
     };

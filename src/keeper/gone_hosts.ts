@@ -16,7 +16,7 @@ import { collectEvidence, type ProofOptions } from "./drain/proof.ts";
 import type { NodeView } from "./nodes/node.ts";
 import type { NodeCalls } from "./nodes/node_calls.ts";
 import type { NodeWatch } from "./nodes/node_watch.ts";
-import { comparableId } from "./nodes/zincati_id.ts";
+import { comparableId } from "../lock/identity.ts";
 
 /** What {@link GoneHosts} works with. */
 export interface GoneHostsOptions {

@@ -8,7 +8,15 @@
 
 import type { Clock } from "../lock/clock.ts";
 import type { ClientId, Group } from "../lock/identity.ts";
-import type { DrainOutcome, GoneOutcome, Hold, LookOutcome, NodeKeeper, ReturnOutcome } from "../lock/node_keeper.ts";
+import type {
+  DrainOutcome,
+  GoneOutcome,
+  Hold,
+  LookOutcome,
+  NodeIdentity,
+  NodeKeeper,
+  ReturnOutcome,
+} from "../lock/node_keeper.ts";
 import type { HeldNode } from "../lock/semaphore.ts";
 import { within } from "../lock/within.ts";
 import type { KubernetesClient } from "../kubernetes/client.ts";
@@ -135,6 +143,11 @@ export class KubernetesNodeKeeper implements NodeKeeper {
   /** See {@link NodeKeeper.look}. */
   async look(id: ClientId): Promise<LookOutcome> {
     return await this.#look.forClient(id);
+  }
+
+  /** See {@link NodeKeeper.takeSkip}. */
+  takeSkip(node: NodeIdentity, skip: string): Promise<boolean> {
+    return this.fleet.takeSkip(node, skip);
   }
 
   /** See {@link NodeKeeper.drain}. */

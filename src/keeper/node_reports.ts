@@ -73,18 +73,18 @@ export class NodeReports {
     });
   }
 
-  /** A node has passed rules by its annotation, which is removed now. */
+  /** The annotation by which a node passes rules once is removed, for one grant. */
   skipUsed(node: string, rules: string): void {
-    this.#targets.log?.info("a node has passed rules once: its skip annotation is removed", { node, rules });
+    this.#targets.log?.info("the skip annotation of a node is removed: it counts for one grant", { node, rules });
     const note = `Removed the annotation fleetlock.internal/skip: ${rules.slice(0, 200)}`;
     this.#targets.events?.record({ kind: "Node", name: node }, "SkipUsed", note);
   }
 
-  /** The annotation by which a node has passed rules could not be removed, so that it lets it pass again. */
+  /** The annotation of a node that got its slot without it could not be removed, so that a later grant may rest on it. */
   skipStays(node: string, error: unknown): void {
-    const hint = "remove the annotation fleetlock.internal/skip: it lets the node pass rules again";
+    const hint = "remove the annotation fleetlock.internal/skip: it lets the node pass rules once more";
     this.#targets.log?.error("cannot remove the skip annotation of a node", { node, error, hint });
-    const note = "Cannot remove the annotation fleetlock.internal/skip, which lets the Node pass rules again";
+    const note = "Cannot remove the annotation fleetlock.internal/skip, which lets the Node pass rules once more";
     this.#targets.events?.record({ kind: "Node", name: node }, "SkipStays", note, true);
   }
 

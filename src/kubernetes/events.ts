@@ -26,6 +26,7 @@ export type EventReason =
   | "PolicyIgnored"
   | "SkipUsed"
   | "SkipStays"
+  | "SkipLost"
   | "LockStuck"
   | "LockReleased"
   | "NodeGoneReleased"

@@ -8,6 +8,7 @@
 
 import { type Clock, systemClock } from "../lock/clock.ts";
 import { UnavailableError } from "../lock/errors.ts";
+import { WakeableSleep } from "../lock/wakeable_sleep.ts";
 import { type KubernetesClient, missingPermissions } from "./client.ts";
 import { describePermission, ForbiddenError, type Permission, roleFor } from "./errors.ts";
 
@@ -61,6 +62,7 @@ export class PermissionMonitor {
   /** The permissions that were asked about last. */
   #asked: UsedPermissions | undefined;
   readonly #options: Required<PermissionMonitorOptions>;
+  readonly #pause: WakeableSleep;
   #missing: MissingPermissions = { required: [], optional: [] };
   #isAnswered = false;
   #isRefused = false;
@@ -74,6 +76,7 @@ export class PermissionMonitor {
     this.#client = client;
     this.#used = used;
     this.#options = { clock: systemClock, intervalMs: 300_000, missingIntervalMs: 30_000, ...options };
+    this.#pause = new WakeableSleep(this.#options.clock);
   }
 
   /** Which permissions are missing. Empty until the API server has answered, and where it refuses to say. */
@@ -91,9 +94,14 @@ export class PermissionMonitor {
     return this.#missing.required.find((permission) => this.#asked?.forDrain.includes(permission));
   }
 
+  /** Asks at once, because the permissions that are used may be others by now. */
+  askNow(): void {
+    this.#pause.wake();
+  }
+
   /** Asks (create selfsubjectaccessreviews) again and again until the signal aborts. Does not throw. */
   async run(signal: AbortSignal): Promise<void> {
-    const { clock, log, intervalMs, missingIntervalMs } = this.#options;
+    const { log, intervalMs, missingIntervalMs } = this.#options;
     let failures = 0;
     while (!signal.aborted) {
       let pauseMs = intervalMs;
@@ -110,7 +118,7 @@ export class PermissionMonitor {
         if (!isRefused || !this.#isRefused) log.warning("cannot check the server's permissions", { error });
         this.#isRefused = isRefused;
       }
-      await clock.sleep(pauseMs, signal).catch(() => {});
+      await this.#pause.sleep(pauseMs, signal);
     }
   }
 

@@ -55,14 +55,12 @@ export type Gate = (state: GroupState) => Refused | undefined;
 
 /** That a slot may be granted, as far as it is known before the write. */
 export interface Permit {
-  /** How many holders the group may have with the new one. The grant notes it. */
+  /** How many holders the group may have with the new one, at most. */
   readonly slots: number;
   /** The client's node, noted with the grant. */
   readonly node?: HeldNode;
-  /** The state on which the policies were asked. */
-  readonly judged: GroupState;
-  /** Asked again for any other state that the grant is to be written on. */
-  readonly gate: Gate;
+  /** Asked for each state that the grant is to be written on: how many holders it may have by now, which the grant notes. */
+  readonly slotsOn: (state: GroupState) => number | Refused;
 }
 
 /** What {@link "./holds.ts".Holds} works with. */

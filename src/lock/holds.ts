@@ -86,12 +86,12 @@ export class Holds {
     return this.#writer.transact<Proven | Refused>(group, arrival, ({ state, ending }) => {
       if (ending !== undefined) return refuseEnding(ending);
       const isHeld = holderOf(state, id) !== undefined;
-      const slots = isHeld ? slotsOf(group) : permit.slots;
+      const isFull = state.holders.length >= permit.slots;
+      const slots = isHeld ? slotsOf(group) : isFull ? permit.slots : permit.slotsOn(state);
+      if (typeof slots !== "number") return { kind: "answer", needs: "in_step", answer: slots };
       const wish = acquire(state, id, slots, clock.now(), permit.node);
       switch (wish.kind) {
-        case "grant": {
-          const refusal = state === permit.judged ? undefined : permit.gate(state);
-          if (refusal !== undefined) return { kind: "answer", needs: "in_step", answer: refusal };
+        case "grant":
           return {
             kind: "write",
             next: wish.next,
@@ -101,7 +101,6 @@ export class Holds {
               return granted;
             },
           };
-        }
         case "renew":
           return { kind: "write", next: wish.next, answer: (written) => proven("renewed", id, written) };
         case "full":

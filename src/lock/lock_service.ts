@@ -8,6 +8,7 @@
  */
 
 import { systemClock } from "./clock.ts";
+import { Grants } from "./grants.ts";
 import { GroupWriter, type Ticket } from "./group_writer.ts";
 import { GroupView } from "./group_view.ts";
 import { isSamePause } from "./group_notes.ts";
@@ -20,7 +21,7 @@ import type { LockObserver, LockServiceOptions } from "./lock_service_options.ts
 import type { NodeIdentity, NodeKeeper } from "./node_keeper.ts";
 import { type PreRebootOutcome, type Refused, refused, refusedFor, type SteadyStateOutcome } from "./outcomes.ts";
 import { type GrantPolicy, slotsOnly } from "./policy.ts";
-import { heldNode, Prover } from "./prover.ts";
+import { Prover } from "./prover.ts";
 import { type GroupState, type Holder, holderOf, isSameStage, mayHaveHadYes } from "./semaphore.ts";
 import { GoneNodes, type PlannedRelease } from "./gone_nodes.ts";
 import { Yields } from "./yields.ts";
@@ -51,6 +52,7 @@ export class LockService {
   readonly #replyWaitMs: number;
   readonly #stopping: AbortSignal;
   readonly #prover: Prover;
+  readonly #grants: Grants;
   readonly #yields: Yields;
   readonly #gone: GoneNodes;
   readonly #observer: LockObserver;
@@ -86,6 +88,7 @@ export class LockService {
     this.#writer = new GroupWriter(store, this.#view, { clock, random: options.random });
     const slotsOf = (group: Group) => this.#policy.slotsOf(group);
     this.#holds = new Holds(this.#writer, { slotsOf, clock, observer });
+    this.#grants = new Grants(this.#holds, { policy: this.#policy, keeper, clock, observer });
     this.#yields = new Yields(this.#holds, this.#view, {
       keeper,
       ruleOf: (group) => ({ ...options.drain, ...this.#policy.drainOf(group) }),
@@ -205,9 +208,8 @@ export class LockService {
    * without a call comes first.
    */
   async #acquire(id: ClientId, group: Group, arrival: Ticket): Promise<Proven | Refused> {
-    const gate = (state: GroupState, node?: NodeIdentity) => {
-      return refusedFor(this.#policy.peek({ group, id, state, ...(node && { node }) }).reasons);
-    };
+    const { groups } = this.#view;
+    const gate = (state: GroupState) => refusedFor(this.#policy.peek({ group, id, state, groups }).reasons);
     const free = await this.#holds.renew(id, group, arrival, gate);
     if (free.kind !== "free") return free;
     using place = await this.#reservePlace(group);
@@ -215,24 +217,10 @@ export class LockService {
     const seen = await this.#look(id);
     if (seen.kind === "refused") return seen;
     const { node } = seen;
-    const { slots, reasons, ignored } = await this.#policy.judge({
-      group,
-      id,
-      state: free.state,
-      ...(node && { node }),
-    });
-    const refusal = refusedFor(reasons);
-    if (refusal !== undefined) return refusal;
-    const acquired = await this.#holds.grant(id, group, arrival, {
-      slots,
-      node: node && heldNode(node, "draining"),
-      judged: free.state,
-      gate: (state) => gate(state, node),
-    });
-    if (acquired.kind === "granted") {
-      const { holder } = acquired;
-      if (ignored.length > 0) this.#observer.grantedDespite?.(group, holder, ignored);
-      if (this.#keeper !== undefined && node === undefined) this.#observer.grantedWithoutNode?.(group, holder);
+    const question = { group, id, state: free.state, groups, ...(node && { node }) };
+    const acquired = await this.#grants.grant(question, arrival);
+    if (acquired.kind === "granted" && this.#keeper !== undefined && node === undefined) {
+      this.#observer.grantedWithoutNode?.(group, acquired.holder);
     }
     return acquired;
   }

@@ -5,10 +5,11 @@
  */
 
 import type { Clock } from "./clock.ts";
+import type { GrantsObserver } from "./grants.ts";
 import type { HoldsObserver } from "./hold_outcomes.ts";
 import type { ClientId, Group } from "./identity.ts";
 import type { DrainRule, NodeKeeper } from "./node_keeper.ts";
-import type { GrantPolicy, IgnoredReason, Pause, Reason } from "./policy.ts";
+import type { GrantPolicy, Pause, Reason } from "./policy.ts";
 import type { GroupState, Holder } from "./semaphore.ts";
 
 /** Options of {@link "./lock_service.ts".LockService}. */
@@ -34,7 +35,7 @@ export interface LockServiceOptions {
 }
 
 /** Is told what happens to the locks. Its methods must not throw. */
-export interface LockObserver extends HoldsObserver {
+export interface LockObserver extends HoldsObserver, GrantsObserver {
   /** The watch of the store is in step. */
   synced?(): void;
   /** The watch of the store fell behind. */
@@ -45,8 +46,6 @@ export interface LockObserver extends HoldsObserver {
   grantedWithoutNode?(group: Group, holder: Holder): void;
   /** Policies refused a request for these reasons. Told for each such request, so it must be cheap. */
   refusedFor?(reasons: readonly Reason[]): void;
-  /** A slot was granted although there were these reasons not to, none of which counts. */
-  grantedDespite?(group: Group, holder: Holder, ignored: readonly IgnoredReason[]): void;
   /** The pause of a group has changed in the store; undefined where there is none any more. */
   pauseChanged?(group: Group, pause: Pause | undefined): void;
   /**

@@ -154,6 +154,16 @@ export interface NodeKeeper extends AsyncDisposable {
   look(id: ClientId): Promise<LookOutcome>;
 
   /**
+   * Removes what lets a Node pass rules once, before the grant that rests on it. Of all who try, on any replica, at most
+   * one succeeds.
+   *
+   * @param skip What it says, as the policies saw it.
+   * @returns Whether this call has removed it. False where it is gone or says something else by now, and where others
+   * change the Node all the time.
+   */
+  takeSkip(node: NodeIdentity, skip: string): Promise<boolean>;
+
+  /**
    * Cordons and drains the hold's node, or joins its drain if one is running, and
    * waits for the end. The drain outlives the wait and stops when the hold ends.
    *

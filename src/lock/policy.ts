@@ -10,6 +10,7 @@
  */
 
 import type { ClientId, Group } from "./identity.ts";
+import type { Versioned } from "./lock_store.ts";
 import type { DrainRule, NodeIdentity } from "./node_keeper.ts";
 import type { GroupState } from "./semaphore.ts";
 
@@ -107,8 +108,15 @@ export interface PolicyQuestion {
   readonly id: ClientId;
   /** The group's state, on which the grant will be decided; its `notes` say what is noted for the policies. */
   readonly state: GroupState;
+  /** All groups as they were seen last, this one too; undefined where nobody follows them. */
+  readonly groups?: ReadonlyMap<Group, Pick<Versioned, "state">>;
   /** The client's Node; undefined where it has none, and before anybody has looked for it. */
   readonly node?: NodeIdentity;
+  /**
+   * The rules that the client may pass, as the Node named them before this request removed that. Undefined where the Node
+   * is to be looked at.
+   */
+  readonly skip?: string;
 }
 
 /** What a policy answers. */
@@ -119,6 +127,11 @@ export interface PolicyAnswer {
   readonly reasons: readonly Reason[];
   /** Reasons of a group in warn mode, or that a Node was told to skip. They do not count, and are logged. */
   readonly ignored: readonly IgnoredReason[];
+  /**
+   * What lets the client's Node pass rules once, where the answer rests on it: without it, there would be a reason or
+   * fewer slots. Whoever grants by the answer must have removed it first. Undefined where the question names it.
+   */
+  readonly skip?: string;
 }
 
 /** Says whether a slot may be granted now. Its methods do not throw: what they cannot know is a reason. */
@@ -137,7 +150,8 @@ export interface GrantPolicy {
    * one says nothing yet.
    *
    * It is asked for every poll while a slot is free, and again, with the Node, for the very state that a grant is written
-   * on where that is not the one that {@link judge} has seen. So what rests on the state's notes is exact. One list of
+   * on where that is not the one that {@link judge} has seen, or where {@link judge} has answered more than a second
+   * before. So what rests on the state's notes is exact. One list of
    * reasons that is returned again and again makes the replies cheap: they are kept by the list's identity.
    */
   peek(question: PolicyQuestion): PolicyAnswer;

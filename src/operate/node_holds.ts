@@ -6,6 +6,8 @@
  */
 
 import { callOptions, MERGE_PATCH, valueOfStatus } from "../kubernetes/calls.ts";
+import { askReplicas } from "./accounts.ts";
+import { DEFAULT_PORT, DEFAULT_SELECTOR, type LookOptions } from "./look.ts";
 import { sendEvents } from "./operator.ts";
 import type { ClusterPlace } from "./place.ts";
 
@@ -29,6 +31,26 @@ export type NodeHoldOutcome =
 
 /** The name under which the API server notes who has set the annotation. */
 const FIELD_MANAGER = "fleetlock-command";
+
+/**
+ * Finds the replicas that follow no Nodes, because draining is off. They grant slots whatever a Node's annotation says.
+ *
+ * @returns Their names. Those that do not answer are not among them.
+ */
+export async function replicasWithoutNodes(
+  { client, isInPod }: Pick<ClusterPlace, "client" | "isInPod">,
+  { selector = DEFAULT_SELECTOR, port = DEFAULT_PORT, signal }: LookOptions,
+): Promise<string[]> {
+  try {
+    const answers = await askReplicas(client, { selector, port, isInPod, signal });
+    return answers.filter(({ account }) => account !== undefined && account.areNodesInStep === undefined)
+      .map(({ replica }) => replica);
+  } catch {
+    // The order counts, whether or not anybody may list the replicas.
+    signal?.throwIfAborted();
+    return [];
+  }
+}
 
 /**
  * Holds a node back, or lifts that (get and patch nodes; create events).

@@ -55,18 +55,31 @@ export async function pauseGroup(
 export type ResumeOutcome =
   | Ordered & { readonly kind: "resumed"; readonly pause: Pause }
   /** There is no pause. */
-  | { readonly kind: "not_paused" };
+  | { readonly kind: "not_paused" }
+  /** What the store notes of the group cannot be read, and would be deleted. Nothing was changed. */
+  | { readonly kind: "unreadable"; readonly pause: Pause };
+
+/** How {@link resumeGroup} lifts a pause. */
+export interface ResumeOptions {
+  /** Who orders it. */
+  readonly by: string;
+  /** Whether what cannot be read may be deleted. @default {false} */
+  readonly deleteUnreadable?: boolean;
+  /** Ends it early, with the signal's reason. */
+  readonly signal?: AbortSignal;
+}
 
 /** Lifts the pause of a group (get and update the lock; create events). */
 export async function resumeGroup(
   place: StorePlace,
   group: Group,
-  by: string,
-  signal?: AbortSignal,
+  { by, deleteUnreadable = false, signal }: ResumeOptions,
 ): Promise<ResumeOutcome> {
-  const outcome = await changeGroup<{ readonly kind: "not_paused" }>(place.store, group, ({ state }) => {
-    const { pause: _, ...notes } = state.notes ?? {};
-    return state.notes?.pause === undefined ? { kind: "not_paused" } : { kind: "write", next: withNotes(state, notes) };
+  const outcome = await changeGroup<Exclude<ResumeOutcome, { kind: "resumed" }>>(place.store, group, ({ state }) => {
+    const { pause, ...notes } = state.notes ?? {};
+    if (pause === undefined) return { kind: "not_paused" };
+    if (pause.isUnreadable && !deleteUnreadable) return { kind: "unreadable", pause };
+    return { kind: "write", next: withNotes(state, notes) };
   }, signal);
   if (outcome.kind !== "written") return outcome;
   const problem = await tell(place, group, "GroupResumed", `${by} lifted the pause of group ${group}`);

@@ -5,9 +5,11 @@
  * @module
  */
 
+import type { Group } from "../lock/identity.ts";
+import type { PolicyQuestion } from "../lock/policy.ts";
 import type { GroupState } from "../lock/semaphore.ts";
 import { printable } from "../lock/wording.ts";
-import type { GroupOptions } from "./options.ts";
+import { type GroupOptions, MAX_LEASE_SLOTS } from "./options.ts";
 import type { Gathered, NodeFacts } from "./snapshot.ts";
 
 /** How many nodes a sentence names. */
@@ -44,30 +46,38 @@ export class GroupNodes {
   }
 
   /**
-   * The nodes that are not ready, without those that {@link isLeftOut leaves out}.
+   * The nodes that are not ready, without those of holders, of any group as far as it is known, who have their slots
+   * already. A cordon of ours alone says nothing: its hold may have been ended by hand while the node was away.
    *
    * @param asking Where the client may run. Those do not count, since a sick node must get the update that heals it.
    */
-  unready(state: GroupState, asking: readonly NodeFacts[]): NodeCount {
-    return this.#count(state).unready.without(asking);
+  unready(question: PolicyQuestion, asking: readonly NodeFacts[]): NodeCount {
+    return this.#count(question).unready.without(asking, question);
   }
 
   /**
-   * The nodes that are not ready or that others have cordoned, without those that are left out.
+   * The nodes that are not ready or that others have cordoned, without those of holders. A cordon of ours whose hold is
+   * over is about to be lifted.
    *
    * @param asking See {@link unready}.
    */
-  unavailable(state: GroupState, asking: readonly NodeFacts[]): NodeCount {
-    return this.#count(state).unavailable.without(asking);
+  unavailable(question: PolicyQuestion, asking: readonly NodeFacts[]): NodeCount {
+    return this.#count(question).unavailable.without(asking, question);
   }
 
-  #count(state: GroupState) {
+  #count({ group, state }: PolicyQuestion) {
     let counted = this.#counted.get(state);
     if (counted === undefined) {
       const held = new Set(state.holders.flatMap(({ node }) => node === undefined ? [] : [node.uid, node.name]));
-      const unavailable = this.#suspects.filter((node) => !isLeftOut(node, held));
+      const left = this.#suspects.filter(({ uid, name, isReady, cordonedFor }) => {
+        return (!isReady || cordonedFor === undefined) && !held.has(uid) && !held.has(name);
+      });
+      const isElsewhere = ({ cordonedFor = [] }: NodeFacts) => cordonedFor.some((owner) => owner.group !== group);
+      const elsewhere = left.filter(isElsewhere);
+      const unavailable = left.filter((node) => !isElsewhere(node) && !isHeld(node, () => state));
       const unready = unavailable.filter(({ isReady }) => !isReady);
-      this.#counted.set(state, counted = { unready: new Counted(unready), unavailable: new Counted(unavailable) });
+      counted = { unready: new Counted(unready, elsewhere), unavailable: new Counted(unavailable, elsewhere) };
+      this.#counted.set(state, counted);
     }
     return counted;
   }
@@ -77,27 +87,46 @@ export class GroupNodes {
 class Counted {
   readonly #nodes: readonly NodeFacts[];
   readonly #uids: ReadonlySet<string>;
+  readonly #elsewhere: readonly NodeFacts[];
 
-  constructor(nodes: readonly NodeFacts[]) {
+  /**
+   * Takes the nodes.
+   *
+   * @param elsewhere More of them, which are cordoned for holds of other groups too. They are looked at with each
+   * question, since their groups change without the one that is asked for. There are as many as those groups have slots.
+   */
+  constructor(nodes: readonly NodeFacts[], elsewhere: readonly NodeFacts[]) {
     this.#nodes = nodes;
     this.#uids = new Set(nodes.map(({ uid }) => uid));
+    this.#elsewhere = elsewhere;
   }
 
-  without(asking: readonly NodeFacts[]): NodeCount {
+  without(asking: readonly NodeFacts[], { group, state, groups }: PolicyQuestion): NodeCount {
+    const isAsking = (node: NodeFacts) => asking.some(({ uid }) => uid === node.uid);
+    const stateOf = (other: Group) => other === group ? state : groups?.get(other)?.state;
+    const more = this.#elsewhere.filter((node) => !isAsking(node) && !isHeld(node, stateOf));
     const gone = asking.map(({ uid }) => uid).filter((uid) => this.#uids.has(uid));
-    const shown = this.#nodes.slice(0, NAMED + gone.length).filter(({ uid }) => !gone.includes(uid)).slice(0, NAMED);
-    return { count: this.#nodes.length - gone.length, shown };
+    const here = this.#nodes.slice(0, NAMED + gone.length).filter(({ uid }) => !gone.includes(uid));
+    return { count: this.#nodes.length - gone.length + more.length, shown: [...here, ...more].slice(0, NAMED) };
   }
+}
+
+/** Whether a node is cordoned for a hold that exists. */
+function isHeld({ cordonedFor = [] }: NodeFacts, stateOf: (group: Group) => GroupState | undefined): boolean {
+  return cordonedFor.some(({ group, id, since }) => {
+    return stateOf(group)?.holders.some((holder) => holder.id === id && holder.since === since);
+  });
 }
 
 /**
  * How many slots a group has before unavailable nodes take some.
  *
- * @returns 1 or more; 1 where a share of nodes is asked for and they are not known.
+ * @returns 1 or more, of a share at most {@link MAX_LEASE_SLOTS}; 1 where a share of nodes is asked for and they are not known.
  */
 export function slotsOf({ slots }: Pick<GroupOptions, "slots">, nodes: Gathered<GroupNodes>): number {
   if (slots.kind === "number") return slots.value;
-  return nodes.kind === "known" ? Math.max(1, Math.floor(nodes.value.count * slots.value / 100)) : 1;
+  if (nodes.kind !== "known") return 1;
+  return Math.min(Math.max(1, Math.floor(nodes.value.count * slots.value / 100)), MAX_LEASE_SLOTS);
 }
 
 /** Names some nodes in a sentence. */
@@ -105,9 +134,4 @@ export function describeNodes({ count, shown }: NodeCount): string {
   const names = shown.map(({ name, isReady }) => `${printable(name, 253)} (${isReady ? "cordoned" : "not ready"})`);
   const more = count > shown.length ? [`${count - shown.length} more`] : [];
   return [...names, ...more].join(", ");
-}
-
-/** Whether a node does not count: those of holders, who have their slots already, and those with our cordon. */
-function isLeftOut({ uid, name, isCordonOurs }: NodeFacts, held: ReadonlySet<string>): boolean {
-  return isCordonOurs || held.has(uid) || held.has(name);
 }

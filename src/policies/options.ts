@@ -92,7 +92,7 @@ export interface HealthOptions {
 export interface GroupOptions {
   /** A label selector of the group's nodes, which percentages count; undefined for all nodes. */
   readonly nodes?: string;
-  /** How many clients may hold a slot. A percentage is rounded down, and is at least 1. */
+  /** How many clients may hold a slot. A percentage is rounded down, and is from 1 to {@link MAX_LEASE_SLOTS}. */
   readonly slots: Amount;
   /** Whether nodes of the group that are NotReady, or cordoned by others, take a slot. */
   readonly unavailable: "ignore" | "count";
@@ -163,6 +163,12 @@ export const LEAST_GONE_MS = 10 * 60_000;
  * memory, or that checks large file systems, may take half an hour to boot.
  */
 const GONE_MS = 3_600_000;
+
+/**
+ * How many hosts of a group may hold a slot where locks are Leases. The record of so many holders and all that is noted
+ * with them is certain to fit in the 262,144 bytes that the annotations of an object may have.
+ */
+export const MAX_LEASE_SLOTS = 128;
 
 /** The options of a group for which nothing is said. */
 export const DEFAULT_GROUP: GroupOptions = Object.freeze<GroupOptions>({

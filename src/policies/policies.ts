@@ -146,7 +146,8 @@ export class Policies implements GrantPolicy {
       nodes: facts.nodes(options),
       health: healthOf(options),
     };
-    const passOf = passesOf(snapshot);
+    const skip = skipOf(snapshot);
+    const passOf = passesOf(options, skip);
     const reasons: Reason[] = [];
     const ignored: IgnoredReason[] = [];
     for (const reason of reasonsOf(snapshot)) {
@@ -154,7 +155,15 @@ export class Policies implements GrantPolicy {
       if (because === undefined) reasons.push(reason);
       else ignored.push({ ...reason, because });
     }
-    return { slots: slotsLeft(snapshot, passOf), reasons: this.#shared(options, reasons), ignored };
+    const slots = slotsLeft(snapshot, passOf);
+    const isSkipNeeded = skip !== "" &&
+      (ignored.some(({ because }) => because === "skip") || slots > slotsLeft(snapshot, passesOf(options, "")));
+    return {
+      slots,
+      reasons: this.#shared(options, reasons),
+      ignored,
+      ...(question.skip === undefined && isSkipNeeded && { skip }),
+    };
   }
 
   /**
@@ -207,14 +216,20 @@ function hasCalendar({ allow, freeze }: GroupOptions): boolean {
 /** Tells of a reason why it does not count; undefined where it does. */
 type Pass = (reason: Pick<Reason, "kind" | "rule">) => IgnoredReason["because"] | undefined;
 
-/** Which reasons do not count: those that the asking node was told to skip, and the rules of a group in warn mode. */
-function passesOf({ options, asking: facts }: Snapshot): Pass {
-  const asking = knownOf(facts);
+/** The names of rules that the client's Node may pass once, joined by commas; empty where there are none. */
+function skipOf({ question, asking: facts }: Snapshot): string {
+  if (question.skip !== undefined) return question.skip;
   // Of several nodes with the client's id, nobody knows which one asks.
-  const skipped = (asking.length === 1 ? asking[0]!.skip ?? "" : "").split(",").map((name) => name.trim());
+  const asking = knownOf(facts);
+  return asking.length === 1 ? asking[0]!.skip ?? "" : "";
+}
+
+/** Which reasons do not count: the rules of a group in warn mode, and those that the client's Node may pass once. */
+function passesOf({ mode }: GroupOptions, skip: string): Pass {
+  const skipped = skip.split(",").map((name) => name.trim());
   return ({ kind, rule }) => {
-    if (skipped.some((name) => name === "all" || name === rule || rule.startsWith(`${name}.`))) return "skip";
-    return options.mode === "warn" && !ALWAYS_ENFORCED.has(kind) ? "warn" : undefined;
+    if (mode === "warn" && !ALWAYS_ENFORCED.has(kind)) return "warn";
+    return skipped.some((name) => name === "all" || name === rule || rule.startsWith(`${name}.`)) ? "skip" : undefined;
   };
 }
 
@@ -223,5 +238,5 @@ function slotsLeft({ options, nodes, asking, question }: Snapshot, passOf: Pass)
   const slots = slotsOf(options, nodes);
   if (options.unavailable !== "count" || nodes.kind !== "known") return slots;
   if (passOf({ kind: "fleet_unhealthy", rule: "unavailable" }) !== undefined) return slots;
-  return Math.max(0, slots - nodes.value.unavailable(question.state, knownOf(asking)).count);
+  return Math.max(0, slots - nodes.value.unavailable(question, knownOf(asking)).count);
 }

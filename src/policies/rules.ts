@@ -135,7 +135,7 @@ function unavailable(snapshot: Snapshot): Finding | undefined {
   if (nodes.kind !== "known") {
     return undecided(`the unavailable nodes of the group cannot be counted: ${whyUnknown(nodes)}`);
   }
-  const missing = nodes.value.unavailable(question.state, knownOf(asking));
+  const missing = nodes.value.unavailable(question, knownOf(asking));
   const slots = slotsOf(options, nodes);
   if (missing.count === 0 || question.state.holders.length + missing.count < slots) return undefined;
   const sentence = `nodes that are unavailable take ${missing.count} of the ${slots} reboot slots of group ` +
@@ -147,7 +147,7 @@ function notReady({ options, nodes, asking, question }: Snapshot): Finding | und
   const { notReady: limit } = options.health;
   if (limit === undefined) return undefined;
   if (nodes.kind !== "known") return undecided(`the nodes of the group cannot be counted: ${whyUnknown(nodes)}`);
-  const sick = nodes.value.unready(question.state, knownOf(asking));
+  const sick = nodes.value.unready(question, knownOf(asking));
   const most = limit.kind === "number" ? limit.value : Math.floor(nodes.value.count * limit.value / 100);
   if (sick.count <= most) return undefined;
   const sentence = `${sick.count} nodes of group "${question.group}" are not ready and at most ${most} may be: ` +

@@ -5,6 +5,7 @@
  * @module
  */
 
+import type { ClientId, Group } from "../lock/identity.ts";
 import type { PolicyQuestion } from "../lock/policy.ts";
 import type { CalendarAnswer } from "./calendar.ts";
 import type { GroupNodes } from "./nodes.ts";
@@ -20,8 +21,8 @@ export interface NodeFacts {
   readonly isReady: boolean;
   /** Whether it is cordoned. */
   readonly isCordoned: boolean;
-  /** Whether this server has cordoned it. */
-  readonly isCordonOurs: boolean;
+  /** The holds for which this server has cordoned it, which may be over; undefined where it has not. */
+  readonly cordonedFor?: readonly { readonly group: Group; readonly id: ClientId; readonly since: number }[];
   /** The annotation `fleetlock.internal/hold`: why the node must not reboot. */
   readonly hold?: string;
   /** The annotation `fleetlock.internal/skip`: the rules that it may pass once, or `all`. */

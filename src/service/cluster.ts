@@ -184,6 +184,10 @@ function eventObserver(events: ClusterEvents): LockObserver {
       const note = `Reboot slot of group "${group}" granted to ${printableId(node?.name ?? id)} despite ${rules}`;
       events.record(subject, "PolicyIgnored", note, true);
     },
+    skipLost(group, _id, { name }, rules) {
+      const note = `Used up fleetlock.internal/skip (${rules.slice(0, 200)}) without a reboot slot of group "${group}"`;
+      events.record({ kind: "Node", name }, "SkipLost", note, true);
+    },
   };
 }
 

@@ -36,6 +36,14 @@ export function lockObserver(metrics: Metrics, logger: Logger): LockObserver {
       const rules = ignored.map(({ rule, because, sentence }) => ({ rule, because, sentence }));
       logger.warning("a slot is granted although rules speak against it", { id, group, node: node?.name, rules });
     },
+    skipLost(group, id, { name }, rules) {
+      const message = "a skip is used up, and the request that used it got no slot: set it again if it is still needed";
+      logger.warning(message, { id, group, node: name, rules });
+    },
+    takenBack(group, { id, node }, { kind }) {
+      const message = "a slot is given back at once: a rule spoke against it by the time it was written";
+      logger.warning(message, { id, group, node: node?.name, kind });
+    },
     yielded(group, { id, node }, cause, deferral) {
       metrics.yielded(cause);
       logger.warning("a host has yielded its slot: others come first", {

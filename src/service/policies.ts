@@ -13,7 +13,6 @@ import type { FleetView } from "../keeper/fleet_view.ts";
 import type { KubernetesClient } from "../kubernetes/client.ts";
 import type { Clock } from "../lock/clock.ts";
 import type { LockObserver } from "../lock/lock_service.ts";
-import type { HeldNode } from "../lock/semaphore.ts";
 import { Monitors } from "../policies/monitors.ts";
 import { NO_POLICIES, type PolicyOptions } from "../policies/options.ts";
 import { Policies } from "../policies/policies.ts";
@@ -93,15 +92,9 @@ export function makePolicies({ drain }: Pick<Config, "drain">, parts: PoliciesPa
   });
 }
 
-/** Removes the skip annotation of a Node that got a slot, so that no later one passes rules by it. */
-export function skipObserver(fleet: Pick<FleetView, "find" | "useUpSkip">): LockObserver {
-  const useUp = (node: HeldNode | undefined) => node && fleet.find(node)?.skip !== undefined && fleet.useUpSkip(node);
-  return {
-    granted: (_group, { node }) => void useUp(node),
-    grantedDespite(_group, { node }, ignored) {
-      if (node !== undefined && ignored.some(({ because }) => because === "skip")) fleet.useUpSkip(node);
-    },
-  };
+/** Removes the skip annotation of a Node that got a slot without it, so that no later grant rests on it. */
+export function skipObserver(fleet: Pick<FleetView, "dropSkip">): LockObserver {
+  return { granted: (_group, { node }) => void (node && fleet.dropSkip(node)) };
 }
 
 /** How old the time may be that the opening of a window rests on, in milliseconds. */

@@ -188,6 +188,8 @@ function monitorPermissions(
     log,
     clock,
   });
+  // A new file may need a permission that was not asked about, such as that of `onTimeout: delete`.
+  file?.subscribe(() => monitor.askNow());
   metrics.addCluster({ clock: client.clock, permissions: monitor });
   return monitor;
 }

@@ -125,7 +125,7 @@ export class Accountant {
 
   #group(name: Group, state: GroupState, now: number): GroupAccount {
     const { policy, memory } = this.#sources;
-    const answer = policy.peek({ group: name, id: ANYBODY, state });
+    const answer = policy.peek({ group: name, id: ANYBODY, state, groups: this.#sources.groups() });
     const slots = policy.slotsOf(name);
     const opens = policy.nextOpening(name);
     // A holder that is refused waits for its own drain or return, not for a slot.

@@ -36,6 +36,9 @@ const MAX_TEXT = 253;
 /** How many pods of a deferral are written. */
 const MAX_PODS = 5;
 
+/** How many bytes of JSON the deferrals have at most. A Lease has room for 262,144 bytes of annotations in all. */
+const MAX_DEFERRED_BYTES = 64 * 1024;
+
 /**
  * Reads what is noted.
  *
@@ -165,13 +168,22 @@ function writeNoted(noted: Noted, base: unknown): unknown {
   const { returned: _, deferred: __, ...extra } = before;
   const entries = Array.isArray(before.deferred) ? before.deferred : [];
   const records = new Map(entries.map((entry) => [readDeferral(entry)?.id, entry as Record<string, unknown>]));
-  const deferred = (noted.deferred ?? []).slice(-MAX_DEFERRALS).map((one) => writeDeferral(one, records.get(one.id)));
+  const kept = (noted.deferred ?? []).slice(-MAX_DEFERRALS).map((one) => writeDeferral(one, records.get(one.id)));
+  const deferred = lastThatFit(kept);
   const written = {
     ...(noted.returned !== undefined && { returned: new Date(noted.returned).toISOString() }),
     ...(deferred.length > 0 && { deferred }),
     ...extra,
   };
   return Object.keys(written).length === 0 ? undefined : written;
+}
+
+/** The last entries, as many as fit in {@link MAX_DEFERRED_BYTES}. */
+function lastThatFit(entries: readonly unknown[]): unknown[] {
+  const encoder = new TextEncoder();
+  let room = MAX_DEFERRED_BYTES;
+  const first = entries.findLastIndex((entry) => (room -= encoder.encode(JSON.stringify(entry)).length + 1) < 0);
+  return entries.slice(first + 1);
 }
 
 function writeDeferral(deferral: Deferral, base: Record<string, unknown> | undefined): unknown {

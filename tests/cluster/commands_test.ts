@@ -156,6 +156,27 @@ clusterTest("a node is held back with a reason, explained, and let go", async ()
   match(missing.stderr, /there is no node "no-such-node"/);
 });
 
+clusterTest("a resume asks before it deletes notes that cannot be read", async () => {
+  await using one = await fleet();
+  await write(one.store, (state) => ({ ...state, notes: { returned: Date.now() } }));
+  const path = `/apis/coordination.k8s.io/v1/namespaces/${one.namespace}/leases/fleetlock-workers`;
+  const patch = { metadata: { annotations: { "fleetlock.internal/notes": "what?" } } };
+  await plane().request("PATCH", path, patch, "application/merge-patch+json");
+  const noted = async () => (await plane().request("GET", path)).metadata.annotations["fleetlock.internal/notes"];
+  const environment = { KUBECONFIG: plane().kubeconfig, NAMESPACE: one.namespace };
+  for (const answer of [undefined, "y"]) {
+    const { code, stderr } = await runCommand(["resume", "workers"], { environment, answer });
+    equal(code, 1);
+    match(stderr, /cannot be read[^]*deletes what cannot be read[^]*have yielded[^]*nothing was changed/);
+    equal(await noted(), "what?");
+  }
+  equal((await runCommand(["resume", "workers"], { environment, answer: "yes" })).code, 0);
+  equal(await noted(), undefined);
+  await plane().request("PATCH", path, patch, "application/merge-patch+json");
+  equal((await one.run("resume", "workers", "--yes")).code, 0);
+  equal(await noted(), undefined);
+});
+
 clusterTest("status asks replicas through the pod proxy, and falls back to the Leases and the nodes", async () => {
   await using one = await fleet();
   const node = await createNode(plane());
@@ -171,7 +192,7 @@ clusterTest("status asks replicas through the pod proxy, and falls back to the L
     family === "IPv4" && !ip.startsWith("127.")
   );
   if (address === undefined) return console.error("skipped: this machine has only loopback addresses");
-  const seen = account([group({ holders: [holder({ stage: "blocked", isStuck: true })] })]);
+  let seen = account([group({ holders: [holder({ stage: "blocked", isStuck: true })] })]);
   const replica = Deno.serve(
     { hostname: address.address, port: 0, onListen() {} },
     ({ url }) => new URL(url).pathname === "/status.json" ? Response.json(seen) : new Response("", { status: 404 }),
@@ -182,8 +203,15 @@ clusterTest("status asks replicas through the pod proxy, and falls back to the L
     const path = `/api/v1/namespaces/${namespace}/pods/fleetlock-0/status`;
     const ips = { podIP: address.address, podIPs: [{ ip: address.address }] };
     await plane().request("PATCH", path, { status: ips }, "application/strategic-merge-patch+json");
-    const asked = await one.run("status", "--port", `${replica.addr.port}`, "-o", "json");
+    const port = `${replica.addr.port}`;
+    const asked = await one.run("status", "--port", port, "-o", "json");
     equal(asked.code, 2, asked.stderr + asked.stdout);
+    const other = await createNode(plane());
+    const holdAndAsk = async () => (await one.run("hold", other.name, "--reason", "x", "--port", port)).stderr;
+    equal(await holdAndAsk(), "");
+    const { areNodesInStep: _, ...blind } = seen;
+    seen = blind;
+    match(await holdAndAsk(), /run with --drain=false, see no nodes, and grant slots all the same: fleetlock-0;/);
     const { source, groups } = JSON.parse(asked.stdout);
     equal(source, "fleetlock-0 (fleetlock 1.2.3)");
     deepEqual(groups[0].holders, seen.groups[0]!.holders);

@@ -16,6 +16,7 @@ import {
 } from "../support/cluster_objects.ts";
 import { until } from "../support/condition.ts";
 import { clusterTest, useControlPlane } from "../support/control_plane.ts";
+import type { LockStore } from "../../src/lock/lock_store.ts";
 import { type ReplicaOptions, startReplicas } from "../support/replicas.ts";
 import { preReboot, type Reply, steadyState } from "../support/zincati.ts";
 
@@ -26,7 +27,7 @@ const HOUR_MS = 3_600_000;
 async function setUp(
   nodes: number,
   say: (selector: string) => Record<string, unknown>,
-  options: Pick<ReplicaOptions, "count" | "flags"> = {},
+  options: Pick<ReplicaOptions, "count" | "flags" | "wrapStore"> = {},
 ) {
   const namespace = await plane().createNamespace();
   const hosts: TestNode[] = [];
@@ -166,6 +167,57 @@ clusterTest("a freeze refuses inside every window, with its reason and its end",
   equal((await preReboot(test.url, host.id, "workers")).status, 200);
 });
 
+clusterTest(
+  "a freeze that begins while a grant is being written takes the slot back before anything is cordoned",
+  async () => {
+    const day = (days: number) => new Date(Date.now() + days * 24 * HOUR_MS).toISOString().slice(0, 10);
+    const freeze = [{ from: day(-1), to: day(1) }];
+    let beforeGrant: (() => Promise<void>) | undefined;
+    const wrapStore = (store: LockStore): LockStore => ({
+      read: store.read.bind(store),
+      list: store.list.bind(store),
+      watch: store.watch.bind(store),
+      async write(group, expected, next) {
+        const before = next.holders.length > 0 ? beforeGrant : undefined;
+        beforeGrant = undefined;
+        await before?.();
+        return await store.write(group, expected, next);
+      },
+      [Symbol.asyncDispose]: () => store[Symbol.asyncDispose](),
+    });
+    await using test = await setUp(1, () => ({ groups: { workers: {} } }), { wrapStore });
+    const [host] = test.hosts as [TestNode];
+    beforeGrant = async () => {
+      const began = performance.now();
+      await test.say({ groups: { workers: { freeze } } });
+      await until(() => performance.now() - began > 1_000);
+    };
+    const refused = await preReboot(test.url, host.id, "workers");
+    deepEqual([refused.status, refused.kind], [423, "frozen"]);
+    const { spec } = await test.all.lease("workers");
+    // The slot was granted, and is free again.
+    deepEqual([spec.holderIdentity ?? "", spec.leaseTransitions], ["", 1]);
+    equal((await test.node(host.name)).spec.unschedulable, undefined);
+    await test.say({ groups: { workers: {} } });
+    equal((await preReboot(test.url, host.id, "workers")).status, 200);
+  },
+);
+
+clusterTest("a Node that is not ready counts again once its slot is freed by hand, whatever its cordon", async () => {
+  const health = { notReady: 0 };
+  await using test = await setUp(2, (nodes) => ({ groups: { workers: { nodes, slots: 2, health } } }));
+  const [sick, next] = test.hosts as [TestNode, TestNode];
+  equal((await preReboot(test.url, sick.id, "workers")).status, 200);
+  await setNodeStatus(plane(), sick.name, { ready: "False" });
+  const lease = `/apis/coordination.k8s.io/v1/namespaces/${test.namespace}/leases/fleetlock-workers`;
+  const patch = { metadata: { annotations: { "fleetlock.internal/hand": "1" } }, spec: { holderIdentity: "" } };
+  await plane().request("PATCH", lease, patch, "application/merge-patch+json");
+  const refused = await untilReply(() => preReboot(test.url, next.id, "workers"), { kind: "fleet_unhealthy" });
+  match(refused.value!, new RegExp(`at most 0 may be: ${sick.name} \\(not ready\\)`));
+  await setNodeStatus(plane(), sick.name, { ready: "True" });
+  await untilReply(() => preReboot(test.url, next.id, "workers"), { status: 200 });
+});
+
 clusterTest("after a reboot the group settles, and a release without one does not count", async () => {
   await using test = await setUp(3, () => ({ groups: { workers: { settle: "1h" } } }), { count: 2 });
   const [one, two, three] = test.hosts as [TestNode, TestNode, TestNode];
@@ -236,6 +288,72 @@ clusterTest("a skip lets a node pass the rules once, is used up by that, and Eve
   const events = () => plane().kubectl("get", "events", "--namespace", "default");
   await until(async () => /SkipUsed/.test(await events()) && /PolicyIgnored/.test(await events()));
   match(await metrics(test.url), /^fleetlock_policy_ignored_total\{kind="outside_window",because="skip"\} 1$/m);
+});
+
+clusterTest("two replicas and two groups get one grant out of one skip", async () => {
+  const allow = [{ at: timeIn(3), for: "2h" }];
+  await using test = await setUp(1, () => ({ groups: { workers: { allow }, others: { allow } } }), { count: 2 });
+  const [host] = test.hosts as [TestNode];
+  const ask = (replica: number, group: string) => preReboot(test.all.urls[replica]!, host.id, group);
+  for (let round = 1; round <= 5; round++) {
+    await test.annotateNode(host.name, "fleetlock.internal/skip=all");
+    // The watches show the annotation to each replica at its own time. A replica that sees none refuses.
+    const granted = await until(async () => {
+      const replies = await Promise.all([ask(0, "workers"), ask(1, "others")]);
+      for (const { status, kind } of replies) ok(status === 200 || kind === "outside_window", `${kind}`);
+      const yes = replies.map(({ status }) => status).indexOf(200);
+      return yes < 0 ? undefined : { yes, count: replies.filter(({ status }) => status === 200).length };
+    });
+    equal(granted.count, 1);
+    equal((await test.node(host.name)).metadata.annotations["fleetlock.internal/skip"], undefined);
+    const [one, other] = granted.yes === 0 ? ["workers", "others"] : ["others", "workers"];
+    equal((await ask(granted.yes === 0 ? 1 : 0, other)).kind, "outside_window");
+    await test.reboot(host, one);
+  }
+});
+
+clusterTest("while its skip cannot be removed, a node gets no slot by it", async () => {
+  const allow = [{ at: timeIn(3), for: "2h" }];
+  await using test = await setUp(1, () => ({ groups: { workers: { allow } } }));
+  const [host] = test.hosts as [TestNode];
+  await test.annotateNode(host.name, "fleetlock.internal/skip=all");
+  const admission = "/apis/admissionregistration.k8s.io/v1";
+  const name = `keep-skip-${host.name}`;
+  await plane().request("POST", `${admission}/validatingadmissionpolicies`, {
+    metadata: { name },
+    spec: {
+      failurePolicy: "Fail",
+      matchConstraints: {
+        resourceRules: [{ apiGroups: [""], apiVersions: ["v1"], operations: ["UPDATE"], resources: ["nodes"] }],
+      },
+      validations: [{
+        expression: `object.metadata.name != "${host.name}" || has(object.metadata.annotations) && ` +
+          '"fleetlock.internal/skip" in object.metadata.annotations',
+        message: "the skip of this node stays",
+      }],
+    },
+  });
+  await plane().request("POST", `${admission}/validatingadmissionpolicybindings`, {
+    metadata: { name },
+    spec: { policyName: name, validationActions: ["Deny"] },
+  });
+  const dryRun = `/api/v1/nodes/${host.name}?dryRun=All`;
+  const patch = { metadata: { annotations: { "fleetlock.internal/skip": null } } };
+  const isDenied = () =>
+    plane().request("PATCH", dryRun, patch, "application/merge-patch+json").then(() => false, () => true);
+  await until(isDenied, { timeoutMs: 30_000, what: "the admission policy is in force" });
+  const refused = await until(async () => {
+    const reply = await preReboot(test.url, host.id, "workers");
+    return reply.kind === "outside_window" ? undefined : reply;
+  });
+  equal(refused.status, 423);
+  match(refused.value!, /the skip of this node stays/);
+  const leases = await plane().request("GET", `/apis/coordination.k8s.io/v1/namespaces/${test.namespace}/leases`);
+  deepEqual(leases.items.filter(({ spec }: { spec: { holderIdentity?: string } }) => spec.holderIdentity), []);
+  await plane().request("DELETE", `${admission}/validatingadmissionpolicybindings/${name}`);
+  await plane().request("DELETE", `${admission}/validatingadmissionpolicies/${name}`);
+  await untilReply(() => preReboot(test.url, host.id, "workers"), { status: 200 });
+  equal((await test.node(host.name)).metadata.annotations["fleetlock.internal/skip"], undefined);
 });
 
 clusterTest("a node whose budget blocks its drain yields, and the next host gets the slot", async () => {

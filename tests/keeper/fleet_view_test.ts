@@ -115,45 +115,17 @@ Deno.test("the pods that a selector matches are named unless they have finished"
   deepEqual(await view.podsOn(NODE, (all) => all?.job === "long", never), ["apps/backup"]);
 });
 
-Deno.test("a skip is used up by a patch of the node as it was read, again after a conflict", async () => {
+Deno.test("a skip is removed by a patch of the node as it was read, again after a conflict", async () => {
   const { view, told } = setUp({ patches: ["conflict", { ...NODE, skip: undefined }] });
-  await view.useUpSkip(NODE);
+  equal(await view.takeSkip(NODE, "all"), true);
   deepEqual(told, ["learned a", "used a all"]);
 });
-
-Deno.test("a skip that others keep from being removed is told after six patches, and so is a fault", async () => {
-  const conflicts = (count: number) => Array.from({ length: count }, () => "conflict" as const);
-  const busy = setUp({ patches: conflicts(6) });
-  await busy.view.useUpSkip(NODE);
-  deepEqual([busy.told, busy.patches], [["stays a others change the node all the time"], []]);
-  const last = setUp({ patches: [...conflicts(5), NODE] });
-  await last.view.useUpSkip(NODE);
-  deepEqual(last.told, ["learned a", "used a all"]);
-  const away = setUp({ patches: [new Error("away")] });
-  await away.view.useUpSkip(NODE);
-  deepEqual(away.told, ["stays a away"]);
-});
-
-for (
-  const [what, fleet] of [
-    ["that another node of the name has", { read: { ...NODE, uid: "uid-of-another" } }],
-    ["of a node that is gone", { read: null }],
-    ["that is gone already", { read: { ...NODE, skip: undefined } }],
-    ["of a node that is gone before the patch", { patches: ["gone"] }],
-  ] as [string, Fleet][]
-) {
-  Deno.test(`a skip ${what} is not removed, and nothing is told`, async () => {
-    const { view, told, patches } = setUp(fleet);
-    await view.useUpSkip(NODE);
-    deepEqual([told, patches], [[], []]);
-  });
-}
 
 const plain = (name: string, change: Partial<NodeView> = {}): NodeView => ({
   ...viewNode({ metadata: { name, uid: `uid-${name}` } }),
   ...change,
 });
-const plainSeen = { isReady: false, isCordoned: false, isCordonOurs: false };
+const plainSeen = { isReady: false, isCordoned: false };
 
 Deno.test("a node is seen with what policies ask about, and only with the annotations that it has", () => {
   const change = { ready: "True", unschedulable: true, hold: "until monday", skip: "windows" };
@@ -167,7 +139,6 @@ Deno.test("a node is seen with what policies ask about, and only with the annota
       uid: "uid-b",
       isReady: true,
       isCordoned: true,
-      isCordonOurs: false,
       hold: "until monday",
       skip: "windows",
     },
@@ -207,15 +178,44 @@ Deno.test("the view is as much in step, and of the edition, as what the keeper h
   }
 });
 
-Deno.test("a cordon is ours where it belongs to a lock of our namespace", () => {
+Deno.test("a skip that others changed or removed, or that is another node's, is not taken", async () => {
+  const changed = setUp({});
+  equal(await changed.view.takeSkip(NODE, "freeze"), false);
+  deepEqual(changed.told, ["learned a"], "whoever judges again sees what is there");
+  const other = setUp({});
+  equal(await other.view.takeSkip({ name: "a", uid: "uid-of-another" }, "all"), false);
+  deepEqual(other.told, []);
+  const gone = setUp({ patches: ["gone"] });
+  equal(await gone.view.takeSkip(NODE, "all"), false);
+  const busy = setUp({ patches: Array.from({ length: 6 }, () => "conflict" as const) });
+  equal(await busy.view.takeSkip(NODE, "all"), false);
+  deepEqual(busy.told, []);
+});
+
+Deno.test("a skip that nobody needed is removed after the grant, and one that stays is told", async () => {
+  const { view, told } = setUp({ patches: [{ ...NODE, skip: undefined }] });
+  await view.dropSkip(NODE);
+  deepEqual(told, ["learned a", "used a all"]);
+  const failing = setUp({ patches: [new Error("the API server does not answer")] });
+  await failing.view.dropSkip(NODE);
+  deepEqual(failing.told, ["stays a the API server does not answer"]);
+  const none = setUp({ nodes: [{ ...NODE, skip: undefined }] });
+  await none.view.dropSkip(NODE);
+  deepEqual(none.told, []);
+});
+
+Deno.test("a node tells the holds of our namespace that it is cordoned for", () => {
+  const [group, id] = [parseGroup("w")!, parseClientId("h")!];
   const cordoned = (namespace: string): NodeView => {
-    const plan = planCordon(NODE, { namespace, group: parseGroup("w")!, id: parseClientId("h")!, since: 1 });
-    return { ...NODE, unschedulable: true, cordon: plan!.cordon! };
+    return { ...NODE, unschedulable: true, cordon: planCordon(NODE, { namespace, group, id, since: 1 })!.cordon! };
   };
-  const isOurs = (node: NodeView) => setUp({ nodes: [node] }).view.count(undefined).suspects.map((one) => one.isCordonOurs);
-  deepEqual(isOurs(cordoned("fleetlock")), [true]);
-  deepEqual(isOurs(cordoned("elsewhere")), [false]);
-  deepEqual(isOurs({ ...NODE, unschedulable: true }), [false]);
+  const ownersOf = (node: NodeView) => {
+    const [seen] = setUp({ nodes: [node] }).view.count(undefined).suspects;
+    return seen!.cordonedFor?.map((owner) => ({ group: owner.group, id: owner.id, since: owner.since }));
+  };
+  deepEqual(ownersOf(cordoned("fleetlock")), [{ group, id, since: 1 }]);
+  deepEqual(ownersOf(cordoned("elsewhere")), undefined);
+  deepEqual(ownersOf({ ...NODE, unschedulable: true }), undefined);
 });
 
 Deno.test("a count looks at each Node once and describes only those that are not ready or cordoned", () => {

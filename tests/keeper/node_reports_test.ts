@@ -11,6 +11,9 @@ const ERROR = new Error("away");
 const LONG = "x".repeat(300);
 const UNCORDON = "uncordon the node and remove the annotation fleetlock.internal/cordoned-for";
 
+/** What the watch of the nodes tells, where two have a malformed machine-id. */
+const listenerOf = (reports: NodeReports) => reports.nodeListener(() => 2, { changed() {}, missed() {} });
+
 /** Each report, and what it tells in what order. */
 const REPORTS: [what: string, report: (reports: NodeReports) => void, told: unknown[]][] = [
   ["a cordon that is lifted for a client that is back", (reports) => reports.uncordoned("a", OWNER), [
@@ -64,7 +67,7 @@ const REPORTS: [what: string, report: (reports: NodeReports) => void, told: unkn
       true,
     ],
   ]],
-  ["nodes that share an id", (reports) => reports.shared("alice", ["a", "b"]), [
+  ["nodes that share an id", (reports) => listenerOf(reports).shared?.("alice", ["a", "b"]), [
     ["warning", "several nodes have the same id: give each host a machine-id of its own", {
       id: "alice",
       nodes: ["a", "b"],
@@ -73,12 +76,15 @@ const REPORTS: [what: string, report: (reports: NodeReports) => void, told: unkn
   ["nodes that share the id of a client that asks", (reports) => reports.ambiguous(OWNER.id, ["a", "b"]), [
     ["error", "several nodes have the same id: none of them may reboot", { id: "alice", nodes: ["a", "b"] }],
   ]],
-  ["a node whose machine-id is malformed", (reports) => reports.malformed("a", 2), [
+  ["a node whose machine-id is malformed", (reports) => listenerOf(reports).malformed?.("a"), [
     ["malformedNodes", 2],
     ["warning", "the machine-id of a node is malformed: it has no id that Zincati would send", { node: "a" }],
   ]],
-  ["a watch that is in step", (reports) => reports.nodesSynced(2), [["nodesSynced", true], ["malformedNodes", 2]]],
-  ["a watch that is behind", (reports) => reports.nodesLost(2, ERROR), [
+  ["a watch that is in step", (reports) => listenerOf(reports).synced?.(), [["nodesSynced", true], [
+    "malformedNodes",
+    2,
+  ]]],
+  ["a watch that is behind", (reports) => listenerOf(reports).lost?.(ERROR), [
     ["nodesSynced", false],
     ["malformedNodes", 2],
     ["warning", "the watch of the nodes is behind", { error: ERROR }],

@@ -110,6 +110,26 @@ Deno.test("a cluster that does not let clients ask counts as answered, and is to
   await running;
 });
 
+Deno.test("permissions that come to be used are asked about at once", async () => {
+  await using fake = await fakeApiServer(async (request) => {
+    const { spec } = await request.json();
+    return review(spec.resourceAttributes.verb !== "patch");
+  });
+  const [clock, told, stop] = [new FakeClock(), [] as string[], new AbortController()];
+  let used = { required: [create], forDrain: [] as typeof create[], optional: [] as typeof create[] };
+  const monitor = new PermissionMonitor(fake.client, () => used, { log: notingLog(told), clock });
+  const running = monitor.run(stop.signal);
+  await until(() => clock.sleepers === 1);
+  deepEqual(told, []);
+  used = { required: [create, evict], forDrain: [evict], optional: [] };
+  monitor.askNow();
+  await until(() => told.length > 0 && clock.sleepers === 1);
+  deepEqual(told, ["error required permission missing patch nodes"]);
+  equal(monitor.missingForDrain(), evict);
+  stop.abort();
+  await running;
+});
+
 Deno.test("a missing permission keeps a replica from becoming ready, and does not make a ready one unready", () => {
   const monitor = { isAnswered: false, missing: { required: [create], optional: [] as typeof create[] } };
   const gate = new PermissionGate(monitor);

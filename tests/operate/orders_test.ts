@@ -101,11 +101,22 @@ Deno.test("a pause keeps holders and deferrals, replaces the pause before, and a
   deepEqual([again.isNew, again.before?.reason], [false, "first"]);
   deepEqual((await read()).notes, { deferred, pause: { reason: "second", by: "bea", drains: true } });
   equal((await read()).holders.length, 1);
-  equal((await resumeGroup(one, GROUP, "ada")).kind, "resumed");
+  equal((await resumeGroup(one, GROUP, { by: "ada" })).kind, "resumed");
   deepEqual((await read()).notes, { deferred });
-  equal((await resumeGroup(one, GROUP, "ada")).kind, "not_paused");
+  equal((await resumeGroup(one, GROUP, { by: "ada" })).kind, "not_paused");
   equal((await undefer(one, GROUP, "node-z", "ada")).kind, "not_deferred");
   equal((await undefer(one, GROUP, "node-b", "ada")).kind, "undeferred");
+  equal((await read()).notes, undefined);
+});
+
+Deno.test("a resume deletes what cannot be read only where it may", async () => {
+  const { place: one, read } = await place([ALICE]);
+  const found = await one.store.read(GROUP);
+  const pause = { reason: "its pause cannot be read", isUnreadable: true } as const;
+  await one.store.write(GROUP, found, { ...found.state, notes: { pause } });
+  deepEqual(await resumeGroup(one, GROUP, { by: "ada" }), { kind: "unreadable", pause });
+  deepEqual((await read()).notes, { pause });
+  equal((await resumeGroup(one, GROUP, { by: "ada", deleteUnreadable: true })).kind, "resumed");
   equal((await read()).notes, undefined);
 });
 

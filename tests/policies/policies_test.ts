@@ -108,7 +108,7 @@ Deno.test("a group that the file does not name has the defaults, or none", () =>
 Deno.test("a share of the nodes is rounded down and is one slot at least", () => {
   const facts = new ScriptedFacts();
   const all = policies(facts, { slots: { kind: "percent", value: 10 } });
-  for (const [count, slots] of [[0, 1], [9, 1], [19, 1], [20, 2], [39, 3]] as const) {
+  for (const [count, slots] of [[0, 1], [9, 1], [19, 1], [20, 2], [39, 3], [1289, 128], [1290, 128]] as const) {
     facts.all = Array.from({ length: count }, (_, index) => node(`n${index}`));
     facts.all.push(node("of-another-group", { isInGroup: false }));
     equal(all.slotsOf(WORKERS), slots);
@@ -158,9 +158,12 @@ Deno.test("polls look at the nodes once for each state of a group, however many 
 
 Deno.test("a sentence names the first of the nodes that count, and says how many more there are", () => {
   const sick = ["a", "b", "c", "d", "e", "f", "g"].map((name) => node(name, { isReady: false }));
-  const group = groupNodes([...sick, node("z", { isCordoned: true, isCordonOurs: true })]);
+  const group = groupNodes([
+    ...sick,
+    node("z", { isCordoned: true, cordonedFor: [{ group: WORKERS, id: HOST, since: 1 }] }),
+  ]);
   const named = (state: GroupState, ...asking: string[]) =>
-    describeNodes(group.unavailable(state, asking.map((name) => node(name)))).replaceAll(" (not ready)", "");
+    describeNodes(group.unavailable(question(state), asking.map((name) => node(name)))).replaceAll(" (not ready)", "");
   equal(named(FREE), "a, b, c, d, e, 2 more");
   equal(named(FREE, "b", "z"), "a, c, d, e, f, 1 more");
   equal(named(FREE, "g"), "a, b, c, d, e, 1 more");
@@ -226,10 +229,39 @@ Deno.test("the skip annotation of the asking node lets it pass all rules, one, o
   equal(all.peek(question(state)).reasons.length, 2);
 });
 
-Deno.test("a node that skips the count of unavailable nodes has all slots", () => {
+Deno.test("a node that skips the count of unavailable nodes has all slots, and they rest on the skip", () => {
   const facts = new ScriptedFacts();
   facts.all = [node("a", { isReady: false }), node("mine", { isAsking: true, skip: "unavailable" })];
-  deepEqual(policies(facts, { unavailable: "count" }).peek(question()).slots, 1);
+  const { slots, skip } = policies(facts, { unavailable: "count" }).peek(question());
+  deepEqual([slots, skip], [1, "unavailable"]);
+  // Here no reason is passed over, and the slots are more all the same.
+  const wide = policies(facts, { unavailable: "count", slots: { kind: "number", value: 2 } }).peek(question());
+  deepEqual([wide.slots, wide.reasons, wide.ignored, wide.skip], [2, [], [], "unavailable"]);
+});
+
+Deno.test("an answer says that it rests on a skip only where it does", async () => {
+  const facts = new ScriptedFacts();
+  const paused = question({ ...FREE, notes: { pause: {} } });
+  const skipOf = (workers: Partial<GroupOptions>, asked = question()) => policies(facts, workers).peek(asked).skip;
+  facts.all = [node("mine", { isAsking: true, skip: "paused, health" })];
+  equal(skipOf({}), undefined, "nothing speaks against a grant");
+  equal(skipOf({}, paused), "paused, health");
+  facts.health = blocking;
+  equal(skipOf(sick), "paused, health");
+  equal(skipOf({ ...sick, mode: "warn" }), undefined, "warn mode passes the rule without it");
+  equal(skipOf({ ...sick, mode: "warn" }, paused), "paused, health");
+  equal((await policies(facts, sick).judge(paused)).skip, "paused, health");
+});
+
+Deno.test("a question that names a skip goes by that one, and not by the node", () => {
+  const facts = new ScriptedFacts();
+  const all = policies(facts, {});
+  const paused = question({ ...FREE, notes: { pause: {} } });
+  facts.all = [node("mine", { isAsking: true, skip: "all" })];
+  deepEqual(all.peek({ ...paused, skip: "" }).reasons.map(({ rule }) => rule), ["paused"]);
+  facts.all = [node("mine", { isAsking: true })];
+  const taken = all.peek({ ...paused, skip: "all" });
+  deepEqual([taken.reasons, taken.ignored.map(({ because }) => because), taken.skip], [[], ["skip"], undefined]);
 });
 
 Deno.test("the group's own drain time is the cutoff of its windows, and the server's where it has none", () => {

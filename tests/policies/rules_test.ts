@@ -1,8 +1,9 @@
 import { deepEqual, equal, match } from "node:assert/strict";
+import { parseClientId, parseGroup } from "../../src/lock/identity.ts";
 import { FREE, type GroupState } from "../../src/lock/semaphore.ts";
 import { reasonsOf, RULES } from "../../src/policies/rules.ts";
 import type { Snapshot } from "../../src/policies/snapshot.ts";
-import { heldBy, HOST, node, NOT_ASKED, NOW, options, snapshot } from "./support.ts";
+import { heldBy, HOST, node, NOT_ASKED, NOW, options, snapshot, WORKERS } from "./support.ts";
 
 const MINUTE = 60_000;
 const failed = { kind: "failed" as const, reason: "it does not answer" };
@@ -19,6 +20,13 @@ interface Case {
 
 const nodes = (...value: ReturnType<typeof node>[]) => ({ kind: "known" as const, value });
 const noted = (notes: GroupState["notes"]): GroupState => ({ ...FREE, notes });
+
+const OTHERS = parseGroup("others")!;
+
+/** The cordon of the hold that {@link heldBy} makes for a node. */
+function cordonOf(name: string, group = WORKERS) {
+  return { group, id: parseClientId(`id-of-${name}`)!, since: NOW - MINUTE };
+}
 
 const cases: readonly Case[] = [
   {
@@ -227,6 +235,20 @@ const cases: readonly Case[] = [
       'health.notReady: fleet_unhealthy: 1 nodes of group "workers" are not ready and at most 0 may be: a (not ready)',
   },
   {
+    name: "nodes that are not ready and whose cordons are left of holds that are over",
+    snapshot: snapshot({
+      options: options({ health: { notReady: { kind: "number", value: 0 } } }),
+      nodes: nodes(
+        node("freed", { isReady: false, isCordoned: true, cordonedFor: [cordonOf("gone")] }),
+        node("again", { isReady: false, isCordoned: true, cordonedFor: [{ ...cordonOf("h"), since: 1 }] }),
+        node("elsewhere", { isReady: false, isCordoned: true, cordonedFor: [cordonOf("h", OTHERS)] }),
+      ),
+      question: { group: WORKERS, id: HOST, state: heldBy("h"), groups: new Map([[OTHERS, { state: FREE }]]) },
+    }),
+    says: 'health.notReady: fleet_unhealthy: 3 nodes of group "workers" are not ready and at most 0 may be: ' +
+      "freed (not ready), again (not ready), elsewhere (not ready)",
+  },
+  {
     name: "nodes of which nobody knows whether they are ready",
     snapshot: snapshot({ options: options({ health: { notReady: { kind: "number", value: 1 } } }), nodes: failed }),
     says: "health.notReady: policy_undecided: the nodes of the group cannot be counted: it does not answer",
@@ -357,10 +379,21 @@ const silent: readonly [string, Snapshot][] = [
       options: options({ slots: { kind: "number", value: 2 }, unavailable: "count", health: { notReady: zero() } }),
       nodes: nodes(
         node("asking", { isReady: false, isAsking: true }),
-        node("ours", { isReady: false, isCordoned: true, isCordonOurs: true }),
+        // Its hold is over, and it is well: the cordon is about to be lifted.
+        node("back", { isCordoned: true, cordonedFor: [cordonOf("gone")] }),
+        // The holder notes no node, or another one.
+        node("ours", { isReady: false, isCordoned: true, cordonedFor: [cordonOf("h")] }),
         node("h", { isReady: false, isCordoned: true }),
       ),
     }, heldBy("h")),
+  ],
+  [
+    "nodes of holders of other groups",
+    snapshot({
+      options: options({ unavailable: "count", health: { notReady: zero() } }),
+      nodes: nodes(node("b", { isReady: false, isCordoned: true, cordonedFor: [cordonOf("h", OTHERS)] })),
+      question: { group: WORKERS, id: HOST, state: FREE, groups: new Map([[OTHERS, { state: heldBy("h") }]]) },
+    }),
   ],
   [
     "as many nodes that are not ready as may be",

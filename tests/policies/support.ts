@@ -55,7 +55,6 @@ export function node(name: string, more: Partial<TestNode> = {}): TestNode {
     isInGroup: true,
     isReady: true,
     isCordoned: false,
-    isCordonOurs: false,
     isAsking: false,
     ...more,
   };

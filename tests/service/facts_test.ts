@@ -11,7 +11,7 @@ import { HOST, options, WORKERS } from "../policies/support.ts";
 const COUNTING = options({ unavailable: "count" });
 
 function seen(name: string, more: Partial<SeenNode> = {}): SeenNode {
-  return { name, uid: `uid-${name}`, isReady: true, isCordoned: false, isCordonOurs: false, ...more };
+  return { name, uid: `uid-${name}`, isReady: true, isCordoned: false, ...more };
 }
 
 /** Facts over a scripted fleet, in which the host of {@link HOST} runs on the node "a". */

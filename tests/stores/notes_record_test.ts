@@ -172,16 +172,21 @@ Deno.test("whatever stands in the two values, it reads as nothing only where the
   }));
 });
 
-Deno.test("what is written is bounded, whatever it is given", () => {
-  const deferred = Array.from({ length: 500 }, (_, n) => ({
-    id: `${n}${"x".repeat(250)}` as ClientId,
-    node: "n".repeat(9_999),
-    until: NOW,
-    count: 1,
-    pods: Array.from({ length: 99 }, () => "p".repeat(9_999)),
-  }));
-  const written = writeNotes({ deferred }, {}).notes as { deferred: unknown[] };
-  equal(written.deferred.length, MAX_DEFERRALS);
-  ok(JSON.stringify(written).length < 128 * 1024);
-  equal(readNotes({ notes: written })?.deferred?.length, MAX_DEFERRALS);
+Deno.test("what is written is bounded, whatever it is given, and the last entries stay", () => {
+  const deferred = (text: string) =>
+    Array.from({ length: 500 }, (_, n) => ({
+      id: `${n}-host` as ClientId,
+      node: text,
+      until: NOW,
+      count: 1,
+      pods: Array.from({ length: 99 }, () => text),
+    }));
+  const write = (text: string) => writeNotes({ deferred: deferred(text) }, {}).notes as { deferred: { id: string }[] };
+  const usual = write('shop/db-0: its PodDisruptionBudget "db" allows no disruption now, and so on and on');
+  equal(usual.deferred.length, MAX_DEFERRALS);
+  equal(readNotes({ notes: usual })?.deferred?.length, MAX_DEFERRALS);
+  const long = write("p".repeat(9_999));
+  ok(JSON.stringify(long).length < 65 * 1024);
+  ok(long.deferred.length > 30, `${long.deferred.length}`);
+  equal(long.deferred.at(-1)!.id, "499-host");
 });

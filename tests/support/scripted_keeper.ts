@@ -4,7 +4,7 @@
  * @module
  */
 
-import { equal } from "node:assert/strict";
+import { deepEqual, equal } from "node:assert/strict";
 import type { ClientId, Group } from "../../src/lock/identity.ts";
 import type {
   DrainOutcome,
@@ -46,10 +46,15 @@ export class ScriptedKeeper implements NodeKeeper {
   absent: (hold: Hold) => number | undefined = () => undefined;
   proves: (hold: Hold, signal: AbortSignal) => Promise<GoneOutcome> = () => Promise.resolve({ kind: "unseen" });
   readonly proven: Hold[] = [];
+  /** What is left of the skip annotation of {@link worker}. */
+  skip: string | undefined;
+  /** Runs before a skip is removed. */
+  beforeSkip: () => Promise<void> = () => Promise.resolve();
+  readonly skipsAsked: string[] = [];
   readonly drained: Hold[] = [];
   readonly uncordoned: { group: string; id: string; since?: number }[] = [];
   readonly ended: { group: Group; id: ClientId }[] = [];
-  readonly held: () => Holder | undefined;
+  held: () => Holder | undefined;
 
   /** @param held Looks into the store. */
   constructor(held: () => Holder | undefined) {
@@ -59,6 +64,16 @@ export class ScriptedKeeper implements NodeKeeper {
   async look(): Promise<LookOutcome> {
     equal(this.held(), undefined, "the look comes before the grant");
     return typeof this.looks === "function" ? await this.looks() : this.looks;
+  }
+
+  async takeSkip(node: NodeIdentity, skip: string): Promise<boolean> {
+    equal(this.held(), undefined, "a skip is removed before the grant");
+    deepEqual(node, worker);
+    this.skipsAsked.push(skip);
+    await this.beforeSkip();
+    if (this.skip !== skip) return false;
+    this.skip = undefined;
+    return true;
   }
 
   async drain(hold: Hold, waitMs: number): Promise<DrainOutcome> {

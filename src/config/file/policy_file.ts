@@ -9,7 +9,13 @@
 
 import * as v from "valibot";
 import { parseGroup } from "../../lock/identity.ts";
-import { DEFAULT_GROUP, DEFAULT_STUCK, type GroupOptions, type PolicyOptions } from "../../policies/options.ts";
+import {
+  DEFAULT_GROUP,
+  DEFAULT_STUCK,
+  type GroupOptions,
+  MAX_LEASE_SLOTS,
+  type PolicyOptions,
+} from "../../policies/options.ts";
 import { FILE_SCHEMA, GROUP_SCHEMA, type SaidGroup } from "./schema.ts";
 import { type KeyPath, nodeAt, offsetAt, parseSource, type Problem, type SourceNode, valueOf } from "./source.ts";
 import { formatDuration } from "./texts.ts";
@@ -90,6 +96,9 @@ function checkFile(
     problems.push(...needsCluster(root, [], context.store, [["stuck"]]));
   } else if (context.drainTimeoutMs === undefined) {
     for (const { path, node } of places) problems.push(...needsDrains(node, path));
+  }
+  if (context.store === "kubernetes") {
+    for (const { path, node } of places) problems.push(...tooManySlots(node, path));
   }
   const defaults = merge(DEFAULT_GROUP, file?.defaults ?? {});
   const groups = new Map<string, GroupOptions>();
@@ -206,6 +215,14 @@ function needsDrains(node: SourceNode | undefined, path: KeyPath): Problem[] {
   if (action?.kind !== "scalar" || action.value !== "release") return [];
   const message = "release needs drains: with --drain=false no hold notes its Node";
   return [{ offset: action.offset, path: [...path, ...key], message }];
+}
+
+/** Finds a number of slots whose holders' record may be too long for a Lease. */
+function tooManySlots(node: SourceNode | undefined, path: KeyPath): Problem[] {
+  const slots = nodeAt(node, ["slots"]);
+  if (slots?.kind !== "scalar" || typeof slots.value !== "number" || slots.value <= MAX_LEASE_SLOTS) return [];
+  const message = `must be at most ${MAX_LEASE_SLOTS}, since the Lease of a group has no room for more holders`;
+  return [wrong(message, slots, [...path, "slots"])];
 }
 
 /** Finds the windows in which no slot could ever be granted, because their cutoff takes all of their time. */

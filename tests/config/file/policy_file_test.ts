@@ -184,6 +184,9 @@ const REFUSED: [name: string, text: string, expected: string[]][] = [
     'f.yaml:1:11: timeZone: must be the name of a time zone, as in UTC or Europe/Berlin: it is "Europe/Berlni"',
     "f.yaml:2:21: allowUnknownGroups: must be true or false: it is 1",
   ]],
+  ["more slots than a Lease has room for", "defaults: {slots: 128}\ngroups: {a: {slots: 129}}", [
+    "f.yaml:2:21: groups.a.slots: must be at most 128, since the Lease of a group has no room for more holders: it is 129",
+  ]],
   [
     "wrong slots",
     "defaults: {slots: 0}\ngroups: {a: {slots: 1.5}, b: {slots: 0%}, c: {slots: 200%}, d: {slots: [1]}, e: {slots: -1.5}}",

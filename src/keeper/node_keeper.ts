@@ -8,7 +8,7 @@
 
 import type { Clock } from "../lock/clock.ts";
 import type { ClientId, Group } from "../lock/identity.ts";
-import type { DrainOutcome, Hold, LookOutcome, NodeKeeper, ReturnOutcome } from "../lock/node_keeper.ts";
+import type { DrainOutcome, Hold, LookDepth, LookOutcome, NodeKeeper, ReturnOutcome } from "../lock/node_keeper.ts";
 import type { HeldNode } from "../lock/semaphore.ts";
 import { within } from "../lock/within.ts";
 import type { KubernetesClient } from "../kubernetes/client.ts";
@@ -128,8 +128,8 @@ export class KubernetesNodeKeeper implements NodeKeeper {
   }
 
   /** See {@link NodeKeeper.look}. */
-  async look(id: ClientId): Promise<LookOutcome> {
-    return await this.#look.forClient(id);
+  async look(id: ClientId, depth: LookDepth): Promise<LookOutcome> {
+    return await this.#look.forClient(id, depth);
   }
 
   /** See {@link NodeKeeper.drain}. */

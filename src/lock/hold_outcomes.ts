@@ -8,9 +8,9 @@
 import type { Clock } from "./clock.ts";
 import type { Written } from "./group_writer.ts";
 import type { Group } from "./identity.ts";
-import type { PodLeft } from "./node_keeper.ts";
+import type { NodeIdentity, PodLeft } from "./node_keeper.ts";
 import type { Refused } from "./outcomes.ts";
-import type { Deferral } from "./policy.ts";
+import type { Deferral, PolicyAnswer } from "./policy.ts";
 import type { GroupState, HeldNode, Holder } from "./semaphore.ts";
 
 /** Is told of the slots that change hands. Its methods must not throw. */
@@ -48,8 +48,8 @@ export interface Permit {
   readonly slots: number;
   /** The client's node, noted with the grant. */
   readonly node?: HeldNode;
-  /** The state on which the policies were asked. */
-  readonly judged: GroupState;
+  /** The state on which the policies were asked just now; undefined where that was longer ago. */
+  readonly judged?: GroupState;
   /** Asked again for any other state that the grant is to be written on. */
   readonly gate: Gate;
 }
@@ -79,6 +79,33 @@ export interface Proven {
   readonly holder: Holder;
   /** What the store returned. */
   readonly written: Written;
+}
+
+/** That no Node has a client's id. Its times are those of {@link Clock.monotonic}. */
+export interface Absence {
+  /** Just before the reading that has shown it. */
+  readonly readAt: number;
+  /** When the reading had ended. */
+  readonly foundAt: number;
+}
+
+/** That a look found nothing that speaks against a grant. */
+export interface Looked {
+  /** It is one of several outcomes. */
+  readonly kind: "clear";
+  /** The client's Node, where it has one. */
+  readonly node?: NodeIdentity;
+  /** That it has none, where a reading has shown that. */
+  readonly absence?: Absence;
+}
+
+/** That a slot may be granted, and to whom. */
+export type Permitted = Looked & Pick<PolicyAnswer, "slots" | "ignored">;
+
+/** How a request came to its hold. */
+export interface Acquired extends Proven {
+  /** What the request had read before the write that took the slot; undefined where it read no such thing, or took none. */
+  readonly absence?: Absence;
 }
 
 /** The outcome of {@link "./holds.ts".Holds.renew}. */

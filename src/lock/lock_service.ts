@@ -8,15 +8,16 @@
  */
 
 import { type Clock, systemClock } from "./clock.ts";
+import { GroupPlaces } from "./group_places.ts";
 import { GroupWriter, type Ticket } from "./group_writer.ts";
 import { GroupView } from "./group_view.ts";
 import { isSamePause } from "./group_notes.ts";
-import type { HoldsObserver, Proven } from "./hold_outcomes.ts";
+import type { Acquired, HoldsObserver, Looked, Permitted } from "./hold_outcomes.ts";
 import { Holds } from "./holds.ts";
 import type { ClientId, Group } from "./identity.ts";
 import { UnavailableError } from "./errors.ts";
-import { ABSENT, type LockStore, type Versioned } from "./lock_store.ts";
-import type { DrainRule, NodeIdentity, NodeKeeper } from "./node_keeper.ts";
+import type { LockStore, Versioned } from "./lock_store.ts";
+import type { DrainRule, LookDepth, NodeIdentity, NodeKeeper } from "./node_keeper.ts";
 import { type PreRebootOutcome, type Refused, refused, refusedFor, type SteadyStateOutcome } from "./outcomes.ts";
 import { type GrantPolicy, type IgnoredReason, type Pause, type Reason, slotsOnly } from "./policy.ts";
 import { heldNode, Prover } from "./prover.ts";
@@ -68,12 +69,6 @@ export interface LockObserver extends HoldsObserver {
   heldElsewhere?(group: Group, id: ClientId, other: Group): void;
 }
 
-/** That a look found nothing that speaks against a grant. */
-interface Looked {
-  readonly kind: "clear";
-  readonly node?: NodeIdentity;
-}
-
 /**
  * Grants and frees slots. Any number of them may share one store: every yes
  * rests on a conditional write, and every release on one or on a read that began
@@ -87,15 +82,14 @@ export class LockService {
   readonly #writer: GroupWriter;
   readonly #holds: Holds;
   readonly #policy: GrantPolicy;
-  readonly #maxGroups: number;
+  readonly #places: GroupPlaces;
   readonly #keeper?: NodeKeeper;
+  readonly #clock: Clock;
   readonly #replyWaitMs: number;
   readonly #stopping: AbortSignal;
   readonly #prover: Prover;
   readonly #yields: Yields;
   readonly #observer: LockObserver;
-  /** How many requests are about to create a group that the store does not have yet. */
-  readonly #coming = new Map<Group, number>();
 
   /**
    * Creates a service that knows nothing of the store yet.
@@ -106,8 +100,8 @@ export class LockService {
     const { observer = {}, keeper, clock = systemClock } = options;
     this.#store = store;
     this.#policy = options.policy ?? slotsOnly(() => 1);
-    this.#maxGroups = options.maxGroups ?? 64;
     this.#keeper = keeper;
+    this.#clock = clock;
     this.#replyWaitMs = options.replyWaitMs ?? 240_000;
     this.#stopping = options.stopping ?? new AbortController().signal;
     this.#observer = observer;
@@ -122,6 +116,7 @@ export class LockService {
         if (!isSamePause(pause, before?.notes?.pause)) observer.pauseChanged?.(group, pause);
       },
     });
+    this.#places = new GroupPlaces(options.maxGroups ?? 64, this.#view, () => this.groups());
     this.#writer = new GroupWriter(store, this.#view, { clock, random: options.random });
     const slotsOf = (group: Group) => this.#policy.slotsOf(group);
     this.#holds = new Holds(this.#writer, { slotsOf, clock, observer });
@@ -231,37 +226,51 @@ export class LockService {
    * Takes or renews a slot: renew the hold if there is one, else ask whether a grant is allowed, then grant. What refuses
    * without a call comes first.
    */
-  async #acquire(id: ClientId, group: Group, arrival: Ticket): Promise<Proven | Refused> {
+  async #acquire(id: ClientId, group: Group, arrival: Ticket): Promise<Acquired | Refused> {
     const gate = (state: GroupState, node?: NodeIdentity) => {
       return refusedFor(this.#policy.peek({ group, id, state, ...(node && { node }) }).reasons);
     };
     const free = await this.#holds.renew(id, group, arrival, gate);
     if (free.kind !== "free") return free;
-    using place = await this.#reservePlace(group);
-    if (place === undefined) return refused({ kind: "too_many_groups", limit: this.#maxGroups });
-    const seen = await this.#look(id);
-    if (seen.kind === "refused") return seen;
-    const { node } = seen;
-    const { slots, reasons, ignored } = await this.#policy.judge({
-      group,
-      id,
-      state: free.state,
-      ...(node && { node }),
-    });
-    const refusal = refusedFor(reasons);
-    if (refusal !== undefined) return refusal;
+    using place = await this.#places.reserve(group);
+    if (place === undefined) return refused({ kind: "too_many_groups", limit: this.#places.limit });
+    const permitted = await this.#permit(id, group, free.state);
+    if (permitted.kind === "refused") return permitted;
+    const { node, absence, slots, ignored } = permitted;
     const acquired = await this.#holds.grant(id, group, arrival, {
       slots,
       node: node && heldNode(node, "draining"),
-      judged: free.state,
+      // What has proven that there is no Node came after the policies, and may have taken long.
+      judged: absence === undefined ? free.state : undefined,
       gate: (state) => gate(state, node),
     });
-    if (acquired.kind === "granted") {
-      const { holder } = acquired;
-      if (ignored.length > 0) this.#observer.grantedDespite?.(group, holder, ignored);
-      if (this.#keeper !== undefined && node === undefined) this.#observer.grantedWithoutNode?.(group, holder);
+    // A hold that the client got meanwhile is not what was looked at.
+    if (acquired.kind !== "granted") return acquired;
+    const { holder } = acquired;
+    if (ignored.length > 0) this.#observer.grantedDespite?.(group, holder, ignored);
+    if (this.#keeper !== undefined && node === undefined) this.#observer.grantedWithoutNode?.(group, holder);
+    return { ...acquired, absence };
+  }
+
+  /**
+   * Finds out whether a slot may be granted: the look, then the policies, and last, where the look has found no Node, the
+   * reading that proves it. After that, only the grant's write is left, so that one write shows the slot taken, by a hold
+   * about no Node, after the reading: both together are the proof of the yes.
+   */
+  async #permit(id: ClientId, group: Group, state: GroupState): Promise<Permitted | Refused> {
+    const judge = async (seen: Looked | Refused): Promise<Permitted | Refused> => {
+      if (seen.kind === "refused") return seen;
+      const { node } = seen;
+      const { slots, reasons, ignored } = await this.#policy.judge({ group, id, state, ...(node && { node }) });
+      return refusedFor(reasons) ?? { ...seen, slots, ignored };
+    };
+    const permitted = await judge(await this.#look(id, "seen"));
+    if (permitted.kind === "refused" || permitted.node !== undefined || permitted.absence !== undefined) {
+      return permitted;
     }
-    return acquired;
+    const proven = await this.#look(id, "fresh");
+    // A Node that has just joined is one that the policies have not been asked about.
+    return proven.kind === "refused" || proven.node === undefined ? { ...permitted, ...proven } : await judge(proven);
   }
 
   /** Tells the observer of another group in which a client seems to hold a slot. */
@@ -271,34 +280,16 @@ export class LockService {
     }
   }
 
-  /**
-   * Reserves a place for a group. A new group counts from then on, although the
-   * store gets it only later, so that a burst of new groups stays within the limit.
-   *
-   * @returns To be disposed of when the group is in the store, or will not be; undefined where the limit is reached.
-   */
-  async #reservePlace(group: Group): Promise<Disposable | undefined> {
-    if ((this.#view.get(group)?.version ?? ABSENT.version) !== ABSENT.version) return { [Symbol.dispose]() {} };
-    const groups = await this.groups();
-    const coming = [...this.#coming.keys()].filter((each) => !groups.has(each));
-    const isNew = !groups.has(group) && !this.#coming.has(group);
-    if (isNew && groups.size + coming.length >= this.#maxGroups) return undefined;
-    const count = (change: number) => {
-      const requests = (this.#coming.get(group) ?? 0) + change;
-      if (requests > 0) this.#coming.set(group, requests);
-      else this.#coming.delete(group);
-    };
-    count(1);
-    return { [Symbol.dispose]: () => count(-1) };
-  }
-
   /** Looks for the client's node, and whether it can be drained at all. */
-  async #look(id: ClientId): Promise<Refused | Looked> {
+  async #look(id: ClientId, depth: LookDepth): Promise<Refused | Looked> {
     if (this.#keeper === undefined) return { kind: "clear" };
-    const seen = await this.#keeper.look(id);
+    const seen = await this.#keeper.look(id, depth);
     switch (seen.kind) {
-      case "clear":
-        return seen;
+      case "clear": {
+        const { kind, node, readAt } = seen;
+        const isAbsent = node === undefined && readAt !== undefined;
+        return { kind, node, ...(isAbsent && { absence: { readAt, foundAt: this.#clock.monotonic() } }) };
+      }
       case "ambiguous":
         return refused({ kind: "node_ambiguous", nodes: seen.nodes });
       case "drain_refused":

@@ -12,6 +12,7 @@ import type {
   DrainOutcome,
   GoneOutcome,
   Hold,
+  LookDepth,
   LookOutcome,
   NodeIdentity,
   NodeKeeper,
@@ -141,8 +142,8 @@ export class KubernetesNodeKeeper implements NodeKeeper {
   }
 
   /** See {@link NodeKeeper.look}. */
-  async look(id: ClientId): Promise<LookOutcome> {
-    return await this.#look.forClient(id);
+  async look(id: ClientId, depth: LookDepth): Promise<LookOutcome> {
+    return await this.#look.forClient(id, depth);
   }
 
   /** See {@link NodeKeeper.takeSkip}. */

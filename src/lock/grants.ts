@@ -1,17 +1,20 @@
 /**
- * The way from a free slot to a grant: the policies judge, what lets the client's
- * Node pass rules once is removed, and the conditional write follows. It bounds how
- * old a judgement may be at the grant, and knows no rule.
+ * The way from a free slot to a grant: the look for the client's Node, the judgement of the policies, the removal of what
+ * lets the Node pass rules once, the proof that the client has no Node, and the conditional write. It bounds how old a
+ * judgement may be at the grant, and knows no rule.
+ *
+ * Only the write is left after the proof, so that one write shows the slot taken, by a hold about no Node, after the
+ * reading: both together are the proof of the yes.
  *
  * @module
  */
 
 import type { Clock } from "./clock.ts";
 import type { Ticket } from "./group_writer.ts";
-import type { Gate, Permit, Proven } from "./hold_outcomes.ts";
+import type { Acquired, Gate, Looked, Permit, Proven } from "./hold_outcomes.ts";
 import type { Holds } from "./holds.ts";
 import type { ClientId, Group } from "./identity.ts";
-import type { NodeIdentity, NodeKeeper } from "./node_keeper.ts";
+import type { LookDepth, NodeIdentity, NodeKeeper } from "./node_keeper.ts";
 import { type Refused, refused, refusedFor } from "./outcomes.ts";
 import type { GrantPolicy, IgnoredReason, PolicyQuestion } from "./policy.ts";
 import { heldNode } from "./prover.ts";
@@ -40,6 +43,8 @@ export interface GrantsObserver {
 export interface GrantsOptions {
   /** Says what speaks against a grant. */
   readonly policy: GrantPolicy;
+  /** Looks for the client's Node, and whether it can be drained at all. */
+  readonly look: (id: ClientId, depth: LookDepth) => Promise<Refused | Looked>;
   /** Removes skips; undefined where nodes are not drained. */
   readonly keeper?: Pick<NodeKeeper, "takeSkip">;
   /** Measures the age of judgements. */
@@ -48,8 +53,8 @@ export interface GrantsOptions {
   readonly observer: GrantsObserver;
 }
 
-/** That the policies allow a grant. */
-interface Allowed {
+/** That the policies allow a grant to a client that was looked at. */
+interface Allowed extends Pick<Looked, "node" | "absence"> {
   readonly kind: "allowed";
   readonly slots: number;
   readonly ignored: readonly IgnoredReason[];
@@ -81,14 +86,14 @@ export class Grants {
   /**
    * Grants a slot, or renews the hold that the client got meanwhile.
    *
-   * @param question Whom to grant it, and the state in which a slot seemed to be free.
+   * @param question Whom to grant it, without the Node, and the state in which a slot seemed to be free.
    * @param arrival The request's ticket.
    */
-  async grant(question: PolicyQuestion, arrival: Ticket): Promise<Proven | Refused> {
-    const { group, id, node } = question;
-    const allowed = await this.#judge(question);
+  async grant(question: PolicyQuestion, arrival: Ticket): Promise<Acquired | Refused> {
+    const { group, id } = question;
+    const allowed = await this.#permit(question);
     if (allowed.kind === "refused") return allowed;
-    const { taken, ignored, slots } = allowed;
+    const { node, absence, taken, ignored, slots } = allowed;
     const { slotsOn, late } = this.#gates(question, allowed);
     let acquired: Proven | Refused | undefined;
     try {
@@ -106,23 +111,43 @@ export class Grants {
         this.#options.observer.skipLost?.(group, id, node!, taken);
       }
     }
-    if (acquired.kind === "granted" && ignored.length > 0) {
-      this.#options.observer.grantedDespite?.(group, acquired.holder, ignored);
-    }
-    return acquired;
+    // A hold that the client got meanwhile is not what was looked at.
+    if (acquired.kind !== "granted") return acquired;
+    if (ignored.length > 0) this.#options.observer.grantedDespite?.(group, acquired.holder, ignored);
+    return { ...acquired, ...(absence && { absence }) };
+  }
+
+  /** Finds out whether a slot may be granted, and looks again where the look has found no Node without a proof. */
+  async #permit(question: PolicyQuestion): Promise<Allowed | Refused> {
+    const seen = await this.#options.look(question.id, "seen");
+    if (seen.kind === "refused") return seen;
+    const allowed = await this.#judge(question, seen);
+    if (allowed.kind === "refused" || seen.node !== undefined || seen.absence !== undefined) return allowed;
+    const proven = await this.#options.look(question.id, "fresh");
+    if (proven.kind === "refused") return proven;
+    // A Node that has just joined is one that the policies have not been asked about.
+    return proven.node === undefined ? { ...allowed, ...absenceOf(proven) } : await this.#judge(question, proven);
   }
 
   /** Asks the policies, and removes the skip on which their answer rests: of all who try, one may grant by it. */
-  async #judge(question: PolicyQuestion): Promise<Allowed | Refused> {
+  async #judge(asked: PolicyQuestion, looked: Looked): Promise<Allowed | Refused> {
     const { policy, keeper, clock } = this.#options;
-    const { node, state } = question;
+    const { node } = looked;
+    const { state } = asked;
     for (let judgements = 0; judgements < MAX_JUDGEMENTS; judgements++) {
       const judgedAt = clock.monotonic();
       // What was gathered for a question stays with it, so that each judgement needs its own.
-      const { slots, reasons, ignored, skip } = await policy.judge({ ...question });
+      const { slots, reasons, ignored, skip } = await policy.judge({ ...asked, ...(node && { node }) });
       const refusal = refusedFor(reasons);
       if (refusal !== undefined) return refusal;
-      const allowed = { kind: "allowed", slots, ignored, judgedAt } as const;
+      const allowed = {
+        kind: "allowed",
+        slots,
+        ignored,
+        judgedAt,
+        ...(node && { node }),
+        ...absenceOf(looked),
+      } as const;
       if (skip === undefined) return { ...allowed, isForShow: false };
       if (state.holders.length >= slots) return { ...allowed, isForShow: true };
       if (node !== undefined && await keeper?.takeSkip(node, skip)) {
@@ -137,7 +162,8 @@ export class Grants {
    * that was judged or where the last answer is too old, and after the write, where that took long. A skip counts only
    * where this request has removed it.
    */
-  #gates(question: PolicyQuestion, { slots, taken = "", isForShow, judgedAt }: Allowed): Gates {
+  #gates(asked: PolicyQuestion, { node, slots, taken = "", isForShow, judgedAt }: Allowed): Gates {
+    const question = { ...asked, ...(node && { node }) };
     const { policy, clock } = this.#options;
     let answered = { state: question.state, slots, at: judgedAt };
     const isOld = () => clock.monotonic() - answered.at > ANSWER_TTL_MS;
@@ -170,6 +196,10 @@ export class Grants {
     this.#options.observer.takenBack?.(group, holder, refusal.refusal);
     return refusal;
   }
+}
+
+function absenceOf({ absence }: Looked): Pick<Looked, "absence"> {
+  return absence === undefined ? {} : { absence };
 }
 
 /** The state without a client's own hold, about which policies are never asked. */

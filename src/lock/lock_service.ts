@@ -7,18 +7,19 @@
  * @module
  */
 
-import { systemClock } from "./clock.ts";
+import { type Clock, systemClock } from "./clock.ts";
 import { Grants } from "./grants.ts";
+import { GroupPlaces } from "./group_places.ts";
 import { GroupWriter, type Ticket } from "./group_writer.ts";
 import { GroupView } from "./group_view.ts";
 import { isSamePause } from "./group_notes.ts";
-import type { Proven } from "./hold_outcomes.ts";
+import type { Acquired, Looked } from "./hold_outcomes.ts";
 import { Holds } from "./holds.ts";
 import type { ClientId, Group } from "./identity.ts";
 import { UnavailableError } from "./errors.ts";
-import { ABSENT, type LockStore, type Versioned } from "./lock_store.ts";
+import type { LockStore, Versioned } from "./lock_store.ts";
 import type { LockObserver, LockServiceOptions } from "./lock_service_options.ts";
-import type { NodeIdentity, NodeKeeper } from "./node_keeper.ts";
+import type { LookDepth, NodeKeeper } from "./node_keeper.ts";
 import { type PreRebootOutcome, type Refused, refused, refusedFor, type SteadyStateOutcome } from "./outcomes.ts";
 import { type GrantPolicy, slotsOnly } from "./policy.ts";
 import { Prover } from "./prover.ts";
@@ -27,12 +28,6 @@ import { GoneNodes, type PlannedRelease } from "./gone_nodes.ts";
 import { Yields } from "./yields.ts";
 
 export type { LockObserver, LockServiceOptions };
-
-/** That a look found nothing that speaks against a grant. */
-interface Looked {
-  readonly kind: "clear";
-  readonly node?: NodeIdentity;
-}
 
 /**
  * Grants and frees slots. Any number of them may share one store: every yes
@@ -47,8 +42,9 @@ export class LockService {
   readonly #writer: GroupWriter;
   readonly #holds: Holds;
   readonly #policy: GrantPolicy;
-  readonly #maxGroups: number;
+  readonly #places: GroupPlaces;
   readonly #keeper?: NodeKeeper;
+  readonly #clock: Clock;
   readonly #replyWaitMs: number;
   readonly #stopping: AbortSignal;
   readonly #prover: Prover;
@@ -56,8 +52,6 @@ export class LockService {
   readonly #yields: Yields;
   readonly #gone: GoneNodes;
   readonly #observer: LockObserver;
-  /** How many requests are about to create a group that the store does not have yet. */
-  readonly #coming = new Map<Group, number>();
 
   /**
    * Creates a service that knows nothing of the store yet.
@@ -68,8 +62,8 @@ export class LockService {
     const { observer = {}, keeper, clock = systemClock } = options;
     this.#store = store;
     this.#policy = options.policy ?? slotsOnly(() => 1);
-    this.#maxGroups = options.maxGroups ?? 64;
     this.#keeper = keeper;
+    this.#clock = clock;
     this.#replyWaitMs = options.replyWaitMs ?? 240_000;
     this.#stopping = options.stopping ?? new AbortController().signal;
     this.#observer = observer;
@@ -85,10 +79,12 @@ export class LockService {
         if (!isSamePause(pause, before?.notes?.pause)) observer.pauseChanged?.(group, pause);
       },
     });
+    this.#places = new GroupPlaces(options.maxGroups ?? 64, this.#view, () => this.groups());
     this.#writer = new GroupWriter(store, this.#view, { clock, random: options.random });
     const slotsOf = (group: Group) => this.#policy.slotsOf(group);
     this.#holds = new Holds(this.#writer, { slotsOf, clock, observer });
-    this.#grants = new Grants(this.#holds, { policy: this.#policy, keeper, clock, observer });
+    const look = (id: ClientId, depth: LookDepth) => this.#look(id, depth);
+    this.#grants = new Grants(this.#holds, { policy: this.#policy, look, keeper, clock, observer });
     this.#yields = new Yields(this.#holds, this.#view, {
       keeper,
       ruleOf: (group) => ({ ...options.drain, ...this.#policy.drainOf(group) }),
@@ -207,19 +203,16 @@ export class LockService {
    * Takes or renews a slot: renew the hold if there is one, else ask whether a grant is allowed, then grant. What refuses
    * without a call comes first.
    */
-  async #acquire(id: ClientId, group: Group, arrival: Ticket): Promise<Proven | Refused> {
+  async #acquire(id: ClientId, group: Group, arrival: Ticket): Promise<Acquired | Refused> {
     const { groups } = this.#view;
     const gate = (state: GroupState) => refusedFor(this.#policy.peek({ group, id, state, groups }).reasons);
     const free = await this.#holds.renew(id, group, arrival, gate);
     if (free.kind !== "free") return free;
-    using place = await this.#reservePlace(group);
-    if (place === undefined) return refused({ kind: "too_many_groups", limit: this.#maxGroups });
-    const seen = await this.#look(id);
-    if (seen.kind === "refused") return seen;
-    const { node } = seen;
-    const question = { group, id, state: free.state, groups, ...(node && { node }) };
-    const acquired = await this.#grants.grant(question, arrival);
-    if (acquired.kind === "granted" && this.#keeper !== undefined && node === undefined) {
+    using place = await this.#places.reserve(group);
+    if (place === undefined) return refused({ kind: "too_many_groups", limit: this.#places.limit });
+    const acquired = await this.#grants.grant({ group, id, state: free.state, groups }, arrival);
+    const isNew = acquired.kind === "granted";
+    if (isNew && this.#keeper !== undefined && acquired.holder.node === undefined) {
       this.#observer.grantedWithoutNode?.(group, acquired.holder);
     }
     return acquired;
@@ -232,34 +225,16 @@ export class LockService {
     }
   }
 
-  /**
-   * Reserves a place for a group. A new group counts from then on, although the
-   * store gets it only later, so that a burst of new groups stays within the limit.
-   *
-   * @returns To be disposed of when the group is in the store, or will not be; undefined where the limit is reached.
-   */
-  async #reservePlace(group: Group): Promise<Disposable | undefined> {
-    if ((this.#view.get(group)?.version ?? ABSENT.version) !== ABSENT.version) return { [Symbol.dispose]() {} };
-    const groups = await this.groups();
-    const coming = [...this.#coming.keys()].filter((each) => !groups.has(each));
-    const isNew = !groups.has(group) && !this.#coming.has(group);
-    if (isNew && groups.size + coming.length >= this.#maxGroups) return undefined;
-    const count = (change: number) => {
-      const requests = (this.#coming.get(group) ?? 0) + change;
-      if (requests > 0) this.#coming.set(group, requests);
-      else this.#coming.delete(group);
-    };
-    count(1);
-    return { [Symbol.dispose]: () => count(-1) };
-  }
-
   /** Looks for the client's node, and whether it can be drained at all. */
-  async #look(id: ClientId): Promise<Refused | Looked> {
+  async #look(id: ClientId, depth: LookDepth): Promise<Refused | Looked> {
     if (this.#keeper === undefined) return { kind: "clear" };
-    const seen = await this.#keeper.look(id);
+    const seen = await this.#keeper.look(id, depth);
     switch (seen.kind) {
-      case "clear":
-        return seen;
+      case "clear": {
+        const { kind, node, readAt } = seen;
+        const isAbsent = node === undefined && readAt !== undefined;
+        return { kind, node, ...(isAbsent && { absence: { readAt, foundAt: this.#clock.monotonic() } }) };
+      }
       case "ambiguous":
         return refused({ kind: "node_ambiguous", nodes: seen.nodes });
       case "drain_refused":

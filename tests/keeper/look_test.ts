@@ -14,16 +14,27 @@ const NODE: NodeView = { ...viewNode({ metadata: { name: "a", uid: "uid-a" } }),
 const BARE = viewPod({ metadata: { name: "bare", namespace: "apps", uid: "u" } });
 const REFUSE: PodPolicy = { unmanaged: "refuse" };
 
-function setUp(options: Partial<LookOptions> & { found?: NodeView[]; on?: () => PodView[]; isSynced?: boolean } = {}) {
-  const { found = [NODE], on = () => [], policy = REFUSE, isSynced = false, ...more } = options;
+interface SetUp extends Partial<LookOptions> {
+  /** The Nodes of the client that the watch shows, or that are read where it shows nothing. */
+  readonly found?: NodeView[];
+  /** Those that are read. */
+  readonly joined?: NodeView[];
+  readonly during?: (clock: FakeClock) => Promise<void>;
+  readonly on?: () => PodView[];
+  readonly isSynced?: boolean;
+}
+
+function setUp(options: SetUp = {}) {
+  const { found = [NODE], joined = found, during, on = () => [], policy = REFUSE, isSynced = false, ...more } = options;
   const clock = new FakeClock();
   const calls: string[] = [];
   const look = new Look({
     nodes: {
-      byId: (id) => {
+      listById: async (id) => {
         equal(id, ALICE);
         calls.push("nodes");
-        return Promise.resolve(found);
+        await during?.(clock);
+        return joined;
       },
       started: () => Promise.resolve(),
       isSynced,
@@ -51,16 +62,38 @@ function setUp(options: Partial<LookOptions> & { found?: NodeView[]; on?: () => 
 
 Deno.test("a node whose pods may all be evicted is clear, and so is a client without a node", async () => {
   const { look } = setUp();
-  deepEqual(await look.forClient(ALICE), { kind: "clear", node: { name: "a", uid: "uid-a", bootId: "1" } });
-  deepEqual(await setUp({ found: [] }).look.forClient(ALICE), { kind: "clear" });
+  deepEqual(await look.forClient(ALICE, "seen"), { kind: "clear", node: { name: "a", uid: "uid-a", bootId: "1" } });
+  const none = setUp({ found: [] });
+  deepEqual(await none.look.forClient(ALICE, "seen"), { kind: "clear", readAt: none.clock.monotonic() });
+});
+
+Deno.test("a look for a fresh proof reads the Nodes where the watch shows none, and says when it began to", async () => {
+  const seen = setUp({ isSynced: true });
+  deepEqual((await seen.look.forClient(ALICE, "fresh")).kind, "clear");
+  deepEqual(seen.calls, ["pods"]);
+  const { look, clock, calls } = setUp({ isSynced: true, found: [], during: (clock) => clock.advance(500) });
+  const began = clock.monotonic();
+  deepEqual(await look.forClient(ALICE, "fresh"), { kind: "clear", readAt: began });
+  deepEqual(calls, ["nodes"]);
+  const joined = setUp({ isSynced: true, found: [], joined: [NODE] });
+  const node = { name: "a", uid: "uid-a", bootId: "1" };
+  deepEqual(await joined.look.forClient(ALICE, "fresh"), { kind: "clear", node });
+  const twice = setUp({ isSynced: true, found: [], joined: [NODE, { ...NODE, name: "b", uid: "uid-b" }] });
+  deepEqual(await twice.look.forClient(ALICE, "fresh"), { kind: "ambiguous", nodes: ["a", "b"] });
+});
+
+Deno.test("a reading of the Nodes that is denied is a missing permission, whatever the watch has shown", async () => {
+  const denied = () => Promise.reject(new ForbiddenError("no", { verb: "list", group: "", resource: "nodes" }));
+  const { look } = setUp({ isSynced: true, found: [], during: denied });
+  deepEqual(await look.forClient(ALICE, "fresh"), { kind: "permission_missing", permission: "list nodes" });
 });
 
 Deno.test("while the watch is in step, a look costs no call about the nodes", async () => {
   const { look, calls } = setUp({ isSynced: true });
-  deepEqual(await look.forClient(ALICE), { kind: "clear", node: { name: "a", uid: "uid-a", bootId: "1" } });
+  deepEqual(await look.forClient(ALICE, "seen"), { kind: "clear", node: { name: "a", uid: "uid-a", bootId: "1" } });
   deepEqual(calls, ["pods"]);
   const none = setUp({ isSynced: true, found: [] });
-  deepEqual(await none.look.forClient(ALICE), { kind: "clear" });
+  deepEqual(await none.look.forClient(ALICE, "seen"), { kind: "clear" });
   deepEqual(none.calls, []);
 });
 
@@ -68,21 +101,21 @@ Deno.test("several nodes of one id are ambiguous, and that is told", async () =>
   const told: unknown[] = [];
   const found = [NODE, { ...NODE, name: "b", uid: "uid-b" }];
   const { look, calls } = setUp({ found, ambiguous: (...args) => told.push(args) });
-  deepEqual(await look.forClient(ALICE), { kind: "ambiguous", nodes: ["a", "b"] });
+  deepEqual(await look.forClient(ALICE, "seen"), { kind: "ambiguous", nodes: ["a", "b"] });
   deepEqual(told, [[ALICE, ["a", "b"]]]);
   deepEqual(calls, ["nodes"]);
 });
 
 Deno.test("a policy that refuses nothing costs no list of the pods", async () => {
   const { look, calls } = setUp({ policy: {}, on: () => [BARE] });
-  equal((await look.forClient(ALICE)).kind, "clear");
+  equal((await look.forClient(ALICE, "seen")).kind, "clear");
   deepEqual(calls, ["nodes"]);
 });
 
 Deno.test("a permission that is known to be missing is told without a call", async () => {
   const permission = { verb: "create", group: "", resource: "pods", subresource: "eviction" };
   const { look, calls } = setUp({ permissions: { missingForDrain: () => permission } });
-  deepEqual(await look.forClient(ALICE), { kind: "permission_missing", permission: "create pods/eviction" });
+  deepEqual(await look.forClient(ALICE, "seen"), { kind: "permission_missing", permission: "create pods/eviction" });
   deepEqual(calls, []);
 });
 
@@ -97,15 +130,15 @@ for (const [what, on, kind] of REFUSALS) {
   Deno.test(`${what}: refused without further lists of the pods for 30 s, then looked for again`, async () => {
     let state = on;
     const { look, clock, calls } = setUp({ on: () => state() });
-    const first = await look.forClient(ALICE);
+    const first = await look.forClient(ALICE, "seen");
     equal(first.kind, kind);
     if (first.kind === "drain_refused") equal(first.pods[0]?.name, "bare");
     if (first.kind === "permission_missing") equal(first.permission, "list pods");
     state = () => [];
     await clock.advance(29_999);
-    deepEqual(await look.forClient(ALICE), first);
+    deepEqual(await look.forClient(ALICE, "seen"), first);
     equal(calls.filter((call) => call === "pods").length, 1);
     await clock.advance(1);
-    equal((await look.forClient(ALICE)).kind, "clear");
+    equal((await look.forClient(ALICE, "seen")).kind, "clear");
   });
 }

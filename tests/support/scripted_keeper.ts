@@ -10,6 +10,7 @@ import type {
   DrainOutcome,
   GoneOutcome,
   Hold,
+  LookDepth,
   LookOutcome,
   NodeIdentity,
   NodeKeeper,
@@ -39,7 +40,7 @@ export const NO_NODE: DrainOutcome = { kind: "drained", host: { kind: "no_node" 
 
 /** A keeper that answers what the test says, and notes what it was asked to do. */
 export class ScriptedKeeper implements NodeKeeper {
-  looks: LookOutcome | (() => Promise<LookOutcome>) = { kind: "clear", node: worker };
+  looks: LookOutcome | ((depth: LookDepth) => Promise<LookOutcome>) = { kind: "clear", node: worker };
   drains: DrainOutcome | ((hold: Hold, waitMs: number) => Promise<DrainOutcome>) = drained();
   returns: ReturnOutcome | (() => Promise<ReturnOutcome>) = { kind: "ready" };
   /** Since when the host has had no Node. */
@@ -51,6 +52,8 @@ export class ScriptedKeeper implements NodeKeeper {
   /** Runs before a skip is removed. */
   beforeSkip: () => Promise<void> = () => Promise.resolve();
   readonly skipsAsked: string[] = [];
+  /** What each look was allowed to rest on. */
+  readonly depths: LookDepth[] = [];
   readonly drained: Hold[] = [];
   readonly uncordoned: { group: string; id: string; since?: number }[] = [];
   readonly ended: { group: Group; id: ClientId }[] = [];
@@ -61,9 +64,10 @@ export class ScriptedKeeper implements NodeKeeper {
     this.held = held;
   }
 
-  async look(): Promise<LookOutcome> {
+  async look(_id: ClientId, depth: LookDepth): Promise<LookOutcome> {
     equal(this.held(), undefined, "the look comes before the grant");
-    return typeof this.looks === "function" ? await this.looks() : this.looks;
+    this.depths.push(depth);
+    return typeof this.looks === "function" ? await this.looks(depth) : this.looks;
   }
 
   async takeSkip(node: NodeIdentity, skip: string): Promise<boolean> {

@@ -26,6 +26,9 @@ const UNASKED = {
 /** How many free slots are drawn. */
 const FREE_SHOWN = 6;
 
+/** A list of pods that is longer than this may scroll. */
+const LONG_LIST = 4;
+
 /** A list of hosts that is no longer than this is open at first, where there are no more groups either. */
 const SHORT_LIST = 8;
 
@@ -54,7 +57,7 @@ function buildHolder() {
     unknown: make("small", {}, "Which pods are left is unknown here: another replica drains it."),
     pods: make("details", { class: "pods" }),
     podCount: make("summary"),
-    podList: make("ul", { class: "plain" }),
+    podList: make("ul", { class: "plain", "aria-label": "Pods left" }),
   };
   row.asked.append("asked this replica ", row.askedAt);
   row.pods.append(row.podCount, row.podList);
@@ -83,6 +86,8 @@ function updateHolder(row, holder) {
   if (holder.isStuck && !row.wasStuck) row.pods.open = true;
   row.wasStuck = holder.isStuck;
   show(row.pods, pods.length > 0);
+  // A list that scrolls must be in reach of the keyboard.
+  setAttribute(row.podList, "tabindex", pods.length > LONG_LIST ? "0" : undefined);
   setText(row.podCount, `${plural(pods.length, "pod", "pods")} left`);
   list(row.podList, pods, ({ pod }) => pod, () => {
     const element = make("li");
@@ -101,7 +106,9 @@ function slotsOf({ holders, slots }) {
   const boxes = Array.from({ length: shown }, (_, nth) => ({ key: `free ${nth}`, text: "free" }));
   if (shown < free) boxes.push({ key: "more", text: `${free - shown} more free` });
   if (slots === 0 && holders.length === 0) boxes.push({ key: "none", text: "no slots now" });
-  return [...holders.map((holder) => ({ key: `${clientOf(holder)} ${holder.since}`, holder })), ...boxes];
+  // What is stuck comes first, as with the groups.
+  const ordered = [...holders.filter(({ isStuck }) => isStuck), ...holders.filter(({ isStuck }) => !isStuck)];
+  return [...ordered.map((holder) => ({ key: `${clientOf(holder)} ${holder.since}`, holder })), ...boxes];
 }
 
 function updateBlock(row, { kind, sentence, until }) {

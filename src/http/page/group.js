@@ -2,26 +2,7 @@
 
 import { list, make, setAttribute, setText, show } from "./elements.js";
 import { dateOf, duration, now, setTime, time } from "./times.js";
-
-/** What each stage is called, and how it looks. */
-const STAGES = {
-  "draining": ["Draining", "work"],
-  "blocked": ["Drain blocked", "work"],
-  "granted-not-rebooting": ["May reboot now", "sky"],
-  "rebooting": ["Rebooting", "sky"],
-  "back-not-reporting": ["Back, has not reported", "good"],
-  "node-gone": ["Its node is gone", "work"],
-  "unknown": ["Holds the slot", "sky"],
-};
-
-/** What is asked only when a host asks. */
-const UNASKED = {
-  "health.prometheus": "Prometheus",
-  "health.alertmanager": "Alertmanager",
-  "health.blockingPods": "pods that block a reboot",
-  "health.budgets": "budgets of its pods",
-  "drain": "pods that a drain must leave alone",
-};
+import { clientOf, nameOf, plural, stageOf, UNASKED } from "./words.js";
 
 /** How many free slots are drawn. */
 const FREE_SHOWN = 6;
@@ -31,17 +12,6 @@ const LONG_LIST = 4;
 
 /** A list of hosts that is no longer than this is open at first, where there are no more groups either. */
 const SHORT_LIST = 8;
-
-export function stageOf({ stage, isStuck }) {
-  const [name, tone] = STAGES[stage] ?? [String(stage), "plain"];
-  return { name, tone: isStuck ? "alarm" : tone };
-}
-
-/** Tells a client from the others of its group. */
-const clientOf = ({ id, hash }) => `${hash} ${id}`;
-
-export const nameOf = ({ node, id }) => node ?? id;
-export const plural = (count, one, many) => `${count} ${count === 1 ? one : many}`;
 
 function buildHolder() {
   const row = {

@@ -11,7 +11,7 @@ import { UnavailableError } from "../lock/errors.ts";
 import { lookAt, type LookOptions } from "../operate/look.ts";
 import { isStuck, type Overview } from "../operate/overview.ts";
 import { openPlace, type Place } from "../operate/place.ts";
-import { EXIT, type Io } from "./command.ts";
+import { EXIT, type Io, type Screen } from "./command.ts";
 import { lookOptions, type PlaceOptions } from "./options.ts";
 import { statusText } from "./status_text.ts";
 
@@ -68,7 +68,7 @@ async function watch(
       if (!(error instanceof UnavailableError)) throw error;
       essence = text = `cannot look, and trying again: ${error.message}\n`;
     }
-    if (screen !== undefined && flags.output === "table") io.stdout(onScreen(text, screen.rows));
+    if (screen !== undefined && flags.output === "table") io.stdout(onScreen(text, screen));
     else if (essence !== before) io.stdout(before === undefined || flags.output === "json" ? text : `\n${text}`);
     before = essence;
     await systemClock.sleep(WATCH_MS, signal).catch(() => {});
@@ -76,15 +76,31 @@ async function watch(
   return isStuckNow ? EXIT.STUCK : EXIT.OK;
 }
 
-/** Replaces what the terminal shows. */
-function onScreen(text: string, rows: number): string {
+/**
+ * Replaces what the terminal shows. Where the text does not fit, its end stays: the next command to type.
+ *
+ * @param text As {@link statusText} makes it.
+ */
+export function onScreen(text: string, { columns, rows }: Pick<Screen, "columns" | "rows">): string {
   const lines = text.trimEnd().split("\n");
-  const last = lines.at(-1)!;
-  const shown = lines.length < rows
-    ? lines
-    : [...lines.slice(0, rows - 3), `… ${lines.length - rows + 2} more lines`, last];
-  return `\x1b[H\x1b[2J${shown.join("\n")}\n`;
+  const rowsOf = (line: string) => Math.max(1, Math.ceil(line.replace(STYLE, "").length / Math.max(columns, 1)));
+  const next = Math.max(0, lines.findLastIndex((line) => line.startsWith("Next: ")));
+  const end = lines.slice(next);
+  const sum = (some: readonly string[]) => some.reduce((total, line) => total + rowsOf(line), 0);
+  // The cursor stands in the last row.
+  if (sum(lines) < rows) return `${CLEAR}${lines.join("\n")}\n`;
+  const room = rows - 2 - sum(end);
+  let shown = 0;
+  while (shown < next && sum(lines.slice(0, shown + 1)) <= room) shown++;
+  return `${CLEAR}${[...lines.slice(0, shown), `… ${next - shown} more lines`, ...end].join("\n")}\n`;
 }
+
+/** What switches a colour or weight on or off. */
+// deno-lint-ignore no-control-regex
+const STYLE = /\x1b\[\d*m/g;
+
+/** Moves the cursor to the first row, and clears the terminal. */
+const CLEAR = "\x1b[H\x1b[2J";
 
 async function look(place: Place, { group }: StatusFlags, options: LookOptions): Promise<Overview> {
   const overview = await lookAt(place, options);

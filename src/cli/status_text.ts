@@ -24,7 +24,10 @@ const LISTED = 3;
 export function statusText(overview: Overview, screen?: Screen): string {
   const paint = painter(screen);
   const lines = [paint("dim", `${overview.source}, at ${overview.at.replace(/\.\d+Z$/, "Z")}`), ""];
-  for (const group of overview.groups) lines.push(...groupLines(group, overview.at, paint, screen), "");
+  // What is stuck comes first, since a terminal that is watched shows only the first lines.
+  const isStuck = ({ holders }: GroupOverview) => holders.some((holder) => holder.isStuck);
+  const ordered = [...overview.groups.filter(isStuck), ...overview.groups.filter((group) => !isStuck(group))];
+  for (const group of ordered) lines.push(...groupLines(group, overview.at, paint, screen), "");
   if (overview.groups.length === 0) lines.push("No group has had a request yet.", "");
   for (const sentence of overview.unknown) {
     lines.push(...wrap(sentence, screen, "Unknown: ", "  ").map((line) => paint("dim", line)));

@@ -13,6 +13,7 @@ import style from "./page/page.css" with { type: "text" };
 import html from "./page/page.html" with { type: "text" };
 import page from "./page/page.js" with { type: "text" };
 import times from "./page/times.js" with { type: "text" };
+import words from "./page/words.js" with { type: "text" };
 import { textReply } from "./reply.ts";
 import { StatusStreams, type StatusStreamsOptions } from "./status_streams.ts";
 
@@ -59,7 +60,7 @@ export class StatusRoutes {
 
 /** Puts the page's style and script into it, and allows exactly those two by their hashes. */
 async function buildPage(): Promise<Response> {
-  const script = [elements, times, group, page].map(withoutModules).join("");
+  const script = [elements, times, words, group, page].map(withoutModules).join("");
   const body = html.replace("/* style */", () => style).replace("/* script */", () => script);
   const policy = [
     "default-src 'none'",

@@ -9,6 +9,7 @@
 import { describeFault, requestTo } from "./request.ts";
 import type { KubernetesClient } from "../kubernetes/client.ts";
 import { readPages } from "../kubernetes/list_pages.ts";
+import { printable } from "../lock/wording.ts";
 import { type Account, ACCOUNT_VERSION } from "../status/account.ts";
 
 /** What one replica answered. */
@@ -38,6 +39,9 @@ const ANSWER_MS = 5_000;
 
 /** The largest account that is read, in characters. */
 const MAX_ACCOUNT = 8_000_000;
+
+/** The longest text in an account that is shown, in characters. A server's own sentences are shorter. */
+const MAX_TEXT = 2_000;
 
 /** The part of a pod that is needed to ask it. */
 interface Pod {
@@ -82,7 +86,7 @@ export async function askServer(server: URL, signal?: AbortSignal): Promise<Repl
       redirect: "manual",
       signal: signal === undefined ? deadline : AbortSignal.any([signal, deadline]),
     });
-    const text = await response.text();
+    const text = await readText(response);
     if (response.ok) return { replica, ...parseAccount(text) };
     const why = response.status === 404 ? "it does not show its state (its --status-page may be off)" : undefined;
     return { replica, problem: why ?? `it answered with status ${response.status}` };
@@ -109,7 +113,7 @@ function runningPod(object: unknown): Pod | undefined {
 export function parseAccount(text: string): Pick<ReplicaAnswer, "account" | "problem"> {
   let parsed: unknown;
   try {
-    parsed = text.length <= MAX_ACCOUNT ? JSON.parse(text) : undefined;
+    parsed = text.length <= MAX_ACCOUNT ? JSON.parse(text, harmless) : undefined;
   } catch {
     parsed = undefined;
   }
@@ -121,27 +125,75 @@ export function parseAccount(text: string): Pick<ReplicaAnswer, "account" | "pro
       problem: `its state has version ${parsed.version}, and this program reads ${ACCOUNT_VERSION}: use its own`,
     };
   }
-  const isWhole = typeof parsed.at === "string" && typeof parsed.isInStep === "boolean" && areRecords(parsed.groups) &&
-    parsed.groups.every(isGroup);
-  return isWhole ? { account: parsed as unknown as Account } : { problem: "its state is not whole" };
+  return isAccount(parsed) ? { account: parsed as unknown as Account } : { problem: "its state is not whole" };
 }
 
-function isGroup(group: Record<string, unknown>): boolean {
-  const { name, slots, transitions, holders, blocks, unasked, deferred, waiting, turns } = group;
-  if (typeof name !== "string" || typeof slots !== "number" || typeof transitions !== "number") return false;
-  const isClient = ({ id, hash }: Record<string, unknown>) => typeof id === "string" && typeof hash === "string";
-  return [holders, deferred, waiting, turns].every((list) => areRecords(list) && list.every(isClient)) &&
-    areRecords(blocks) && Array.isArray(unasked) &&
-    blocks.every(({ kind, sentence }) => typeof kind === "string" && typeof sentence === "string") &&
-    (holders as Record<string, unknown>[]).every((one) =>
-      typeof one.since === "string" && typeof one.stage === "string"
-    );
-}
+type Check = (value: unknown) => boolean;
 
-function areRecords(value: unknown): value is Record<string, unknown>[] {
-  return Array.isArray(value) && value.every(isRecord);
+const isText: Check = (value) => typeof value === "string";
+const isNumber: Check = (value) => typeof value === "number";
+const isFlag: Check = (value) => typeof value === "boolean";
+const optional = (check: Check): Check => (value) => value === undefined || check(value);
+const listOf = (check: Check): Check => (value) => Array.isArray(value) && value.every(check);
+/** An object whose named members pass their checks. It may have others, of a later version. */
+const shape = (members: Readonly<Record<string, Check>>): Check => {
+  const checks = Object.entries(members);
+  return (value) => isRecord(value) && checks.every(([name, check]) => check(value[name]));
+};
+
+const CLIENT = { id: isText, hash: isText, node: optional(isText) };
+
+/** What the commands read of an account. A server is not trusted to send one that is whole. */
+const isAccount = shape({
+  replica: isText,
+  program: isText,
+  at: isTime,
+  isInStep: isFlag,
+  areNodesInStep: optional(isFlag),
+  config: optional(shape({ hash: isText, error: optional(isText) })),
+  groups: listOf(shape({
+    name: isText,
+    slots: isNumber,
+    transitions: isNumber,
+    holders: listOf(shape({
+      ...CLIENT,
+      since: isTime,
+      stage: isText,
+      stageSince: optional(isTime),
+      isStuck: isFlag,
+      pods: optional(listOf(shape({ pod: isText, reason: isText }))),
+      lastPoll: optional(isTime),
+    })),
+    blocks: listOf(shape({ kind: isText, rule: optional(isText), sentence: isText, until: optional(isTime) })),
+    unasked: listOf(isText),
+    nextOpening: optional(isTime),
+    pause: optional(shape({ reason: optional(isText), by: optional(isText), until: optional(isTime) })),
+    deferred: listOf(shape({ ...CLIENT, until: isTime, pods: listOf(isText) })),
+    waiting: listOf(shape({ ...CLIENT, at: isTime, since: isTime, kind: isText, sentence: isText })),
+    waitingMore: isNumber,
+    turns: listOf(shape({ ...CLIENT, granted: isTime, released: isTime, isSameImage: optional(isFlag) })),
+  })),
+});
+
+function isTime(value: unknown): boolean {
+  return typeof value === "string" && !Number.isNaN(Date.parse(value));
 }
 
 function isRecord(value: unknown): value is Record<string, unknown> {
   return typeof value === "object" && value !== null && !Array.isArray(value);
+}
+
+/** Makes a text from a server safe for a terminal. */
+function harmless(_name: string, value: unknown): unknown {
+  return typeof value === "string" ? printable(value.replaceAll("\n", "; "), MAX_TEXT) : value;
+}
+
+/** Reads a body, and no more of it than an account may have. */
+async function readText(response: Response): Promise<string> {
+  let text = "";
+  for await (const chunk of response.body?.pipeThrough(new TextDecoderStream()) ?? []) {
+    text += chunk;
+    if (text.length > MAX_ACCOUNT) break;
+  }
+  return text;
 }

@@ -40,8 +40,9 @@ export function findNamed<T extends Named>(all: readonly T[], name: string): Fou
   return foundOf(exact.length > 0 ? exact : all.filter((one) => isStart(one.id, name)));
 }
 
-/** Whether an id is one that a person typed, or begins with it. */
-export function isStart(id: string, typed: string): boolean {
+/** Whether an id is one that a person typed, or begins with it, as with `978a225b…`, copied from what is shown. */
+export function isStart(id: string, text: string): boolean {
+  const typed = text.replace(/…$/, "");
   return id === typed || typed !== "" && typed.length >= Math.min(SHORTEST, id.length / 2) && id.startsWith(typed);
 }
 
@@ -77,7 +78,7 @@ export function findShown<T extends ClientAccount & { readonly node?: string }>(
   if (isId128(name) || node !== undefined) return { kind: "none" };
   const typed = all.filter((shown) => isStart(startShown(shown), name));
   if (typed.length > 0) return foundOf(typed);
-  const values = all.filter((shown) => name.startsWith(startShown(shown)));
+  const values = name.endsWith("…") ? [] : all.filter((shown) => name.startsWith(startShown(shown)));
   return values.length > 0 ? { kind: "unsure", values } : { kind: "none" };
 }
 

@@ -1,6 +1,7 @@
 /** What status writes: it fits a small terminal, follows it, and shows hostile text as text. @module */
 
 import { deepEqual, doesNotMatch, equal, match, ok } from "node:assert/strict";
+import { onScreen } from "../../src/cli/status.ts";
 import { statusText } from "../../src/cli/status_text.ts";
 import type { HolderAccount } from "../../src/status/account.ts";
 import { ago, columns, wrap } from "../../src/cli/terminal.ts";
@@ -95,4 +96,32 @@ Deno.test("the end of a pause is a duration, or a time with an offset that is no
     }
     match(message, /--until/, text);
   }
+});
+
+Deno.test("what is stuck comes first", () => {
+  const groups = [
+    group({ name: "a" }),
+    group({ name: "b", holders: [holder({ isStuck: true })] }),
+    group({ name: "c" }),
+  ];
+  deepEqual(statusText(overview(groups)).match(/^[abc](?= {2})/gm), ["b", "a", "c"]);
+});
+
+for (const [columns, rows] of [[40, 10], [80, 24], [20, 8], [200, 5]] as const) {
+  Deno.test(`a watch never scrolls a terminal of ${columns} × ${rows}, and keeps the next command`, () => {
+    const groups = Array.from({ length: 30 }, (_, nth) => group({ name: `group-${nth}`, holders: [holder()] }));
+    const screen = { columns, rows, hasColours: true };
+    const shown = onScreen(statusText(overview(groups), screen), screen);
+    equal(shown.slice(0, 7), "\x1b[H\x1b[2J");
+    // deno-lint-ignore no-control-regex
+    const lines = shown.slice(7).replace(/\x1b\[\d*m/g, "").split("\n");
+    const used = lines.reduce((sum, line) => sum + Math.max(1, Math.ceil(line.length / columns)), 0);
+    ok(used <= rows, `${used} rows`);
+    match(lines.join(" "), /… \d+ more lines Next: fleetlock status --watch/);
+  });
+}
+
+Deno.test("a watch shows all of a state that fits", () => {
+  const text = statusText(overview([group()]), SCREEN);
+  equal(onScreen(text, SCREEN), `\x1b[H\x1b[2J${text}`);
 });

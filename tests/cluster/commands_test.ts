@@ -146,7 +146,7 @@ clusterTest("a node is held back with a reason, explained, and let go", async ()
   equal(metadata.annotations["fleetlock.internal/hold"], "disk");
   for (const name of [node.name, node.id, node.id.slice(0, 12)]) {
     const { stdout } = await one.run("explain", "workers", name);
-    match(stdout, new RegExp(`node_on_hold: .* held back: disk[^]*Next: fleetlock unhold ${node.name}`));
+    match(stdout, new RegExp(`node_on_hold: .* on hold: disk[^]*Next: fleetlock unhold ${node.name}`));
   }
   equal((await one.run("unhold", node.name)).code, 0);
   const after = await plane().request("GET", `/api/v1/nodes/${node.name}`);

@@ -25,9 +25,9 @@ Deno.test("a name is a node, an id in any form, or the start of one id", () => {
 });
 
 Deno.test("all that is shown of a short id names its client", () => {
-  const all = [{ id: "job-1" }, { id: "x" }, { id: "" }];
+  const all = [{ id: "job-1" }, { id: "x" }];
   const found = (name: string) => findNamed(all, name).kind;
-  deepEqual(["job", "jo", "j", "x", ""].map(found), ["one", "none", "none", "one", "one"]);
+  deepEqual(["job", "job…", "jo", "j", "x", "", "…"].map(found), ["one", "one", "none", "none", "one", "none", "none"]);
 });
 
 Deno.test("a client is named by its node or half of its id, and several by as much as tells them apart", () => {

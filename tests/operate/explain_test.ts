@@ -95,6 +95,7 @@ for (
   const [name, held, verdict, unknown] of [
     [ID, holder({ ...client(ID) }), "holds", undefined],
     [ID.toUpperCase(), holder({ ...client(ID) }), "holds", undefined],
+    ["aaaabbbb…", holder({ ...client(ID), node: undefined }), "holds", undefined],
     ["aaaabb", holder({ ...client(ID), node: undefined }), "holds", undefined],
     ["node-b", holder({ ...client(ID), node: "node-b" }), "holds", undefined],
     ["backup-job", holder({ ...client("backup-job"), node: undefined }), "holds", undefined],

@@ -117,14 +117,34 @@ for (
     ['{"version": 1}', /not whole/],
     [JSON.stringify(account([{ ...group(), holders: [{}] as never }])), /not whole/],
     [JSON.stringify(account([{ ...group(), blocks: [{ kind: "x" }] as never }])), /not whole/],
+    ...[
+      { holders: [{ ...holder(), pods: "x" }] },
+      { holders: [{ ...holder(), since: "yesterday" }] },
+      { holders: [{ ...holder(), isStuck: "no" }] },
+      { holders: [{ ...holder(), hash: undefined }] },
+      { deferred: [{ ...client("x"), node: "n", until: before(1) }] },
+      { waiting: [{ ...client("x"), since: before(1), kind: "k", sentence: "s" }] },
+      { waitingMore: "5" },
+      { turns: [client("x")] },
+      { pause: { until: "later" } },
+      { unasked: [5] },
+      { nextOpening: 5 },
+    ].map((more) => [JSON.stringify(account([{ ...group(), ...more } as never])), /not whole/] as const),
+    [JSON.stringify(account([], { config: { hash: "x", error: 5 as never } })), /not whole/],
   ] as const
 ) {
-  Deno.test(`an answer such as ${text.slice(0, 40)} is not shown as an account`, () => {
+  Deno.test(`an answer such as ${text.length > 300 ? text.slice(220, 300) : text.slice(0, 40)} is not shown as an account`, () => {
     const answer = parseAccount(text);
     equal(answer.account, undefined);
     match(answer.problem!, problem);
   });
 }
+
+Deno.test("text of a server cannot steer a terminal, and is bounded", () => {
+  const hostile = `\x1b[2J\u202e\n${"x".repeat(5_000)}`;
+  const { account: read } = parseAccount(JSON.stringify(account([group({ name: hostile })])));
+  equal(read!.groups[0]!.name, `\ufffd[2J\ufffd; ${"x".repeat(1_993)}…`);
+});
 
 Deno.test("an account survives the way through JSON", () => {
   const whole = account([group({ holders: [holder()] })]);

@@ -111,6 +111,39 @@ Deno.test({ name: "the status page in a browser", ignore: CHROMIUM === undefined
     }
   });
 
+  await test.step("hundreds of groups and many pods push nothing off a phone, and stay in reach of the keyboard", async () => {
+    const pods = Array.from({ length: 40 }, (_, nth) => ({ pod: `shop/web-${nth}`, reason: "its budget allows none" }));
+    await using world = startWorld((now) => {
+      const since = new Date(now - 60_000).toISOString();
+      const holder = { id: "a…", node: "node-1", since, stageSince: since, stage: "blocked" as const };
+      const holders = [{ ...holder, hash: "1", node: "fine", isStuck: false }, {
+        ...holder,
+        hash: "2",
+        isStuck: true,
+        pods,
+      }];
+      const groups = Array.from({ length: 300 }, (_, nth) => demoGroup(`group-${nth}`));
+      return demoAccount(now, [demoGroup("z", { holders, slots: 2, unasked: ["drain"] }), ...groups]);
+    });
+    const { page, faults } = await open(browser, world.server.url, "light", 360);
+    const heightOf = (selector: string) =>
+      page.$eval(selector, (element) => (element as unknown as { offsetHeight: number }).offsetHeight);
+    ok(await heightOf("#nav") < 250);
+    ok(await heightOf("#group-z .pods ul") < 300);
+    // What is stuck comes first.
+    equal(await text(page, "#group-z .slot:first-child .who"), "node-1");
+    equal(await text(page, ".group:first-child h2"), "z");
+    match((await text(page, "#group-z"))!, /Nothing that is known .* next host: pods that a drain must leave alone\./);
+    match((await text(page, "#group-group-7"))!, /Nothing speaks against it/);
+    await page.evaluate(axe.source);
+    const options = JSON.stringify({
+      runOnly: ["scrollable-region-focusable", "list", "listitem", "aria-allowed-attr"],
+    });
+    const { violations } = await page.evaluate(`axe.run("#nav, #group-z", ${options})`) as { violations: unknown[] };
+    deepEqual([violations, faults], [[], []]);
+    await page.close();
+  });
+
   await test.step("follows changes in place: focus, open parts and elements stay", async () => {
     let groups: GroupAccount[] = [];
     const refused = { id: "b", hash: "b", at: "", since: "", kind: "outside_window", sentence: "not now" };

@@ -2,43 +2,16 @@
 
 import { list, make, setAttribute, setText, show } from "./elements.js";
 import { dateOf, duration, now, setTime, time } from "./times.js";
-
-/** What each stage is called, and how it looks. */
-const STAGES = {
-  "draining": ["Draining", "work"],
-  "blocked": ["Drain blocked", "work"],
-  "granted-not-rebooting": ["May reboot now", "sky"],
-  "rebooting": ["Rebooting", "sky"],
-  "back-not-reporting": ["Back, has not reported", "good"],
-  "node-gone": ["Its node is gone", "work"],
-  "unknown": ["Holds the slot", "sky"],
-};
-
-/** What is asked only when a host asks. */
-const UNASKED = {
-  "health.prometheus": "Prometheus",
-  "health.alertmanager": "Alertmanager",
-  "health.blockingPods": "pods that block a reboot",
-  "health.budgets": "budgets of its pods",
-  "drain": "pods that a drain must leave alone",
-};
+import { clientOf, nameOf, plural, stageOf, UNASKED } from "./words.js";
 
 /** How many free slots are drawn. */
 const FREE_SHOWN = 6;
 
+/** A list of pods that is longer than this may scroll. */
+const LONG_LIST = 4;
+
 /** A list of hosts that is no longer than this is open at first, where there are no more groups either. */
 const SHORT_LIST = 8;
-
-export function stageOf({ stage, isStuck }) {
-  const [name, tone] = STAGES[stage] ?? [String(stage), "plain"];
-  return { name, tone: isStuck ? "alarm" : tone };
-}
-
-/** Tells a client from the others of its group. */
-const clientOf = ({ id, hash }) => `${hash} ${id}`;
-
-export const nameOf = ({ node, id }) => node ?? id;
-export const plural = (count, one, many) => `${count} ${count === 1 ? one : many}`;
 
 function buildHolder() {
   const row = {
@@ -57,7 +30,7 @@ function buildHolder() {
     unknown: make("small", {}, "Which pods are left is unknown here: another replica drains it."),
     pods: make("details", { class: "pods" }),
     podCount: make("summary"),
-    podList: make("ul", { class: "plain" }),
+    podList: make("ul", { class: "plain", "aria-label": "Pods left" }),
   };
   row.asked.append("asked this replica ", row.askedAt);
   row.release.append("freed by the server, because its node is gone: ", row.releaseAt, row.releaseWaits);
@@ -91,6 +64,8 @@ function updateHolder(row, holder) {
   if (holder.isStuck && !row.wasStuck) row.pods.open = true;
   row.wasStuck = holder.isStuck;
   show(row.pods, pods.length > 0);
+  // A list that scrolls must be in reach of the keyboard.
+  setAttribute(row.podList, "tabindex", pods.length > LONG_LIST ? "0" : undefined);
   setText(row.podCount, `${plural(pods.length, "pod", "pods")} left`);
   list(row.podList, pods, ({ pod }) => pod, () => {
     const element = make("li");
@@ -109,7 +84,9 @@ function slotsOf({ holders, slots }) {
   const boxes = Array.from({ length: shown }, (_, nth) => ({ key: `free ${nth}`, text: "free" }));
   if (shown < free) boxes.push({ key: "more", text: `${free - shown} more free` });
   if (slots === 0 && holders.length === 0) boxes.push({ key: "none", text: "no slots now" });
-  return [...holders.map((holder) => ({ key: `${clientOf(holder)} ${holder.since}`, holder })), ...boxes];
+  // What is stuck comes first, as with the groups.
+  const ordered = [...holders.filter(({ isStuck }) => isStuck), ...holders.filter(({ isStuck }) => !isStuck)];
+  return [...ordered.map((holder) => ({ key: `${clientOf(holder)} ${holder.since}`, holder })), ...boxes];
 }
 
 function updateBlock(row, { kind, sentence, until }) {

@@ -2,8 +2,9 @@
 // where there is none, by polls. The server puts the files of this folder into one script.
 
 import { $, list, make, setAttribute, setText, show } from "./elements.js";
-import { buildGroup, drawTurns, nameOf, plural, stageOf, updateGroup } from "./group.js";
+import { buildGroup, drawTurns, updateGroup } from "./group.js";
 import { duration, setClock } from "./times.js";
+import { nameOf, plural, stageOf } from "./words.js";
 
 /** How many slots of a group are drawn beside its name in the navigation. */
 const MINI_SHOWN = 12;

@@ -3,6 +3,8 @@
  * its return, lifts our own cordons, and cleans up stale ones. It keeps no locks and never takes one; it reads them
  * through {@link NodeKeeperOptions.readHolder}.
  *
+ * Longer than 330 lines because it is where all parts of the keeper meet, and each of its methods joins two or more.
+ *
  * @module
  */
 

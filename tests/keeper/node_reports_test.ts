@@ -50,20 +50,20 @@ const REPORTS: [what: string, report: (reports: NodeReports) => void, told: unkn
     }],
   ]],
   ["a skip that is used up, of whose rules the Event repeats only a part", (reports) => reports.skipUsed("a", LONG), [
-    ["info", "a node has passed rules once: its skip annotation is removed", { node: "a", rules: LONG }],
+    ["info", "the skip annotation of a node is removed: it counts for one grant", { node: "a", rules: LONG }],
     ["event", "Node a", "SkipUsed", `Removed the annotation fleetlock.internal/skip: ${LONG.slice(0, 200)}`, false],
   ]],
   ["a skip that could not be removed", (reports) => reports.skipStays("a", ERROR), [
     ["error", "cannot remove the skip annotation of a node", {
       node: "a",
       error: ERROR,
-      hint: "remove the annotation fleetlock.internal/skip: it lets the node pass rules again",
+      hint: "remove the annotation fleetlock.internal/skip: it lets the node pass rules once more",
     }],
     [
       "event",
       "Node a",
       "SkipStays",
-      "Cannot remove the annotation fleetlock.internal/skip, which lets the Node pass rules again",
+      "Cannot remove the annotation fleetlock.internal/skip, which lets the Node pass rules once more",
       true,
     ],
   ]],

@@ -79,14 +79,19 @@ const SENTENCES: [what: string, told: string, sentence: string][] = [
   ],
   [
     "more holders than slots",
-    describeHolders([held("a", NOW), held("b", NOW)], 1, GROUP, NOW),
-    'all 1 reboot slots of group "workers" are held by a since 2026-01-01T12:00:00Z (0 s) and b since ' +
+    describeHolders([held("ab", NOW), held("cdef", NOW)], 1, GROUP, NOW),
+    'all 1 reboot slots of group "workers" are held by a… since 2026-01-01T12:00:00Z (0 s) and cd… since ' +
     "2026-01-01T12:00:00Z (0 s)",
   ],
   [
     "more holders than a sentence names, with the latest time that a date can have and later ones",
-    describeHolders([held("a", 8.64e15), held("b", 8.64e15 + 1), held("c", NaN), held("d", NOW)], 4, GROUP, 8.64e15),
-    'all 4 reboot slots of group "workers" are held by a since +275760-09-13T00:00:00Z (0 s), b, c and 1 other',
+    describeHolders(
+      [held("ab", 8.64e15), held("cd", 8.64e15 + 1), held("ef", NaN), held("gh", NOW)],
+      4,
+      GROUP,
+      8.64e15,
+    ),
+    'all 4 reboot slots of group "workers" are held by a… since +275760-09-13T00:00:00Z (0 s), c…, e… and 1 other',
   ],
   [
     "a host that has yielded",

@@ -1,9 +1,12 @@
 /** The two values of the notes, by example: each field, each way in which it can be wrong, and what a write keeps. @module */
 
-import { deepEqual, equal } from "node:assert/strict";
+import { deepEqual, equal, ok } from "node:assert/strict";
 import type { ClientId } from "../../src/lock/identity.ts";
 import { type Deferral, type GroupNotes, MAX_DEFERRALS, type Pause } from "../../src/lock/policy.ts";
 import { fromText, type NotesRecord, readNotes, toText, writeNotes } from "../../src/stores/notes_record.ts";
+
+/** How many bytes of JSON the deferrals have at most. */
+const MAX_DEFERRED_BYTES = 64 * 1024;
 
 const AT = Date.UTC(2026, 0, 2, 3, 4);
 const LAST = Date.UTC(10_000, 0) - 1;
@@ -269,7 +272,10 @@ Deno.test("notes: long texts are cut where they are written, and only the last d
     pods: ["p".repeat(254), "2", "3", "4", `5${"\u{1f600}".repeat(127)}`, "6"],
   }));
   const written = writeNotes({ deferred }, {}).notes as { deferred: (typeof ENTRY)[] };
-  deepEqual(written.deferred.map(({ id }) => id), deferred.slice(2).map(({ id }) => id));
+  const ids = written.deferred.map(({ id }) => id);
+  deepEqual(ids, deferred.slice(-ids.length).map(({ id }) => id));
+  const bytes = new TextEncoder().encode(JSON.stringify(written.deferred)).length;
+  ok(bytes <= MAX_DEFERRED_BYTES && bytes + bytes / ids.length > MAX_DEFERRED_BYTES, `${bytes} bytes`);
   for (const { node, pods } of written.deferred) {
     equal(node, "n".repeat(253));
     deepEqual(pods, ["p".repeat(253), "2", "3", "4", `5${"\u{1f600}".repeat(126)}`]);

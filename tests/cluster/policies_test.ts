@@ -366,6 +366,33 @@ clusterTest("a node whose budget blocks its drain yields, and the next host gets
   await untilReply(() => preReboot(test.url, next.id, "workers"), { status: 200 });
 });
 
+for (const [before, after] of [["proceed", "yield"], ["yield", "proceed"]] as const) {
+  clusterTest(
+    `a file that says ${after} instead of ${before} during a drain ends it in a yes or a yield, never in both`,
+    async () => {
+      const say = (onTimeout: string) => ({ groups: { workers: { drain: { timeout: "4s", onTimeout } } } });
+      await using test = await setUp(1, () => say(before), { count: 2 });
+      const [host] = test.hosts as [TestNode];
+      await guard(test.namespace, host, 0);
+      const ask = (replica: number) => preReboot(test.all.urls[replica]!, host.id, "workers");
+      // The drain of one replica began by the old rule, and that of the other by the new one. Both end at the same time.
+      const first = ask(0);
+      await until(() => test.all.lease("workers").then(({ spec }) => spec.holderIdentity === host.id, () => false));
+      await test.say(say(after));
+      const replies = await Promise.all([first, ask(1)]);
+      const isYes = replies.some(({ status }) => status === 200);
+      ok(isYes || replies.some(({ kind }) => kind === "deferred"), JSON.stringify(replies));
+      const { spec, metadata } = await test.all.lease("workers");
+      equal(spec.holderIdentity ?? "", isYes ? host.id : "", JSON.stringify(replies));
+      equal(/"deferred"/.test(metadata.annotations["fleetlock.internal/notes"] ?? ""), !isYes);
+      if (isYes) {
+        // Nobody takes the slot of a host that may be rebooting.
+        equal((await ask(1)).status, 200);
+      }
+    },
+  );
+}
+
 clusterTest("a running pod that the file names speaks against a reboot of its node alone", async () => {
   await using test = await setUp(
     2,

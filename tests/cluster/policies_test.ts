@@ -15,7 +15,8 @@ import {
   type TestNode,
 } from "../support/cluster_objects.ts";
 import { until } from "../support/condition.ts";
-import { clusterTest, useControlPlane } from "../support/control_plane.ts";
+import { clusterTest, LEASE_RULES, useControlPlane } from "../support/control_plane.ts";
+import { keeperPermissions } from "../../src/keeper/permissions.ts";
 import type { LockStore } from "../../src/lock/lock_store.ts";
 import { type ReplicaOptions, startReplicas } from "../support/replicas.ts";
 import { preReboot, type Reply, steadyState } from "../support/zincati.ts";
@@ -447,6 +448,40 @@ clusterTest(
     equal((await preReboot(test.url, host.id, "workers")).status, 200);
   },
 );
+
+clusterTest("a new file that needs another permission has it checked at once, and readiness names it", async () => {
+  const namespace = await plane().createNamespace();
+  const name = `keeper-${namespace}`;
+  const token = await plane().createUser(namespace, LEASE_RULES, name);
+  const rbac = "/apis/rbac.authorization.k8s.io/v1";
+  const rules = keeperPermissions({ deletePods: false }).map(({ verb, group, resource, subresource }) => ({
+    verbs: [verb],
+    apiGroups: [group],
+    resources: [subresource === undefined ? resource : `${resource}/${subresource}`],
+  }));
+  await plane().request("POST", `${rbac}/clusterroles`, { metadata: { name }, rules });
+  await plane().request("POST", `${rbac}/clusterrolebindings`, {
+    metadata: { name },
+    roleRef: { apiGroup: "rbac.authorization.k8s.io", kind: "ClusterRole", name },
+    subjects: [{ kind: "ServiceAccount", name, namespace }],
+  });
+  const config = `${plane().folder}/${namespace}.yaml`;
+  await Deno.writeTextFile(config, "{}");
+  const kubeconfig = await plane().writeKubeconfig({ token });
+  await using all = await startReplicas(plane(), { namespace, kubeconfig, flags: { config } });
+  const ready = async () => {
+    const reply = await fetch(`${all.urls[0]}/-/ready`);
+    return { status: reply.status, text: await reply.text() };
+  };
+  ok(!/delete pods/.test((await ready()).text));
+  await Deno.writeTextFile(config, "groups: {workers: {drain: {onTimeout: delete}}}");
+  all.services[0]!.reload();
+  const { status } = await until(async () => {
+    const said = await ready();
+    return /the server may not delete pods: grant it in the ClusterRole/.test(said.text) ? said : undefined;
+  });
+  equal(status, 200, "a server that was ready stays ready");
+});
 
 clusterTest("without draining, rules that count nodes refuse with a sentence, and the others work", async () => {
   const groups = { counted: { health: { notReady: 1 } }, plain: { slots: 2 } };

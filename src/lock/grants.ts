@@ -97,9 +97,9 @@ export class Grants {
         node: node && heldNode(node, "draining"),
         slotsOn,
       });
-      const refusal = acquired.kind === "granted" ? late(without(acquired.written.state, id)) : undefined;
-      if (acquired.kind === "granted" && refusal !== undefined) {
-        acquired = await this.#takeBack(acquired, group, arrival, refusal);
+      if (acquired.kind === "granted") {
+        const refusal = late(without(acquired.written.state, id));
+        if (refusal !== undefined) acquired = await this.#takeBack(acquired, group, arrival, refusal);
       }
     } finally {
       if (taken !== undefined && acquired?.kind !== "granted") {

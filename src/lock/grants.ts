@@ -61,7 +61,7 @@ interface Allowed extends Pick<Looked, "node" | "absence"> {
   /** The skip that this request has removed, on which the answer rests; undefined where it rests on none. */
   readonly taken?: string;
   /** Whether the answer rests on a skip that was left alone because every slot seemed to be taken. */
-  readonly isForShow: boolean;
+  readonly isSkipLeft: boolean;
   /** {@link Clock.monotonic} when the judgement began. */
   readonly judgedAt: number;
 }
@@ -102,9 +102,9 @@ export class Grants {
         node: node && heldNode(node, "draining"),
         slotsOn,
       });
-      const refusal = acquired.kind === "granted" ? late(without(acquired.written.state, id)) : undefined;
-      if (acquired.kind === "granted" && refusal !== undefined) {
-        acquired = await this.#takeBack(acquired, group, arrival, refusal);
+      if (acquired.kind === "granted") {
+        const refusal = late(without(acquired.written.state, id));
+        if (refusal !== undefined) acquired = await this.#takeBack(acquired, group, arrival, refusal);
       }
     } finally {
       if (taken !== undefined && acquired?.kind !== "granted") {
@@ -148,10 +148,10 @@ export class Grants {
         ...(node && { node }),
         ...absenceOf(looked),
       } as const;
-      if (skip === undefined) return { ...allowed, isForShow: false };
-      if (state.holders.length >= slots) return { ...allowed, isForShow: true };
+      if (skip === undefined) return { ...allowed, isSkipLeft: false };
+      if (state.holders.length >= slots) return { ...allowed, isSkipLeft: true };
       if (node !== undefined && await keeper?.takeSkip(node, skip)) {
-        return { ...allowed, taken: skip, isForShow: false };
+        return { ...allowed, taken: skip, isSkipLeft: false };
       }
     }
     return refused({ kind: "contended" });
@@ -162,7 +162,7 @@ export class Grants {
    * that was judged or where the last answer is too old, and after the write, where that took long. A skip counts only
    * where this request has removed it.
    */
-  #gates(asked: PolicyQuestion, { node, slots, taken = "", isForShow, judgedAt }: Allowed): Gates {
+  #gates(asked: PolicyQuestion, { node, slots, taken = "", isSkipLeft, judgedAt }: Allowed): Gates {
     const question = { ...asked, ...(node && { node }) };
     const { policy, clock } = this.#options;
     let answered = { state: question.state, slots, at: judgedAt };
@@ -170,15 +170,16 @@ export class Grants {
     const ask = (state: GroupState) => {
       const at = clock.monotonic();
       const answer = policy.peek({ ...question, state, skip: taken });
+      const refusal = refusedFor(answer.reasons);
       // Nodes may have left since the judgement. Those that have joined count for the next request.
-      answered = { state, slots: Math.min(answer.slots, slots), at };
-      return refusedFor(answer.reasons);
+      if (refusal === undefined) answered = { state, slots: Math.min(answer.slots, slots), at };
+      return refusal;
     };
     return {
       slotsOn(state) {
         // Facts that were gathered so long ago, such as the time, may no longer be true.
         const isOutdated = clock.monotonic() - judgedAt > JUDGEMENT_TTL_MS;
-        if (isForShow || isOutdated) return refused({ kind: "contended" });
+        if (isSkipLeft || isOutdated) return refused({ kind: "contended" });
         const refusal = state !== answered.state || isOld() ? ask(state) : undefined;
         return refusal ?? answered.slots;
       },

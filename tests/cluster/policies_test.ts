@@ -15,7 +15,8 @@ import {
   type TestNode,
 } from "../support/cluster_objects.ts";
 import { until } from "../support/condition.ts";
-import { clusterTest, useControlPlane } from "../support/control_plane.ts";
+import { clusterTest, LEASE_RULES, useControlPlane } from "../support/control_plane.ts";
+import { keeperPermissions } from "../../src/keeper/permissions.ts";
 import type { LockStore } from "../../src/lock/lock_store.ts";
 import { type ReplicaOptions, startReplicas } from "../support/replicas.ts";
 import { preReboot, type Reply, steadyState } from "../support/zincati.ts";
@@ -366,6 +367,33 @@ clusterTest("a node whose budget blocks its drain yields, and the next host gets
   await untilReply(() => preReboot(test.url, next.id, "workers"), { status: 200 });
 });
 
+for (const [before, after] of [["proceed", "yield"], ["yield", "proceed"]] as const) {
+  clusterTest(
+    `a file that says ${after} instead of ${before} during a drain ends it in a yes or a yield, never in both`,
+    async () => {
+      const say = (onTimeout: string) => ({ groups: { workers: { drain: { timeout: "4s", onTimeout } } } });
+      await using test = await setUp(1, () => say(before), { count: 2 });
+      const [host] = test.hosts as [TestNode];
+      await guard(test.namespace, host, 0);
+      const ask = (replica: number) => preReboot(test.all.urls[replica]!, host.id, "workers");
+      // The drain of one replica began by the old rule, and that of the other by the new one. Both end at the same time.
+      const first = ask(0);
+      await until(() => test.all.lease("workers").then(({ spec }) => spec.holderIdentity === host.id, () => false));
+      await test.say(say(after));
+      const replies = await Promise.all([first, ask(1)]);
+      const isYes = replies.some(({ status }) => status === 200);
+      ok(isYes || replies.some(({ kind }) => kind === "deferred"), JSON.stringify(replies));
+      const { spec, metadata } = await test.all.lease("workers");
+      equal(spec.holderIdentity ?? "", isYes ? host.id : "", JSON.stringify(replies));
+      equal(/"deferred"/.test(metadata.annotations["fleetlock.internal/notes"] ?? ""), !isYes);
+      if (!isYes) return;
+      // Nobody takes the slot of a host that may be rebooting, although the drain that is asked for again fails.
+      ok((await ask(1)).kind !== "deferred");
+      equal((await test.all.lease("workers")).spec.holderIdentity, host.id);
+    },
+  );
+}
+
 clusterTest("a running pod that the file names speaks against a reboot of its node alone", async () => {
   await using test = await setUp(
     2,
@@ -420,6 +448,40 @@ clusterTest(
     equal((await preReboot(test.url, host.id, "workers")).status, 200);
   },
 );
+
+clusterTest("a new file that needs another permission has it checked at once, and readiness names it", async () => {
+  const namespace = await plane().createNamespace();
+  const name = `keeper-${namespace}`;
+  const token = await plane().createUser(namespace, LEASE_RULES, name);
+  const rbac = "/apis/rbac.authorization.k8s.io/v1";
+  const rules = keeperPermissions({ deletePods: false }).map(({ verb, group, resource, subresource }) => ({
+    verbs: [verb],
+    apiGroups: [group],
+    resources: [subresource === undefined ? resource : `${resource}/${subresource}`],
+  }));
+  await plane().request("POST", `${rbac}/clusterroles`, { metadata: { name }, rules });
+  await plane().request("POST", `${rbac}/clusterrolebindings`, {
+    metadata: { name },
+    roleRef: { apiGroup: "rbac.authorization.k8s.io", kind: "ClusterRole", name },
+    subjects: [{ kind: "ServiceAccount", name, namespace }],
+  });
+  const config = `${plane().folder}/${namespace}.yaml`;
+  await Deno.writeTextFile(config, "{}");
+  const kubeconfig = await plane().writeKubeconfig({ token });
+  await using all = await startReplicas(plane(), { namespace, kubeconfig, flags: { config } });
+  const ready = async () => {
+    const reply = await fetch(`${all.urls[0]}/-/ready`);
+    return { status: reply.status, text: await reply.text() };
+  };
+  ok(!/delete pods/.test((await ready()).text));
+  await Deno.writeTextFile(config, "groups: {workers: {drain: {onTimeout: delete}}}");
+  all.services[0]!.reload();
+  const { status } = await until(async () => {
+    const said = await ready();
+    return /the server may not delete pods: grant it in the ClusterRole/.test(said.text) ? said : undefined;
+  });
+  equal(status, 200, "a server that was ready stays ready");
+});
 
 clusterTest("without draining, rules that count nodes refuse with a sentence, and the others work", async () => {
   const groups = { counted: { health: { notReady: 1 } }, plain: { slots: 2 } };

@@ -14,7 +14,7 @@ import type { PreRebootOutcome } from "../../src/lock/outcomes.ts";
 import type { PolicyAnswer, PolicyQuestion } from "../../src/lock/policy.ts";
 import type { GroupState } from "../../src/lock/semaphore.ts";
 import { HastyClock } from "../support/fake_clock.ts";
-import { NO_NODE, ScriptedKeeper } from "../support/scripted_keeper.ts";
+import { drained, NO_NODE, ScriptedKeeper } from "../support/scripted_keeper.ts";
 import { reason, ScriptedPolicy } from "../support/scripted_policy.ts";
 
 const [group, other] = [parseGroup("default")!, parseGroup("other")!];
@@ -167,7 +167,9 @@ Deno.test("a skip stays where every slot is taken, and a slot that comes free th
 
 Deno.test("rules are asked again before the write where a second has passed, and nothing is written against them", async () => {
   for (const [ms, kind] of [[1_000, "granted"], [1_001, "frozen"]] as const) {
-    const { clock, keeper, policy, locks, holders } = setUp();
+    const { clock, keeper, policy, locks, holders, memory } = setUp();
+    // This group is known, so that a refusal is followed by a read of the very same state.
+    await memory.write(group, await memory.read(group), { holders: [], transitions: 1 });
     keeper.skip = "freeze";
     policy.judges = { skip: "freeze" };
     keeper.beforeSkip = () => {
@@ -229,6 +231,42 @@ Deno.test("a slot whose write took longer than a second is given back where a ru
     equal(test.keeper.drained.length, kind === "granted" ? 1 : 0, "nothing is cordoned for a slot that is given back");
     equal(test.backend.groups.get(group)?.state.notes?.returned, undefined, "no host was away");
   }
+});
+
+Deno.test("the rules are asked after the write about the other holders, and nobody needs to listen", async () => {
+  const backend = new MemoryBackend();
+  const memory = new MemoryLockStore(backend);
+  await memory.write(group, await memory.read(group), { holders: [{ id: bob, since: 1, slots: 2 }], transitions: 1 });
+  const [clock, policy, keeper] = [new HastyClock(), new ScriptedPolicy(), new ScriptedKeeper(() => undefined)];
+  policy.slots = 2;
+  keeper.skip = "freeze";
+  policy.judges = { skip: "freeze", ignored: [{ ...reason("frozen"), because: "skip" }] };
+  const write = memory.write.bind(memory);
+  memory.write = async (...args) => {
+    memory.write = write;
+    await clock.advance(1_001);
+    policy.peeks = { reasons: [reason("frozen")] };
+    return await write(...args);
+  };
+  const locks = new LockService(memory, { policy, keeper, clock, random: () => 0 });
+  equal(kindOf(await locks.preReboot(alice, group)), "frozen");
+  deepEqual(policy.peeked.at(-1)?.state.holders.map(({ id }) => id), [bob]);
+  policy.peeks = {};
+  keeper.skip = "freeze";
+  keeper.drain = () => Promise.resolve(drained());
+  equal(kindOf(await locks.preReboot(alice, group)), "granted");
+});
+
+Deno.test("an answer that rests on the skip of no Node, or of one that nobody can change, grants nothing", async () => {
+  const { keeper, policy, locks, holders } = setUp();
+  keeper.looks = { kind: "clear" };
+  policy.judges = { skip: "freeze" };
+  equal(kindOf(await locks.preReboot(alice, group)), "contended");
+  deepEqual([keeper.skipsAsked, holders()], [[], []]);
+  const backend = new MemoryBackend();
+  const keeperless = new LockService(new MemoryLockStore(backend), { policy, clock: new HastyClock() });
+  equal(kindOf(await keeperless.preReboot(alice, group)), "contended");
+  equal(backend.groups.size, 0);
 });
 
 Deno.test("a slot that another request of the client has renewed meanwhile is not given back", async () => {

@@ -24,7 +24,7 @@ export interface MissingPermissions {
 /** What a {@link Look} works with. */
 export interface LookOptions {
   /** Finds the client's node. */
-  readonly nodes: Pick<NodeWatch, "listById" | "peekById" | "started" | "isSynced" | "isGhost">;
+  readonly nodes: Pick<NodeWatch, "listById" | "peekById" | "startedById" | "isSynced" | "isGhost">;
   /** Lists its pods. */
   readonly pods: Pick<PodCalls, "listPods">;
   /** Which pods are evicted. */
@@ -62,11 +62,12 @@ export class Look {
     const { nodes, permissions, clock, ambiguous } = this.#options;
     const missing = permissions?.missingForDrain();
     if (missing !== undefined) return { kind: "permission_missing", permission: describePermission(missing) };
-    await nodes.started();
+    const began = clock.monotonic();
+    const shown = await nodes.startedById(id);
     // A Node that the watch shows is only a candidate, and the drain reads it. No yes rests on a watch that shows none.
-    const seen = nodes.isSynced ? nodes.peekById(id) : [];
-    const isSeen = seen.length > 0 || (depth === "seen" && nodes.isSynced);
-    const readAt = isSeen ? undefined : clock.monotonic();
+    const seen = shown ?? (nodes.isSynced ? nodes.peekById(id) : []);
+    const isSeen = shown !== undefined || seen.length > 0 || (depth === "seen" && nodes.isSynced);
+    const readAt = shown !== undefined ? began : isSeen ? undefined : clock.monotonic();
     const found = isSeen ? seen : await this.#unlessRefused(ALL_NODES, () => nodes.listById(id));
     if (!Array.isArray(found)) return found;
     const choice = chooseNode(found, (node) => nodes.isGhost(node));

@@ -20,12 +20,25 @@ interface SetUp extends Partial<LookOptions> {
   /** Those that are read. */
   readonly joined?: NodeView[];
   readonly during?: (clock: FakeClock) => Promise<void>;
+  /** Those that a watch proves that has just begun. */
+  readonly atStart?: NodeView[];
+  readonly starting?: (clock: FakeClock) => Promise<void>;
   readonly on?: () => PodView[];
   readonly isSynced?: boolean;
 }
 
 function setUp(options: SetUp = {}) {
-  const { found = [NODE], joined = found, during, on = () => [], policy = REFUSE, isSynced = false, ...more } = options;
+  const {
+    found = [NODE],
+    joined = found,
+    during,
+    atStart,
+    starting,
+    on = () => [],
+    policy = REFUSE,
+    isSynced = false,
+    ...more
+  } = options;
   const clock = new FakeClock();
   const calls: string[] = [];
   const look = new Look({
@@ -36,7 +49,10 @@ function setUp(options: SetUp = {}) {
         await during?.(clock);
         return joined;
       },
-      started: () => Promise.resolve(),
+      startedById: async () => {
+        await starting?.(clock);
+        return atStart;
+      },
       isSynced,
       peekById: (id) => {
         equal(id, ALICE);
@@ -80,6 +96,13 @@ Deno.test("a look for a fresh proof reads the Nodes where the watch shows none, 
   deepEqual(await joined.look.forClient(ALICE, "fresh"), { kind: "clear", node });
   const twice = setUp({ isSynced: true, found: [], joined: [NODE, { ...NODE, name: "b", uid: "uid-b" }] });
   deepEqual(await twice.look.forClient(ALICE, "fresh"), { kind: "ambiguous", nodes: ["a", "b"] });
+});
+
+Deno.test("what a watch that has just begun proves costs no further reading, and is as old as the look", async () => {
+  const { look, clock, calls } = setUp({ isSynced: true, atStart: [], starting: (clock) => clock.advance(700) });
+  const began = clock.monotonic();
+  deepEqual(await look.forClient(ALICE, "seen"), { kind: "clear", readAt: began });
+  deepEqual(calls, []);
 });
 
 Deno.test("a reading of the Nodes that is denied is a missing permission, whatever the watch has shown", async () => {

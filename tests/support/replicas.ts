@@ -20,6 +20,8 @@ export interface ReplicaOptions {
   readonly namespace?: string;
   /** Their connection to the API server. */
   readonly connection?: ServiceOptions["connection"];
+  /** Decides about grants, instead of the configuration. */
+  readonly policy?: ServiceOptions["policy"];
   /** More variables of their environment. */
   readonly environment?: Readonly<Record<string, string>>;
   /** More flags. */
@@ -48,7 +50,8 @@ export async function startReplicas(plane: ControlPlane, options: ReplicaOptions
   await using stack = new AsyncDisposableStack();
   const services: Service[] = [];
   for (let n = 0; n < (options.count ?? 1); n++) {
-    services.push(stack.use(await startService(config, { version: "0.0.0", connection: options.connection })));
+    const { connection, policy } = options;
+    services.push(stack.use(await startService(config, { version: "0.0.0", connection, policy })));
   }
   const [url, ...others] = services.map((service) => service.url);
   for (const each of [url!, ...others]) await until(() => isReady(each));

@@ -6,12 +6,14 @@
  */
 
 import { deepEqual, equal, ok } from "node:assert/strict";
+import { GoneHosts } from "../../src/keeper/gone_hosts.ts";
 import { KubernetesNodeKeeper } from "../../src/keeper/node_keeper.ts";
 import { ID_ANNOTATION } from "../../src/keeper/nodes/node.ts";
 import { type ClientId, parseClientId, parseGroup } from "../../src/lock/identity.ts";
 import { LockService } from "../../src/lock/lock_service.ts";
 import { MemoryBackend, MemoryLockStore, readHolder } from "../../src/lock/lock_store.ts";
 import type { Hold } from "../../src/lock/node_keeper.ts";
+import { ServerClock } from "../../src/kubernetes/server_clock.ts";
 import { IdleClock } from "../support/fake_clock.ts";
 import { ScriptedPolicy } from "../support/scripted_policy.ts";
 import { FakeCluster } from "./fake_cluster.ts";
@@ -110,6 +112,35 @@ Deno.test("a watch that breaks off begins the time again, and while it is behind
   await clock.pass(60_000);
   ok(keeper.isSynced);
   ok(keeper.absentSince(hold)! > began);
+});
+
+Deno.test("a watch that has listed anew begins the time again, although nobody asked while it was behind", async () => {
+  await using world = await setUp();
+  const { clock, cluster, keeper, hold } = world;
+  const began = keeper.absentSince(hold)!;
+  cluster.breakWatches();
+  await clock.pass(60_000);
+  ok(keeper.isSynced);
+  ok(keeper.absentSince(hold)! > began);
+});
+
+Deno.test("a cluster whose version went back, as after a restore from a backup, proves nothing", async () => {
+  const calls = { currentVersion: () => Promise.resolve("9"), getNode: () => Promise.resolve(undefined) };
+  const nodes = {
+    isSynced: true,
+    moment: 10n,
+    peek: () => undefined,
+    peekById: () => [],
+    until: () => Promise.resolve(true),
+    listById: () => Promise.resolve([]),
+  };
+  const clock = new IdleClock();
+  const proof = { pods: { listPods: () => Promise.resolve([]) }, clock: new ServerClock(clock), policy: {} };
+  const gone = new GoneHosts({ nodes, calls, proof, clock });
+  const hold: Hold = { group: GROUP, id: ID, since: 0, node: noted };
+  deepEqual(await gone.prove(hold, never), { kind: "unseen" });
+  calls.currentVersion = () => Promise.resolve("10");
+  equal((await gone.prove(hold, never)).kind, "gone");
 });
 
 Deno.test("a hold that notes no Node has none that could be gone", async () => {

@@ -212,8 +212,8 @@ Deno.test("readings that are older than a proof may be keep the hold", async () 
 });
 
 for (const kind of ["pre-reboot", "steady-state"] as const) {
-  for (const  of of[group, other]) {
-    Deno.test(`a request of the client begins the period again: ${kind} in the group ${of}`, async () => {
+  for (const asked of [group, other]) {
+    Deno.test(`a request of the client begins the period again: ${kind} in the group ${asked}`, async () => {
       await using world = await setUp();
       const { clock, held } = world;
       const { locks, keeper } = await world.replica();
@@ -221,9 +221,11 @@ for (const kind of ["pre-reboot", "steady-state"] as const) {
       keeper.drains = { kind: "failed", node: "worker-1", pods: [] };
       // The hold itself stays as it is where the request is a release or of another group.
       await clock.pass(GRACE_MS - 60_000);
-      if (of === other) keeper.look = () => Promise.resolve({ kind: "ambiguous", nodes: ["a", "b"] });
-      const asked: Promise<unknown> = kind === "pre-reboot" ? locks.preReboot(alice, of) : locks.steadyState(alice, of);
-      await clock.until(asked);
+      if (asked === other) keeper.look = () => Promise.resolve({ kind: "ambiguous", nodes: ["a", "b"] });
+      const answer: Promise<unknown> = kind === "pre-reboot"
+        ? locks.preReboot(alice, asked)
+        : locks.steadyState(alice, asked);
+      await clock.until(answer);
       await clock.pass(GRACE_MS - 60_000);
       equal(held()?.id, alice);
       await clock.pass(60_000 + LATE_MS);

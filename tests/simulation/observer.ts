@@ -14,6 +14,7 @@ import type { Timeline } from "./timeline.ts";
 import type { Machine } from "./world/machine.ts";
 import type { Answered, Replica } from "./world/replica.ts";
 import { changesPause, isYield, mayHaveHadYes, notedSlots, wrongGrant } from "./group_check.ts";
+import { wrongGoneRelease } from "./gone_nodes.ts";
 import type { Stored } from "./world/objects.ts";
 import type { Change } from "./world/store.ts";
 import { type Asked, CLOCK_MS, PROOF_MS, situationsOf, wrongWith } from "./yes_check.ts";
@@ -72,6 +73,8 @@ export class Observer {
   seesLocks = true;
   /** Until when a hold's drain may take, in milliseconds, where the operator lets the reboot go on after it. */
   proceedsAfterMs = Infinity;
+  /** Whether the program frees holds whose Nodes are gone. */
+  freesGone = false;
   /** Whether the store went back to a backup, so that histories say nothing. */
   wasRestored = false;
   /** When that was last, in milliseconds since the epoch. */
@@ -330,6 +333,16 @@ export class Observer {
     if (this.writer() === undefined) return;
     const turn = this.#turns.get(id);
     const asking = this.#asking.get(id);
+    if (
+      this.freesGone && turn !== undefined && turn.reportedAt === undefined &&
+      !this.#wasFreed(group, id, grant?.at ?? turn.yesAt - PROOF_MS)
+    ) {
+      const wrong = wrongGoneRelease(this.history, before, turn.machine, this.#scheduler.now);
+      if (wrong) this.violate("early release", `${this.writer()} freed the slot of ${id}: ${wrong}`, id, group);
+      this.count("release of a hold whose Node is gone");
+      this.freeing(group, id);
+      return;
+    }
     if (isYield(before, after, id, asking !== undefined)) {
       this.count("yield");
       const isInTurn = turn !== undefined && turn.reportedAt === undefined &&

@@ -7,6 +7,7 @@
 
 import { Random } from "../../src/simulator/random.ts";
 import { FAULT_KINDS } from "./faults.ts";
+import { goneNodesOf } from "./gone_nodes.ts";
 import type { Habits } from "./hosts/host.ts";
 import { POLICY_ACTS } from "./policy_acts.ts";
 import type { Workload } from "./world/controllers.ts";
@@ -44,6 +45,8 @@ export interface Plan {
   readonly budgets: readonly Budget[];
   readonly flags: Readonly<Record<string, string>>;
   readonly habits: Habits;
+  /** How long a Node must be gone until its hold is freed, in milliseconds; undefined where it never is. */
+  readonly goneAfterMs?: number;
   /** Whether the API server streams lists. */
   readonly hasWatchList: boolean;
   /** When all faults are over, in milliseconds from the start. */
@@ -89,7 +92,8 @@ export function planOf(seed: number, options: PlanOptions = {}): Plan {
     ({ name, replicas }): Budget => ({ name: `${name}-budget`, app: name, minAvailable: Math.max(0, replicas - 1) }),
   );
   const policies = policiesOf(seed, store);
-  const faultsEndMs = Math.ceil(count / groups) * updates * TURN_MS;
+  const { goneAfterMs, longerMs, incidentsUntil } = goneNodesOf(seed, store);
+  const faultsEndMs = Math.ceil(count / groups) * updates * TURN_MS + longerMs;
   return {
     seed,
     store,
@@ -108,11 +112,12 @@ export function planOf(seed: number, options: PlanOptions = {}): Plan {
     },
     hasWatchList: random.chance(0.7),
     faultsEndMs,
-    incidents: options.isCalm
-      ? []
-      : [...incidentsOf(random, faultsEndMs, INCIDENT_KINDS[store]), ...policies.incidentsUntil(faultsEndMs)].sort(
-        (one, other) => one.at - other.at,
-      ),
+    ...(goneAfterMs !== undefined && { goneAfterMs }),
+    incidents: options.isCalm ? [] : [
+      ...incidentsOf(random, faultsEndMs, INCIDENT_KINDS[store]),
+      ...policies.incidentsUntil(faultsEndMs),
+      ...incidentsUntil(faultsEndMs),
+    ].sort((one, other) => one.at - other.at),
   };
 }
 

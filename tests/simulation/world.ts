@@ -64,6 +64,7 @@ export class World implements Disposable {
       renewal: (node) => this.machines.find(({ name }) => name === node)?.renewal,
     });
     this.#slots = observer.slots = plan.slots;
+    observer.freesGone = plan.goneAfterMs !== undefined;
     observer.seesLocks = plan.store === "kubernetes";
     this.#folder = plan.store === "sqlite" ? Deno.makeTempDirSync({ prefix: "fleetlock-simulation-" }) : undefined;
     const store = { kubernetes: "kubernetes", memory: "memory", sqlite: `sqlite:${this.#folder}/locks.db` }[plan.store];
@@ -95,6 +96,7 @@ export class World implements Disposable {
         server: this.server,
         random: random.fork(),
         slots: plan.slots,
+        goneAfterMs: plan.goneAfterMs,
         flags: { ...plan.flags, store },
         listener: (process) => this.#listener(process),
         failed: (error) => observer.violate("fault", `r${index + 1} fails: ${(error as Error)?.stack ?? error}`),

@@ -22,6 +22,8 @@ export interface ReplicaOptions {
   readonly connection?: ServiceOptions["connection"];
   /** Wraps the store of each. */
   readonly wrapStore?: ServiceOptions["wrapStore"];
+  /** Decides about grants, instead of the configuration. */
+  readonly policy?: ServiceOptions["policy"];
   /** More variables of their environment. */
   readonly environment?: Readonly<Record<string, string>>;
   /** More flags. */
@@ -50,8 +52,8 @@ export async function startReplicas(plane: ControlPlane, options: ReplicaOptions
   await using stack = new AsyncDisposableStack();
   const services: Service[] = [];
   for (let n = 0; n < (options.count ?? 1); n++) {
-    const { connection, wrapStore } = options;
-    services.push(stack.use(await startService(config, { version: "0.0.0", connection, wrapStore })));
+    const { connection, policy, wrapStore } = options;
+    services.push(stack.use(await startService(config, { version: "0.0.0", connection, policy, wrapStore })));
   }
   const [url, ...others] = services.map((service) => service.url);
   for (const each of [url!, ...others]) await until(() => isReady(each));

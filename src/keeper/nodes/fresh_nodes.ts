@@ -17,7 +17,7 @@
 
 import type { Clock } from "../../lock/clock.ts";
 import { UnavailableError } from "../../lock/errors.ts";
-import { comparableId } from "../../lock/identity.ts";
+import { type ClientId, comparableId } from "../../lock/identity.ts";
 import type { NodeView } from "./node.ts";
 import type { NodeCalls, NodeVersion } from "./node_calls.ts";
 

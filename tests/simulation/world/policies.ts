@@ -18,14 +18,18 @@ const HEALTH: HealthFacts = { prometheus: NONE, alertmanager: NONE, blockingPods
  *
  * @param slots How many slots each group has now.
  * @param now The time, in milliseconds since the epoch.
+ * @param goneAfterMs How long a Node must be gone until its hold is freed, in milliseconds; undefined where it never is.
  */
-export function policiesOf(slots: () => number, now: () => number): GrantPolicy {
+export function policiesOf(slots: () => number, now: () => number, goneAfterMs?: number): GrantPolicy {
+  const onNodeGone = goneAfterMs === undefined
+    ? DEFAULT_GROUP.onNodeGone
+    : { action: "release" as const, afterMs: goneAfterMs };
   const known = new Map<number, PolicyOptions>();
   return new Policies({
     current() {
       const value = slots();
       const options = known.get(value) ??
-        { ...NO_POLICIES, defaults: { ...DEFAULT_GROUP, slots: { kind: "number", value } } };
+        { ...NO_POLICIES, defaults: { ...DEFAULT_GROUP, onNodeGone, slots: { kind: "number", value } } };
       known.set(value, options);
       return options;
     },

@@ -26,6 +26,8 @@ export interface ReplicaOptions {
   readonly listener: (process: SimulatedProcess) => NetworkListener;
   /** How many slots it gives each group at first. */
   readonly slots: number;
+  /** How long a Node must be gone until its hold is freed, in milliseconds; undefined where it never is. */
+  readonly goneAfterMs?: number;
   /** The flags of the program, by name. */
   readonly flags: Readonly<Record<string, string>>;
   /** Called where the program fails to start or to stop. */
@@ -85,7 +87,7 @@ export class Replica {
 
   /** Starts it. Its wall clock is wrong by `offsetMs`. */
   start(offsetMs = 0): void {
-    const { name, scheduler, api, server, random, flags, failed, listener } = this.#options;
+    const { name, scheduler, api, server, random, flags, goneAfterMs, failed, listener } = this.#options;
     this.starts++;
     const process = new SimulatedProcess(scheduler);
     process.offsetMs = offsetMs;
@@ -106,7 +108,7 @@ export class Replica {
       version: "simulated",
       clock: process,
       random: () => own.next(),
-      policy: policiesOf(() => this.slots, () => scheduler.now),
+      policy: policiesOf(() => this.slots, () => scheduler.now, goneAfterMs),
       connection: {
         access: { server: "https://sim", credentials: () => Promise.resolve({ headers: {}, tls: NOBODY }) },
         open: () => link.connect(),

@@ -1,4 +1,6 @@
 import { deepEqual, equal } from "node:assert/strict";
+import type { DrainEnd } from "../../src/keeper/drain/drain.ts";
+import type { DrainTask } from "../../src/keeper/drain/drain_task.ts";
 import { DrainReports } from "../../src/keeper/reports.ts";
 import { parseClientId, parseGroup } from "../../src/lock/identity.ts";
 import type { StayingPod } from "../../src/lock/yes.ts";
@@ -39,5 +41,38 @@ for (
     deepEqual(told, expected === undefined ? [] : [expected]);
     equal(notes.length, told.length);
     if (staying.length > 0) equal(/apps\/web: it tolerates the cordon/.test(notes[0]!), true);
+  });
+}
+
+/** How drains end, and what the metrics call it. */
+const ENDS: [end: DrainEnd | undefined, result: string, level: string][] = [
+  [{ kind: "emptied" }, "drained", "info"],
+  [{ kind: "proceed", node: "a", pods: [] }, "proceeded", "warning"],
+  [{ kind: "failed", node: "a", pods: [] }, "failed", "error"],
+  [{ kind: "failed", node: "a", pods: [], yields: true }, "failed", "warning"],
+  [{ kind: "draining", node: "a", pods: [] }, "interrupted", "info"],
+  [{ kind: "abandoned" }, "abandoned", "warning"],
+  [undefined, "error", "error"],
+];
+
+for (const [end, result, level] of ENDS) {
+  Deno.test(`the end of a drain is told with its duration in seconds: ${JSON.stringify(end)}`, async () => {
+    const clock = new FakeClock();
+    const told: unknown[][] = [];
+    const log = (level: string) => (_: string, fields: Record<string, unknown>) => {
+      if ("seconds" in fields) told.push([level, fields.seconds]);
+    };
+    const reports = new DrainReports({
+      log: { info: log("info"), warning: log("warning"), error: log("error") },
+      observer: { drainEnded: (...ended) => void told.push(ended) },
+    }, clock);
+    const task = { node: "a", uid: "u", owner: HOLD, again: false } as unknown as DrainTask;
+    reports.drainBegan(task);
+    await clock.advance(90_500);
+    reports.drainEnded(task, end);
+    deepEqual(told, [[HOLD.group, result, 90.5], [level, 90.5]]);
+    // Of a drain whose beginning nobody told, no duration is known.
+    reports.drainEnded(task, end);
+    deepEqual(told.slice(2), [[HOLD.group, result, 0], [level, 0]]);
   });
 }

@@ -77,11 +77,11 @@ Deno.test("questions that come together are one, and an answer serves for some s
     deepEqual(monitors.known(monitor), { kind: "not_asked" });
     await Promise.all([monitors.ask(monitor), monitors.ask(monitor)]);
     equal(asked, 1);
-    clock.advance(9_999);
+    await clock.advance(9_999);
     deepEqual(monitors.known(monitor), { kind: "known", value: [] });
     await monitors.ask(monitor);
     equal(asked, 1);
-    clock.advance(1);
+    await clock.advance(1);
     deepEqual(monitors.known(monitor), { kind: "not_asked" });
     await monitors.ask(monitor);
     equal(asked, 2);
@@ -179,7 +179,7 @@ Deno.test("the token is read for each question, and its absence is a failure", a
     deepEqual(await monitors.ask(monitor), { kind: "failed", reason: `the file ${tokenFile} cannot be read` });
     for (const token of ["one", "two"]) {
       await Deno.writeTextFile(tokenFile, ` ${token}\n`);
-      clock.advance(10_000);
+      await clock.advance(10_000);
       equal((await monitors.ask(monitor)).kind, "known");
     }
   });

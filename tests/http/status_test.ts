@@ -214,6 +214,35 @@ Deno.test("the page's policy names the hashes of its style and script, and it lo
   ok(body.length < 60_000, `the page has ${body.length} bytes`);
 });
 
+Deno.test("the page has its whole style, and its script in one part, in the order in which the parts use each other", async () => {
+  const { options } = setUp();
+  const body = await (await new StatusRoutes(options).page()).text();
+  const source = (name: string) => Deno.readTextFileSync(new URL(`../../src/http/page/${name}`, import.meta.url));
+  ok(body.includes(source("page.css")));
+  const parts = ["elements.js", "times.js", "group.js", "page.js"].map((name) =>
+    source(name).split("\n").filter((line) => line !== "" && !/^(import|export)\b/.test(line))
+  );
+  let place = 0;
+  for (const line of parts.flat()) {
+    // A list of imports may have several lines.
+    if (/^ {2}\w+,$|^\} from /.test(line)) continue;
+    const found = body.indexOf(line, place);
+    ok(found >= place, `"${line}" is missing, or not where it belongs`);
+    place = found;
+  }
+  ok(!body.includes("/* style */") && !body.includes("/* script */"));
+});
+
+Deno.test("who asks for the headers of the events alone takes no place", () => {
+  const { options } = setUp({ maxStreams: 1 });
+  const routes = new StatusRoutes(options);
+  for (let times = 0; times < 3; times++) {
+    const reply = routes.events("HEAD")!;
+    deepEqual([reply.status, reply.body], [200, null]);
+    equal(reply.headers.get("content-type"), "text/event-stream; charset=utf-8");
+  }
+});
+
 Deno.test("a request of the protocol gets nothing from the page", async () => {
   const { options } = setUp();
   await using server = startTestServer({ status: new StatusRoutes(options) });

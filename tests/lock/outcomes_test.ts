@@ -1,8 +1,8 @@
 import { deepEqual, equal, match, ok } from "node:assert/strict";
 import type { ClientId } from "../../src/lock/identity.ts";
 import { parseGroup } from "../../src/lock/identity.ts";
-import { describeRefusal, type Refusal, REFUSALS } from "../../src/lock/outcomes.ts";
-import { REASON_KINDS } from "../../src/lock/policy.ts";
+import { describeRefusal, type Refusal, type RefusalKind, REFUSALS, refusedFor } from "../../src/lock/outcomes.ts";
+import { type Reason, REASON_KINDS } from "../../src/lock/policy.ts";
 import { UNPRINTABLE } from "../../src/lock/wording.ts";
 
 const NOW = Date.UTC(2026, 10, 22, 22, 12, 30);
@@ -140,4 +140,31 @@ Deno.test("every kind of refusal is in one of the two tables above", () => {
 Deno.test("every kind of refusal has a sentence in the table above", () => {
   const kinds = new Set(SENTENCES.map(([refusal]) => refusal.kind));
   for (const kind of Object.keys(REFUSALS) as Refusal["kind"][]) ok(kinds.has(kind), kind);
+});
+
+Deno.test("each operation is refused for its own reasons: a grant for most, a release for what concerns it", () => {
+  const kinds = Object.keys(REFUSALS) as RefusalKind[];
+  const both: RefusalKind[] = ["contended", "write_altered"];
+  for (const kind of kinds) {
+    const { endpoints, status } = REFUSALS[kind];
+    const expected = both.includes(kind)
+      ? ["pre-reboot", "steady-state"]
+      : [kind === "node_not_ready" ? "steady-state" : "pre-reboot"];
+    deepEqual([kind, ...endpoints], [kind, ...expected]);
+    equal(status, kind === "too_many_groups" ? 429 : 423, kind);
+  }
+});
+
+Deno.test("policies refuse with all of their reasons, and all who are refused for one list share the refusal", () => {
+  const reasons: Reason[] = [
+    { kind: "frozen", rule: "freeze", sentence: "a freeze", until: NOW },
+    { kind: "paused", rule: "paused", sentence: "a pause" },
+  ];
+  equal(refusedFor([]), undefined);
+  const refused = refusedFor(reasons);
+  deepEqual(refused, { kind: "refused", refusal: { kind: "frozen", reasons } });
+  equal(refusedFor(reasons), refused);
+  const other = refusedFor([...reasons]);
+  deepEqual(other, refused);
+  equal(other === refused, false, "another list may change");
 });

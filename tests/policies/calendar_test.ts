@@ -253,3 +253,10 @@ Deno.test("what the calendar says of a moment agrees with its openings, and hold
     { numRuns: 300 },
   );
 });
+
+Deno.test("a window is looked for 400 days ahead, and no further", () => {
+  const moment = at("2026-11-26T12:00Z");
+  const next = (to: string) => calendar([night], [{ from: "2026-11-01", to }]).at(moment).next;
+  equal(next("2027-12-20"), at("2027-12-24T22:00+01:00"));
+  equal(next("2028-01-15"), undefined);
+});

@@ -32,6 +32,7 @@ Deno.test("each series of a query's vector is an alarm with its labels and value
     const { pathname, searchParams } = new URL(request.url);
     equal(pathname, "/monitor/api/v1/query");
     equal(request.headers.get("authorization"), null);
+    equal(request.headers.get("accept"), "application/json");
     return searchParams.get("query") === "lag > 5" ? vector(series) : vector();
   }, async (url) => {
     const monitors = new Monitors({ clock: new FakeClock() });
@@ -76,11 +77,11 @@ Deno.test("questions that come together are one, and an answer serves for some s
     deepEqual(monitors.known(monitor), { kind: "not_asked" });
     await Promise.all([monitors.ask(monitor), monitors.ask(monitor)]);
     equal(asked, 1);
-    clock.advance(9_999);
+    await clock.advance(9_999);
     deepEqual(monitors.known(monitor), { kind: "known", value: [] });
     await monitors.ask(monitor);
     equal(asked, 1);
-    clock.advance(1);
+    await clock.advance(1);
     deepEqual(monitors.known(monitor), { kind: "not_asked" });
     await monitors.ask(monitor);
     equal(asked, 2);
@@ -99,6 +100,32 @@ const faults: readonly [string, (url: string) => Response | Promise<Response>, s
     () => new Response("x".repeat(4 * 1024 * 1024 + 1)),
     "its answer is longer than 4194304 bytes",
     "both",
+  ],
+  ["as much text as is read", () => new Response("x".repeat(4 * 1024 * 1024)), "its answer is not JSON", "both"],
+  ["no body", () => new Response(null, { status: 204 }), "its answer is not JSON", "both"],
+  [
+    "an alert without labels",
+    () => Response.json([{ status: { state: "active" } }]),
+    "its answer is not that of a ",
+    "both",
+  ],
+  [
+    "another status",
+    () => Response.json({ status: "partial", data: { resultType: "vector", result: [] } }),
+    "its answer is not that of a Prometheus",
+    "prometheus",
+  ],
+  [
+    "a result that is not a list",
+    () => Response.json({ status: "success", data: { resultType: "vector", result: 7 } }),
+    "its answer is not that of a Prometheus",
+    "prometheus",
+  ],
+  [
+    "an error of the query, with its status",
+    () => Response.json({ status: "error", error: "parse error" }, { status: 400 }),
+    "the query lag failed: parse error",
+    "prometheus",
   ],
   ["null", () => Response.json(null), "its answer is not that of a ", "both"],
   ["another program's JSON", () => Response.json({ items: [] }), "its answer is not that of a ", "both"],
@@ -228,8 +255,8 @@ Deno.test("the token is read for each question, and its absence is a failure", a
     const monitor = prometheus(url, { tokenFile });
     deepEqual(await monitors.ask(monitor), { kind: "failed", reason: "the server cannot read its token file" });
     for (const token of ["one", "two"]) {
-      await Deno.writeTextFile(tokenFile, `${token}\n`);
-      clock.advance(10_000);
+      await Deno.writeTextFile(tokenFile, ` ${token}\n`);
+      await clock.advance(10_000);
       equal((await monitors.ask(monitor)).kind, "known");
     }
   });
@@ -261,4 +288,48 @@ Deno.test("a question may take five seconds, or what the options say", () =>
       AbortSignal.timeout = timeout;
     }
     deepEqual(limits, [5_000, 70]);
+  }));
+
+/** Series of a vector, and what is told of them. */
+const SERIES: [series: unknown, detail: string][] = [
+  [series, "__name__=lag,pod=db-0 7"],
+  [{ metric: {}, value: [1, "7"] }, "7"],
+  [{ value: [1, "7"] }, "7"],
+  [{ metric: null, value: [1, "7"] }, "7"],
+  [{ metric: "lag", value: [1, "7"] }, "7"],
+  [{ metric: { pod: "a" } }, "pod=a ?"],
+  [{ metric: { pod: "a" }, value: "7" }, "pod=a ?"],
+  [null, "?"],
+  [{ metric: { pod: "größer" }, value: [1, "7"] }, "pod=größer 7"],
+];
+
+for (const [each, detail] of SERIES) {
+  Deno.test(`a series is an alarm whatever it lacks: ${JSON.stringify(each)}`, () =>
+    serving(() => {
+      // Byte by byte, so that a letter comes in parts.
+      const bytes = new TextEncoder().encode(
+        JSON.stringify({ status: "success", data: { resultType: "vector", result: [each] } }),
+      );
+      return new Response(ReadableStream.from([...bytes].map((byte) => Uint8Array.of(byte))));
+    }, async (url) => {
+      deepEqual(await new Monitors({ clock: new FakeClock() }).ask(prometheus(url)), {
+        kind: "known",
+        value: [{ name: "lag", detail }],
+      });
+    }));
+}
+
+Deno.test("an alert that does not say that it is active is not an alarm", () =>
+  serving(() => Response.json([{ labels: { alertname: "CephDown" } }]), async (url) => {
+    const known = await new Monitors({ clock: new FakeClock() }).ask(alertmanager(url));
+    deepEqual(known, { kind: "known", value: [] });
+  }));
+
+Deno.test("a certificate that cannot be read is a failure", () =>
+  serving(() => vector(), async (url) => {
+    const monitor = prometheus(url, { caFile: "/nowhere/ca.crt" });
+    deepEqual(await new Monitors({ clock: new FakeClock() }).ask(monitor), {
+      kind: "failed",
+      reason: "the file /nowhere/ca.crt cannot be read",
+    });
   }));

@@ -9,7 +9,6 @@ import { ABSENT } from "../../src/lock/lock_store.ts";
 import { SqliteLockStore } from "../../src/stores/sqlite/store.ts";
 import { WriteProbe } from "../../src/stores/sqlite/write_probe.ts";
 import { FakeClock } from "../support/fake_clock.ts";
-import { until } from "../support/condition.ts";
 import { temporaryFolder } from "./sqlite_support.ts";
 
 const GROUP = parseGroup("default")!;
@@ -168,10 +167,33 @@ Deno.test("while a write waits for another process, the result of the one before
 Deno.test("a file that another process keeps locked makes the check fail in the end, and a store in a check can close", async () => {
   await using folder = await temporaryFolder();
   const file = join(folder.path, "locks.db");
-  await using store = await SqliteLockStore.open(file, { busyDeadlineMs: 300 });
+  const clock = new FakeClock();
+  await using store = await SqliteLockStore.open(file, { busyDeadlineMs: 300, clock, random: () => 1 });
   using database = new DatabaseSync(file);
   database.exec("BEGIN IMMEDIATE");
-  await store.checkWritable();
+  const first = store.checkWritable();
+  for (let passed = 0; passed < 200; passed += 20) await clock.advance(20);
+  await first;
+  for (let passed = 200; passed < 300; passed += 20) await clock.advance(20);
   const isNamed = /^the SQLite file takes no writes: another process keeps it locked$/;
-  await until(() => store.checkWritable().then(() => false, (error) => isNamed.test(error.publicMessage)));
+  await rejects(store.checkWritable(), (error: UnavailableError) => isNamed.test(error.publicMessage!));
+  await clock.advance(1_000);
+  const last = rejects(store.checkWritable(), (error: UnavailableError) => isNamed.test(error.publicMessage!));
+  await clock.advance(200);
+  await last;
+});
+
+Deno.test("a probe that fails counts more than a write that took effect while it waited", async () => {
+  const clock = new FakeClock();
+  const probe = new WriteProbe(clock);
+  const write = Promise.withResolvers<void>();
+  const full = new Error("full");
+  const checked = probe.check(() => write.promise);
+  probe.succeeded();
+  write.reject(full);
+  await rejects(checked, full);
+  await clock.advance(1_000);
+  let writes = 0;
+  await probe.check(() => Promise.resolve(void writes++));
+  equal(writes, 1);
 });

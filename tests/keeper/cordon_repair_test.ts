@@ -37,6 +37,9 @@ function setUp() {
   const looked: number[] = [];
   /** What the next repairs answer instead. */
   const answers: ("conflict" | "gone" | Error)[] = [];
+  const stop = new AbortController();
+  /** Called while a node is repaired. */
+  const hooks = { repairing: () => {} };
   const reports = new Proxy({}, {
     get: (_, event: string) => (...args: unknown[]) => {
       const shown = args.map((arg) => arg instanceof Error ? arg.message : (arg as CordonOwner).group ?? arg);
@@ -46,6 +49,7 @@ function setUp() {
   const cordon: Pick<NodeCordon, "repair"> = {
     repair: (node, isHeld) => {
       looked.push(clock.passed);
+      hooks.repairing();
       const answer = answers.shift();
       if (answer instanceof Error) return Promise.reject(answer);
       if (answer !== undefined) return Promise.resolve(answer);
@@ -79,10 +83,9 @@ function setUp() {
     nodes.set(name, node);
     return node;
   };
-  const stop = new AbortController();
   const run = repair.run(stop.signal);
   return {
-    ...{ clock, nodes, held, busy, told, asked, looked, answers, repair, put },
+    ...{ clock, nodes, held, busy, told, asked, looked, answers, hooks, stop, repair, put },
     async [Symbol.asyncDispose]() {
       stop.abort();
       await run;
@@ -120,9 +123,45 @@ Deno.test("a node without our annotation is not checked", async () => {
   const c = test.put("c", cordonedFor(owner("ended")));
   test.nodes.delete("c");
   test.repair.suspect(c);
+  test.repair.suspect(test.put("d", cordonedFor(owner("ended"))));
+  test.put("d", { unschedulable: true });
   await test.clock.advance(0);
-  deepEqual([test.asked, test.looked], [[], []]);
+  deepEqual([test.asked, test.looked, test.told], [[], [], []]);
 });
+
+Deno.test("a cordon for a group of the same name in another namespace stays", async () => {
+  await using test = setUp();
+  test.repair.suspect(test.put("a", cordonedFor(owner("ended"), owner("ended", "elsewhere"))));
+  await test.clock.advance(0);
+  const { unschedulable, cordon } = test.nodes.get("a")!;
+  deepEqual([unschedulable, cordon], [true, cordonedFor(owner("ended", "elsewhere")).cordon]);
+});
+
+Deno.test("nothing is remembered of a node that is gone when all nodes are checked", async () => {
+  await using test = setUp();
+  test.held.add("held");
+  const node = test.put("a", cordonedFor(owner("held")));
+  test.repair.nodeChanged(node);
+  await test.clock.advance(0);
+  test.nodes.delete("a");
+  test.repair.suspectAll();
+  await test.clock.advance(0);
+  test.nodes.set("a", node);
+  test.repair.nodeChanged(node);
+  await test.clock.advance(0);
+  equal(test.looked.length, 2);
+});
+
+for (const answer of [new UnavailableError("aborted"), "gone"] as const) {
+  Deno.test(`an end during a check ends the repair, and neither checks the next node nor tells of it: ${answer}`, async () => {
+    await using test = setUp();
+    test.answers.push(answer);
+    test.hooks.repairing = () => test.stop.abort();
+    for (const name of ["a", "b"]) test.repair.suspect(test.put(name, cordonedFor(owner("ended"))));
+    await test.clock.advance(0);
+    deepEqual([test.looked, test.told], [[0], []]);
+  });
+}
 
 for (
   const [what, state, expected] of [

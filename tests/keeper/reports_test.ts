@@ -294,11 +294,19 @@ Deno.test("the pods that are left are summed over the drains of a group, and tol
   equal(reports.blockedOf(one), 0);
 });
 
-Deno.test("a drain whose begin was not told ends after no time", async () => {
+Deno.test("nothing is kept of a drain that has ended: neither when it began, nor what was said", async () => {
   const { targets, told } = recordingTargets();
   const clock = new FakeClock();
   const reports = new DrainReports(targets, clock);
+  const task = taskOf();
+  reports.drainBegan(task);
   await clock.advance(1_000);
-  reports.drainEnded(taskOf(), { kind: "emptied" });
-  deepEqual(told[1], ["drainEnded", "default", "drained", 0]);
+  const numbers = () => told.splice(0).filter(([what]) => what === "drainEnded");
+  for (const seconds of [1, 0]) {
+    reports.drainEnded(task, { kind: "emptied" });
+    deepEqual(numbers(), [["drainEnded", "default", "drained", seconds]]);
+  }
+  // The answer to an eviction may come last.
+  for (let times = 0; times < 2; times++) reports.evicted(task, view("web"), { kind: "failed", reason: "late" });
+  equal(told.filter(([, message]) => message === "cannot evict a pod now").length, 2);
 });

@@ -2,7 +2,7 @@ import { deepEqual, equal, ok } from "node:assert/strict";
 import fc from "fast-check";
 import { DrainMemory } from "../../../src/keeper/drain/drain_memory.ts";
 import { EvictionQueue, type EvictionQueueOptions, type QueueFacts } from "../../../src/keeper/drain/eviction_queue.ts";
-import { type PodView, viewPod } from "../../../src/keeper/drain/pods.ts";
+import { type EvictionAnswer, type PodView, viewPod } from "../../../src/keeper/drain/pods.ts";
 import { seenPod } from "../../../src/keeper/drain/proof.ts";
 import { judgeNode } from "../../../src/lock/yes.ts";
 import { pod } from "../../support/cluster_objects.ts";
@@ -337,6 +337,35 @@ Deno.test("whatever the answers, every pod goes in the end and none is tried twi
     }),
   );
 });
+
+const ANSWERS: [answer: EvictionAnswer, isSure: boolean | undefined][] = [
+  [{ kind: "accepted" }, true],
+  [{ kind: "failed", reason: "a time-out", isUnsure: true }, false],
+  [{ kind: "failed", reason: "a time-out", isUnsure: false }, undefined],
+  [{ kind: "failed", reason: "busy" }, undefined],
+  [{ kind: "blocked", reason: "its budget" }, undefined],
+  [{ kind: "gone" }, undefined],
+  [{ kind: "replaced" }, undefined],
+  [{ kind: "several_budgets", reason: "two budgets" }, undefined],
+  [{ kind: "namespace_ending", reason: "its namespace" }, undefined],
+];
+
+for (const [answer, isSure] of ANSWERS) {
+  Deno.test(`the hold remembers an eviction that ${isSure ? "was" : isSure === false ? "may have been" : "was not"} accepted: ${JSON.stringify(answer)}`, () => {
+    const memory = new DrainMemory();
+    const told: unknown[] = [];
+    memory.evicted = ({ name }, eviction) => void told.push([name, eviction]);
+    const time = GRANTED_AT + 60 * SECOND;
+    const queue = queueOf({ memory, known: { now: time } });
+    queue.listed([created("early", 0), created("late", 1)]);
+    const pods = drainNow(queue, 5_000);
+    deepEqual(names(pods), ["early", "late"]);
+    for (const one of pods) queue.answered(one, answer, 5_400);
+    const eviction = { isSure, beganAt: 5_000, answeredAt: 5_400, time };
+    const expected = [["early", { ...eviction, isLate: false }], ["late", { ...eviction, isLate: true }]];
+    deepEqual(told, isSure === undefined ? [] : expected);
+  });
+}
 
 const failed = { kind: "failed", reason: "busy" } as const;
 const names = (pods: readonly { readonly name: string }[]) => pods.map(({ name }) => name);

@@ -99,11 +99,15 @@ for (const [what, change, policy, kind] of CASES) {
   });
 }
 
+/** A queue that says when a pod may be tried, and has none to try. */
+const OVERDUE = { ...DEAD, needsTime: false, nextAt: () => 4_000 };
+
 const WAITS: [what: string, change: Partial<Situation>, policy: Partial<StepPolicy>, until: number][] = [
   ["a budget's pause is over", { queue: blocked() }, {}, 1_000],
   ["the time-out passes", { calling: 2, now: 99_000 }, {}, DEADLINE],
   ["five seconds are over, since what it waits for is further away", { calling: 2 }, {}, 5_000],
   ["the deletions' time is over", { ...LATE, calling: 2, deleteBy: 101_000 }, DELETE, 101_000],
+  ["a moment has passed, since the queue says that a pod was due before", { queue: OVERDUE, now: 5_000 }, {}, 5_001],
   ["the last eviction is answered", { ...LATE, calling: 1 }, DELETE, DEADLINE + 5_000],
 ];
 

@@ -1,6 +1,6 @@
 import { deepEqual, equal } from "node:assert/strict";
 import { CORDON_ANNOTATION } from "../../../src/keeper/nodes/cordon.ts";
-import { ID_ANNOTATION, viewNode } from "../../../src/keeper/nodes/node.ts";
+import { countsAlike, ID_ANNOTATION, identityOf, isNewer, viewNode } from "../../../src/keeper/nodes/node.ts";
 
 const MACHINE = "1c09ca98649c4c7abc779cd04c96812e";
 const ZINCATI = "978a225b3d7b40e9acd7ce9b62f68444";
@@ -92,4 +92,147 @@ Deno.test("a node's image is the name of its system with that of its kernel, and
   equal(image({ osImage: "", kernelVersion: "" }), undefined);
   equal(image({ osImage: "x".repeat(1_000), kernelVersion: "1" })!.length, 200);
   for (let nth = 0; nth < 100; nth++) equal(image({ osImage: `${nth}`, kernelVersion: "1" }), `${nth}, kernel 1`);
+});
+
+type V1Node = Parameters<typeof viewNode>[0];
+
+Deno.test("a view has all that the keeper needs of a Node", () => {
+  const node = {
+    metadata: {
+      name: "a",
+      uid: "uid-a",
+      resourceVersion: "7",
+      creationTimestamp: "2026-01-01T00:00:00Z",
+      deletionTimestamp: "2026-01-02T00:00:00Z",
+      annotations: { [CORDON_ANNOTATION]: "{}", [ID_ANNOTATION]: " Custom ", other: "x" },
+    },
+    spec: { unschedulable: true },
+    status: {
+      nodeInfo: { machineID: MACHINE, bootID: "boot" },
+      conditions: [{ type: "DiskPressure", status: "Unknown" }, {
+        type: "Ready",
+        status: "False",
+        message: "no network",
+      }],
+    },
+  } as unknown as V1Node;
+  deepEqual(viewNode(node), {
+    name: "a",
+    uid: "uid-a",
+    createdAt: Date.UTC(2026, 0, 1),
+    deleting: true,
+    resourceVersion: "7",
+    ids: [ZINCATI, MACHINE, "Custom"],
+    derivedId: ZINCATI,
+    malformed: false,
+    machineId: MACHINE,
+    bootId: "boot",
+    unschedulable: true,
+    cordon: "{}",
+    isCordonForeign: false,
+    ready: "False",
+    readyMessage: "no network",
+  });
+});
+
+Deno.test("of a Node without anything, a view says that nothing is known", () => {
+  const nothing = {
+    name: "",
+    uid: "",
+    createdAt: undefined,
+    deleting: false,
+    resourceVersion: "",
+    ids: [],
+    derivedId: undefined,
+    malformed: false,
+    machineId: undefined,
+    bootId: undefined,
+    unschedulable: false,
+    cordon: undefined,
+    isCordonForeign: false,
+    ready: undefined,
+    readyMessage: undefined,
+  };
+  deepEqual(viewNode({}), nothing);
+  // What a kubelet that has just registered reports.
+  deepEqual(
+    viewNode({ status: { nodeInfo: { machineID: "", bootID: "" }, conditions: [] } } as unknown as V1Node),
+    nothing,
+  );
+});
+
+for (
+  const [machineID, malformed] of [[undefined, false], ["", false], [MACHINE, false], ["web-1", true], [
+    " ",
+    true,
+  ]] as const
+) {
+  Deno.test(`the machine-id ${JSON.stringify(machineID)} is ${malformed ? "" : "not "}malformed`, () => {
+    equal(viewNode({ status: { nodeInfo: { machineID } } } as V1Node).malformed, malformed);
+  });
+}
+
+for (
+  const [condition, expected] of [
+    [{ status: "False", message: "no network", reason: "NotReady" }, "no network"],
+    [{ status: "Unknown", message: "", reason: "NodeStatusUnknown" }, "NodeStatusUnknown"],
+    [{ status: "False", message: "", reason: "" }, undefined],
+    [{ status: "True", message: "all is well", reason: "KubeletReady" }, undefined],
+  ] as const
+) {
+  Deno.test(`why a Node with the condition ${JSON.stringify(condition)} is not ready: ${expected}`, () => {
+    const { ready, readyMessage } = viewNode({ status: { conditions: [{ type: "Ready", ...condition }] } });
+    deepEqual([ready, readyMessage], [condition.status, expected]);
+  });
+}
+
+Deno.test("the entries about cordons are found among others of all forms", () => {
+  const entries = [{}, { manager: "kubelet", fieldsV1: {} }, { manager: "x", fieldsV1: { "f:spec": {} } }];
+  const foreign = { manager: "kubectl", fieldsV1: { "f:metadata": {}, ...cordon } };
+  for (const [managedFields, expected] of [[entries, false], [[...entries, foreign], true]] as const) {
+    equal(viewNode({ metadata: { managedFields: [...managedFields] } }).isCordonForeign, expected);
+  }
+});
+
+const SEEN = viewNode({ metadata: { name: "a", uid: "u", resourceVersion: "5", labels: {} } }, undefined, true);
+
+for (
+  const [change, expected] of [
+    [{}, true],
+    [{ resourceVersion: "6", readyMessage: "later", bootId: "2" }, true],
+    [{ uid: "v" }, false],
+    [{ ready: "True" }, false],
+    [{ unschedulable: true }, false],
+    [{ cordon: "{}" }, false],
+    [{ hold: "x" }, false],
+    [{ skip: "all" }, false],
+    [{ labels: {} }, false],
+  ] as const
+) {
+  Deno.test(`a state with ${JSON.stringify(change)} counts ${expected ? "like" : "unlike"} the one before`, () => {
+    equal(countsAlike(SEEN, { ...SEEN, ...change }), expected);
+  });
+}
+
+for (
+  const [one, other, expected] of [
+    ["6", "5", true],
+    ["5", "5", false],
+    ["5", "6", false],
+    ["10", "9", true],
+    // Too large for a number.
+    ["9007199254740993", "9007199254740992", true],
+    ["", "5", false],
+    ["5", "", true],
+    ["", "", false],
+  ] as const
+) {
+  Deno.test(`the version ${one} is ${expected ? "" : "not "}newer than ${JSON.stringify(other)}`, () => {
+    equal(isNewer({ ...SEEN, resourceVersion: one }, { ...SEEN, resourceVersion: other }), expected);
+  });
+}
+
+Deno.test("the identity of a Node says what is known of it, and nothing else", () => {
+  deepEqual(identityOf({ ...SEEN, machineId: "m", bootId: "b" }), { name: "a", uid: "u", machineId: "m", bootId: "b" });
+  deepEqual(identityOf(SEEN), { name: "a", uid: "u" });
 });

@@ -208,3 +208,37 @@ Deno.test("a change that makes a difference to who counts nodes begins another e
   (await watcher).changed("DELETED", view("a", ++version));
   equal(watch.edition > edition, true);
 });
+
+for (
+  const [what, act, endsAt] of [
+    ["it is in step", (watcher) => watcher.synced([], "1"), 10_000],
+    ["it has failed", (watcher) => watcher.lost(new Error("away")), 10_000],
+    ["30 s have passed", () => {}, 30_000],
+  ] as [string, (watcher: ResourceWatcher<NodeView>) => void, number][]
+) {
+  Deno.test(`a request waits for a watch that has just begun until ${what}`, async () => {
+    const clock = new FakeClock();
+    const stop = new AbortController();
+    let watcher: ResourceWatcher<NodeView>;
+    const calls: Pick<NodeCalls, "watchNodes"> = {
+      watchNodes: (given) => {
+        watcher = given;
+        return new Promise((resolve) => stop.signal.addEventListener("abort", () => resolve(), { once: true }));
+      },
+    };
+    const watch = new NodeWatch(calls as NodeCalls, {}, { clock });
+    // Nothing is waited for before.
+    await watch.started();
+    const running = watch.run(stop.signal);
+    let endedAt: number | undefined;
+    const started = watch.started().then(() => endedAt = clock.passed);
+    for (const ms of [9_999, 1]) await clock.advance(ms);
+    equal(endedAt, undefined);
+    act(watcher!);
+    for (const ms of [0, 19_999, 1]) await clock.advance(ms);
+    await started;
+    deepEqual([endedAt, clock.sleepers], [endsAt, 0]);
+    stop.abort();
+    await running;
+  });
+}

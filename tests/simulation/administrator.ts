@@ -157,7 +157,8 @@ export const ADMINISTRATOR_ACTS: Readonly<Record<string, Fault>> = {
       world.api.store.update("nodes", machine.name, (node) => {
         if (node.metadata.annotations?.[CORDONED_FOR] === undefined) return node;
         world.note(machine.name, `an administrator sets the annotation of its cordon to ${text || "nothing"}`);
-        world.observer.adminCordons.add(machine.name);
+        // A Node that is not cordoned may be cordoned by the program all the same.
+        if (node.spec?.unschedulable) world.observer.adminCordons.add(machine.name);
         const { [CORDONED_FOR]: _, ...annotations } = node.metadata.annotations;
         const edited = text === "" ? annotations : { ...annotations, [CORDONED_FOR]: text };
         return { ...node, metadata: { ...node.metadata, annotations: edited } };

@@ -44,6 +44,8 @@ export interface Plan {
   readonly budgets: readonly Budget[];
   readonly flags: Readonly<Record<string, string>>;
   readonly habits: Habits;
+  /** How long replicas wait before they ask for their permissions again, in milliseconds. */
+  readonly permissionIntervalMs: number;
   /** Whether the API server streams lists. */
   readonly hasWatchList: boolean;
   /** When all faults are over, in milliseconds from the start. */
@@ -61,6 +63,14 @@ export interface PlanOptions {
   /** Where the locks are. */
   readonly store?: Plan["store"];
 }
+
+/**
+ * How long replicas wait before they ask for their permissions again, in milliseconds: as the program does, and so long
+ * that it happens at their start alone. With the first, these questions are two thirds of all calls and a third of the
+ * time that a run takes, so that most seeds do without.
+ */
+const PERMISSIONS_MS = 300_000;
+const CALM_PERMISSIONS_MS = 86_400_000;
 
 /** How long a turn of a group takes on average, in milliseconds, for the choice of when faults are over. */
 const TURN_MS = 420_000;
@@ -106,6 +116,7 @@ export function planOf(seed: number, options: PlanOptions = {}): Plan {
       earlyAgentChance: random.chance(0.7) ? 0.4 : 0,
       renameChance: random.chance(0.2) ? 0.2 : 0,
     },
+    permissionIntervalMs: [1, 3].includes(seed % 5) ? PERMISSIONS_MS : CALM_PERMISSIONS_MS,
     hasWatchList: random.chance(0.7),
     faultsEndMs,
     incidents: options.isCalm

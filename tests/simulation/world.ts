@@ -96,6 +96,7 @@ export class World implements Disposable {
         random: random.fork(),
         slots: plan.slots,
         flags: { ...plan.flags, store },
+        permissionIntervalMs: plan.permissionIntervalMs,
         listener: (process) => this.#listener(process),
         failed: (error) => observer.violate("fault", `r${index + 1} fails: ${(error as Error)?.stack ?? error}`),
       }));

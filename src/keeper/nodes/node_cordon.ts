@@ -2,6 +2,9 @@
  * Cordons nodes and lifts our own cordons. Each patch takes effect only on the state that it was decided on. The
  * decisions are those of cordon.ts.
  *
+ * A cordon is lifted only from a Node that was just read, never from what the watch has seen: once etcd was restored
+ * from a backup, a version that the watch has seen may come again with another state, such as an administrator's cordon.
+ *
  * @module
  */
 
@@ -61,18 +64,19 @@ export class NodeCordon {
    * Lifts our cordon for a hold (get and patch nodes). Makes no call where the watch has seen the node without our
    * cordon, unless it is read first.
    *
-   * @param readFirst Whether to read the node first instead of deciding on what the watch has seen.
+   * @param readFirst Whether to read the node even where the watch has seen it without our cordon.
    * @returns Whether there was a cordon to lift. False also where the cordon is an administrator's by now, and only our
    * annotation was removed.
    */
   async lift(name: string, owner: CordonOwner, readFirst: boolean, signal?: AbortSignal): Promise<boolean> {
-    const decide = (node: NodeView) => Promise.resolve(planUncordon(node, owner));
-    const outcome = await this.#change(name, decide, readFirst, signal);
+    const seen = readFirst ? undefined : this.#watch.peek(name);
+    if (seen !== undefined && planUncordon(seen, owner) === undefined) return false;
+    const outcome = await this.#change(name, (node) => Promise.resolve(planUncordon(node, owner)), true, signal);
     return typeof outcome !== "string" && !(outcome.cordon === null && outcome.unschedulable === undefined);
   }
 
   /**
-   * Cleans up a node's stale cordon (patch nodes), unless the node has changed since it was seen.
+   * Cleans up a node's stale cordon (get and patch nodes), unless the node has changed since it was seen.
    *
    * @param isHeld Whether an owner still holds its slot. The caller must have read it after `node` was seen.
    * @returns "right" where nothing was stale; "gone" where the node does not exist.
@@ -84,7 +88,13 @@ export class NodeCordon {
   ): Promise<"right" | "repaired" | "conflict" | "gone"> {
     const patch = planRepair(node, isHeld);
     if (patch === undefined) return "right";
-    const result = await this.#calls.patchNode(node, patch, signal);
+    const read = await this.#calls.getNode(node.name, signal);
+    if (read === undefined) return this.#gone(node.name);
+    // A hold that began after `isHeld` was read has changed the annotation.
+    const { uid, unschedulable, cordon, isCordonForeign } = node;
+    if (read.uid !== uid || read.unschedulable !== unschedulable || read.cordon !== cordon) return "conflict";
+    if (read.isCordonForeign !== isCordonForeign) return "conflict";
+    const result = await this.#calls.patchNode(read, patch, signal);
     if (result === "gone" || result === "conflict") return result;
     this.#watch.learn(result);
     return "repaired";

@@ -151,7 +151,8 @@ Deno.test("a cordon of ours is set and lifted, and the watch learns both at once
   equal(await one.cordon.lift("n", OWNER, false), true);
   deepEqual(one.state, UNCORDONED);
   equal(one.watch.peek("n")?.unschedulable, false);
-  deepEqual([one.patches, one.reads], [2, 1]);
+  // One read to be sure that it is cordoned, and one before the cordon is lifted.
+  deepEqual([one.patches, one.reads], [2, 2]);
 });
 
 Deno.test("a node that an administrator has cordoned stays so: it is neither claimed nor uncordoned", async () => {
@@ -241,4 +242,29 @@ Deno.test("whether the hold exists is not asked where there is nothing to patch"
   const one = new OneNode({ unschedulable: true });
   const unasked = () => Promise.reject(new Error("asked"));
   equal(await one.cordon.set({ name: "n", uid: "u" }, OWNER, unasked, true, never), "already");
+});
+
+/** An administrator cordons the node under the version that the watch has seen, as a restored etcd makes possible. */
+function restored(one: OneNode): void {
+  const { resourceVersion } = one.node!;
+  one.node = { ...NODE, unschedulable: true, resourceVersion };
+}
+
+Deno.test("after a restore of etcd, an administrator's cordon is not taken for ours of the same version", async () => {
+  for (const act of ["lift", "repair"] as const) {
+    const one = new OneNode(OURS);
+    const seen = one.node!;
+    restored(one);
+    if (act === "lift") equal(await one.cordon.lift("n", OWNER, false), false);
+    else equal(await one.cordon.repair(seen, () => false), "conflict");
+    deepEqual([one.state, one.patches], [{ unschedulable: true, cordon: undefined }, 0]);
+  }
+});
+
+Deno.test("a stale cordon of a node that is gone is forgotten", async () => {
+  const one = new OneNode(OURS);
+  const seen = one.node!;
+  one.node = undefined;
+  equal(await one.cordon.repair(seen, () => false), "gone");
+  equal(one.watch.peek("n"), undefined);
 });

@@ -321,7 +321,7 @@ export function holdersOf(lease: Stored): string[] {
 }
 
 /** A host: mostly one in its turn or being drained, where an act hurts most. */
-function someHost({ hosts }: World, random: Random): Host {
+export function someHost({ hosts }: World, random: Random): Host {
   const cordoned = hosts.filter(({ machine }) => {
     return machine.node?.metadata.annotations?.["fleetlock.internal/cordoned-for"] !== undefined;
   });

@@ -32,6 +32,7 @@ export interface Violation {
     | "too many evictions"
     | "deletion"
     | "storm"
+    | "stale read"
     | "not at rest"
     | "left over"
     | "fault"

@@ -6,6 +6,7 @@
  */
 
 import { Random } from "../../src/simulator/random.ts";
+import { CLUSTER_ACTS } from "./cluster_acts.ts";
 import { FAULT_KINDS } from "./faults.ts";
 import type { Habits } from "./hosts/host.ts";
 import { POLICY_ACTS } from "./policy_acts.ts";
@@ -48,6 +49,8 @@ export interface Plan {
   readonly permissionIntervalMs: number;
   /** Whether the API server streams lists. */
   readonly hasWatchList: boolean;
+  /** How many objects a page of a list has at most, whatever the call asks for. */
+  readonly pageSize: number;
   /** When all faults are over, in milliseconds from the start. */
   readonly faultsEndMs: number;
   /** In the order of their times. */
@@ -99,6 +102,7 @@ export function planOf(seed: number, options: PlanOptions = {}): Plan {
     ({ name, replicas }): Budget => ({ name: `${name}-budget`, app: name, minAvailable: Math.max(0, replicas - 1) }),
   );
   const policies = policiesOf(seed, store);
+  const cluster = clusterOf(seed, store);
   const faultsEndMs = Math.ceil(count / groups) * updates * TURN_MS;
   return {
     seed,
@@ -118,12 +122,15 @@ export function planOf(seed: number, options: PlanOptions = {}): Plan {
     },
     permissionIntervalMs: [1, 3].includes(seed % 5) ? PERMISSIONS_MS : CALM_PERMISSIONS_MS,
     hasWatchList: random.chance(0.7),
+    pageSize: cluster.pageSize,
     faultsEndMs,
-    incidents: options.isCalm
-      ? []
-      : [...incidentsOf(random, faultsEndMs, INCIDENT_KINDS[store]), ...policies.incidentsUntil(faultsEndMs)].sort(
-        (one, other) => one.at - other.at,
-      ),
+    incidents: options.isCalm ? [] : [
+      ...incidentsOf(random, faultsEndMs, INCIDENT_KINDS[store]),
+      ...policies.incidentsUntil(faultsEndMs),
+      ...cluster.incidentsUntil(faultsEndMs),
+    ].sort(
+      (one, other) => one.at - other.at,
+    ),
   };
 }
 
@@ -178,6 +185,27 @@ function policiesOf(seed: number, store: Plan["store"]): {
       if (store !== "kubernetes" || acts.length === 0) return incidents;
       for (let at = random.between(0, 300_000); at < endMs; at += random.between(0, 600_000)) {
         incidents.push({ at, kind: random.pick(acts), seed: random.bits() });
+      }
+      return incidents;
+    },
+  };
+}
+
+/** Which lists come in pages, and what happens to Nodes and pods besides, under a quarter of the seeds. */
+function clusterOf(seed: number, store: Plan["store"]): {
+  readonly pageSize: number;
+  incidentsUntil(endMs: number): Incident[];
+} {
+  const random = new Random(seed ^ 0xc1a57e2);
+  const kinds = Object.keys(CLUSTER_ACTS).filter(() => random.chance(0.5));
+  if (store !== "kubernetes" || seed % 4 !== 0) return { pageSize: Infinity, incidentsUntil: () => [] };
+  return {
+    pageSize: random.chance(0.5) ? 2 : Infinity,
+    incidentsUntil(endMs) {
+      const incidents: Incident[] = [];
+      if (kinds.length === 0) return incidents;
+      for (let at = random.between(0, 200_000); at < endMs; at += random.between(0, 300_000)) {
+        incidents.push({ at, kind: random.pick(kinds), seed: random.bits() });
       }
       return incidents;
     },

@@ -37,6 +37,8 @@ export interface ApiOptions {
   readonly random: Random;
   /** Whether it streams lists. */
   readonly hasWatchList: boolean;
+  /** How many objects a page of a list has at most, whatever the call asks for. @default {Infinity} */
+  readonly pageSize?: number;
   /** When a node's kubelet last renewed its Lease, in milliseconds since the epoch. */
   renewal(node: string): number | undefined;
 }
@@ -53,6 +55,8 @@ export class ApiServer {
   onPodCall: (call: ApiCall, verb: "evict" | "delete", key: string, answer: "accepted" | ApiStatus) => void = () => {};
   /** Whose call is being answered; undefined between calls. */
   caller: string | undefined;
+  /** Whether the next call for a further page of a list finds that etcd has forgotten its version. */
+  expiresNextPage = false;
   readonly #options: ApiOptions;
   readonly #pages: Pages = new Map();
   #serial = 0;
@@ -98,7 +102,12 @@ export class ApiServer {
         const watch = watchRequest(this.store, kind, namespace, parameters, call.accept, this.#options.hasWatchList);
         return { kind: "watch", watch };
       }
-      return ok(page(this.store, this.#pages, kind, namespace, parameters, call.accept));
+      if (this.expiresNextPage && parameters.has("continue")) {
+        this.expiresNextPage = false;
+        for (const token of this.#pages.keys()) this.#pages.set(token, { items: [], revision: 0 });
+      }
+      const { pageSize = Infinity } = this.#options;
+      return ok(page(this.store, this.#pages, kind, namespace, parameters, call.accept, pageSize));
     }
     const key = keyOf(kind, namespace, name ?? body?.metadata?.name);
     switch (`${call.method} ${subresource ?? ""}`) {
@@ -202,10 +211,14 @@ export class ApiServer {
   }
 
   #delete(call: ApiCall, kind: Kind, key: string, body: Stored): Stored {
-    const { preconditions = {}, gracePeriodSeconds } = body ?? {};
+    const { preconditions = {}, gracePeriodSeconds, propagationPolicy } = body ?? {};
     const graceMs = kind.plural === "pods" ? (gracePeriodSeconds ?? 30) * 1000 : 0;
     if (kind.plural === "pods") this.onPodCall(call, "delete", key, "accepted");
-    const object = this.store.delete(kind.plural, key, { ...preconditions, graceMs });
+    const object = this.store.delete(kind.plural, key, {
+      ...preconditions,
+      graceMs,
+      isForeground: propagationPolicy === "Foreground",
+    });
     if (kind.plural === "pods" || this.store.get(kind.plural, key) !== undefined) return object;
     return { apiVersion: "v1", kind: "Status", metadata: {}, status: "Success" };
   }

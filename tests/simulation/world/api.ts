@@ -45,6 +45,9 @@ export interface ApiOptions {
 
 const PATH = /^\/(?:api\/v1|apis\/([^/]+)\/v1)\/(?:namespaces\/([^/]+)\/)?([a-z]+)(?:\/([^/]+)(?:\/([a-z]+))?)?$/;
 
+/** The kinds whose status is a subresource. */
+const HAS_STATUS: readonly string[] = ["nodes", "pods"];
+
 /** See the module. */
 export class ApiServer {
   readonly store: Store;
@@ -117,12 +120,21 @@ export class ApiServer {
         return ok(this.#create(call, kind, namespace, body), 201);
       case "PUT ":
         return ok(this.#replace(call, kind, key, body));
+      case "GET status":
+        if (!HAS_STATUS.includes(plural)) break;
+        return ok(this.#read(kind, key, namespace, name!));
+      case "PATCH status":
+        if (!HAS_STATUS.includes(plural)) break;
+        return ok(this.#patch(kind, key, { status: body.status }, parameters.get("fieldManager") ?? "unknown"));
       case "PATCH ":
         return ok(this.#patch(kind, key, body, parameters.get("fieldManager") ?? "unknown"));
       case "DELETE ":
         return ok(this.#delete(call, kind, key, body));
       case "POST eviction":
         return ok(this.#evict(call, key, body), 201);
+    }
+    if (subresource !== undefined) {
+      throw new ApiStatus(404, "NotFound", "the server could not find the requested resource");
     }
     throw new ApiStatus(405, "MethodNotAllowed", "the server does not allow this method on the requested resource");
   }
@@ -226,7 +238,8 @@ export class ApiServer {
   #evict(call: ApiCall, key: string, body: Stored): Stored {
     let answer: "accepted" | ApiStatus = "accepted";
     try {
-      this.disruptions.evict(key, body?.deleteOptions?.preconditions?.uid);
+      const { preconditions, dryRun } = body?.deleteOptions ?? {};
+      this.disruptions.evict(key, preconditions, dryRun?.includes("All"));
     } catch (error) {
       if (!(error instanceof ApiStatus)) throw error;
       answer = error;

@@ -29,9 +29,4 @@ export const KEPT_SEEDS: readonly KeptSeed[] = [
     seed: 101,
     about: "evictions from a node that the watch had shown uncordoned before an older answer arrived",
   },
-  {
-    seed: 200043,
-    about:
-      "an administrator's cordon lifted, since a restore of etcd brought the version back that a late watch had seen",
-  },
 ];

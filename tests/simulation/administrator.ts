@@ -197,6 +197,15 @@ export const ADMINISTRATOR_ACTS: Readonly<Record<string, Fault>> = {
           scheduler.after(random.between(100, 20_000), () => machine.isKubeletUp && machine.report());
         }
       }
+      // The attach-detach controller detaches what no pod uses that the backup knows.
+      scheduler.after(15_000, () => {
+        const pods = new Set(
+          api.store.list("pods").map(({ metadata }) => `${metadata.name}-${metadata.uid.slice(0, 8)}`),
+        );
+        for (const { metadata: { name } } of api.store.list("volumeattachments")) {
+          if (!pods.has(name)) ifPossible(() => api.store.delete("volumeattachments", name));
+        }
+      });
       // The node controller finds out which kubelets do not report.
       scheduler.after(random.between(40_000, 50_000), () => {
         for (const { metadata: { name } } of api.store.list("nodes")) {

@@ -197,6 +197,10 @@ export function judgeNode(evidence: NodeEvidence): NodeVerdict {
 /**
  * Whether a pod came to another Node that has the name by now. A pod that was pending is older than the Node that it was
  * bound to, so that the time of its binding counts where it is known.
+ *
+ * A Node of another name proves nothing about the pods of this name, even where it has the client's id and is older than
+ * they are: the kubelet of a Node that was deleted goes on to run the pods of its name, the host may have left the other
+ * Node behind when it returned to this name, and two machines may show one machine-id.
  */
 export function belongsToLaterNode(pod: SeenPod, { noted, node }: Pick<NodeEvidence, "noted" | "node">): boolean {
   if (node === undefined || node.uid === noted.uid) return false;

@@ -64,6 +64,8 @@ export interface ServiceOptions {
   readonly serve?: ServerOptions["serve"];
   /** Decides about grants, for tests. */
   readonly policy?: GrantPolicy;
+  /** How long to wait before the permissions are asked about again, in milliseconds. @default {300_000} */
+  readonly permissionIntervalMs?: number;
 }
 
 /** How long running requests may take to finish after the server was told to stop, in milliseconds. */
@@ -95,7 +97,7 @@ export async function startService(config: Config, options: ServiceOptions): Pro
   const engine = cleanup.use(await openStore(config.store, client, { clock, random }));
   const store = new MeteredLockStore(options.wrapStore?.(engine) ?? engine, metrics, clock);
   const { podName } = config.kubernetes;
-  const permissions = client && monitorPermissions(config, file, client, metrics, logger, clock);
+  const permissions = client && monitorPermissions(config, file, client, metrics, logger, { clock, ...options });
   const parts = { metrics, logger, clock, random, serve };
   const status = new Status(config, { version: options.version, clock: shared });
   const keepsLabels = file !== undefined;
@@ -182,11 +184,12 @@ function monitorPermissions(
   client: KubernetesClient,
   metrics: Metrics,
   log: Logger,
-  clock: Clock,
+  { clock, permissionIntervalMs }: { readonly clock: Clock; readonly permissionIntervalMs?: number },
 ): PermissionMonitor {
   const monitor = new PermissionMonitor(client, () => usedPermissions(config.drain, client.namespace, file?.current), {
     log,
     clock,
+    ...(permissionIntervalMs !== undefined && { intervalMs: permissionIntervalMs }),
   });
   // A new file may need a permission that was not asked about, such as that of `onTimeout: delete`.
   file?.subscribe(() => monitor.askNow());

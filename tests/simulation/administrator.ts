@@ -157,6 +157,7 @@ export const ADMINISTRATOR_ACTS: Readonly<Record<string, Fault>> = {
       world.api.store.update("nodes", machine.name, (node) => {
         if (node.metadata.annotations?.[CORDONED_FOR] === undefined) return node;
         world.note(machine.name, `an administrator sets the annotation of its cordon to ${text || "nothing"}`);
+        // A Node that is not cordoned may be cordoned by the program all the same.
         if (node.spec?.unschedulable) world.observer.adminCordons.add(machine.name);
         const { [CORDONED_FOR]: _, ...annotations } = node.metadata.annotations;
         const edited = text === "" ? annotations : { ...annotations, [CORDONED_FOR]: text };
@@ -196,6 +197,15 @@ export const ADMINISTRATOR_ACTS: Readonly<Record<string, Fault>> = {
           scheduler.after(random.between(100, 20_000), () => machine.isKubeletUp && machine.report());
         }
       }
+      // The attach-detach controller detaches what no pod uses that the backup knows.
+      scheduler.after(15_000, () => {
+        const pods = new Set(
+          api.store.list("pods").map(({ metadata }) => `${metadata.name}-${metadata.uid.slice(0, 8)}`),
+        );
+        for (const { metadata: { name } } of api.store.list("volumeattachments")) {
+          if (!pods.has(name)) ifPossible(() => api.store.delete("volumeattachments", name));
+        }
+      });
       // The node controller finds out which kubelets do not report.
       scheduler.after(random.between(40_000, 50_000), () => {
         for (const { metadata: { name } } of api.store.list("nodes")) {
@@ -320,7 +330,7 @@ export function holdersOf(lease: Stored): string[] {
 }
 
 /** A host: mostly one in its turn or being drained, where an act hurts most. */
-function someHost({ hosts }: World, random: Random): Host {
+export function someHost({ hosts }: World, random: Random): Host {
   const cordoned = hosts.filter(({ machine }) => {
     return machine.node?.metadata.annotations?.["fleetlock.internal/cordoned-for"] !== undefined;
   });

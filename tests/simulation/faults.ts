@@ -7,6 +7,7 @@
 
 import type { Random } from "../../src/simulator/random.ts";
 import { ADMINISTRATOR_ACTS } from "./administrator.ts";
+import { CLUSTER_ACTS } from "./cluster_acts.ts";
 import { GONE_NODE_ACTS } from "./gone_nodes.ts";
 import type { LinkState } from "./world/network.ts";
 import { POLICY_ACTS } from "./policy_acts.ts";
@@ -146,9 +147,10 @@ const FAULTS: Readonly<Record<string, Fault>> = {
 export const INCIDENTS: Readonly<Record<string, Fault>> = {
   ...FAULTS,
   ...ADMINISTRATOR_ACTS,
+  ...CLUSTER_ACTS,
   ...POLICY_ACTS,
   ...GONE_NODE_ACTS,
 };
 
-/** The names of everything that can happen and does not need policies. */
+/** The names of what can happen under every seed of a cluster. */
 export const FAULT_KINDS: readonly string[] = Object.keys({ ...FAULTS, ...ADMINISTRATOR_ACTS });

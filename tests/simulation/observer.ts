@@ -17,7 +17,7 @@ import { changesPause, isYield, mayHaveHadYes, notedSlots, wrongGrant } from "./
 import { wrongGoneRelease } from "./gone_nodes.ts";
 import type { Stored } from "./world/objects.ts";
 import type { Change } from "./world/store.ts";
-import { type Asked, CLOCK_MS, PROOF_MS, situationsOf, wrongWith } from "./yes_check.ts";
+import { type Asked, CLOCK_MS, notedName, PROOF_MS, situationsOf, wrongWith } from "./yes_check.ts";
 
 /** A broken promise. */
 export interface Violation {
@@ -33,6 +33,7 @@ export interface Violation {
     | "too many evictions"
     | "deletion"
     | "storm"
+    | "stale read"
     | "not at rest"
     | "left over"
     | "fault"
@@ -91,6 +92,8 @@ export class Observer {
   readonly #leases = new Map<string, Stored>();
   /** Since which moment a group's Lease has been ending; absent while it is not. */
   readonly #ending = new Map<string, number>();
+  /** Since which moment the Node of a name has been ending; absent while it is not. */
+  readonly #endingNodes = new Map<string, number>();
   readonly #start: number;
   #moment = 0;
 
@@ -238,6 +241,11 @@ export class Observer {
     if (ending !== undefined && ending <= from) {
       this.violate("unproven yes", `${id} got a yes on a Lease that is being deleted`, id, group);
     }
+    const nodeEnding = this.#endingNodes.get(asked.node);
+    const isAboutNode = notedName(this.history, group, id, asked.respondedMoment) === asked.node;
+    if (nodeEnding !== undefined && nodeEnding <= from && isAboutNode) {
+      wrong.push(`the Node ${asked.node} is being deleted, and the next one would not be cordoned`);
+    }
     // Past the time-out, the operator wants the reboot whatever is left.
     const mayProceed = held !== undefined && respondedAt - held.at >= this.proceedsAfterMs - CLOCK_MS;
     if (wrong.length > 0 && !mayProceed) {
@@ -259,6 +267,11 @@ export class Observer {
       case "nodes": {
         const fact = nodeFact(object);
         this.history.nodes.add(object.metadata.name, { ...version, ...(!isGone && { fact }) });
+        const isEnding = !isGone && object.metadata.deletionTimestamp !== undefined;
+        if (!isEnding) this.#endingNodes.delete(object.metadata.name);
+        else if (!this.#endingNodes.has(object.metadata.name)) {
+          this.#endingNodes.set(object.metadata.name, this.#moment);
+        }
         this.#nodeChanged(type, object, before);
         break;
       }

@@ -6,6 +6,7 @@
  */
 
 import { Random } from "../../src/simulator/random.ts";
+import { CLUSTER_ACTS } from "./cluster_acts.ts";
 import { FAULT_KINDS } from "./faults.ts";
 import { goneNodesOf } from "./gone_nodes.ts";
 import type { Habits } from "./hosts/host.ts";
@@ -47,8 +48,12 @@ export interface Plan {
   readonly habits: Habits;
   /** How long a Node must be gone until its hold is freed, in milliseconds; undefined where it never is. */
   readonly goneAfterMs?: number;
+  /** How long replicas wait before they ask for their permissions again, in milliseconds. */
+  readonly permissionIntervalMs: number;
   /** Whether the API server streams lists. */
   readonly hasWatchList: boolean;
+  /** How many objects a page of a list has at most, whatever the call asks for. */
+  readonly pageSize: number;
   /** When all faults are over, in milliseconds from the start. */
   readonly faultsEndMs: number;
   /** In the order of their times. */
@@ -64,6 +69,14 @@ export interface PlanOptions {
   /** Where the locks are. */
   readonly store?: Plan["store"];
 }
+
+/**
+ * How long replicas wait before they ask for their permissions again, in milliseconds: as the program does, and so long
+ * that it happens at their start alone. With the first, these questions are two thirds of all calls and a third of the
+ * time that a run takes, so that most seeds do without.
+ */
+const PERMISSIONS_MS = 300_000;
+const CALM_PERMISSIONS_MS = 86_400_000;
 
 /** How long a turn of a group takes on average, in milliseconds, for the choice of when faults are over. */
 const TURN_MS = 420_000;
@@ -93,6 +106,7 @@ export function planOf(seed: number, options: PlanOptions = {}): Plan {
   );
   const policies = policiesOf(seed, store);
   const { goneAfterMs, longerMs, incidentsUntil } = goneNodesOf(seed, store);
+  const cluster = clusterOf(seed, store);
   const faultsEndMs = Math.ceil(count / groups) * updates * TURN_MS + longerMs;
   return {
     seed,
@@ -110,12 +124,15 @@ export function planOf(seed: number, options: PlanOptions = {}): Plan {
       earlyAgentChance: random.chance(0.7) ? 0.4 : 0,
       renameChance: random.chance(0.2) ? 0.2 : 0,
     },
+    permissionIntervalMs: [1, 3].includes(seed % 5) ? PERMISSIONS_MS : CALM_PERMISSIONS_MS,
     hasWatchList: random.chance(0.7),
+    pageSize: cluster.pageSize,
     faultsEndMs,
     ...(goneAfterMs !== undefined && { goneAfterMs }),
     incidents: options.isCalm ? [] : [
       ...incidentsOf(random, faultsEndMs, INCIDENT_KINDS[store]),
       ...policies.incidentsUntil(faultsEndMs),
+      ...cluster.incidentsUntil(faultsEndMs),
       ...incidentsUntil(faultsEndMs),
     ].sort((one, other) => one.at - other.at),
   };
@@ -172,6 +189,27 @@ function policiesOf(seed: number, store: Plan["store"]): {
       if (store !== "kubernetes" || acts.length === 0) return incidents;
       for (let at = random.between(0, 300_000); at < endMs; at += random.between(0, 600_000)) {
         incidents.push({ at, kind: random.pick(acts), seed: random.bits() });
+      }
+      return incidents;
+    },
+  };
+}
+
+/** Which lists come in pages, and what happens to Nodes and pods besides, under a quarter of the seeds. */
+function clusterOf(seed: number, store: Plan["store"]): {
+  readonly pageSize: number;
+  incidentsUntil(endMs: number): Incident[];
+} {
+  const random = new Random(seed ^ 0xc1a57e2);
+  const kinds = Object.keys(CLUSTER_ACTS).filter(() => random.chance(0.5));
+  if (store !== "kubernetes" || seed % 4 !== 0) return { pageSize: Infinity, incidentsUntil: () => [] };
+  return {
+    pageSize: random.chance(0.5) ? 2 : Infinity,
+    incidentsUntil(endMs) {
+      const incidents: Incident[] = [];
+      if (kinds.length === 0) return incidents;
+      for (let at = random.between(0, 200_000); at < endMs; at += random.between(0, 300_000)) {
+        incidents.push({ at, kind: random.pick(kinds), seed: random.bits() });
       }
       return incidents;
     },

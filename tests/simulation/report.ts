@@ -12,6 +12,25 @@ import { clockOf } from "./timeline.ts";
 /** How many reboots make a fleet-day: 20 hosts that each reboot once, with drains. */
 const HOSTS_OF_A_FLEET = 20;
 
+/** The situations that a long exploration must have reached; one that was not shows as 0. */
+const SITUATIONS: readonly string[] = [
+  "Node in a foreground deletion",
+  "call of a killed process arrives",
+  "conflict",
+  "list in pages",
+  "page of a list expired",
+  "pod in a foreground deletion",
+  "refused by a budget or overload",
+  "several hosts reboot at a time",
+  "version expired",
+  "yes after another process's drain",
+  "yes: after a wait",
+  "yes: with a dead kubelet",
+  "yes: with pods that stay",
+  "yes: without a Node",
+  "yield",
+];
+
 /** How many lines of a timeline are printed. */
 const LINES = 120;
 
@@ -38,8 +57,8 @@ export class Totals {
 
   /** The table of situations and the speed, after some seconds of real time and of the processor's. */
   text(seconds: number, cpuSeconds: number): string {
-    for (const kind of Object.keys(INCIDENTS)) {
-      if (!this.situations.has(`fault: ${kind}`)) this.situations.set(`fault: ${kind}`, 0);
+    for (const name of [...SITUATIONS, ...Object.keys(INCIDENTS).map((kind) => `fault: ${kind}`)]) {
+      if (!this.situations.has(name)) this.situations.set(name, 0);
     }
     const rows = [...this.situations].sort(([a], [b]) => a < b ? -1 : 1);
     const days = this.turns / HOSTS_OF_A_FLEET;

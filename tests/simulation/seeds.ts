@@ -29,8 +29,4 @@ export const KEPT_SEEDS: readonly KeptSeed[] = [
     seed: 101,
     about: "evictions from a node that the watch had shown uncordoned before an older answer arrived",
   },
-  {
-    seed: 200_043,
-    about: "an administrator's cordon lifted, which had the version of ours after etcd was restored from a backup",
-  },
 ];

@@ -61,6 +61,7 @@ export class World implements Disposable {
       now: () => scheduler.now,
       random: random.fork(),
       hasWatchList: plan.hasWatchList,
+      pageSize: plan.pageSize,
       renewal: (node) => this.machines.find(({ name }) => name === node)?.renewal,
     });
     this.#slots = observer.slots = plan.slots;
@@ -98,6 +99,7 @@ export class World implements Disposable {
         slots: plan.slots,
         goneAfterMs: plan.goneAfterMs,
         flags: { ...plan.flags, store },
+        permissionIntervalMs: plan.permissionIntervalMs,
         listener: (process) => this.#listener(process),
         failed: (error) => observer.violate("fault", `r${index + 1} fails: ${(error as Error)?.stack ?? error}`),
       }));
@@ -149,6 +151,7 @@ export class World implements Disposable {
     server.isAway = false;
     server.failChance = 0;
     api.denied.clear();
+    api.expiresNextPage = false;
     for (const budget of api.disruptions.budgets) Object.assign(budget, { isFrozen: false, isVanishing: false });
     controllers.behindMs = 1_500;
     for (const machine of machines) {
@@ -197,10 +200,23 @@ export class World implements Disposable {
 
   #listener(process: SimulatedProcess): NetworkListener {
     return {
-      sent: (call) => this.evictions.sent(process, call),
+      sent: (call) => {
+        this.#checkFresh(call);
+        this.evictions.sent(process, call);
+      },
       shown: (object) => this.evictions.shown(process, object),
       arrived: (call, status) => this.#arrived(process, call, status),
     };
+  }
+
+  /** No answer may come from a cache of the API server that is behind: what a yes rests on is read from etcd. */
+  #checkFresh({ user, method, path }: ApiCall): void {
+    const parameters = new URLSearchParams(path.split("?", 2)[1]);
+    const isWatch = parameters.has("watch");
+    const version = parameters.get("resourceVersion");
+    const match = parameters.get("resourceVersionMatch");
+    const mayBeStale = version === "0" || (!isWatch && version !== null && match !== "Exact");
+    if (mayBeStale) this.observer.violate("stale read", `${user} sends ${method} ${path}`, user);
   }
 
   #arrived(process: SimulatedProcess, call: ApiCall, status: number): void {
@@ -210,7 +226,8 @@ export class World implements Disposable {
     timeline.add(call.user, `${call.method} ${path}${/watch=/.test(call.path) ? " (watch)" : ""}: ${status || 200}`);
     if (status === 409) timeline.count("conflict");
     if (status === 429) timeline.count("refused by a budget or overload");
-    if (status === 410) timeline.count("version expired");
+    if (status === 410) timeline.count(/[?&]continue=/.test(call.path) ? "page of a list expired" : "version expired");
+    if (status === 200 && /[?&]continue=/.test(call.path)) timeline.count("list in pages");
     if (process.isDead) timeline.count("call of a killed process arrives");
     if (call.method === "GET" || status >= 400) return;
     for (const trap of this.#traps) {

@@ -67,7 +67,7 @@ export function situationsOf(history: History, { node, respondedMoment, arrivedA
 }
 
 /** The name of the Node that a hold notes. */
-function notedName(history: History, group: string, id: string, moment: number): string | undefined {
+export function notedName(history: History, group: string, id: string, moment: number): string | undefined {
   const record = history.leases.at(group, moment)?.record;
   try {
     const holders: { id: string; node?: unknown }[] = JSON.parse(record ?? "[]");

@@ -112,6 +112,8 @@ export class ControlPlane implements AsyncDisposable {
   readonly kubeconfig: string;
   /** The certificate of the API server's authority, PEM. */
   ca = "";
+  /** The URL of etcd, which answers JSON over plain HTTP. */
+  etcd = "";
   readonly #processes = new Map<Part, Deno.ChildProcess>();
   readonly #commands = new Map<Part, string[]>();
   #client: Deno.HttpClient | undefined;
@@ -138,6 +140,7 @@ export class ControlPlane implements AsyncDisposable {
     const plane = new ControlPlane(folder, port!);
     try {
       await plane.#prepare();
+      plane.etcd = `http://127.0.0.1:${etcd}`;
       plane.#run("etcd", [
         `--data-dir=${folder}/etcd`,
         `--listen-client-urls=http://127.0.0.1:${etcd}`,

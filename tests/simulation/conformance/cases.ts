@@ -24,6 +24,10 @@ export interface Subject {
   call(method: string, path: string, body?: Json, more?: { type?: string; accept?: string }): Promise<Answer>;
   /** Opens a watch, and returns what collects its lines until there are `count`, or none came for a second. */
   watch(path: string): Promise<(count: number) => Promise<Json[]>>;
+  /** Makes etcd forget all versions up to now. */
+  compact(): Promise<void>;
+  /** Makes the token of a list's next page one of a version that etcd has forgotten. */
+  expire(token: string): string;
   /** Makes a budget over the pods with the label `app` that allows nothing. */
   forbid(app: string): Promise<void>;
 }
@@ -296,6 +300,113 @@ export const CASES: Readonly<Record<string, Case>> = {
   },
   async "a version of the future is refused for a list"({ namespace, call }) {
     return seen(await call("GET", `${leasesOf(namespace)}?resourceVersion=999999999&limit=500`));
+  },
+  async "a version that is forgotten is refused"({ namespace, call, watch, compact, expire }) {
+    // The real server answers for most kinds from what it remembers itself; claims are read from etcd.
+    const path = `/api/v1/namespaces/${namespace}/persistentvolumeclaims`;
+    const spec = { accessModes: ["ReadWriteOnce"], resources: { requests: { storage: "1Gi" } } };
+    for (const name of ["a", "b"]) await call("POST", path, { metadata: { name }, spec });
+    const first = await call("GET", `${path}?limit=1`);
+    await compact();
+    const token = encodeURIComponent(expire(first.body.metadata.continue));
+    const lists = [
+      await call("GET", `${path}?limit=1&continue=${token}`),
+      await call("GET", `${path}?limit=1&resourceVersion=1&resourceVersionMatch=Exact`),
+    ];
+    // A watch tells it by a line.
+    const lines = await watch(`${path}?watch=1&resourceVersion=1&timeoutSeconds=20`);
+    return [
+      lists.map(seen),
+      (await lines(1)).map(({ type, object }) => ({ type, ...statusOf(object), code: object.code })),
+    ];
+  },
+  async "an eviction on trial leaves the pod, and one of another version or UID is refused"(
+    { namespace, prefix, call },
+  ) {
+    const pods = `/api/v1/namespaces/${namespace}/pods`;
+    await call("POST", "/api/v1/nodes", { metadata: { name: `${prefix}--n` } });
+    await call("POST", pods, pod("a", `${prefix}--n`));
+    const { uid, resourceVersion } = (await call("GET", `${pods}/a`)).body.metadata;
+    const evict = (deleteOptions: Json) =>
+      call("POST", `${pods}/a/eviction`, {
+        apiVersion: "policy/v1",
+        kind: "Eviction",
+        metadata: { name: "a", namespace },
+        deleteOptions,
+      });
+    const answers = [
+      await evict({ dryRun: ["All"], preconditions: { uid } }),
+      await call("GET", `${pods}/a`),
+      await evict({ preconditions: { uid, resourceVersion: "1" } }),
+      await evict({ dryRun: ["All"], preconditions: { uid: "00000000-0000-4000-8000-000000000000" } }),
+      await call("GET", `${pods}/a`),
+      await evict({ preconditions: { uid, resourceVersion } }),
+      await call("GET", `${pods}/a`),
+    ];
+    await call("DELETE", `${pods}/a`, { gracePeriodSeconds: 0 });
+    await call("DELETE", `/api/v1/nodes/${prefix}--n`);
+    return answers.map(seen);
+  },
+  async "a budget refuses an eviction on trial, too"({ namespace, prefix, call, forbid }) {
+    const pods = `/api/v1/namespaces/${namespace}/pods`;
+    await call("POST", "/api/v1/nodes", { metadata: { name: `${prefix}--n` } });
+    await call("POST", pods, pod("a", `${prefix}--n`));
+    const status = { phase: "Running", conditions: [{ type: "Ready", status: "True" }] };
+    await call("PATCH", `${pods}/a/status`, { status }, { type: MERGE });
+    await forbid("web");
+    const answer = await call("POST", `${pods}/a/eviction`, {
+      apiVersion: "policy/v1",
+      kind: "Eviction",
+      metadata: { name: "a", namespace },
+      deleteOptions: { dryRun: ["All"] },
+    });
+    await call("DELETE", `${pods}/a`, { gracePeriodSeconds: 0 });
+    await call("DELETE", `/api/v1/nodes/${prefix}--n`);
+    return seen(answer);
+  },
+  async "patches of what has changed or is not there are refused"({ namespace, prefix, call }) {
+    const path = leasesOf(namespace);
+    await call("POST", path, lease("a", "x"));
+    const { uid, resourceVersion } = (await call("GET", `${path}/a`)).body.metadata;
+    const patch = (to: string, metadata: Json) =>
+      call("PATCH", to, { metadata, spec: { holderIdentity: "y" } }, { type: MERGE });
+    const answers = [
+      await patch(`${path}/a`, { uid, resourceVersion }),
+      await patch(`${path}/a`, { uid, resourceVersion }),
+      await patch(`${path}/b`, { uid, resourceVersion }),
+      await call("PATCH", `/api/v1/nodes/${prefix}--none`, { spec: { unschedulable: true } }, { type: MERGE }),
+    ];
+    return answers.map(seen);
+  },
+  async "the status is a thing of its own where a kind has one"({ namespace, prefix, call }) {
+    const node = `/api/v1/nodes/${prefix}--n`;
+    await call("POST", "/api/v1/nodes", { metadata: { name: `${prefix}--n` }, spec: { podCIDR: "10.0.0.0/24" } });
+    await call("POST", leasesOf(namespace), lease("a", "x"));
+    const status = { nodeInfo: { machineID: "m", bootID: "b" } };
+    const patched = await call("PATCH", `${node}/status`, { spec: { unschedulable: true }, status }, { type: MERGE });
+    const answers = [
+      await call("GET", `${leasesOf(namespace)}/a/status`),
+      await call("GET", `/api/v1/nodes/${prefix}--none/status`),
+      await call("PATCH", `/api/v1/nodes/${prefix}--none/status`, { status }, { type: MERGE }),
+      await call("PATCH", `/api/v1/namespaces/${namespace}/pods/none/status`, { status: {} }, { type: MERGE }),
+      await call("GET", `${node}/status`),
+    ];
+    await call("DELETE", node);
+    return [answers.map(seen), patched.status, patched.body.status.nodeInfo.bootID, patched.body.spec?.unschedulable];
+  },
+  async "a foreground deletion waits for the garbage collector"({ namespace, prefix, call }) {
+    const held = `${leasesOf(namespace)}/a`;
+    const node = `/api/v1/nodes/${prefix}--n`;
+    const foreground = { propagationPolicy: "Foreground" };
+    await call("POST", leasesOf(namespace), lease("a", "x"));
+    await call("POST", "/api/v1/nodes", { metadata: { name: `${prefix}--n` }, spec: { podCIDR: "10.0.0.0/24" } });
+    const answers: Answer[] = [];
+    for (const path of [held, node]) {
+      answers.push(await call("DELETE", path, foreground), await call("GET", path));
+      answers.push(await call("PATCH", path, { metadata: { finalizers: [] } }, { type: MERGE }));
+      answers.push(await call("GET", path));
+    }
+    return answers.map(seen);
   },
   async "our own permissions can be asked for"({ call }) {
     const resourceAttributes = { verb: "list", group: "", resource: "nodes" };

@@ -6,7 +6,6 @@
 
 import { Random } from "../../../src/simulator/random.ts";
 import { ApiServer } from "../world/api.ts";
-import { ifPossible } from "../world/machine.ts";
 import type { Stored } from "../world/objects.ts";
 import type { Subject } from "./cases.ts";
 
@@ -22,13 +21,6 @@ export function modelSubject(): Subject {
     namespace: "case",
     prefix: "case",
     call(method, path, body, more = {}) {
-      if (path.includes("/status")) {
-        // Kubelets write the status to the store directly.
-        const [, namespace, name] = /namespaces\/([^/]+)\/pods\/([^/]+)/.exec(path)!;
-        const status = (known: Stored) => ({ ...known, status: { ...known.status, ...body.status } });
-        ifPossible(() => api.store.update("pods", `${namespace}/${name}`, status));
-        return Promise.resolve({ status: 200, body: {} });
-      }
       const answer = api.handle({
         method,
         path,
@@ -49,6 +41,11 @@ export function modelSubject(): Subject {
       });
       return Promise.resolve((count) => Promise.resolve(lines.slice(0, count)));
     },
+    compact() {
+      api.store.compact();
+      return Promise.resolve();
+    },
+    expire: () => "a token of a version that is forgotten",
     forbid(app) {
       api.disruptions.budgets.push({ name: "none", app, minAvailable: 1_000 });
       return Promise.resolve();

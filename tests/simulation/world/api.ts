@@ -37,11 +37,16 @@ export interface ApiOptions {
   readonly random: Random;
   /** Whether it streams lists. */
   readonly hasWatchList: boolean;
+  /** How many objects a page of a list has at most, whatever the call asks for. @default {Infinity} */
+  readonly pageSize?: number;
   /** When a node's kubelet last renewed its Lease, in milliseconds since the epoch. */
   renewal(node: string): number | undefined;
 }
 
 const PATH = /^\/(?:api\/v1|apis\/([^/]+)\/v1)\/(?:namespaces\/([^/]+)\/)?([a-z]+)(?:\/([^/]+)(?:\/([a-z]+))?)?$/;
+
+/** The kinds whose status is a subresource. */
+const HAS_STATUS: readonly string[] = ["nodes", "pods"];
 
 /** See the module. */
 export class ApiServer {
@@ -53,6 +58,8 @@ export class ApiServer {
   onPodCall: (call: ApiCall, verb: "evict" | "delete", key: string, answer: "accepted" | ApiStatus) => void = () => {};
   /** Whose call is being answered; undefined between calls. */
   caller: string | undefined;
+  /** Whether the next call for a further page of a list finds that etcd has forgotten its version. */
+  expiresNextPage = false;
   readonly #options: ApiOptions;
   readonly #pages: Pages = new Map();
   #serial = 0;
@@ -98,7 +105,12 @@ export class ApiServer {
         const watch = watchRequest(this.store, kind, namespace, parameters, call.accept, this.#options.hasWatchList);
         return { kind: "watch", watch };
       }
-      return ok(page(this.store, this.#pages, kind, namespace, parameters, call.accept));
+      if (this.expiresNextPage && parameters.has("continue")) {
+        this.expiresNextPage = false;
+        for (const token of this.#pages.keys()) this.#pages.set(token, { items: [], revision: 0 });
+      }
+      const { pageSize = Infinity } = this.#options;
+      return ok(page(this.store, this.#pages, kind, namespace, parameters, call.accept, pageSize));
     }
     const key = keyOf(kind, namespace, name ?? body?.metadata?.name);
     switch (`${call.method} ${subresource ?? ""}`) {
@@ -108,12 +120,21 @@ export class ApiServer {
         return ok(this.#create(call, kind, namespace, body), 201);
       case "PUT ":
         return ok(this.#replace(call, kind, key, body));
+      case "GET status":
+        if (!HAS_STATUS.includes(plural)) break;
+        return ok(this.#read(kind, key, namespace, name!));
+      case "PATCH status":
+        if (!HAS_STATUS.includes(plural)) break;
+        return ok(this.#patch(kind, key, { status: body.status }, parameters.get("fieldManager") ?? "unknown"));
       case "PATCH ":
         return ok(this.#patch(kind, key, body, parameters.get("fieldManager") ?? "unknown"));
       case "DELETE ":
         return ok(this.#delete(call, kind, key, body));
       case "POST eviction":
         return ok(this.#evict(call, key, body), 201);
+    }
+    if (subresource !== undefined) {
+      throw new ApiStatus(404, "NotFound", "the server could not find the requested resource");
     }
     throw new ApiStatus(405, "MethodNotAllowed", "the server does not allow this method on the requested resource");
   }
@@ -209,10 +230,14 @@ export class ApiServer {
   }
 
   #delete(call: ApiCall, kind: Kind, key: string, body: Stored): Stored {
-    const { preconditions = {}, gracePeriodSeconds } = body ?? {};
+    const { preconditions = {}, gracePeriodSeconds, propagationPolicy } = body ?? {};
     const graceMs = kind.plural === "pods" ? (gracePeriodSeconds ?? 30) * 1000 : 0;
     if (kind.plural === "pods") this.onPodCall(call, "delete", key, "accepted");
-    const object = this.store.delete(kind.plural, key, { ...preconditions, graceMs });
+    const object = this.store.delete(kind.plural, key, {
+      ...preconditions,
+      graceMs,
+      isForeground: propagationPolicy === "Foreground",
+    });
     if (kind.plural === "pods" || this.store.get(kind.plural, key) !== undefined) return object;
     return { apiVersion: "v1", kind: "Status", metadata: {}, status: "Success" };
   }
@@ -220,7 +245,8 @@ export class ApiServer {
   #evict(call: ApiCall, key: string, body: Stored): Stored {
     let answer: "accepted" | ApiStatus = "accepted";
     try {
-      this.disruptions.evict(key, body?.deleteOptions?.preconditions?.uid);
+      const { preconditions, dryRun } = body?.deleteOptions ?? {};
+      this.disruptions.evict(key, preconditions, dryRun?.includes("All"));
     } catch (error) {
       if (!(error instanceof ApiStatus)) throw error;
       answer = error;

@@ -38,8 +38,17 @@ export class PodDisruptions {
     this.#store = store;
   }
 
-  /** Evicts a pod. @throws {ApiStatus} It may not go now, or is another one. */
-  evict(key: string, uid: string | undefined): void {
+  /**
+   * Evicts a pod.
+   *
+   * @param isDryRun Whether it only decides.
+   * @throws {ApiStatus} It may not go now, or is another one.
+   */
+  evict(
+    key: string,
+    { uid, resourceVersion }: { readonly uid?: string; readonly resourceVersion?: string } = {},
+    isDryRun = false,
+  ): void {
     const pod = this.#store.get("pods", key);
     const kind = KINDS.pods!;
     if (pod === undefined) throw notFound(kind, key);
@@ -50,8 +59,10 @@ export class PodDisruptions {
         `Precondition failed: UID in precondition: ${uid}, UID in object meta: ${pod.metadata.uid}`,
       );
     }
+    if (resourceVersion !== undefined && resourceVersion !== pod.metadata.resourceVersion) throw conflict(kind, key);
     const isOver = pod.status?.phase === "Succeeded" || pod.status?.phase === "Failed";
     if (!isOver && pod.status?.phase !== "Pending" && !pod.metadata.deletionTimestamp) this.#ask(pod);
+    if (isDryRun) return;
     this.#store.delete("pods", key, { uid, graceMs: this.graceMs.get(pod.metadata.labels?.app) ?? 30_000 });
   }
 

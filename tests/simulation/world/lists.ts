@@ -61,6 +61,7 @@ export function page(
   namespace: string | undefined,
   parameters: URLSearchParams,
   accept: string,
+  pageSize: number,
 ): Stored {
   const version = Number(parameters.get("resourceVersion") || 0);
   if (version > store.revision) {
@@ -92,7 +93,9 @@ export function page(
   } else {
     items = store.list(kind.plural).filter(selects(namespace, parameters));
   }
-  const limit = Number(parameters.get("limit") || 0) || Infinity;
+  const asked = Number(parameters.get("limit") || 0);
+  // Without a limit, a list comes whole.
+  const limit = asked > 0 ? Math.min(asked, pageSize) : Infinity;
   const rest = items.slice(limit);
   const metadata: Stored = { resourceVersion: `${revision}` };
   if (rest.length > 0) {

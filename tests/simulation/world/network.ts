@@ -44,7 +44,7 @@ export interface ServerState {
 export interface NetworkListener {
   /** A call leaves the replica. */
   sent(call: ApiCall): void;
-  /** A call has arrived and was answered with a status; 0 for a watch. */
+  /** A call has arrived and was answered with a status; 0 for a watch, and 410 for one whose version is forgotten. */
   arrived(call: ApiCall, status: number, answer: ApiAnswer | undefined): void;
   /** The replica is shown an object, by an answer or a watch. */
   shown(object: Stored): void;
@@ -85,7 +85,8 @@ class OpenWatch {
       cancel: () => this.end(),
     }, { highWaterMark: Infinity });
     for (const event of request.first) this.#send(event);
-    if (request.hasBookmarks) this.#bookmarkLater();
+    if (request.isExpired) this.#later(() => this.close());
+    else if (request.hasBookmarks) this.#bookmarkLater();
     link.options.scheduler.after(request.windowMs, () => this.#later(() => this.close()));
   }
 
@@ -289,7 +290,7 @@ export class Link {
       if (isWatch && way.isSettled()) return;
       const answer = takesEffect && (failure === undefined || !isWatch) ? api.handle(call) : undefined;
       const shown = failure === undefined ? answer! : failed(failure);
-      listener.arrived(call, failure ?? (answer!.kind === "watch" ? 0 : answer!.status), answer);
+      listener.arrived(call, failure ?? statusOf(answer!), answer);
       if (state.isCut || way.isSilent() || random.chance(state.lossChance)) return;
       const date = new Date(scheduler.now).toUTCString();
       // Changes between the opening of a watch and the arrival of its headers are not lost: it begins here.
@@ -326,6 +327,12 @@ export class Link {
     const shown = JSON.parse(answer.body);
     for (const object of shown.items ?? [shown]) this.options.listener.shown({ kind: "Node", ...object });
   }
+}
+
+/** The status of an answer; 0 for a watch that shows something. */
+function statusOf(answer: ApiAnswer): number {
+  if (answer.kind === "body") return answer.status;
+  return answer.watch.isExpired ? 410 : 0;
 }
 
 /** How a call is settled. */

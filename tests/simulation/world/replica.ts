@@ -30,6 +30,8 @@ export interface ReplicaOptions {
   readonly goneAfterMs?: number;
   /** The flags of the program, by name. */
   readonly flags: Readonly<Record<string, string>>;
+  /** How long it waits before it asks for its permissions again, in milliseconds. */
+  readonly permissionIntervalMs: number;
   /** Called where the program fails to start or to stop. */
   readonly failed: (error: unknown) => void;
 }
@@ -87,7 +89,8 @@ export class Replica {
 
   /** Starts it. Its wall clock is wrong by `offsetMs`. */
   start(offsetMs = 0): void {
-    const { name, scheduler, api, server, random, flags, goneAfterMs, failed, listener } = this.#options;
+    const { name, scheduler, api, server, random, flags, goneAfterMs, permissionIntervalMs, failed, listener } =
+      this.#options;
     this.starts++;
     const process = new SimulatedProcess(scheduler);
     process.offsetMs = offsetMs;
@@ -108,6 +111,7 @@ export class Replica {
       version: "simulated",
       clock: process,
       random: () => own.next(),
+      permissionIntervalMs,
       policy: policiesOf(() => this.slots, () => scheduler.now, goneAfterMs),
       connection: {
         access: { server: "https://sim", credentials: () => Promise.resolve({ headers: {}, tls: NOBODY }) },

@@ -22,6 +22,14 @@ export interface Change {
   readonly revision: number;
 }
 
+/** How an object is deleted. */
+export interface DeletionOptions {
+  readonly uid?: string;
+  readonly resourceVersion?: string;
+  readonly graceMs?: number;
+  readonly isForeground?: boolean;
+}
+
 /** A copy of everything. */
 export interface Backup {
   readonly revision: number;
@@ -134,12 +142,13 @@ export class Store {
    * Begins to delete an object, which stays while it has finalizers or a grace period.
    *
    * @param graceMs How long its kubelet may take; 0 for at once.
+   * @param isForeground Whether it waits for its dependents, by a finalizer that the garbage collector removes.
    * @throws {ApiStatus} There is none, or a precondition fails.
    */
   delete(
     plural: string,
     key: string,
-    { uid, resourceVersion, graceMs = 0 }: { uid?: string; resourceVersion?: string; graceMs?: number } = {},
+    { uid, resourceVersion, graceMs = 0, isForeground = false }: DeletionOptions = {},
   ): Stored {
     const kind = KINDS[plural]!;
     const object = this.#of(plural).get(key);
@@ -150,7 +159,8 @@ export class Store {
     if (resourceVersion !== undefined && resourceVersion !== object.metadata.resourceVersion) {
       throw conflict(kind, key, "the ResourceVersion in the precondition does not match");
     }
-    const waits = object.metadata.finalizers?.length > 0 || graceMs > 0;
+    const { finalizers = [] } = object.metadata;
+    const waits = finalizers.length > 0 || graceMs > 0 || isForeground;
     if (!waits) {
       // A watch shows that the kubelet need not wait before it shows that the pod is gone.
       if (plural === "pods" && object.spec.nodeName && !object.metadata.deletionTimestamp) {
@@ -161,7 +171,12 @@ export class Store {
     }
     if (object.metadata.deletionTimestamp) return object;
     const deletionTimestamp = this.#timestamp(this.#now() + graceMs);
-    return this.#put("MODIFIED", kind, key, { ...object, metadata: { ...object.metadata, deletionTimestamp } });
+    const metadata = {
+      ...object.metadata,
+      deletionTimestamp,
+      ...(isForeground && { finalizers: [...finalizers, "foregroundDeletion"] }),
+    };
+    return this.#put("MODIFIED", kind, key, { ...object, metadata });
   }
 
   /** Copies everything. */

@@ -20,13 +20,15 @@ export interface WatchRequest {
   readonly hasBookmarks: boolean;
   /** What it shows at once. */
   readonly first: readonly Stored[];
+  /** Whether its version is forgotten, so that it ends after a line that says so. */
+  readonly isExpired: boolean;
   /** What it shows of a change; undefined for nothing. */
   shown(change: Change): Stored | undefined;
   /** A bookmark of a version. */
   bookmark(revision: number, isEndOfList?: boolean): Stored;
 }
 
-/** Reads a watch's parameters. @throws {ApiStatus} They are not valid, or its version has expired. */
+/** Reads a watch's parameters. @throws {ApiStatus} They are not valid. */
 export function watchRequest(
   store: Store,
   kind: Kind,
@@ -54,7 +56,8 @@ export function watchRequest(
   const first = firstOf(store, kind, parameters, hasWatchList, hasBookmarks, shown, bookmark, (object) => {
     return matches(object) ? { type: "ADDED", object: view(object) } : undefined;
   });
-  return { kind, windowMs, hasBookmarks, first, shown, bookmark };
+  const isExpired = first[0]?.type === "ERROR";
+  return { kind, windowMs, hasBookmarks, first, isExpired, shown: isExpired ? () => undefined : shown, bookmark };
 }
 
 function firstOf(
@@ -95,6 +98,7 @@ function firstOf(
   if (version === "") return all();
   if (version === "0") return all();
   const from = Number(version);
-  if (from < store.compacted) throw expired(version, store.compacted);
+  // Once a watch is open, the API server tells of errors by a line.
+  if (from < store.compacted) return [{ type: "ERROR", object: expired(version, store.compacted).body }];
   return store.since(from).filter((change) => change.kind === kind).map(shown).filter((event) => event !== undefined);
 }

@@ -64,6 +64,8 @@ export async function run(args: readonly string[], signal: AbortSignal, io: Io =
   try {
     await program.parseAsync(args.map(doubleDash), { from: "user" });
   } catch (error) {
+    // Whoever read the output, such as head, has enough of it.
+    if (error instanceof Deno.errors.BrokenPipe) return code;
     if (!(error instanceof CommanderError)) throw error;
     return error.exitCode === 0 ? EXIT.OK : EXIT.USAGE;
   }

@@ -60,11 +60,20 @@ export interface Io {
 /** The process itself. */
 export const processIo: Io = {
   stdout: (text) => writeAll(Deno.stdout, text),
-  stderr: (text) => writeAll(Deno.stderr, text),
+  stderr(text) {
+    try {
+      writeAll(Deno.stderr, text);
+    } catch (error) {
+      // Nobody reads it. The exit code tells of the failure all the same.
+      if (!(error instanceof Deno.errors.BrokenPipe)) throw error;
+    }
+  },
   isTerminal: () => Deno.stderr.isTerminal(),
   screen() {
     if (!Deno.stdout.isTerminal()) return undefined;
-    return { ...Deno.consoleSize(), hasColours: !Deno.noColor };
+    const { columns, rows } = Deno.consoleSize();
+    // A terminal that does not know its size says 0.
+    return { columns: columns || 80, rows: rows || 24, hasColours: !Deno.noColor };
   },
   async ask(question) {
     if (!Deno.stdin.isTerminal()) return undefined;

@@ -25,6 +25,9 @@ export interface CheckOptions {
   readonly now?: () => number;
 }
 
+/** The last time at which the rules can be asked, in milliseconds since the epoch. */
+const LAST_MOMENT = Date.UTC(9999, 0);
+
 /**
  * Checks a configuration file and prints every value that is in force with it.
  *
@@ -48,10 +51,12 @@ export async function checkConfig(
     }
     const lines = describePolicies(parsed, settings);
     const moment = at === undefined ? now() : parseMoment(at, parsed.options.timeZone);
-    if (moment === undefined) {
+    // A time zone in brackets would be overlooked beside that of the file, and calendars end where years have 5 digits.
+    if (moment === undefined || at?.includes("[") || moment < 0 || moment > LAST_MOMENT) {
       printError(
         io,
-        `--at must be a time, as in 2026-12-24T12:00 or 2026-12-24T12:00:00+01:00: it is ${JSON.stringify(at)}`,
+        "--at must be a time from 1970 to 9998, as in 2026-12-24T12:00 or 2026-12-24T12:00:00+01:00: it is " +
+          JSON.stringify(at),
       );
       return EXIT.USAGE;
     }
@@ -76,11 +81,13 @@ export async function printConfigSchema(io: Io): Promise<number> {
   return EXIT.OK;
 }
 
+/** Reads the file as the server does, so that the check finds what the server would. */
 async function readFile(path: string): Promise<string> {
-  try {
-    return await Deno.readTextFile(path);
-  } catch (error) {
-    const why = error instanceof Error ? error.message : error;
-    throw new ConfigError(`cannot read the configuration file ${path}: ${why}`, { cause: error });
-  }
+  const { readPolicyFile } = await import("../config/reload.ts");
+  // A server cannot follow a pipe, but a file may come from another program to be checked.
+  const isPipe = await Deno.stat(path).then(({ isFifo }) => isFifo, () => false);
+  if (isPipe) return await Deno.readTextFile(path);
+  const content = await readPolicyFile(path);
+  if (content.kind === "text") return content.text;
+  throw new ConfigError(`cannot read the configuration file ${path}: ${content.why}`);
 }

@@ -45,6 +45,9 @@ export interface ProtocolRequest {
 /** How long one request may take, in milliseconds. The server's reply may wait for a drain. */
 const REQUEST_MS = 10 * 60_000;
 
+/** How much of an answer is read, in characters. */
+const MAX_ANSWER = 65_536;
+
 /** The pause between two tries, in milliseconds. */
 const PAUSE_MS = 10_000;
 
@@ -80,22 +83,38 @@ async function askOnce(
       redirect: "manual",
       signal: AbortSignal.any([signal, AbortSignal.timeout(REQUEST_MS)]),
     });
-    const text = (await response.text()).trim();
+    const text = (await readStart(response)).trim();
     const seconds = Number(response.headers.get("retry-after") || NaN);
     const retryAfterMs = seconds >= 0 ? Math.min(seconds * 1_000, LONGEST_PAUSE_MS) : undefined;
-    return { outcome: outcomeOf(response.status, text), retryAfterMs };
+    const isPage = response.headers.get("content-type")?.startsWith("text/html") === true;
+    return { outcome: outcomeOf(response.status, text, isPage), retryAfterMs };
   } catch (error) {
     signal.throwIfAborted();
     return { outcome: { kind: "later", sentence: `cannot reach ${server.host}: ${describeFault(error)}` } };
   }
 }
 
-function outcomeOf(status: number, text: string): ProtocolOutcome {
-  if (status >= 200 && status < 300) return { kind: "done", text: printable(text, 500) };
+/** Reads the beginning of an answer, which somebody else may have sent and which may never end. */
+async function readStart(response: Response): Promise<string> {
+  const decoder = new TextDecoder();
+  let text = "";
+  for await (const chunk of response.body ?? []) {
+    text += decoder.decode(chunk, { stream: true });
+    if (text.length > MAX_ANSWER) break;
+  }
+  return text;
+}
+
+/** @param isPage Whether the answer is a web page, such as that of a login, which no FleetLock server sends. */
+function outcomeOf(status: number, text: string, isPage: boolean): ProtocolOutcome {
+  if (status >= 200 && status < 300) {
+    if (isPage) return { kind: "fault", sentence: "the answer is a web page and not that of a FleetLock server" };
+    return { kind: "done", text: printable(text, 500) };
+  }
   const sentence = sentenceOf(status, text);
   if (status >= 500 || LATER.has(status)) return { kind: "later", sentence };
   if (status < 400) {
-    return { kind: "fault", sentence: `${sentence}: a redirect, which is never followed; is the URL right?` };
+    return { kind: "fault", sentence: `${sentence}, but a redirect, which is never followed` };
   }
   return { kind: "fault", sentence };
 }

@@ -22,6 +22,7 @@ const ROOMS: Readonly<Record<string, readonly string[]>> = {
     "config",
     "config/config_error",
     "config/file",
+    "config/reload",
     "config/values",
     "policies",
     "simulator",

@@ -170,8 +170,52 @@ Deno.test("config check fails with a line for each error, and without a file or 
   deepEqual([flag.code, flag.stdout], [1, ""]);
   const time = await fleetlock(["config", "check", `${examples}small-cluster.yaml`, "--at", "noon"]);
   deepEqual([time.code, time.stdout], [2, ""]);
-  match(time.stderr, /^fleetlock: --at must be a time, .*: it is "noon"\n$/);
+  match(time.stderr, /^fleetlock: --at must be a time from 1970 to 9998, .*: it is "noon"\n$/);
+  for (
+    const at of ["+275760-09-13T00:00:00Z", "-271821-04-20T00:00:00Z", "2026-11-27T22:30[Asia/Tokyo]", "0000-01-01"]
+  ) {
+    equal((await fleetlock(["config", "check", `${examples}small-cluster.yaml`, `--at=${at}`])).code, 2, at);
+  }
   equal((await fleetlock(["config"])).code, 2);
+});
+
+Deno.test("config check refuses every file that a server would not read", async () => {
+  const path = await Deno.makeTempFile({ suffix: ".yaml" });
+  try {
+    for (
+      const [content, why] of [
+        [new Uint8Array(1_048_577).fill(0x20), "the file is larger than 1 MiB"],
+        [Uint8Array.of(0x23, 0xfc), "the file is not UTF-8"],
+      ] as const
+    ) {
+      await Deno.writeFile(path, content);
+      const { code, stderr } = await fleetlock(["config", "check", path]);
+      deepEqual([code, stderr], [1, `fleetlock: cannot read the configuration file ${path}: ${why}\n`]);
+    }
+    match((await fleetlock(["config", "check", examples])).stderr, /: it is not a regular file\n$/);
+    for (const text of ["\ufeffgroups: {a: {slots: 2}}\n", "groups:\r\n  a:\r\n    slots: 2\r\n"]) {
+      await Deno.writeTextFile(path, text);
+      match((await fleetlock(["config", "check", path])).stdout, /^ {4}slots: 2$/m);
+    }
+  } finally {
+    await Deno.remove(path);
+  }
+});
+
+Deno.test("output that nobody reads any more ends a command quietly", async () => {
+  for (
+    const args of [["config", "check", `${examples}small-cluster.yaml`], ["config", "schema"], ["--help"], [
+      "status",
+      "--help",
+    ]]
+  ) {
+    const { io, written } = collect();
+    const gone = () => {
+      throw new Deno.errors.BrokenPipe("gone");
+    };
+    equal(await run(args, new AbortController().signal, { ...io, stdout: gone }), 0, args.join(" "));
+    equal(written.stderr, "");
+  }
 });
 
 Deno.test("config check lists openings, and the rules that speak at a time in the file's time zone", async () => {

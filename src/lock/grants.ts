@@ -122,11 +122,15 @@ export class Grants {
     const seen = await this.#options.look(question.id, "seen");
     if (seen.kind === "refused") return seen;
     const allowed = await this.#judge(question, seen);
-    if (allowed.kind === "refused" || seen.node !== undefined || seen.absence !== undefined) return allowed;
+    if (allowed.kind === "refused" || this.#options.keeper === undefined) return allowed;
+    if (seen.node !== undefined || seen.absence !== undefined) return allowed;
     const proven = await this.#options.look(question.id, "fresh");
     if (proven.kind === "refused") return proven;
     // A Node that has just joined is one that the policies have not been asked about.
-    return proven.node === undefined ? { ...allowed, ...absenceOf(proven) } : await this.#judge(question, proven);
+    if (proven.node !== undefined) return await this.#judge(question, proven);
+    // What speaks against a grant may have begun while the Nodes were read.
+    const { slots, reasons } = this.#options.policy.peek(question);
+    return refusedFor(reasons) ?? { ...allowed, slots: Math.min(slots, allowed.slots), ...absenceOf(proven) };
   }
 
   /** Asks the policies, and removes the skip on which their answer rests: of all who try, one may grant by it. */

@@ -39,7 +39,9 @@ Deno.test("image, manifests and changelog name the program's version", () => {
 });
 
 Deno.test("every package and image has an exact version", () => {
-  for (const [name, specifier] of Object.entries(manifest.imports)) {
+  const { "node:assert/strict": strict, ...packages } = manifest.imports;
+  equal(strict, "./tests/support/assert.ts");
+  for (const [name, specifier] of Object.entries(packages)) {
     match(specifier, /^npm:\/?(@[a-z-]+\/)?[a-z-]+@\d+\.\d+\.\d+\/?$/, name);
   }
   const images = found(read("Containerfile"), /^FROM (?:--\S+ )?(\S+)/gm);

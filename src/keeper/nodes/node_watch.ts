@@ -13,8 +13,7 @@ import type { NodeListener } from "./node_listener.ts";
 import type { NodeCalls } from "./node_calls.ts";
 import { NamesById } from "./names_by_id.ts";
 import { countsAlike, isNewer, type NodeView } from "./node.ts";
-
-const never = new AbortController().signal;
+import { Waiters } from "./waiters.ts";
 
 /** Options of {@link NodeWatch}. */
 export interface NodeWatchOptions {
@@ -46,7 +45,7 @@ export class NodeWatch {
   readonly #shared = new Set<string>();
   /** Since when each node has been seen not ready without interruption, by UID and the clock's monotonic time. */
   readonly #notReady = new Map<string, number>();
-  readonly #waiters = new Set<() => void>();
+  readonly #waiters: Waiters;
   #synced = false;
   #starting = false;
   /** The version up to which the watch has told everything. */
@@ -61,6 +60,7 @@ export class NodeWatch {
     this.#listener = listener;
     this.#clock = options.clock ?? systemClock;
     this.#ghostMs = options.ghostMs ?? 120_000;
+    this.#waiters = new Waiters(this.#clock);
     this.#fresh = new FreshNodes(calls, this, this.#clock);
   }
 
@@ -115,16 +115,16 @@ export class NodeWatch {
           if (type === "DELETED") this.#remove(node);
           else this.#take(node);
           this.#fresh.noteChange();
-          this.#wake();
+          this.#waiters.wake();
         },
         reached: (version) => {
           this.#reach(version);
-          this.#wake();
+          this.#waiters.wake();
         },
         lost: (error) => {
           this.#synced = false;
           this.#starting = false;
-          this.#wake();
+          this.#waiters.wake();
           // A node may be ready in between.
           this.#notReady.clear();
           this.#listener.lost?.(error);
@@ -135,7 +135,7 @@ export class NodeWatch {
     );
     this.#synced = false;
     this.#starting = false;
-    this.#wake();
+    this.#waiters.wake();
   }
 
   /**
@@ -143,7 +143,7 @@ export class NodeWatch {
    * {@link isSynced} tells.
    */
   async started(): Promise<void> {
-    if (this.#starting) await this.#wait(() => !this.#starting, START_MS, never);
+    if (this.#starting) await this.#waiters.until(() => !this.#starting, START_MS);
   }
 
   /** Waits as {@link started} does. See {@link FreshNodes.atStart}. */
@@ -224,7 +224,7 @@ export class NodeWatch {
     this.#unlink(name);
     this.#nodes.delete(name);
     this.#malformed.delete(name);
-    this.#wake();
+    this.#waiters.wake();
   }
 
   /**
@@ -236,25 +236,7 @@ export class NodeWatch {
    * @returns Whether the condition was met in time.
    */
   until(condition: () => boolean, ms: number, signal: AbortSignal): Promise<boolean> {
-    return this.#wait(() => this.#synced && condition(), ms, signal);
-  }
-
-  async #wait(condition: () => boolean, ms: number, signal: AbortSignal): Promise<boolean> {
-    const done = new AbortController();
-    let reached = false;
-    const look = () => {
-      if (reached || !condition()) return;
-      reached = true;
-      done.abort();
-    };
-    this.#waiters.add(look);
-    try {
-      look();
-      await this.#clock.sleep(ms, AbortSignal.any([signal, done.signal])).catch(() => {});
-      return reached;
-    } finally {
-      this.#waiters.delete(look);
-    }
+    return this.#waiters.until(() => this.#synced && condition(), ms, signal);
   }
 
   #listed(nodes: readonly NodeView[], moment: bigint): void {
@@ -267,7 +249,7 @@ export class NodeWatch {
     this.#synced = true;
     this.#starting = false;
     this.#listener.synced?.();
-    this.#wake();
+    this.#waiters.wake();
   }
 
   /**
@@ -289,7 +271,7 @@ export class NodeWatch {
       this.#listener.malformed?.(node.name);
     }
     this.#listener.changed?.(node);
-    this.#wake();
+    this.#waiters.wake();
   }
 
   #set(node: NodeView): void {
@@ -329,9 +311,5 @@ export class NodeWatch {
 
   #unlink(name: string): void {
     for (const id of this.#nodes.get(name)?.ids ?? []) this.#byId.delete(id, name);
-  }
-
-  #wake(): void {
-    for (const waiter of [...this.#waiters]) waiter();
   }
 }

@@ -211,4 +211,12 @@ export const MUTANTS: readonly Mutant[] = [
       "[PAUSED_ANNOTATION]: paused === undefined ? toText(written.paused, { value: before.paused, text: paused }) : undefined,",
     seeds: [5],
   },
+  {
+    name: "a Node that is gone for a moment frees the slot",
+    about: "the slot of a host that reboots is freed without a grace period, while it may still come back",
+    file: "src/lock/gone_nodes.ts",
+    find: "return began + grace - this.#options.clock.monotonic();",
+    replace: "return began - this.#options.clock.monotonic();",
+    seeds: [7],
+  },
 ];

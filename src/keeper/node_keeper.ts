@@ -246,7 +246,9 @@ export class KubernetesNodeKeeper implements NodeKeeper {
     // A node that was drained before is most likely empty still, and a drain of a Node that is gone waits for pods that
     // the host's next Node keeps.
     let isToDrain = !isMoved && (isRunning || (noted.phase !== "drained" && pace.leftMs === 0));
-    while (true) {
+    for (let tries = 0;; tries++) {
+      // The write of this request has shown the hold. It may have ended while the request waited.
+      if (tries > 0 && isToDrain && !(await this.#holdExists(owner))) return { kind: "abandoned" };
       if (isToDrain) {
         const drain = this.#drains.join(owner, noted, hold.rule);
         const end = await Promise.race([drain.end, wait]);

@@ -107,3 +107,20 @@ Deno.test("a Node that is being deleted: our cordon is lifted at the end of the 
   deepEqual([unschedulable, annotations?.[CORDON_ANNOTATION]], [false, undefined]);
   await clock.until(keeper[Symbol.asyncDispose]());
 });
+
+Deno.test("a request that waited does not drain another time for a hold that has ended meanwhile", async () => {
+  const cluster = new FakeCluster(clock);
+  cluster.put({ ...DELETED, unschedulable: true });
+  let isHeld = true;
+  const keeper = keeperOf(cluster, () => isHeld);
+  await clock.pass(1);
+  const asked = keeper.drain(holdOf("drained"), 20_000, never);
+  await clock.pass(1_000);
+  // As where etcd was restored: the Node and the group are what they were before the hold.
+  isHeld = false;
+  cluster.change("a", { deletedAt: undefined, unschedulable: false });
+  keeper.holdEnded(GROUP, ID);
+  deepEqual(await clock.until(asked), { kind: "abandoned" });
+  equal(cluster.nodes.get("a")?.unschedulable, false);
+  await clock.until(keeper[Symbol.asyncDispose]());
+});

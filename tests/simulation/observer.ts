@@ -378,8 +378,16 @@ export class Observer {
     }
   }
 
-  /** Whether the Node has been the same one since before the yes. A release need not wait for one that is gone. */
+  /**
+   * Whether the host's Node has been the same one since before the yes. A release need not wait for one that is gone, nor
+   * where another one that shows the host's machine-id is ready: a host may come back under another name.
+   */
   #isNodeSame({ machine, yesAt }: Turn): boolean {
+    const { nodes } = this.history;
+    for (const name of nodes.keys) {
+      const { machineId, ready } = nodes.now(name) ?? {};
+      if (name !== machine.name && machineId === machine.machineId && ready === "True") return false;
+    }
     const versions = this.history.nodes.versions(machine.name).filter(({ at }) => at >= yesAt - PROOF_MS);
     const uid = this.history.nodes.now(machine.name)?.uid;
     return uid !== undefined && versions.every((version) => version.fact?.uid === uid);

@@ -1,7 +1,14 @@
 /** Drains by whole servers, as a client sees them: with servers that are killed after each step or stopped. @module */
 
 import { deepEqual, doesNotMatch, equal, match, notEqual } from "node:assert/strict";
-import { allowDisruptions, createBudget, createNode, createPod, podsOn, setNodeStatus } from "../support/cluster_objects.ts";
+import {
+  allowDisruptions,
+  createBudget,
+  createNode,
+  createPod,
+  podsOn,
+  setNodeStatus,
+} from "../support/cluster_objects.ts";
 import { until } from "../support/condition.ts";
 import { clusterTest, useControlPlane } from "../support/control_plane.ts";
 import { type Program, startProgram } from "../support/program.ts";

@@ -170,12 +170,13 @@ class Router {
       exchange.client = decoded;
       const asJson = JSON_TYPE.test(request.headers.get("content-type") ?? "");
       const { locks, metrics } = this.#options;
+      const hangUp = () => request.signal;
       if (exchange.endpoint === "pre-reboot") {
         metrics.lockRequested();
-        return exchange.outcome(await locks.preReboot(id, group), id, group, asJson);
+        return exchange.outcome(await locks.preReboot(id, group, hangUp), id, group, asJson);
       }
       metrics.unlockRequested();
-      return exchange.outcome(await locks.steadyState(id, group), id, group, asJson);
+      return exchange.outcome(await locks.steadyState(id, group, hangUp), id, group, asJson);
     } catch (error) {
       return exchange.fault(error);
     }

@@ -17,6 +17,7 @@ import type { ClientId, Group } from "./identity.ts";
 import type { LookDepth, NodeIdentity, NodeKeeper } from "./node_keeper.ts";
 import { type Refused, refused, refusedFor } from "./outcomes.ts";
 import type { GrantPolicy, IgnoredReason, PolicyQuestion } from "./policy.ts";
+import type { Presence } from "./presence.ts";
 import { heldNode } from "./prover.ts";
 import type { GroupState, Holder } from "./semaphore.ts";
 
@@ -88,13 +89,19 @@ export class Grants {
    *
    * @param question Whom to grant it, without the Node, and the state in which a slot seemed to be free.
    * @param arrival The request's ticket.
+   * @param client Whether the client is still there. One that is gone gets no slot.
    */
-  async grant(question: PolicyQuestion, arrival: Ticket): Promise<Acquired | Refused> {
+  async grant(
+    question: PolicyQuestion,
+    arrival: Ticket,
+    client: Presence,
+  ): Promise<Acquired | Refused> {
     const { group, id } = question;
+    if (await client.settled()) return refused({ kind: "contended" });
     const allowed = await this.#permit(question);
     if (allowed.kind === "refused") return allowed;
     const { node, absence, taken, ignored, slots } = allowed;
-    const { slotsOn, late } = this.#gates(question, allowed);
+    const { slotsOn, late } = this.#gates(question, allowed, client);
     let acquired: Proven | Refused | undefined;
     try {
       acquired = await this.#holds.grant(id, group, arrival, {
@@ -166,7 +173,11 @@ export class Grants {
    * that was judged or where the last answer is too old, and after the write, where that took long. A skip counts only
    * where this request has removed it.
    */
-  #gates(asked: PolicyQuestion, { node, slots, taken = "", isSkipLeft, judgedAt }: Allowed): Gates {
+  #gates(
+    asked: PolicyQuestion,
+    { node, slots, taken = "", isSkipLeft, judgedAt }: Allowed,
+    client: Pick<Presence, "isGone">,
+  ): Gates {
     const question = { ...asked, ...(node && { node }) };
     const { policy, clock } = this.#options;
     let answered = { state: question.state, slots, at: judgedAt };
@@ -183,7 +194,7 @@ export class Grants {
       slotsOn(state) {
         // Facts that were gathered so long ago, such as the time, may no longer be true.
         const isOutdated = clock.monotonic() - judgedAt > JUDGEMENT_TTL_MS;
-        if (isSkipLeft || isOutdated) return refused({ kind: "contended" });
+        if (isSkipLeft || isOutdated || client.isGone) return refused({ kind: "contended" });
         const refusal = state !== answered.state || isOld() ? ask(state) : undefined;
         return refusal ?? answered.slots;
       },

@@ -22,6 +22,7 @@ import type { LockObserver, LockServiceOptions } from "./lock_service_options.ts
 import type { LookDepth, NodeKeeper } from "./node_keeper.ts";
 import { type PreRebootOutcome, type Refused, refused, refusedFor, type SteadyStateOutcome } from "./outcomes.ts";
 import { type GrantPolicy, slotsOnly } from "./policy.ts";
+import { type HangUp, Presence } from "./presence.ts";
 import { Prover } from "./prover.ts";
 import { type GroupState, type Holder, holderOf, isSameStage, mayHaveHadYes } from "./semaphore.ts";
 import { GoneNodes, type PlannedRelease } from "./gone_nodes.ts";
@@ -157,12 +158,13 @@ export class LockService {
    * Answers a client that asks for a slot of its group, or whether it still holds
    * one, and drains its node.
    *
+   * @param hangUp Tells when the client hangs up, where that can be told. See {@link Presence}.
    * @throws {UnavailableError} The store or the cluster failed; whether a slot was taken is unknown.
    */
-  async preReboot(id: ClientId, group: Group): Promise<PreRebootOutcome> {
+  async preReboot(id: ClientId, group: Group, hangUp?: HangUp): Promise<PreRebootOutcome> {
     using _asking = this.#gone.asking(id);
     const arrival = this.#writer.arrive();
-    const acquired = await this.#acquire(id, group, arrival);
+    const acquired = await this.#acquire(id, group, arrival, hangUp);
     if (acquired.kind !== "refused") return await this.#prover.prove(acquired, group, arrival);
     const { refusal } = acquired;
     if ("reasons" in refusal) this.#observer.refusedFor?.(refusal.reasons);
@@ -174,11 +176,13 @@ export class LockService {
    * slot is freed once the node is ready, and then the node uncordoned; if not, the
    * outcome is "not_held".
    *
+   * @param hangUp Tells when the client hangs up, where that can be told. See {@link Presence}.
    * @throws {UnavailableError} The store or the cluster failed; whether the slot was freed is unknown. The next request
    * of the client goes on where this one stopped.
    */
-  async steadyState(id: ClientId, group: Group): Promise<SteadyStateOutcome> {
+  async steadyState(id: ClientId, group: Group, hangUp?: HangUp): Promise<SteadyStateOutcome> {
     using _asking = this.#gone.asking(id);
+    const client = new Presence(hangUp, this.#clock);
     const arrival = this.#writer.arrive();
     // The request ends the hold that is seen first. It must not end a later one, which the client got from another
     // replica while this request waited, nor one that a pre-reboot request has renewed meanwhile, perhaps with a yes.
@@ -193,6 +197,7 @@ export class LockService {
     }
     const back = await this.#awaitReturn(first.holder, group, arrival);
     if (back.kind === "refused") return back;
+    if (await client.settled()) return refused({ kind: "contended" });
     const over = await this.#holds.release(first.holder, group, arrival, back.hasRebooted);
     // Only who has ended the hold may lift its cordon: until then, another replica may rest a yes on it.
     if (over.kind !== "refused") await this.#keeper?.uncordon(group, id, first.holder.since);
@@ -203,14 +208,18 @@ export class LockService {
    * Takes or renews a slot: renew the hold if there is one, else ask whether a grant is allowed, then grant. What refuses
    * without a call comes first.
    */
-  async #acquire(id: ClientId, group: Group, arrival: Ticket): Promise<Acquired | Refused> {
+  async #acquire(id: ClientId, group: Group, arrival: Ticket, hangUp?: HangUp): Promise<Acquired | Refused> {
     const { groups } = this.#view;
     const gate = (state: GroupState) => refusedFor(this.#policy.peek({ group, id, state, groups }).reasons);
     const free = await this.#holds.renew(id, group, arrival, gate);
     if (free.kind !== "free") return free;
     using place = await this.#places.reserve(group);
     if (place === undefined) return refused({ kind: "too_many_groups", limit: this.#places.limit });
-    const acquired = await this.#grants.grant({ group, id, state: free.state, groups }, arrival);
+    const acquired = await this.#grants.grant(
+      { group, id, state: free.state, groups },
+      arrival,
+      new Presence(hangUp, this.#clock),
+    );
     const isNew = acquired.kind === "granted";
     if (isNew && this.#keeper !== undefined && acquired.holder.node === undefined) {
       this.#observer.grantedWithoutNode?.(group, acquired.holder);

@@ -1,7 +1,14 @@
 /** Drains by whole servers, as a client sees them: with servers that are killed after each step or stopped. @module */
 
 import { deepEqual, doesNotMatch, equal, match, notEqual } from "node:assert/strict";
-import { allowDisruptions, createBudget, createNode, createPod, podsOn } from "../support/cluster_objects.ts";
+import {
+  allowDisruptions,
+  createBudget,
+  createNode,
+  createPod,
+  podsOn,
+  setNodeStatus,
+} from "../support/cluster_objects.ts";
 import { until } from "../support/condition.ts";
 import { clusterTest, useControlPlane } from "../support/control_plane.ts";
 import { type Program, startProgram } from "../support/program.ts";
@@ -161,3 +168,37 @@ clusterTest("a drain whose lock is deleted by hand ends, and the cordon is lifte
   await until(async () => !(await test.spec()).unschedulable, { timeoutMs: 30_000 });
   equal(await test.holder(), "");
 }, { restarts: true });
+
+/** Sends a request, and hangs up. */
+async function sendAndLeave(url: string, endpoint: string, id: string): Promise<void> {
+  const { hostname, port } = new URL(url);
+  using connection = await Deno.connect({ hostname, port: Number(port) });
+  const body = JSON.stringify({ client_params: { id, group: "default" } });
+  const head = `POST /v1/${endpoint} HTTP/1.1\r\nhost: localhost\r\nfleet-lock-protocol: true\r\n`;
+  await connection.write(new TextEncoder().encode(`${head}content-length: ${body.length}\r\n\r\n${body}`));
+}
+
+clusterTest("a server that was stopped acts on no request of a client that has gone on meanwhile", async () => {
+  await using test = await setUp("--log-level=debug");
+  const { node, first, second } = test;
+  await test.allow();
+  const refused = (endpoint: string) =>
+    first.records().some((record) => record.endpoint === endpoint && record.outcome === "contended");
+
+  // The host is about to reboot by a later yes.
+  first.process.kill("SIGSTOP");
+  await sendAndLeave(first.url, "steady-state", node.id);
+  await untilYes(() => preReboot(second.url, node.id));
+  first.process.kill("SIGCONT");
+  await until(() => refused("steady-state"));
+  deepEqual([await test.holder(), (await test.spec()).unschedulable], [node.id, true]);
+
+  // The host has rebooted, and asks for nothing any more.
+  first.process.kill("SIGSTOP");
+  await sendAndLeave(first.url, "pre-reboot", node.id);
+  await setNodeStatus(plane(), node.name, { bootId: "boot-2", ready: "True" });
+  equal((await steadyState(second.url, node.id)).status, 200);
+  first.process.kill("SIGCONT");
+  await until(() => refused("pre-reboot"));
+  deepEqual([await test.holder(), (await test.spec()).unschedulable], ["", undefined]);
+});

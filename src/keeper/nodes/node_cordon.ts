@@ -98,13 +98,14 @@ export class NodeCordon {
   ): Promise<NodePatch | "nothing" | "gone" | T> {
     let seen = readFirst ? undefined : this.#watch.peek(name);
     for (let conflicts = 0; conflicts <= MAX_CONFLICTS; conflicts++) {
+      const known = this.#watch.peek(name);
       const node = seen ?? await this.#calls.getNode(name, signal);
-      if (node === undefined) return this.#gone(name);
+      if (node === undefined) return this.#gone(known);
       const patch = await decide(node, seen === undefined);
       if (patch === undefined) return "nothing";
       if (typeof patch === "string") return patch;
       const result = await this.#calls.patchNode(node, patch, signal);
-      if (result === "gone") return this.#gone(name);
+      if (result === "gone") return this.#gone(known);
       if (result !== "conflict") {
         this.#watch.learn(result);
         return patch;
@@ -116,8 +117,9 @@ export class NodeCordon {
     );
   }
 
-  #gone(name: string): "gone" {
-    this.#watch.forget(name);
+  /** @param known The node as the watch had seen it before the call that found none. */
+  #gone(known: NodeView | undefined): "gone" {
+    this.#watch.forget(known);
     return "gone";
   }
 }

@@ -204,10 +204,16 @@ export class NodeWatch {
     this.#set(node);
   }
 
-  /** Notes that one of our own calls found no node of a name. If one comes later, the watch shows it. */
-  forget(name: string): void {
+  /**
+   * Notes that one of our own calls found no node of a name any more. The watch may have shown another one while the
+   * call ran, which stays.
+   *
+   * @param seen The node as it was seen before the call; undefined where none was.
+   */
+  forget(seen: Pick<NodeView, "name" | "uid"> | undefined): void {
+    if (seen === undefined || this.#nodes.get(seen.name)?.uid !== seen.uid) return;
     this.#ownChanges++;
-    this.#drop(name);
+    this.#drop(seen.name);
   }
 
   /** Notes that the watch has told everything up to a version. */

@@ -488,7 +488,9 @@ Deno.test("our own calls that change what is seen are counted, and others are no
   await world.clock.pass(1);
   equal(watch.peek("n1"), undefined);
   equal(watch.ownChanges, 1);
-  watch.forget("a");
+  watch.forget({ ...known, uid: "earlier" });
+  equal(watch.ownChanges, 1);
+  watch.forget(known);
   equal(watch.ownChanges, 2);
 });
 

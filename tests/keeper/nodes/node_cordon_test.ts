@@ -72,6 +72,37 @@ for (const fresh of [true, false]) {
   });
 }
 
+for (const call of ["get", "patch"] as const) {
+  for (const before of [[NODE], []]) {
+    // A node that is not known is not patched.
+    if (call === "patch" && before.length === 0) continue;
+    const known = before.length === 0 ? "unknown" : "known";
+    Deno.test(`a node that joins while a ${call} finds that one of its name, ${known} before, is gone stays known`, async () => {
+      const next = { ...NODE, uid: "next", resourceVersion: "9", ids: ["b"] };
+      let watcher: ResourceWatcher<NodeView>;
+      const join = () => {
+        if (before.length > 0) watcher.changed("DELETED", { ...NODE, resourceVersion: "8" });
+        watcher.changed("ADDED", next);
+      };
+      const calls: Partial<NodeCalls> = {
+        watchNodes: (given) => {
+          watcher = given;
+          return new Promise(() => {});
+        },
+        getNode: () => Promise.resolve(join()).then(() => undefined),
+        patchNode: () => Promise.resolve(join()).then(() => "gone"),
+      };
+      const watch = new NodeWatch(calls as NodeCalls);
+      watch.run(never);
+      watcher!.synced(before, "5");
+      const cordon = new NodeCordon(calls as NodeCalls, watch);
+      const isHeld = () => Promise.resolve(true);
+      equal(await cordon.set({ name: "n", uid: "u" }, OWNER, isHeld, call === "get", never), "gone");
+      deepEqual([watch.peek("n")?.uid, watch.peekById("b").length], ["next", 1]);
+    });
+  }
+}
+
 Deno.test("what the watch shows of a cordon, or of another Node of the name, is read before it is believed", async () => {
   const { cordon, watch, done, isHeld } = setUp({ seen: true });
   watch.learn({ ...NODE, unschedulable: true, resourceVersion: "6" });

@@ -83,7 +83,7 @@ Deno.test("a wait ends with the change, the deletion or the list that meets its 
   watcher.changed("MODIFIED", view("a", 7, { bootId: "2" }));
   await clock.advance(0);
   deepEqual([booted(), gone(), listed()], [true, undefined, undefined]);
-  watch.forget("a");
+  watch.forget(watch.peek("a"));
   await clock.advance(0);
   deepEqual([gone(), listed()], [true, undefined]);
   watcher.synced([view("b", 9)], "9");
@@ -139,8 +139,9 @@ Deno.test("a node is found by its ids as they are now", () => {
   deepEqual([names(ALICE), names(BOB).sort()], [[], ["a", "b"]]);
   watcher.changed("DELETED", view("b", 7, { ids: [BOB] }));
   deepEqual(names(BOB), ["a"]);
-  watch.forget("a");
-  watch.forget("unknown");
+  watch.forget(watch.peek("a"));
+  watch.forget(undefined);
+  watch.forget(view("unknown", 9));
   watcher.changed("DELETED", view("unknown", 9));
   deepEqual([names(BOB), [...watch.nodes]], [[], []]);
 });
@@ -200,6 +201,6 @@ Deno.test("how long a node has not been ready is of that very Node, and forgotte
   deepEqual([watch.isGhost(dead), watch.isGhost(later)], [false, false]);
   await clock.advance(120_000);
   equal(watch.isGhost(later), true);
-  watch.forget("a");
+  watch.forget(watch.peek("a"));
   equal(watch.isGhost(later), false);
 });

@@ -1,0 +1,59 @@
+/**
+ * Whether the client of a request hung up at once, so that nobody acts on the answer. Such a request may be late: it
+ * waited, perhaps for minutes, in the queue of a server that was stopped, and its client has gone on by the answers of
+ * another server since then. It takes and frees no slot: a late steady-state could free the slot of a host that reboots
+ * by a later yes, and a late pre-reboot could take one for which nobody asks again.
+ *
+ * A client that hangs up later had sent its request in time. What it asked for goes on, and its next request joins that.
+ *
+ * @module
+ */
+
+import type { Clock } from "./clock.ts";
+
+/**
+ * Gets what aborts when the client of a request hangs up. It may cost more than a refusal, and is called once at most,
+ * where a slot seems free or is to be freed.
+ */
+export type HangUp = () => AbortSignal;
+
+/** How soon a client must hang up to count as gone, in milliseconds. Proxies wait longer before they cut a request. */
+const GONE_MS = 5_000;
+
+/** How long it may take to notice that a client hung up before its request was read, in milliseconds. */
+const NOTICE_MS = 20;
+
+/** See the module. */
+export class Presence {
+  readonly #clock: Pick<Clock, "monotonic" | "sleep">;
+  readonly #began: number;
+  readonly #isKnown: boolean;
+  #isGone = false;
+
+  /**
+   * Begins to follow the client of a request that has just come.
+   *
+   * @param hangUp Undefined where nobody can tell. The client then counts as present.
+   */
+  constructor(hangUp: HangUp | undefined, clock: Pick<Clock, "monotonic" | "sleep">) {
+    this.#clock = clock;
+    this.#began = clock.monotonic();
+    this.#isKnown = hangUp !== undefined;
+    const signal = hangUp?.();
+    const hungUp = () => this.#isGone = clock.monotonic() - this.#began <= GONE_MS;
+    if (signal?.aborted) hungUp();
+    else signal?.addEventListener("abort", hungUp, { once: true });
+  }
+
+  /** Whether the client is known to have hung up at once. */
+  get isGone(): boolean {
+    return this.#isGone;
+  }
+
+  /** Tells the same once a client that hung up before its request was read must have been noticed. */
+  async settled(): Promise<boolean> {
+    const leftMs = this.#began + NOTICE_MS - this.#clock.monotonic();
+    if (this.#isKnown && !this.#isGone && leftMs > 0) await this.#clock.sleep(leftMs);
+    return this.#isGone;
+  }
+}

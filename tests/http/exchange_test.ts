@@ -250,9 +250,9 @@ Deno.test("a duration is logged to the microsecond", () => {
 Deno.test("nobody needs to remember the answers", async () => {
   const { clock } = setUp("pre-reboot");
   const options = { metrics: { requestDone() {} }, logger: { isEnabledFor: () => false } as never };
-  for (const  of of[held, { kind: "granted" as const, holder: { id: alice, since: NOW } }]) {
-    const reply = new Exchange(options, clock, "pre-reboot").outcome(of, alice, group, false);
+  for (const outcome of [held, { kind: "granted" as const, holder: { id: alice, since: NOW } }]) {
+    const reply = new Exchange(options, clock, "pre-reboot").outcome(outcome, alice, group, false);
     await reply.body?.cancel();
-    equal(reply.ok, of !== held);
+    equal(reply.ok, outcome !== held);
   }
 });

@@ -120,7 +120,7 @@ async function lookAtNodes(
     signal?.throwIfAborted();
     const why = error instanceof Error ? error.message : error;
     const unknown = [
-      `whether the node is on hold, and whether several nodes have its id: they cannot be listed (${why})`,
+      `whether the node is on hold or may skip rules, and whether several nodes have its id: they cannot be listed (${why})`,
     ];
     return { client: { name, ids: [] }, reasons: [], unknown, notes: [], isBlind: false };
   }

@@ -144,8 +144,8 @@ function noteOfHoldWithoutEffect({ drains }: Overview, { reasons, skips, client 
 function unknownNodes({ drains }: Overview, { isBlind, reasons }: ClientFacts): string[] {
   if (isBlind && drains !== false) {
     return [
-      "whether its node is on hold, and whether several nodes have its id: kubectl get nodes, or this command with the " +
-      "cluster, tells",
+      "whether its node is on hold or may skip rules, and whether several nodes have its id: kubectl get nodes, or this " +
+      "command with the cluster, tells",
     ];
   }
   if (drains !== undefined || !reasons.some(({ kind }) => kind === "node_on_hold")) return [];

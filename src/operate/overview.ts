@@ -46,6 +46,8 @@ export interface Overview {
   readonly unknown: readonly string[];
   /** Whether the servers drain nodes, and so obey what stands on them; undefined where no server tells. */
   readonly drains?: boolean;
+  /** Whether the namespace has no pod of a server. */
+  readonly isWithoutServer?: boolean;
   /** Every group, by name. */
   readonly groups: readonly GroupOverview[];
 }

@@ -28,8 +28,9 @@ type Action = (flags: Flags) => Promise<number>;
  * @param signal Asks the running command to end.
  * @returns The exit code: 0 for success, 1 for failure, 2 for a command line that is not valid.
  */
-export async function run(args: readonly string[], signal: AbortSignal, io: Io = processIo): Promise<number> {
+export async function run(args: readonly string[], signal: AbortSignal, process: Io = processIo): Promise<number> {
   let code: number = EXIT.OK;
+  const { io, unread } = whileRead(process);
   const action = (act: Action) => async (options: Record<string, string | string[] | true>) => {
     code = await act(flagsByName(options));
   };
@@ -56,20 +57,39 @@ export async function run(args: readonly string[], signal: AbortSignal, io: Io =
   addServerFlags(program);
   const simulator = program.command("simulate")
     .description("run simulated hosts against a server and check that no two hosts of a group reboot at a time")
-    .action(action((flags) => simulate(flags as Record<string, string>, signal, io)));
+    .action(action((flags) => simulate(flags as Record<string, string>, AbortSignal.any([signal, unread]), io)));
   addSimulationFlags(simulator);
   addConfigCommands(program, io, (result) => code = result);
   // The server runs for months, and would keep the commands' 3 MB for as long.
-  if (!startsServer(args)) addOperatorCommands(program, { io, signal, end: (result) => code = result });
+  if (!startsServer(args)) addOperatorCommands(program, { io, signal, unread, end: (result) => code = result });
   try {
     await program.parseAsync(args.map(doubleDash), { from: "user" });
   } catch (error) {
-    // Whoever read the output, such as head, has enough of it.
-    if (error instanceof Deno.errors.BrokenPipe) return code;
     if (!(error instanceof CommanderError)) throw error;
     return error.exitCode === 0 ? EXIT.OK : EXIT.USAGE;
   }
   return code;
+}
+
+/**
+ * Lets a command go on when whoever read its output, such as `head`, has enough of it: it does what it was asked to do,
+ * and its exit code says how that went.
+ *
+ * @returns What the command writes to, and a signal that aborts once nobody reads standard output, for commands that go
+ * on only to write.
+ */
+function whileRead(process: Io): { readonly io: Io; readonly unread: AbortSignal } {
+  const unread = new AbortController();
+  const stdout = (text: string) => {
+    if (unread.signal.aborted) return;
+    try {
+      process.stdout(text);
+    } catch (error) {
+      if (!(error instanceof Deno.errors.BrokenPipe)) throw error;
+      unread.abort("nobody reads the output");
+    }
+  };
+  return { io: { ...process, stdout }, unread: unread.signal };
 }
 
 /** Whether a command line consists of flags and their values alone, so that it names no command and asks for no help. */

@@ -37,7 +37,7 @@ export interface Screen {
 
 /** What a command uses of its process. */
 export interface Io {
-  /** Writes to standard output. */
+  /** Writes to standard output. @throws {Deno.errors.BrokenPipe} Nobody reads it any more. */
   readonly stdout: (text: string) => void;
   /** Writes to standard error. */
   readonly stderr: (text: string) => void;
@@ -48,7 +48,7 @@ export interface Io {
   /**
    * Asks a person on the terminal.
    *
-   * @returns The answer, a line without white space around it; undefined where standard input is no terminal.
+   * @returns The answer, a line without white space around it; undefined where nobody can be asked.
    */
   readonly ask: (question: string) => Promise<string | undefined>;
   /** Reads the environment. */
@@ -77,7 +77,13 @@ export const processIo: Io = {
   },
   async ask(question) {
     if (!Deno.stdin.isTerminal()) return undefined;
-    writeAll(Deno.stderr, question);
+    try {
+      writeAll(Deno.stderr, question);
+    } catch (error) {
+      // Whoever does not see the question cannot answer it.
+      if (error instanceof Deno.errors.BrokenPipe) return undefined;
+      throw error;
+    }
     const chunk = new Uint8Array(1_024);
     const read = await Deno.stdin.read(chunk);
     return new TextDecoder().decode(chunk.subarray(0, read ?? 0)).trim();

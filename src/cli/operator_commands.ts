@@ -25,6 +25,8 @@ export interface OperatorContext {
   readonly io: Io;
   /** Asks the running command to end. */
   readonly signal: AbortSignal;
+  /** Aborts once nobody reads standard output. */
+  readonly unread: AbortSignal;
   /** Gets the exit code. */
   readonly end: (code: number) => void;
 }
@@ -43,12 +45,12 @@ export function addOperatorCommands(program: Command, context: OperatorContext):
 }
 
 function addViews(program: Command, context: OperatorContext): void {
-  const { io, signal } = context;
+  const { io, signal, unread } = context;
   const status = program.command("status").argument("[group]", "the only group to show")
     .description("show who holds which slot, for how long, what it waits for, and what to type next")
     .option("-w, --watch", "go on until interrupted");
   outputFlag(placeFlags(status)).action(guarded(context, async (group: string | undefined, options: Given) => {
-    return await showStatus({ ...options, group }, io, signal);
+    return await showStatus({ ...options, group }, io, AbortSignal.any([signal, unread]));
   }));
   examples(status, [
     "kubectl exec deploy/fleetlock -- fleetlock status",
@@ -215,8 +217,6 @@ function guarded<A extends unknown[]>({ io, signal, end }: OperatorContext, act:
       const command = args.at(-1) as Command;
       end(await act(...args.with(-2, command.optsWithGlobals()) as A));
     } catch (error) {
-      // Whoever read the output, such as head, has enough of it.
-      if (error instanceof Deno.errors.BrokenPipe) return end(EXIT.OK);
       if (signal.aborted) {
         printError(io, "interrupted: what was asked for may have been done; look with fleetlock status");
       } else if (error instanceof ConfigError) {

@@ -33,7 +33,7 @@ export function groupOf(text: string): Group {
   const group = parseGroup(text);
   if (group !== undefined) return group;
   throw new ConfigError(
-    `A group's name has 1 to 63 characters of a-z, A-Z, 0-9, "." and "-": it is ${JSON.stringify(text)}`,
+    `a group's name has 1 to 63 characters of a-z, A-Z, 0-9, "." and "-": it is ${JSON.stringify(text)}`,
   );
 }
 

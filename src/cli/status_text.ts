@@ -4,6 +4,7 @@
  * @module
  */
 
+import { DEFAULT_SELECTOR } from "../operate/look.ts";
 import { countOf } from "../operate/check/check.ts";
 import { type Advice, adviceForHolder } from "../operate/explain.ts";
 import type { GroupOverview, Overview } from "../operate/overview.ts";
@@ -104,7 +105,7 @@ export function releaseText({ at, waitsFor }: NonNullable<HolderAccount["release
 }
 
 /** The next command to type. */
-function nextCommand({ groups }: Overview): Advice {
+function nextCommand({ groups, isWithoutServer }: Overview): Advice {
   for (const { name, holders } of groups) {
     const stuck = holders.find((holder) => holder.isStuck);
     if (stuck !== undefined) return adviceForHolder(name, stuck);
@@ -119,6 +120,13 @@ function nextCommand({ groups }: Overview): Advice {
         why: "to see why it waits",
       };
     }
+  }
+  // A namespace without servers and Leases is more likely the wrong one than a fleet in which nothing happens.
+  if (isWithoutServer && groups.length === 0) {
+    return {
+      command: `kubectl get pods --all-namespaces --selector ${DEFAULT_SELECTOR}`,
+      why: "to find the namespace of the servers, and give it with -n",
+    };
   }
   return { command: "fleetlock status --watch", why: "nothing needs you" };
 }

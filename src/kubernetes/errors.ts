@@ -44,10 +44,14 @@ export class ForbiddenError extends UnavailableError {
    * @param permission The missing permission.
    */
   constructor(message: string, readonly permission: Permission) {
-    const sentence = `the server may not ${describePermission(permission)}`;
-    super(`${sentence}: grant it in ${roleFor(permission)} (the API server said: ${message})`, {
-      publicMessage: sentence,
-    });
+    const described = describePermission(permission);
+    // A person who runs a command has rights of their own. What the API server said names who lacks it.
+    super(
+      `the permission to ${described} is missing: grant it in ${roleFor(permission)} (the API server said: ${message})`,
+      {
+        publicMessage: `the server may not ${described}`,
+      },
+    );
   }
 }
 

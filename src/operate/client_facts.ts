@@ -32,6 +32,8 @@ export interface ClientFacts {
   readonly held?: HolderAccount | null;
   /** The rules that its node may pass. */
   readonly skips?: string;
+  /** Whether one of its Nodes is not ready or cordoned, so that rules that count such Nodes may leave it out. */
+  readonly isUnavailable?: boolean;
   /** Whether the Nodes were not looked at, although there may be some. */
   readonly isBlind: boolean;
 }
@@ -120,7 +122,7 @@ async function lookAtNodes(
     signal?.throwIfAborted();
     const why = error instanceof Error ? error.message : error;
     const unknown = [
-      `whether the node is on hold, and whether several nodes have its id: they cannot be listed (${why})`,
+      `whether the node is on hold or may skip rules, and whether several nodes have its id: they cannot be listed (${why})`,
     ];
     return { client: { name, ids: [] }, reasons: [], unknown, notes: [], isBlind: false };
   }
@@ -153,6 +155,7 @@ export function findNodes(all: readonly NodeView[], name: string): Omit<ClientFa
     unknown: [...unknownId(named), ...unknownGhosts(nodes)],
     notes: [],
     isBlind: false,
+    isUnavailable: nodes.some(({ ready, unschedulable }) => ready !== "True" || unschedulable),
     // Of several nodes, a server does not know which one asks, and passes over no rule.
     ...(others.length === 0 && first.skip !== undefined && { skips: first.skip }),
   };

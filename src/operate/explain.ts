@@ -63,7 +63,7 @@ export function explain(overview: Overview, group: string, facts: ClientFacts): 
     const command = holder.isStuck ? adviceForHolder(group, holder) : undefined;
     return { ...shared, verdict: "holds", holder, reasons: [], unknown: overview.unknown, ...(command && { command }) };
   }
-  const reasons = reasonsOf(found, facts, overview.drains);
+  const { reasons, unsure } = partReasons(reasonsOf(found, facts, overview.drains), facts);
   const unknown = [
     ...overview.unknown,
     ...facts.unknown,
@@ -72,10 +72,11 @@ export function explain(overview: Overview, group: string, facts: ClientFacts): 
     ...unknownGroup(overview, found, group),
     ...unknownSlots(found),
     ...unaskedOf(found, facts, overview.drains),
+    ...unsure,
   ];
   const verdict = reasons.length > 0 ? "refused" : unknown.length === 0 ? "granted" : "unknown";
   const next = nextTime(reasons, found);
-  const command = adviceForReasons(group, client, reasons, found, overview.drains);
+  const command = adviceForReasons(group, facts, reasons, found, overview.drains);
   return { ...shared, verdict, reasons, unknown, ...(next !== undefined && { next }), ...(command && { command }) };
 }
 
@@ -123,10 +124,29 @@ function reasonsOf(found: GroupOverview | undefined, facts: ClientFacts, drains?
   return [...own, ...blocks].filter(({ rule }) => rule === undefined || !passes(rule));
 }
 
+/** The rules that count Nodes, for anybody but the one whose Node it is. */
+const COUNT_NODES: readonly (string | undefined)[] = ["unavailable", "health.notReady"];
+
+/** A server says what speaks against anybody. The rules that count Nodes leave out the Node of the host that asks. */
+function partReasons(all: readonly ReasonAccount[], { isUnavailable = false }: ClientFacts) {
+  const mayCountIt = ({ rule }: ReasonAccount) => isUnavailable && COUNT_NODES.includes(rule);
+  return {
+    reasons: all.filter((reason) => !mayCountIt(reason)),
+    unsure: all.filter(mayCountIt).map(({ rule, sentence }) =>
+      `whether the rule ${rule} is against it, which does not count the client's own node: it says to others: ${sentence}`
+    ),
+  };
+}
+
 /** Makes the test whether the client's node may pass a rule, as the servers do it. */
 function passOf({ skips = "" }: ClientFacts, drains: boolean | undefined): (rule: string) => boolean {
-  const skipped = drains === false ? [] : skips.split(",").map((name) => name.trim()).filter((name) => name !== "");
+  const skipped = drains === false ? [] : namesIn(skips);
   return (rule) => skipped.some((name) => name === "all" || name === rule || rule.startsWith(`${name}.`));
+}
+
+/** The names in the value of a skip annotation. */
+function namesIn(skips = ""): string[] {
+  return skips.split(",").map((name) => name.trim()).filter((name) => name !== "");
 }
 
 function noteOfHoldWithoutEffect({ drains }: Overview, { reasons, skips, client }: ClientFacts): string[] {
@@ -144,8 +164,8 @@ function noteOfHoldWithoutEffect({ drains }: Overview, { reasons, skips, client 
 function unknownNodes({ drains }: Overview, { isBlind, reasons }: ClientFacts): string[] {
   if (isBlind && drains !== false) {
     return [
-      "whether its node is on hold, and whether several nodes have its id: kubectl get nodes, or this command with the " +
-      "cluster, tells",
+      "whether its node is on hold or may skip rules, and whether several nodes have its id: kubectl get nodes, or this " +
+      "command with the cluster, tells",
     ];
   }
   if (drains !== undefined || !reasons.some(({ kind }) => kind === "node_on_hold")) return [];
@@ -244,7 +264,7 @@ export function adviceForHolder(group: string, holder: HolderAccount): Advice {
 
 function adviceForReasons(
   group: string,
-  client: NamedClient,
+  { client, skips }: ClientFacts,
   reasons: readonly ReasonAccount[],
   found: GroupOverview | undefined,
   drains: boolean | undefined,
@@ -260,10 +280,15 @@ function adviceForReasons(
   if (kinds.has("lock_ending")) {
     return { command: `kubectl describe leases`, why: "to see whose finalizers keep the Lease" };
   }
-  const [rule] = reasons.flatMap((reason) => reason.rule === undefined ? [] : [reason.rule.split(".")[0]!]);
-  if (rule === undefined || client.node === undefined || drains === false) return undefined;
+  // A skip lets a node pass rules, and nothing else that speaks against it.
+  if (reasons.some(({ rule }) => rule === undefined)) return undefined;
+  const rules = [...new Set(reasons.map(({ rule }) => rule!.split(".")[0]!))];
+  if (rules.length === 0 || client.node === undefined || drains === false) return undefined;
+  // What the annotation has now is needed too, since those rules are not among the reasons.
+  const value = [...namesIn(skips), ...rules].join(",");
+  const overwrite = skips === undefined ? "" : " --overwrite";
   return {
-    command: `kubectl annotate node ${name} ${SKIP_ANNOTATION}=${rule}`,
-    why: `to let this node pass the rule ${rule} once`,
+    command: `kubectl annotate node ${name}${overwrite} ${SKIP_ANNOTATION}=${value}`,
+    why: `to let this node pass the ${rules.length === 1 ? "rule" : "rules"} ${rules.join(" and ")} once`,
   };
 }

@@ -65,7 +65,8 @@ async function lookAtCluster(place: ClusterPlace, options: LookOptions): Promise
   }
   const overview = mergeAnswers(answers);
   if (overview !== undefined) return overview;
-  why ??= answers.length === 0
+  const hasNoPods = why === undefined && answers.length === 0;
+  why ??= hasNoPods
     ? `no pod with the label ${selector} runs in namespace ${client.namespace}`
     : answers.map(({ replica, problem }) => `${replica}: ${problem}`).join("; ");
   const listing = await store.list({ signal }).catch((error) => {
@@ -75,5 +76,12 @@ async function lookAtCluster(place: ClusterPlace, options: LookOptions): Promise
     throw new UnavailableError(`${error.message}; ${advice}`, { cause: error });
   });
   const nodes = await readHeldNodes(client, listing, signal);
-  return overviewOfStore(listing, `the Leases of namespace ${client.namespace}`, client.clock.now(), nodes, why);
+  const stored = overviewOfStore(
+    listing,
+    `the Leases of namespace ${client.namespace}`,
+    client.clock.now(),
+    nodes,
+    why,
+  );
+  return { ...stored, ...(hasNoPods && { isWithoutServer: true }) };
 }

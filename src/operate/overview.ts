@@ -46,6 +46,8 @@ export interface Overview {
   readonly unknown: readonly string[];
   /** Whether the servers drain nodes, and so obey what stands on them; undefined where no server tells. */
   readonly drains?: boolean;
+  /** Whether the namespace has no pod of a server. */
+  readonly isWithoutServer?: boolean;
   /** Every group, by name. */
   readonly groups: readonly GroupOverview[];
 }
@@ -84,8 +86,19 @@ export function mergeAnswers(answers: readonly ReplicaAnswer[]): Overview | unde
     source: sourceOf(answers, accounts),
     unknown,
     drains: accounts.some(({ areNodesInStep }) => areNodesInStep !== undefined),
-    groups: freshest.groups.map((group) => mergeGroup(group, accounts)),
+    groups: allGroups(freshest, accounts).map((group) => mergeGroup(group, accounts)),
   };
+}
+
+/** The groups of the freshest account, and those that only clients of other replicas wait for. */
+function allGroups({ groups }: Account, accounts: readonly Account[]): GroupAccount[] {
+  const byName = new Map(groups.map((group) => [group.name, group]));
+  for (const group of accounts.flatMap((account) => account.groups)) {
+    // A group that has had holders is in the store: where the freshest account lacks it, it has been deleted.
+    const isNew = group.transitions === 0 && group.holders.length === 0 && group.waiting.length > 0;
+    if (isNew && !byName.has(group.name)) byName.set(group.name, group);
+  }
+  return [...byName.values()].toSorted((one, other) => one.name < other.name ? -1 : 1);
 }
 
 /** In step with the store first, then the latest. */

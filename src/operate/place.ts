@@ -137,7 +137,7 @@ const nothingToClose: AsyncDisposable = { [Symbol.asyncDispose]: () => Promise.r
 async function openFile(path: string): Promise<Place> {
   // Opening it would create it, and an empty store looks like a fleet at rest.
   const found = await Deno.stat(path).catch(() => undefined);
-  if (!found?.isFile) throw new ConfigError(`There is no file ${path}: give the path that the server has in --store`);
+  if (!found?.isFile) throw new ConfigError(`there is no file ${path}: give the path that the server has in --store`);
   const store = await openStore({ kind: "sqlite", path }, undefined);
   return { kind: "sqlite", path, store, [Symbol.asyncDispose]: () => store[Symbol.asyncDispose]() };
 }

@@ -150,8 +150,9 @@ function notReady({ options, nodes, asking, question }: Snapshot): Finding | und
   const sick = nodes.value.unready(question, knownOf(asking));
   const most = limit.kind === "number" ? limit.value : Math.floor(nodes.value.count * limit.value / 100);
   if (sick.count <= most) return undefined;
-  const sentence = `${sick.count} nodes of group "${question.group}" are not ready and at most ${most} may be: ` +
-    describeNodes(sick);
+  const { group } = question;
+  const subject = sick.count === 1 ? `1 node of group "${group}" is` : `${sick.count} nodes of group "${group}" are`;
+  const sentence = `${subject} not ready and at most ${most} may be: ${describeNodes(sick)}`;
   return { kind: "fleet_unhealthy", sentence };
 }
 

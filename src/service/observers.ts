@@ -6,11 +6,17 @@
  */
 
 import type { Logger } from "@logtape/logtape";
+import type { Group } from "../lock/identity.ts";
 import type { LockObserver } from "../lock/lock_service.ts";
+import type { Pause } from "../lock/policy.ts";
 import type { Metrics } from "../telemetry/metrics.ts";
 
-/** Reports the state of the store's watch, and what an operator should know of the locks, in metrics and log. */
-export function lockObserver(metrics: Metrics, logger: Logger): LockObserver {
+/**
+ * Reports the state of the store's watch, and what an operator should know of the locks, in metrics and log.
+ *
+ * @param now The time of the locks, in milliseconds since the epoch.
+ */
+export function lockObserver(metrics: Metrics, logger: Logger, now: () => number): LockObserver {
   return {
     synced() {
       metrics.setWatchSynced(true);
@@ -60,10 +66,17 @@ export function lockObserver(metrics: Metrics, logger: Logger): LockObserver {
       logger.warning(message, { id, group, node: node?.name, since: new Date(since).toISOString() });
     },
     pauseChanged(group, pause) {
-      if (pause === undefined) logger.info("the pause of a group is lifted", { group });
-      else logger[pause.isUnreadable ? "error" : "warning"]("a group is paused", { group, pause });
+      tellPause(logger, group, pause, now());
     },
   };
+}
+
+function tellPause(logger: Logger, group: Group, pause: Pause | undefined, now: number): void {
+  if (pause === undefined) return logger.info("the pause of a group is lifted", { group });
+  const { until, isUnreadable } = pause;
+  const fields = { group, pause: { ...pause, ...(until !== undefined && { until: new Date(until).toISOString() }) } };
+  if (until !== undefined && until <= now) logger.info("the pause of a group is over", fields);
+  else logger[isUnreadable ? "error" : "warning"]("a group is paused", fields);
 }
 
 /** Tells several observers. */

@@ -110,7 +110,9 @@ export async function startService(config: Config, options: ServiceOptions): Pro
     ...lockOptions(config, draining),
     policy: options.policy ?? policies,
     stopping: stopping.signal,
-    observer: tellAll([lockObserver(metrics, logger), ...observersOf(draining), { changed: status.changed }]),
+    observer: tellAll([lockObserver(metrics, logger, () => shared.now()), ...observersOf(draining), {
+      changed: status.changed,
+    }]),
     clock: shared,
     random,
   });

@@ -11,6 +11,7 @@ import type { PolicyFile } from "../config/reload.ts";
 import type { KubernetesNodeKeeper } from "../keeper/node_keeper.ts";
 import { untilAborted } from "../lock/abort.ts";
 import type { Clock } from "../lock/clock.ts";
+import { type Group, parseGroup } from "../lock/identity.ts";
 import type { LockObserver, LockService } from "../lock/lock_service.ts";
 import type { HeldNode } from "../lock/semaphore.ts";
 import type { Account } from "../status/account.ts";
@@ -81,6 +82,7 @@ export class Status {
     const accountant = this.#accountant = new Accountant({
       ...this.#sources(locks, draining?.keeper),
       policy,
+      named: () => groupsOf(file),
       unasked: (group) => {
         const { groups, defaults } = file?.current ?? NO_POLICIES;
         return unaskedRules(groups.get(group) ?? defaults, this.#config.drain);
@@ -129,7 +131,7 @@ export class Status {
   #sources(
     locks: LockService,
     keeper: KubernetesNodeKeeper | undefined,
-  ): Omit<AccountSources, "policy" | "thresholds" | "unasked"> {
+  ): Omit<AccountSources, "policy" | "thresholds" | "unasked" | "named"> {
     const { store, kubernetes } = this.#config;
     const now = () => this.#clock.now();
     return {
@@ -159,6 +161,11 @@ export class Status {
       }),
     };
   }
+}
+
+/** The groups that the file in force names. */
+function groupsOf(file: StatusParts["file"]): Group[] {
+  return [...(file?.current ?? NO_POLICIES).groups.keys()].flatMap((name) => parseGroup(name) ?? []);
 }
 
 /** What the account says of the configuration file. */

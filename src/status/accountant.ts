@@ -12,7 +12,7 @@ import type { Versioned } from "../lock/lock_store.ts";
 import type { PodLeft } from "../lock/node_keeper.ts";
 import { describeRefusal, type Refusal } from "../lock/outcomes.ts";
 import type { GrantPolicy, Reason } from "../lock/policy.ts";
-import type { GroupState, Holder } from "../lock/semaphore.ts";
+import { FREE, type GroupState, type Holder } from "../lock/semaphore.ts";
 import { printable } from "../lock/wording.ts";
 import {
   type Account,
@@ -43,6 +43,8 @@ export interface AccountSources {
   readonly now: () => number;
   /** The groups as the watch shows them. */
   readonly groups: () => ReadonlyMap<Group, Versioned>;
+  /** The groups that the configuration file names. */
+  readonly named: () => Iterable<Group>;
   /** Whether they are in step with the store. */
   readonly isInStep: () => boolean;
   /** The policies. */
@@ -73,6 +75,9 @@ export interface AccountSources {
 /** How many waiting clients of a group are listed. */
 const WAITING_SHOWN = 50;
 
+/** How many groups are listed for nothing but the clients that wait for them. Whoever reaches the server can name any. */
+const ASKED_SHOWN = 64;
+
 /** Who asks, where the question is what speaks against a grant to anybody. */
 const ANYBODY = "anybody" as ClientId;
 
@@ -89,7 +94,9 @@ export class Accountant {
   account(): Account {
     const { replica, now, groups, isInStep, nodes, config } = this.#sources;
     const at = now();
-    const byName = [...groups()].toSorted(([one], [other]) => one < other ? -1 : 1);
+    const states = [...groups()].map(([name, { state }]) => [name, state] as const);
+    const all = [...states, ...this.#withoutState(at).map((name) => [name, FREE] as const)];
+    const byName = all.toSorted(([one], [other]) => one < other ? -1 : 1);
     return {
       version: ACCOUNT_VERSION,
       ...replica,
@@ -97,8 +104,25 @@ export class Accountant {
       isInStep: isInStep(),
       ...(nodes && { areNodesInStep: nodes.isSynced }),
       ...(config && { config: config() }),
-      groups: byName.map(([name, { state }]) => this.#group(name, state, at)),
+      groups: byName.map(([name, state]) => this.#group(name, state, at)),
     };
+  }
+
+  /**
+   * The groups that the store does not know yet, since no client has had a slot of them: those that the file names, and
+   * those that clients wait for. Where the store may know more than the watch shows, there are none.
+   */
+  #withoutState(now: number): Group[] {
+    const { groups, named, isInStep, memory } = this.#sources;
+    if (!isInStep()) return [];
+    const known = groups();
+    const ofFile = new Set(named());
+    const asked = new Set<Group>();
+    for (const { group } of memory.allWaiting(now)) {
+      if (asked.size >= ASKED_SHOWN) break;
+      if (!known.has(group) && !ofFile.has(group)) asked.add(group);
+    }
+    return [...ofFile, ...asked].filter((group) => !known.has(group));
   }
 
   /** The holds of all groups, as in the account of this moment. It is cheaper than the whole account. */

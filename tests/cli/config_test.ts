@@ -202,22 +202,6 @@ Deno.test("config check refuses every file that a server would not read", async 
   }
 });
 
-Deno.test("output that nobody reads any more ends a command quietly", async () => {
-  for (
-    const args of [["config", "check", `${examples}small-cluster.yaml`], ["config", "schema"], ["--help"], [
-      "status",
-      "--help",
-    ]]
-  ) {
-    const { io, written } = collect();
-    const gone = () => {
-      throw new Deno.errors.BrokenPipe("gone");
-    };
-    equal(await run(args, new AbortController().signal, { ...io, stdout: gone }), 0, args.join(" "));
-    equal(written.stderr, "");
-  }
-});
-
 Deno.test("config check lists openings, and the rules that speak at a time in the file's time zone", async () => {
   const asked: unknown[] = [];
   const hour = 3_600_000;

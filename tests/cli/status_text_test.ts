@@ -42,6 +42,14 @@ Deno.test("three groups with a blocked drain and a client that waits fit into 80
   match(lines.at(-1)!, /^Next: kubectl get pods,pdb -n shop {3}# to see what keeps shop\/web-0$/);
 });
 
+Deno.test("a namespace without servers and groups is taken for the wrong one", () => {
+  const next = (groups: ReturnType<typeof group>[], isWithoutServer?: boolean) =>
+    statusText({ at: before(0), source: "s", unknown: [], groups, isWithoutServer }).split("\n").at(-2);
+  match(next([], true)!, /^Next: kubectl get pods --all-namespaces --selector name=fleetlock {3}# .* give it with -n$/);
+  match(next([])!, /^Next: fleetlock status --watch/);
+  match(next([group()], true)!, /^Next: fleetlock status --watch/);
+});
+
 Deno.test("a pipe gets no escape sequences and whole lines; a terminal with colours gets both", () => {
   const stuck = overview([group({ holders: [holder({ stage: "node-gone", isStuck: true })] })]);
   // deno-lint-ignore no-control-regex

@@ -158,7 +158,10 @@ for (
       { subresource: undefined, namespace: undefined, ...permission },
     );
     equal(error.publicMessage, `the server may not ${described}`);
-    equal(error.message, `the server may not ${described}: grant it in ${role} (the API server said: ${message})`);
+    equal(
+      error.message,
+      `the permission to ${described} is missing: grant it in ${role} (the API server said: ${message})`,
+    );
     // Another refusal than the authorizer's, whatever it quotes.
     ok(errorOf(409, null, said({ message })) instanceof KubernetesError);
   });

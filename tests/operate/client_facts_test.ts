@@ -64,6 +64,14 @@ Deno.test("whether a node that is not ready counts beside one that is ready is u
   equal(findNodes([A, node("node-old", MACHINE)], ID).reasons.length, 1);
 });
 
+Deno.test("a client is told apart whose node rules that count nodes may leave out", () => {
+  const cases = [{}, { ready: "False" }, { ready: "Unknown" }, { unschedulable: true }];
+  deepEqual(
+    cases.map((more) => findNodes([node("n", OTHER, more)], "n").isUnavailable),
+    [false, true, true, true],
+  );
+});
+
 Deno.test("a node without an id, or with a malformed machine-id, is found by its name, and its id is unknown", () => {
   match(findNodes([node("n", undefined)], "n").unknown.join(), /which id the host has: .*no machine-id yet/);
   match(findNodes([node("n", "garbage")], "n").unknown.join(), /which id the host has: .*malformed/);

@@ -186,6 +186,37 @@ Deno.test("no skip is advised where it would have no effect", () => {
   equal(explain(overview({ blocks }, NO_DRAINS), WORKERS, facts()).command, undefined);
 });
 
+Deno.test("a skip is advised for all rules that speak, beside those that it has, and not where a slot is what lacks", () => {
+  const allow = { kind: "outside_window", rule: "allow", sentence: "w" };
+  const health = ["health.notReady", "health.prometheus"].map((rule) => ({
+    kind: "fleet_unhealthy",
+    rule,
+    sentence: "h",
+  }));
+  const freeze = { kind: "frozen", rule: "freeze", sentence: "f" };
+  const advice = (blocks: GroupAccount["blocks"], skips?: string) =>
+    explain(overview({ blocks }), WORKERS, facts({ skips })).command?.command;
+  equal(advice([allow, ...health]), "kubectl annotate node node-b fleetlock.internal/skip=allow,health");
+  equal(
+    advice([allow, freeze], " freeze ,"),
+    "kubectl annotate node node-b --overwrite fleetlock.internal/skip=freeze,allow",
+  );
+  equal(advice([{ kind: "lock_held", sentence: "held" }, allow]), undefined);
+});
+
+Deno.test("rules that count nodes leave out the client's own, so what they say to others is not sure to concern it", () => {
+  for (const rule of ["unavailable", "health.notReady"]) {
+    const blocks = [{ kind: "fleet_unhealthy", rule, sentence: "node-b is not ready" }];
+    equal(explain(overview({ blocks }), WORKERS, facts()).verdict, "refused");
+    const { verdict, reasons, unknown } = explain(overview({ blocks }), WORKERS, facts({ isUnavailable: true }));
+    deepEqual([verdict, reasons], ["unknown", []]);
+    match(unknown.join(), new RegExp(`whether the rule ${rule} is against it.* node-b is not ready`));
+    const paused = { kind: "paused", rule: "paused", sentence: "p" };
+    const both = explain(overview({ blocks: [...blocks, paused] }), WORKERS, facts({ isUnavailable: true }));
+    deepEqual([both.verdict, both.reasons], ["refused", [paused]]);
+  }
+});
+
 for (
   const [kinds, command] of [
     [["paused", "deferred"], "fleetlock resume workers"],

@@ -52,6 +52,18 @@ Deno.test("a stage that one replica knows wins over unknown", () => {
   ok(isStuck(merged));
 });
 
+Deno.test("a group that the store does not know is shown where any replica has refused a client of it", () => {
+  const waiting = [{ ...client("a".repeat(32)), at: before(1), since: before(9), kind: "frozen", sentence: "frozen" }];
+  const asked = group({ name: "asked", transitions: 0, waiting });
+  const named = group({ name: "named", transitions: 0 });
+  const deleted = group({ name: "deleted", waiting });
+  const merged = mergeAnswers([
+    { replica: "a", account: account([group()]) },
+    { replica: "b", account: account([asked, deleted, named], { at: before(1) }) },
+  ])!;
+  deepEqual(merged.groups.map(({ name, waiting }) => [name, waiting?.length]), [["asked", 1], ["workers", 0]]);
+});
+
 Deno.test("a client that was refused by two replicas waits once, since the first, with the last reason", () => {
   const refused = (at: number, since: number, kind: string) => ({
     ...client("a".repeat(32)),

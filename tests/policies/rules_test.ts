@@ -232,7 +232,7 @@ const cases: readonly Case[] = [
       nodes: nodes(node("a", { isReady: false }), node("b")),
     }),
     says:
-      'health.notReady: fleet_unhealthy: 1 nodes of group "workers" are not ready and at most 0 may be: a (not ready)',
+      'health.notReady: fleet_unhealthy: 1 node of group "workers" is not ready and at most 0 may be: a (not ready)',
   },
   {
     name: "nodes that are not ready and whose cordons are left of holds that are over",

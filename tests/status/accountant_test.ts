@@ -27,6 +27,7 @@ function sources(states: Record<string, GroupState>, more: Partial<AccountSource
     replica: { replica: "fleetlock-0", program: "1.2.3", store: "memory", started: at(NOW - 1) },
     now: () => NOW,
     groups: () => groups as unknown as ReturnType<AccountSources["groups"]>,
+    named: () => [],
     isInStep: () => true,
     policy: policy(1, []),
     memory: new StatusMemory(),
@@ -94,6 +95,34 @@ Deno.test("an account names groups in order, and shows nothing of a group of whi
       turns: [],
     })),
   });
+});
+
+Deno.test("an account has groups of which no slot was ever granted: those that the file names or that clients wait for", () => {
+  const memory = new StatusMemory();
+  const group = (name: string) => parseGroup(name)!;
+  const refuse = (name: string) =>
+    memory.refused(group(name), id("waits"), { kind: "lock_held", holders: [], slots: 1 }, NOW);
+  const reason: Reason = { kind: "frozen", rule: "freeze", sentence: "it is frozen" };
+  const make = (isInStep: boolean) =>
+    new Accountant(
+      sources({ b: { holders: [holder], transitions: 7 } }, {
+        memory,
+        policy: policy(1, [reason]),
+        named: () => ["c", "b"].map(group),
+        isInStep: () => isInStep,
+      }),
+    ).account().groups.map(({ name, transitions, blocks, waiting }) => [
+      name,
+      transitions,
+      blocks.at(-1)?.kind,
+      waiting.length,
+    ]);
+  for (const name of ["a", "b", "c"]) refuse(name);
+  deepEqual(make(true), [["a", 0, "frozen", 1], ["b", 7, "frozen", 1], ["c", 0, "frozen", 1]]);
+  // A watch that is behind may not show a hold that the store has.
+  deepEqual(make(false), [["b", 7, "frozen", 1]]);
+  for (let n = 0; n < 1_000; n++) refuse(`any-${n}`);
+  equal(make(true).length, 66);
 });
 
 Deno.test("a full group is blocked by its holders, beside what its policies say", () => {

@@ -50,7 +50,7 @@ async function orSkipped(name: string, run: () => Promise<Result[]>): Promise<Re
     return await run();
   } catch (error) {
     if (!(error instanceof ForbiddenError)) throw error;
-    return [{ name, status: "skipped", detail: error.publicMessage, hint: "run the check with your own kubeconfig" }];
+    return [{ name, status: "skipped", detail: error.message, hint: "run the check with your own kubeconfig" }];
   }
 }
 

@@ -3,6 +3,8 @@
  * or folder of `src`, by default `src`. Stryker makes the changes (mutants), `mutation_runner.ts` runs the tests. The
  * output is each mutant that no test noticed, and the score of each file. `--jobs N` sets the number of processes.
  * `--sample N` tries only every N-th mutant, for files whose tests are slow; the output says how many it left out.
+ * `--own` shows the mutants only to the test file of the same name, where there is one, and to those that it names in its
+ * first comment: faster, and a lower bound of the score.
  *
  * `test_choice.ts` chooses the tests of each file. Mutants of strings are left out: sentences are for people, and the
  * compiler checks the kinds of a union.
@@ -43,7 +45,11 @@ type Mutation = Omit<Equivalent, "reason">;
 async function main(args: readonly string[]): Promise<number> {
   const { values, positionals } = parseArgs({
     args: [...args],
-    options: { jobs: { type: "string", default: "1" }, sample: { type: "string", default: "1" } },
+    options: {
+      jobs: { type: "string", default: "1" },
+      sample: { type: "string", default: "1" },
+      own: { type: "boolean", default: false },
+    },
     allowPositionals: true,
   });
   const sample = Number(values.sample);
@@ -63,7 +69,7 @@ async function main(args: readonly string[]): Promise<number> {
     console.error("deno task mutate: the paths do not name a file of src");
     return 2;
   }
-  const tests = Object.fromEntries(files.map((file) => [file, testsOf(file, sources)]));
+  const tests = Object.fromEntries(files.map((file) => [file, testsOf(file, sources, values.own)]));
   const results = await run(files, { denoTestFiles: tests, denoSample: sample }, Number(values.jobs));
   const list: Equivalent[] = JSON.parse(Deno.readTextFileSync("tests/mutation/equivalent.json"));
   const tried = results.filter(({ id }) => runner.isInSample(id, sample));

@@ -31,3 +31,9 @@ for (
     deepEqual(testsOf(`src/lock/${file}.ts`, SOURCES), tests);
   });
 }
+
+Deno.test("the own tests of a file are those of its name and those named there, or all of them where there are none", () => {
+  deepEqual(testsOf("src/lock/a.ts", SOURCES, true), ["tests/lock/a_test.ts"]);
+  deepEqual(testsOf("src/lock/d.ts", SOURCES, true), testsOf("src/lock/d.ts", SOURCES));
+  deepEqual(testsOf("src/lock/c.ts", SOURCES, true), ["tests/lock/b_test.ts"]);
+});

@@ -907,6 +907,8 @@ Deno.test("a drain that is stopped ends when the evictions under way have ended,
   equal(isOver, false);
   gate.resolve({ kind: "accepted" });
   equal((await drain.end).kind, "draining");
+  // What they have changed is told too.
+  equal(cluster.progress.at(-1), "0 left, 0 blocked");
 });
 
 for (

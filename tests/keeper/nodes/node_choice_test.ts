@@ -17,6 +17,7 @@ const node = (name: string, state: State) => {
 const isGhost = ({ readyMessage }: { readyMessage?: string }) => readyMessage === "ghost";
 const nodes = (states: readonly State[]) => states.map((state, index) => node("abc"[index]!, state));
 const described = (choice: NodeChoice) => {
+  if (choice.kind === "ambiguous" && choice.nodes.length < 2) return `ambiguous: ${choice.nodes}`;
   return choice.kind === "node" ? choice.node.name : choice.kind === "none" ? "none" : choice.nodes.join(" or ");
 };
 

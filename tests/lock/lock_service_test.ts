@@ -1,3 +1,11 @@
+/**
+ * The two operations of the protocol without a node keeper. With one, they are in drain_flow_test.ts, yes_flow_test.ts,
+ * hosts_without_nodes_test.ts, used_holds_test.ts and stale_facts_test.ts; the policies in policy_flow_test.ts and
+ * grants_test.ts, yields in yields_test.ts, and Nodes that are gone in gone_nodes_test.ts.
+ *
+ * @module
+ */
+
 import { deepEqual, equal, ok, rejects } from "node:assert/strict";
 import fc from "fast-check";
 import { type ClientId, type Group, parseClientId, parseGroup } from "../../src/lock/identity.ts";

@@ -1,4 +1,9 @@
-/** The watch of the Nodes, on scripted events. What needs a real API server is in tests/cluster. @module */
+/**
+ * The watch of the Nodes, on scripted events. What it knows and tells of each is in node_watch_state_test.ts, and what it
+ * reads in fresh_nodes_test.ts. What needs a real API server is in tests/cluster.
+ *
+ * @module
+ */
 
 import { deepEqual, equal, ok, rejects } from "node:assert/strict";
 import type { NodeCalls } from "../../../src/keeper/nodes/node_calls.ts";

@@ -22,6 +22,7 @@ import {
   DryRunStatus,
   type MutantRunOptions,
   type MutantRunResult,
+  MutantRunStatus,
   type TestResult,
   type TestRunner,
   TestStatus,
@@ -37,11 +38,22 @@ export interface RunnerOptions {
   readonly denoTestFiles: Readonly<Record<string, readonly string[]>>;
   /** Where to write the names of the tests that fail without a mutant, one a line. They are left out. */
   readonly denoFailedTests: string;
+  /** Only every N-th mutant is tried, where N is this number. 1 for all. */
+  readonly denoSample: number;
+}
+
+/** Tells whether a mutant is tried. Stryker numbers the mutants of a run in the order of the code, from 0 on. */
+export function isInSample(id: string, sample: number): boolean {
+  return Number(id) % sample === 0;
 }
 
 /** Tells Stryker which options this plugin knows. */
 export const strykerValidationSchema = {
-  properties: { denoTestFiles: { type: "object" }, denoFailedTests: { type: "string" } },
+  properties: {
+    denoTestFiles: { type: "object" },
+    denoFailedTests: { type: "string" },
+    denoSample: { type: "number" },
+  },
 };
 
 interface RegisteredTest {
@@ -106,6 +118,9 @@ class DenoTestRunner implements TestRunner {
   async mutantRun(options: MutantRunOptions): Promise<MutantRunResult> {
     // Stryker replaces a worker that has ended, and repeats the call.
     if (this.#hanging) Deno.exit(1);
+    if (!isInSample(options.activeMutant.id, this.#options.denoSample)) {
+      return { status: MutantRunStatus.Error, errorMessage: "not in the sample" };
+    }
     const { activeMutant, sandboxFileName, mutantActivation, testFilter } = options;
     const activate = () => {
       context.activeMutant = activeMutant.id;

@@ -8,7 +8,7 @@
 import { deepEqual, equal, ok } from "node:assert/strict";
 import { GoneHosts } from "../../src/keeper/gone_hosts.ts";
 import { KubernetesNodeKeeper } from "../../src/keeper/node_keeper.ts";
-import { ID_ANNOTATION } from "../../src/keeper/nodes/node.ts";
+import { ID_ANNOTATION, viewNode } from "../../src/keeper/nodes/node.ts";
 import { type ClientId, parseClientId, parseGroup } from "../../src/lock/identity.ts";
 import { LockService } from "../../src/lock/lock_service.ts";
 import { MemoryBackend, MemoryLockStore, readHolder } from "../../src/lock/lock_store.ts";
@@ -141,6 +141,74 @@ Deno.test("a cluster whose version went back, as after a restore from a backup, 
   deepEqual(await gone.prove(hold, never), { kind: "unseen" });
   calls.currentVersion = () => Promise.resolve("10");
   equal((await gone.prove(hold, never)).kind, "gone");
+});
+
+/** What knows of the hosts' absence, over a watch that tells nothing by itself, as after a reading that a test changes. */
+function unwatched() {
+  const clock = new IdleClock();
+  const shown = { isSynced: true, names: new Set<string>(), ids: new Set<string>() };
+  const nodes = {
+    get isSynced() {
+      return shown.isSynced;
+    },
+    moment: 10n,
+    peek: (name: string) => shown.names.has(name) ? viewNode({ metadata: { name } }) : undefined,
+    peekById: (id: string) => shown.ids.has(id) ? [viewNode({ metadata: { name: "x" } })] : [],
+    until: () => Promise.resolve(true),
+    listById: () => Promise.resolve([]),
+  };
+  const calls = { currentVersion: () => Promise.resolve("9"), getNode: () => Promise.resolve(undefined) };
+  const proof = { pods: { listPods: () => Promise.resolve([]) }, clock: new ServerClock(clock), policy: {} };
+  const gone = new GoneHosts({ nodes, calls, proof, clock });
+  const holdOf = (name: string, machineId?: string): Hold => {
+    const node = { name, uid: `uid-${name}`, ...(machineId !== undefined && { machineId }), phase: "drained" as const };
+    return { group: GROUP, id: parseClientId(`id-of-${name}`)!, since: 0, node };
+  };
+  return { clock, shown, gone, holdOf };
+}
+
+Deno.test("the time without a Node is each hold's own, and known without a machine-id", async () => {
+  const { clock, gone, holdOf } = unwatched();
+  const [a, b] = [holdOf("a"), holdOf("b", MACHINE)];
+  const began = clock.monotonic();
+  equal(gone.absentSince(a), began);
+  await clock.pass(1_000);
+  equal(gone.absentSince(b), began + 1_000);
+  equal(gone.absentSince({ ...a, since: 1 }), began + 1_000, "another hold of the same host");
+  await clock.pass(1_000);
+  deepEqual([gone.absentSince(a), gone.absentSince(b)], [began, began + 1_000]);
+  gone.nodeSeen({ name: "b", ids: [] });
+  deepEqual([gone.absentSince(a), gone.absentSince(b)], [began, began + 2_000]);
+});
+
+Deno.test("a look that finds a Node, or a watch that is behind, ends the time, although nobody has told of it", async () => {
+  const { clock, gone, holdOf, shown } = unwatched();
+  const hold = holdOf("a", ` ${MACHINE.toUpperCase()}\n`);
+  const ends: [begin: () => void, end: () => void][] = [
+    [() => shown.isSynced = false, () => shown.isSynced = true],
+    [() => shown.names.add("a"), () => shown.names.delete("a")],
+    [() => shown.ids.add(hold.id), () => shown.ids.delete(hold.id)],
+    [() => shown.ids.add(MACHINE), () => shown.ids.delete(MACHINE)],
+  ];
+  for (const [begin, end] of ends) {
+    equal(gone.absentSince(hold), clock.monotonic());
+    await clock.pass(1_000);
+    begin();
+    equal(gone.absentSince(hold), undefined);
+    end();
+    equal(gone.absentSince(hold), clock.monotonic());
+    gone.missed();
+  }
+});
+
+Deno.test("the time is forgotten ten minutes after the last question, when another hold is asked about", async () => {
+  for (const [ms, isForgotten] of [[1_000, false], [600_000, false], [600_001, true]] as const) {
+    const { clock, gone, holdOf } = unwatched();
+    const began = gone.absentSince(holdOf("a"))!;
+    await clock.pass(ms);
+    gone.absentSince(holdOf("b"));
+    equal(gone.absentSince(holdOf("a")), isForgotten ? began + ms : began, `${ms}`);
+  }
 });
 
 Deno.test("a hold that notes no Node has none that could be gone", async () => {

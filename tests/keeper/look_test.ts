@@ -1,11 +1,12 @@
 /** The look before a grant, on scripted calls. @module */
 
-import { deepEqual, equal, ok } from "node:assert/strict";
+import { deepEqual, equal, ok, rejects } from "node:assert/strict";
 import { ForbiddenError } from "../../src/kubernetes/errors.ts";
 import type { PodPolicy, PodView } from "../../src/keeper/drain/pods.ts";
 import { viewPod } from "../../src/keeper/drain/pods.ts";
 import { Look, type LookOptions } from "../../src/keeper/look.ts";
 import { type NodeView, viewNode } from "../../src/keeper/nodes/node.ts";
+import { UnavailableError } from "../../src/lock/errors.ts";
 import { parseClientId } from "../../src/lock/identity.ts";
 import { FakeClock } from "../support/fake_clock.ts";
 
@@ -25,6 +26,7 @@ interface SetUp extends Partial<LookOptions> {
   readonly starting?: (clock: FakeClock) => Promise<void>;
   readonly on?: () => PodView[];
   readonly isSynced?: boolean;
+  readonly isGhost?: (node: NodeView) => boolean;
 }
 
 function setUp(options: SetUp = {}) {
@@ -37,6 +39,7 @@ function setUp(options: SetUp = {}) {
     on = () => [],
     policy = REFUSE,
     isSynced = false,
+    isGhost = () => false,
     ...more
   } = options;
   const clock = new FakeClock();
@@ -59,11 +62,11 @@ function setUp(options: SetUp = {}) {
         ok(isSynced, "a look at a watch that is behind");
         return found;
       },
-      isGhost: () => false,
+      isGhost,
     },
     pods: {
       listPods: (name) => {
-        equal(name, "a");
+        ok([...found, ...joined].some((node) => node.name === name));
         calls.push("pods");
         return Promise.resolve().then(on);
       },
@@ -103,6 +106,9 @@ Deno.test("what a watch that has just begun proves costs no further reading, and
   const began = clock.monotonic();
   deepEqual(await look.forClient(ALICE, "seen"), { kind: "clear", readAt: began });
   deepEqual(calls, []);
+  const fresh = setUp({ isSynced: true, atStart: [] });
+  equal((await fresh.look.forClient(ALICE, "fresh")).kind, "clear");
+  deepEqual(fresh.calls, []);
 });
 
 Deno.test("a reading of the Nodes that is denied is a missing permission, whatever the watch has shown", async () => {
@@ -127,6 +133,59 @@ Deno.test("several nodes of one id are ambiguous, and that is told", async () =>
   deepEqual(await look.forClient(ALICE, "seen"), { kind: "ambiguous", nodes: ["a", "b"] });
   deepEqual(told, [[ALICE, ["a", "b"]]]);
   deepEqual(calls, ["nodes"]);
+});
+
+Deno.test("a node that has been not ready for long does not count beside one that is ready", async () => {
+  const found = [NODE, { ...NODE, name: "b", uid: "uid-b" }];
+  const { look } = setUp({ found, isGhost: ({ name }) => name === "a" });
+  deepEqual(await look.forClient(ALICE, "seen"), { kind: "clear", node: { name: "b", uid: "uid-b", bootId: "1" } });
+});
+
+Deno.test("either of the policies that refuse pods costs a list of them, and refuses by it", async () => {
+  const scratch: PodView = { ...BARE, name: "scratch", controller: "ReplicaSet", emptyDir: true };
+  for (const [policy, refused] of [[{ unmanaged: "refuse" }, "bare"], [{ emptyDir: "refuse" }, "scratch"]] as const) {
+    const { look, calls } = setUp({ policy, on: () => [BARE, scratch] });
+    const outcome = await look.forClient(ALICE, "seen");
+    ok(outcome.kind === "drain_refused");
+    deepEqual([outcome.node, outcome.pods.map(({ name }) => name)], ["a", [refused]]);
+    deepEqual(calls, ["nodes", "pods"]);
+  }
+});
+
+Deno.test("a fault of a call is thrown, and the next look makes the call again", async () => {
+  const faults: Error[] = [new UnavailableError("away"), new TypeError("bug")];
+  const { look, calls } = setUp({
+    on: () => {
+      const fault = faults.shift();
+      if (fault !== undefined) throw fault;
+      return [];
+    },
+  });
+  await rejects(look.forClient(ALICE, "seen"), UnavailableError);
+  await rejects(look.forClient(ALICE, "seen"), TypeError);
+  equal((await look.forClient(ALICE, "seen")).kind, "clear");
+  equal(calls.filter((call) => call === "pods").length, 3);
+});
+
+Deno.test("the refusals of several nodes are kept side by side, each for 30 s", async () => {
+  const found = [NODE];
+  const { look, clock, calls } = setUp({ found, on: () => [BARE] });
+  const lists = () => calls.filter((call) => call === "pods").length;
+  const lookAt = async (name: string) => {
+    found[0] = { ...NODE, name, uid: `uid-${name}` };
+    const outcome = await look.forClient(ALICE, "seen");
+    ok(outcome.kind === "drain_refused");
+    equal(outcome.node, name);
+    return lists();
+  };
+  equal(await lookAt("a"), 1);
+  await clock.advance(20_000);
+  equal(await lookAt("b"), 2);
+  equal(await lookAt("a"), 2);
+  // The first one is over; the second is not.
+  await clock.advance(10_000);
+  equal(await lookAt("a"), 3);
+  equal(await lookAt("b"), 3);
 });
 
 Deno.test("a policy that refuses nothing costs no list of the pods", async () => {

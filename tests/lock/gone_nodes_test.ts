@@ -95,6 +95,89 @@ Deno.test("a hold whose Node has been gone for the whole period is freed once, b
   equal(one.locks.plannedRelease(group, { id: alice, since }), undefined);
 });
 
+Deno.test("a release is planned by the time since which the Node is gone, and only while it is and the rule is there", async () => {
+  await using world = await setUp();
+  const { policy, locks, absence } = await world.replica();
+  const planned = () => locks.plannedRelease(group, world.held()!);
+  const expected = { at: world.held()!.since + GRACE_MS };
+  deepEqual(planned(), expected);
+  policy.goneAfterMs = undefined;
+  equal(planned(), undefined);
+  policy.goneAfterMs = GRACE_MS;
+  const { since } = absence;
+  absence.since = undefined;
+  equal(planned(), undefined);
+  absence.since = since;
+  deepEqual(planned(), expected);
+  equal(locks.plannedRelease(group, { id: bob, since: world.held()!.since }), undefined);
+  equal(locks.plannedRelease(other, world.held()!), undefined);
+});
+
+Deno.test("a hold is followed from its grant on, even where nobody held anything before", async () => {
+  await using world = await setUp();
+  await world.change((state) => ({ ...state, holders: [] }));
+  const { locks } = await world.replica();
+  await world.clock.pass(60_000);
+  const since = world.clock.now();
+  const holder = { id: bob, since, renewed: since, slots: 1, node: noted("drained") };
+  await world.change((state) => ({ ...state, holders: [holder] }));
+  await world.clock.pass(1);
+  deepEqual(locks.plannedRelease(group, holder), { at: since + GRACE_MS });
+});
+
+Deno.test("a proof that takes long is read once, and a hold whose proof is too old by then is kept and waits for nothing", async () => {
+  await using world = await setUp();
+  const { clock } = world;
+  const { keeper, locks } = await world.replica();
+  keeper.proves = async (_, signal) => {
+    const readAt = clock.monotonic();
+    await clock.sleep(10 * LATE_MS, signal);
+    return { kind: "gone", readAt };
+  };
+  await clock.pass(GRACE_MS + 9 * LATE_MS);
+  equal(keeper.proven.length, 1);
+  await clock.pass(2 * LATE_MS);
+  equal(world.held()?.id, alice);
+  equal(locks.plannedRelease(group, world.held()!)?.waitsFor, undefined);
+  deepEqual(keeper.uncordoned, []);
+});
+
+Deno.test("the watch ends when a proof under way has ended, which the end of the watch may break off", async () => {
+  await using world = await setUp();
+  const { clock } = world;
+  const keeper = new ScriptedKeeper(world.held);
+  keeper.absent = () => clock.monotonic() - GRACE_MS;
+  const proof = Promise.withResolvers<GoneOutcome>();
+  keeper.proves = () => proof.promise;
+  const policy = new ScriptedPolicy();
+  policy.goneAfterMs = 1;
+  const locks = new LockService(new MemoryLockStore(world.backend), { keeper, policy, clock });
+  const stop = new AbortController();
+  let isOver = false;
+  const watch = locks.watch(stop.signal).then(() => isOver = true);
+  await clock.pass(LATE_MS);
+  equal(keeper.proven.length, 1);
+  stop.abort(new Error("stop"));
+  await clock.pass(1);
+  equal(isOver, false);
+  proof.reject(stop.signal.reason);
+  await watch;
+  equal(world.held()?.id, alice);
+});
+
+Deno.test("what a release waited for is over once the Node was there", async () => {
+  await using world = await setUp();
+  const { clock, held } = world;
+  const { keeper, locks, absence } = await world.replica();
+  keeper.proves = () => Promise.resolve({ kind: "there", node: "worker-9" });
+  await clock.pass(GRACE_MS + LATE_MS);
+  ok(locks.plannedRelease(group, held()!)?.waitsFor !== undefined);
+  absence.since = undefined;
+  await clock.pass(LATE_MS);
+  absence.since = clock.monotonic();
+  deepEqual(Object.keys(locks.plannedRelease(group, held()!)!), ["at"]);
+});
+
 /** Holds that are never freed. */
 const KEPT: [what: string, holder: Partial<Holder>][] = [
   ["notes no Node", { node: undefined }],
@@ -132,7 +215,7 @@ Deno.test("where nobody said so, no hold is freed; a rule that goes in the middl
   equal(held(), undefined);
 });
 
-Deno.test("a rule that goes while the proof is read keeps the hold", async () => {
+Deno.test("a rule that goes while the proof is read keeps the hold, and its cordon", async () => {
   await using world = await setUp();
   const { policy, keeper } = await world.replica();
   keeper.proves = () => {
@@ -142,6 +225,7 @@ Deno.test("a rule that goes while the proof is read keeps the hold", async () =>
   await world.clock.pass(2 * GRACE_MS);
   equal(world.held()?.id, alice);
   equal(keeper.proven.length, 1);
+  deepEqual(keeper.uncordoned, []);
 });
 
 Deno.test("the period begins with the absence of the Node, and anew where a Node was there or the watch was behind", async () => {
@@ -178,6 +262,10 @@ const UNPROVEN: [outcome: GoneOutcome, waitsFor: string][] = [
   [
     { kind: "pods_left", pods: ["a", "b"].map((name) => ({ namespace: "web", name, reason: "it is there" })) },
     "the pod web/a and 1 more must go first",
+  ],
+  [
+    { kind: "pods_left", pods: [{ namespace: "web", name: "a", reason: "it is there" }] },
+    "the pod web/a must go first",
   ],
 ];
 

@@ -2,7 +2,14 @@
 
 import { deepEqual, equal } from "node:assert/strict";
 import fc from "fast-check";
-import { MAX_GROUP_LENGTH, MAX_ID_LENGTH, parseClientId, parseGroup } from "../../src/lock/identity.ts";
+import {
+  comparableId,
+  isId128,
+  MAX_GROUP_LENGTH,
+  MAX_ID_LENGTH,
+  parseClientId,
+  parseGroup,
+} from "../../src/lock/identity.ts";
 
 const IDS: [raw: unknown, valid: boolean, why: string][] = [
   ["978a225b3d7b40e9acd7ce9b62f68444", true, "what Zincati sends"],
@@ -95,4 +102,47 @@ Deno.test("ids that are joined by commas can be split again", () => {
 
 function printable(): fc.Arbitrary<string> {
   return fc.string({ unit: "grapheme-ascii", maxLength: MAX_ID_LENGTH + 5, size: "max" });
+}
+
+const PLAIN = "978a225b3d7b40e9acd7ce9b62f68444";
+const UUID = "978a225b-3d7b-40e9-acd7-ce9b62f68444";
+
+for (
+  const [id, expected] of [
+    [PLAIN, PLAIN],
+    [PLAIN.toUpperCase(), PLAIN],
+    [UUID, PLAIN],
+    [UUID.toUpperCase(), PLAIN],
+    ["f".repeat(32), "f".repeat(32)],
+  ] as const
+) {
+  Deno.test(`the id ${id} is one of 128 bits, and is compared as ${expected}`, () => {
+    deepEqual([isId128(id), comparableId(id)], [true, expected]);
+  });
+}
+
+for (
+  const id of [
+    "",
+    "A",
+    "Web-1",
+    "G".repeat(32),
+    `${PLAIN.toUpperCase()}0`,
+    `X${PLAIN.toUpperCase()}`,
+    `${UUID.toUpperCase()}X`,
+    `X${UUID.toUpperCase()}`,
+    PLAIN.toUpperCase().slice(1),
+    // Dashes at other places are not a UUID's.
+    "978A225-B3D7B-40E9-ACD7-CE9B62F68444",
+    "978A225B-3D7B40E9-ACD7-CE9B62F68444",
+    "9-3D7B-40E9-ACD7-CE9B62F68444",
+    "978A225B-3-40E9-ACD7-CE9B62F68444",
+    "978A225B-3D7B-4-ACD7-CE9B62F68444",
+    "978A225B-3D7B-40E9-A-CE9B62F68444",
+    "978A225B-3D7B-40E9-ACD7-C",
+  ]
+) {
+  Deno.test(`the id '${id}' is not one of 128 bits, and is compared as it is`, () => {
+    deepEqual([isId128(id), comparableId(id)], [false, id]);
+  });
 }

@@ -1,3 +1,11 @@
+/**
+ * The two operations of the protocol without a node keeper. With one, they are in drain_flow_test.ts, yes_flow_test.ts,
+ * hosts_without_nodes_test.ts, used_holds_test.ts and stale_facts_test.ts; the policies in policy_flow_test.ts and
+ * grants_test.ts, yields in yields_test.ts, and Nodes that are gone in gone_nodes_test.ts.
+ *
+ * @module
+ */
+
 import { deepEqual, equal, ok, rejects } from "node:assert/strict";
 import fc from "fast-check";
 import { type ClientId, type Group, parseClientId, parseGroup } from "../../src/lock/identity.ts";
@@ -378,6 +386,46 @@ Deno.test("new groups are served by a store that may not be listed", async () =>
   all.store.list = () => Promise.reject(new UnavailableError("may not list"));
   equal((await all.locks.preReboot(alice, group)).kind, "granted");
   deepEqual([...(await all.locks.groups()).keys()], [group]);
+});
+
+Deno.test("a service tells whether its watch is in step, which groups it knows, and why the watch was lost", async () => {
+  const told: unknown[] = [];
+  const observer = { synced: () => told.push("synced"), lost: (reason: unknown) => told.push(reason) };
+  const store = new SpyStore();
+  let watcher: Parameters<LockStore["watch"]>[0];
+  store.watch = (given, signal) => {
+    watcher = given;
+    return MemoryLockStore.prototype.watch.call(store, given, signal);
+  };
+  const locks = new LockService(store, { clock: new FakeClock(), observer });
+  deepEqual([locks.isInStep, locks.knownGroups.size], [false, 0]);
+  const stop = new AbortController();
+  const watching = locks.watch(stop.signal);
+  equal((await locks.preReboot(alice, group)).kind, "granted");
+  deepEqual([locks.isInStep, [...locks.knownGroups.keys()]], [true, [group]]);
+  watcher!.lost("away");
+  deepEqual([locks.isInStep, [...locks.knownGroups.keys()]], [false, [group]]);
+  deepEqual(told, ["synced", "away"]);
+  stop.abort();
+  await watching;
+});
+
+Deno.test("the groups are those that are known where the store does not answer, and a fault of the program is thrown", async () => {
+  const { store, locks } = setUp();
+  equal((await locks.preReboot(alice, group)).kind, "granted");
+  let fault: Error = new UnavailableError("away");
+  store.before = (call) => call === "list" ? Promise.reject(fault) : undefined;
+  deepEqual([...(await locks.groups()).keys()], [group]);
+  fault = new TypeError("bug");
+  await rejects(locks.groups(), TypeError);
+});
+
+Deno.test("a probe reads a group from the store, and fails where that does not answer", async () => {
+  const { store, locks } = setUp();
+  await locks.probe(group);
+  equal(store.reads + store.lists + store.writes > 0, true);
+  store.before = () => Promise.reject(new UnavailableError("away"));
+  await rejects(locks.probe(group), UnavailableError);
 });
 
 Deno.test("several replicas never hold more than the slots, in any interleaving", async () => {

@@ -116,11 +116,13 @@ Deno.test("denials are one series unless a minute lies between them", async () =
 });
 
 Deno.test("a stop ends the pause with its reason, and a call that fails then", async () => {
-  const { stop, persist, pass } = setUp();
+  const { stop, told, persist, pass } = setUp();
   const { calls, end } = persist([away]);
   await pass(500);
   stop.abort(new Error("stop"));
   await rejects(end, /^Error: stop$/);
   await rejects(persist([away]).end, /^Error: stop$/);
-  deepEqual(calls, [0]);
+  // What the failed call says no longer matters then.
+  await rejects(persist([new TypeError("cut short")]).end, /^Error: stop$/);
+  deepEqual([calls, told], [[0], [away]]);
 });

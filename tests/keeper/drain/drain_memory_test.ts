@@ -35,6 +35,9 @@ Deno.test("an eviction that may have taken effect counts once, and gives way to 
   equal(memory.isEndless("c"), false);
   evict("3", false);
   deepEqual([memory.isEndless("c"), memory.exhausted.get("c")], [true, TIME - 2_000]);
+  // A further try of which nobody knows tells nothing new.
+  evict("3", false, TIME + 30_000);
+  deepEqual([...memory.exhausted], [["c", TIME - 2_000]]);
   // What was put back before this one was accepted has been put back only twice.
   evict("3", true, TIME + 60_000);
   evict("3", true, TIME + 90_000);

@@ -774,6 +774,60 @@ Deno.test("a drain that ends otherwise tells what is left at the end too", async
   equal(cluster.progress.at(-1), "2 left, 0 blocked");
 });
 
+for (
+  const [what, onTimeout, expected] of [
+    ["yields where that is the policy", "yield", { yields: true }],
+    ["does not yield under another policy", "refuse", {}],
+  ] as const
+) {
+  Deno.test(`a hold whose drain has failed at its time-out ${what}`, async () => {
+    const cluster = new Cluster(0);
+    cluster.start(created("going", -5, { terminating: true }));
+    const drain = cluster.drain({ timeoutMs: 300_000, onTimeout });
+    const { pods, ...end } = await drain.end as Extract<Awaited<Drain["end"]>, { kind: "failed" }>;
+    deepEqual(end, { kind: "failed", node: "n", ...expected });
+    deepEqual(pods.map(({ name }) => name), ["going"]);
+    equal(cluster.clock.passed, 300_000);
+  });
+}
+
+Deno.test("a hold whose node others uncordon again and again yields once the time-out has passed by the API server's time", async () => {
+  for (
+    const [timeoutMs, isTimeKnown, expected] of [
+      [35_000, true, { yields: true }],
+      [35_001, true, {}],
+      [35_000, false, {}],
+    ] as const
+  ) {
+    const cluster = new Cluster(1);
+    cluster.isUnpatchable = true;
+    cluster.clock.isTimeKnown = isTimeKnown;
+    deepEqual(await cluster.drain({ timeoutMs, onTimeout: "yield" }).end, {
+      kind: "failed",
+      node: "n",
+      pods: [],
+      reason: "others uncordon the node again and again",
+      ...expected,
+    });
+    equal(cluster.clock.passed, 35_000);
+  }
+});
+
+Deno.test("a drain that goes on at its time-out names the pods that are left", async () => {
+  const cluster = new Cluster(0);
+  cluster.start(created("going", -5, { terminating: true }));
+  const end = await cluster.drain({ timeoutMs: 300_000, onTimeout: "proceed" }).end;
+  ok(end.kind === "proceed");
+  deepEqual([end.node, end.pods.map(({ name }) => name)], ["n", ["going"]]);
+});
+
+Deno.test("the pods that the operator exempts are not evicted", async () => {
+  const cluster = new Cluster(2);
+  const skip = () => true;
+  deepEqual(await cluster.drain({ pods: { skip } }).end, { kind: "emptied" });
+  deepEqual([cluster.evicted, cluster.pods.size], [[], 2]);
+});
+
 Deno.test("a drain whose hold ends during the evictions is abandoned", async () => {
   const cluster = new Cluster(1);
   cluster.answer = () => {
@@ -907,6 +961,8 @@ Deno.test("a drain that is stopped ends when the evictions under way have ended,
   equal(isOver, false);
   gate.resolve({ kind: "accepted" });
   equal((await drain.end).kind, "draining");
+  // What they have changed is told too.
+  equal(cluster.progress.at(-1), "0 left, 0 blocked");
 });
 
 for (

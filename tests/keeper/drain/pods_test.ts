@@ -8,8 +8,11 @@ import {
   answerOf,
   type EvictionAnswer,
   judge,
+  paceOf,
   type PodPolicy,
   type PodView,
+  refusedPods,
+  staysInUse,
   type Verdict,
   viewPod,
 } from "../../../src/keeper/drain/pods.ts";
@@ -112,7 +115,108 @@ const TOLERATIONS: [toleration: V1Toleration, tolerates: boolean][] = [
   [{ key: KEY, value: "yes" }, false],
   [{ operator: "Exists", effect: "NoExecute" }, false],
   [{ key: "node.kubernetes.io/not-ready", operator: "Exists" }, false],
+  [{ key: "node.kubernetes.io/not-ready" }, false],
+  [{ key: "node.kubernetes.io/not-ready", value: "" }, false],
 ];
+
+Deno.test("one of several tolerations is enough to cover a cordon", () => {
+  const tolerations = [{ key: "other" }, { key: KEY }, { key: "third" }];
+  equal(viewPod({ spec: { containers: [], tolerations } }).toleratesCordon, true);
+  equal(viewPod({ spec: { containers: [], tolerations: [{ key: "other" }] } }).toleratesCordon, false);
+});
+
+Deno.test("of a pod without anything, a view says that nothing is known, and that nothing of it may be lost", () => {
+  const nothing = {
+    namespace: "",
+    name: "",
+    uid: "",
+    labels: undefined,
+    terminating: false,
+    graceEndsAt: undefined,
+    createdAt: undefined,
+    boundAt: undefined,
+    toleratesCordon: false,
+    finished: false,
+    mirror: false,
+    controller: undefined,
+    controllerUid: undefined,
+    emptyDir: false,
+    claims: [],
+    finalizers: [],
+  };
+  const metadata = { deletionTimestamp: null, annotations: {}, ownerReferences: [] } as unknown as V1ObjectMeta;
+  for (const bare of [{}, { metadata: {}, spec: { containers: [] }, status: {} }, { metadata }]) {
+    deepEqual(viewPod(bare), nothing);
+  }
+});
+
+for (
+  const [phase, finished] of [["Pending", false], ["Running", false], ["Unknown", false], ["Succeeded", true], [
+    "Failed",
+    true,
+  ]] as const
+) {
+  Deno.test(`a pod in the phase ${phase} is ${finished ? "" : "not "}finished`, () => {
+    equal(viewPod({ status: { phase } }).finished, finished);
+  });
+}
+
+Deno.test("a pod mirrors a static one where its kubelet says so, whatever the value", () => {
+  const isMirror = (annotations: Record<string, string>) => viewPod({ metadata: { annotations } }).mirror;
+  equal(isMirror({ "kubernetes.io/config.mirror": "" }), true);
+  equal(isMirror({ "kubernetes.io/config.mirror": "abc", other: "x" }), true);
+  equal(isMirror({ other: "x" }), false);
+});
+
+Deno.test("a pod has an emptyDir volume where one of its volumes is one", () => {
+  const hasEmptyDir = (...volumes: object[]) => {
+    return viewPod({ spec: { containers: [], volumes: volumes as { name: string }[] } }).emptyDir;
+  };
+  const [plain, unset, scratch] = [{ name: "a" }, { name: "b", emptyDir: null }, { name: "c", emptyDir: {} }];
+  equal(hasEmptyDir(plain, unset), false);
+  equal(hasEmptyDir(plain, scratch, unset), true);
+  equal(hasEmptyDir(), false);
+});
+
+Deno.test("the pods that the operator does not want evicted are named with the reason, the others are not", () => {
+  const own = { ...NORMAL, name: "own", controller: undefined };
+  const scratch = { ...NORMAL, name: "scratch", emptyDir: true };
+  const pods = [NORMAL, own, { ...own, finished: true }, scratch];
+  deepEqual(refusedPods(pods, { unmanaged: "refuse", emptyDir: "refuse" }), [
+    {
+      namespace: "shop",
+      name: "own",
+      reason: "it has no controller that would start it again (--drain-unmanaged is refuse)",
+    },
+    {
+      namespace: "shop",
+      name: "scratch",
+      reason: "its emptyDir volume's data would be lost (--drain-empty-dir is refuse)",
+    },
+  ]);
+  deepEqual(refusedPods(pods), []);
+});
+
+Deno.test("pods of one controller are paced together, and so are those of one namespace that have none", () => {
+  equal(paceOf({ namespace: "shop", controllerUid: "c" }), paceOf({ namespace: "home", controllerUid: "c" }));
+  const bare = ["shop", "home"].map((namespace) => paceOf({ namespace }));
+  equal(new Set([...bare, paceOf({ namespace: "shop", controllerUid: "shop" })]).size, 3);
+  equal(paceOf({ namespace: "shop" }), bare[0]);
+});
+
+for (
+  const [what, change, expected] of [
+    ["one that is evicted", {}, false],
+    ["one that is being deleted", { terminating: true }, false],
+    ["a finished one", { finished: true }, false],
+    ["a DaemonSet's", { controller: "DaemonSet" }, true],
+    ["a mirror pod", { mirror: true }, true],
+  ] as const
+) {
+  Deno.test(`a pod that ${expected ? "keeps" : "does not keep"} using its volumes on the empty node: ${what}`, () => {
+    equal(staysInUse({ ...NORMAL, ...change }, {}), expected);
+  });
+}
 
 for (const [toleration, tolerates] of TOLERATIONS) {
   Deno.test(`the toleration ${JSON.stringify(toleration)} ${tolerates ? "covers" : "does not cover"} a cordon`, () => {
@@ -150,6 +254,9 @@ const BUDGET = status("Cannot evict pod as it would violate the pod's disruption
     }],
   },
 });
+/** A budget that refuses with a sentence of its own. */
+const budgetSays = (message: string) =>
+  status("Cannot evict pod.", { details: { causes: [{ reason: "DisruptionBudget", message }] } });
 const PROCESSING = status("Cannot evict pod as it would violate the pod's disruption budget.", {
   details: {
     retryAfterSeconds: 10,
@@ -190,6 +297,20 @@ const ANSWERS: [code: number, body: string, answer: Partial<EvictionAnswer>][] =
       reason: 'its PodDisruptionBudget "web" allows no disruption now (it needs 2 healthy pods and has 2 currently)',
     },
   ],
+  [429, budgetSays("The disruption budget web needs 1.5 healthy pods, and has 1."), {
+    kind: "blocked",
+    budget: "web",
+    reason: 'its PodDisruptionBudget "web" allows no disruption now (it needs 1.5 healthy pods, and has 1)',
+  }],
+  [429, budgetSays("Not now."), {
+    kind: "blocked",
+    budget: undefined,
+    reason: "its PodDisruptionBudget allows no disruption now",
+  }],
+  [422, status("x".repeat(1_000)), {
+    kind: "failed",
+    reason: `the API server refuses to evict it: ${"x".repeat(200)}`,
+  }],
   [429, PROCESSING, { kind: "blocked", budget: "web", retryAfterMs: 10_000 }],
   [429, status("too many requests", { details: { retryAfterSeconds: 1 } }), { kind: "failed", retryAfterMs: 1_000 }],
   [

@@ -49,6 +49,8 @@ Deno.test("an administrator's cordon is neither marked nor lifted", () => {
 Deno.test("a cordon goes with the last of its groups", () => {
   const both = cordon(cordon(FREE, OWNER), OTHER);
   deepEqual(cordonOwners(both.cordon), [OWNER, OTHER]);
+  equal(isUnreadable(both.cordon), false);
+  for (const each of [OWNER, OTHER]) equal(planCordon(both, each), undefined);
   const one = apply(both, planUncordon(both, OWNER));
   deepEqual([one.unschedulable, cordonOwners(one.cordon)], [true, [OTHER]]);
   deepEqual(apply(one, planUncordon(one, OTHER)), { unschedulable: false, cordon: undefined });
@@ -95,6 +97,8 @@ for (
     '{"default":null}',
     '{"default":{"id":"a"}}',
     '{"default":{"id":1,"since":"x"}}',
+    '{"ops/default":{"id":"a","since":1}}',
+    '{"ops/default/more":{"id":"a","since":"2026-01-01T00:00:00Z"}}',
     '{"ops/default":{"id":"a,b","since":"2026-01-01T00:00:00Z"}}',
     '{"ops/a group":{"id":"a","since":"2026-01-01T00:00:00Z"}}',
   ]
@@ -119,6 +123,7 @@ Deno.test("entries and fields that this version does not know are kept, and keep
   };
   const state = { unschedulable: true, cordon: JSON.stringify(unknown) };
   const both = cordon(state, OWNER);
+  deepEqual([isUnreadable(both.cordon), isUnreadable(undefined)], [true, false]);
   deepEqual(JSON.parse(both.cordon!), { ...unknown, "ops/default": { id: "a", since: "2026-01-01T00:00:00.000Z" } });
   deepEqual(apply(both, planUncordon(both, OWNER)), state);
   const left = apply(both, planRepair(both, () => false));

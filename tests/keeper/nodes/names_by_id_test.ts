@@ -6,7 +6,7 @@ Deno.test("it has the names that were added and not deleted, as a set for each i
   const step = fc.record({
     action: fc.constantFrom("add" as const, "delete" as const),
     id: fc.constantFrom("1", "2"),
-    name: fc.constantFrom("a", "b", "c"),
+    name: fc.constantFrom("worker-1", "worker-2", "worker-3"),
   });
   fc.assert(fc.property(fc.array(step), (steps) => {
     const names = new NamesById();

@@ -1,4 +1,9 @@
-/** The calls about Nodes: what exactly is sent, what each expected answer becomes, and which faults get through. @module */
+/**
+ * The calls about Nodes: what exactly is sent, what each expected answer becomes, and which faults get through. How a
+ * cordon is lifted is in node_uncordon_test.ts, and which permissions they need in tests/keeper/permissions_test.ts.
+ *
+ * @module
+ */
 
 import { deepEqual, equal, ok, rejects } from "node:assert/strict";
 import type { V1Node } from "@kubernetes/client-node/dist/gen/models/V1Node.js";
@@ -38,6 +43,12 @@ const lease = (renewTime?: string) =>
     kind: "Lease",
     metadata: { name: "a", namespace: "kube-node-lease", resourceVersion: "3" },
     spec: { renewTime },
+  });
+const bareLease = () =>
+  json({
+    apiVersion: "coordination.k8s.io/v1",
+    kind: "Lease",
+    metadata: { name: "a", namespace: "kube-node-lease", resourceVersion: "3" },
   });
 const code = (code: number) => status(code, { reason: code === 404 ? "NotFound" : "Expired", message: "no" });
 const versionOf = (name: string) => ({ name, uid: `uid of ${name}`, resourceVersion: "3" });
@@ -121,6 +132,7 @@ const CALLS: [
     Date.UTC(2026, 0, 1, 0, 0, 1, 500),
   ],
   ["a Lease that was never renewed", (calls) => calls.kubeletRenewal("a"), [LEASE], [() => lease()], undefined],
+  ["a Lease without a spec", (calls) => calls.kubeletRenewal("a"), [LEASE], [bareLease], undefined],
   ["a kubelet without a Lease", (calls) => calls.kubeletRenewal("a"), [LEASE], [() => code(404)], undefined],
 ];
 

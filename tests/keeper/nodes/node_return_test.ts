@@ -40,6 +40,11 @@ for (const [what, hold, nodes, expected] of CASES) {
   });
 }
 
+Deno.test("only another boot shows a reboot: a host without a node is back without one", () => {
+  deepEqual(judgeReturn(NOTED, [{ ...NODE, bootId: "2" }]), { kind: "ready", rebooted: true });
+  deepEqual(judgeReturn(NOTED, []), { kind: "ready" });
+});
+
 Deno.test("a kubelet without a Lease counts as running at once", async () => {
   equal(await kubeletIsAlive(() => Promise.resolve(undefined), new FakeClock(), 0, never), "unknown");
 });

@@ -17,6 +17,7 @@ for (
     ["its machine-id", ids(MACHINE), [ZINCATI, MACHINE]],
     ["its machine-id as a UUID", ids("1C09CA98-649c-4c7a-bc77-9cd04c96812e"), [ZINCATI, MACHINE]],
     ["a malformed machine-id", ids("web-1"), ["web-1"]],
+    ["a machine-id with space around it", ids(" web-1 "), ["web-1"]],
     ["its annotation", ids("", "custom"), ["custom"]],
     ["all of them", ids(MACHINE, "custom"), [ZINCATI, MACHINE, "custom"]],
     ["none of them", ids(""), []],
@@ -77,6 +78,8 @@ Deno.test("labels are kept where they are wanted, and those of an earlier view w
     deepEqual(viewNode(node(labels), known, true).labels, labels);
   }
   deepEqual(viewNode(node(), known, true).labels, {});
+  const two = viewNode(node({ tier: "web", zone: "1" }), undefined, true);
+  deepEqual(viewNode(node({ tier: "web", zone: "2" }), two, true).labels, { tier: "web", zone: "2" });
 });
 
 Deno.test("a hold and a skip are read from their annotations, an empty one too", () => {

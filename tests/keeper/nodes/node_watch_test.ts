@@ -1,4 +1,9 @@
-/** The watch of the Nodes, on scripted events. What needs a real API server is in tests/cluster. @module */
+/**
+ * The watch of the Nodes, on scripted events. What it knows and tells of each is in node_watch_state_test.ts, and what it
+ * reads in fresh_nodes_test.ts. What needs a real API server is in tests/cluster.
+ *
+ * @module
+ */
 
 import { deepEqual, equal, ok, rejects } from "node:assert/strict";
 import type { NodeCalls } from "../../../src/keeper/nodes/node_calls.ts";
@@ -75,6 +80,66 @@ Deno.test("a bookmark shows up to where the watch has told everything, and wakes
   equal(await reached, true);
   (await watcher).changed("MODIFIED", view("a", 7));
   equal(watch.moment, 90n, "an older change takes nothing back");
+});
+
+Deno.test("a watch that ends while somebody waits for its start ends that wait", async () => {
+  const clock = new FakeClock();
+  const stop = new AbortController();
+  const calls: Pick<NodeCalls, "watchNodes"> = {
+    watchNodes: (_, signal) => new Promise((resolve) => signal.addEventListener("abort", () => resolve())),
+  };
+  const watch = new NodeWatch(calls as NodeCalls, {}, { clock });
+  const running = watch.run(stop.signal);
+  let isOver = false;
+  const started = watch.started().then(() => isOver = true);
+  await clock.advance(0);
+  equal(isOver, false);
+  stop.abort();
+  await Promise.all([running, started]);
+  deepEqual([clock.passed, clock.sleepers], [0, 0]);
+});
+
+Deno.test("a list shows up to its version; one without a version shows up to none", async () => {
+  const { watch, watcher } = setUp();
+  equal(watch.moment, 0n);
+  (await watcher).synced([], "7");
+  equal(watch.moment, 7n);
+  (await watcher).synced([], "");
+  equal(watch.moment, 0n);
+});
+
+Deno.test("a node that the watch tells of again is taken with what is known of it", async () => {
+  const known = Promise.withResolvers<(name: string) => NodeView | undefined>();
+  let watcher: ResourceWatcher<NodeView>;
+  const calls: Pick<NodeCalls, "watchNodes"> = {
+    watchNodes: (given, _, lookUp) => {
+      watcher = given;
+      known.resolve(lookUp!);
+      return new Promise(() => {});
+    },
+  };
+  const watch = new NodeWatch(calls as NodeCalls, {}, { clock: new FakeClock() });
+  watch.run(new AbortController().signal);
+  const node = view("a", 5);
+  watcher!.synced([node], "5");
+  const lookUp = await known.promise;
+  deepEqual([lookUp("a"), lookUp("b")], [node, undefined]);
+});
+
+Deno.test("nobody needs to listen to what a watch tells", () => {
+  let watcher: ResourceWatcher<NodeView>;
+  const calls: Pick<NodeCalls, "watchNodes"> = {
+    watchNodes: (given) => {
+      watcher = given;
+      return new Promise(() => {});
+    },
+  };
+  const watch = new NodeWatch(calls as NodeCalls, {}, { clock: new FakeClock() });
+  watch.run(new AbortController().signal);
+  watcher!.synced([view("a", 5, { malformed: true }), view("b", 5)], "5");
+  watcher!.changed("MODIFIED", view("a", 6));
+  watcher!.lost(new Error("away"));
+  deepEqual(names(watch.nodes).sort(), ["a", "b"]);
 });
 
 Deno.test("an older state and the deletion of an earlier node of the same name change nothing", async () => {
@@ -228,8 +293,10 @@ for (
     };
     const watch = new NodeWatch(calls as NodeCalls, {}, { clock });
     // Nothing is waited for before.
+    equal(watch.isStarting, false);
     await watch.started();
     const running = watch.run(stop.signal);
+    equal(watch.isStarting, true);
     let endedAt: number | undefined;
     const started = watch.started().then(() => endedAt = clock.passed);
     for (const ms of [9_999, 1]) await clock.advance(ms);
@@ -238,7 +305,11 @@ for (
     for (const ms of [0, 19_999, 1]) await clock.advance(ms);
     await started;
     deepEqual([endedAt, clock.sleepers], [endsAt, 0]);
+    equal(watch.isStarting, endsAt === 30_000);
     stop.abort();
     await running;
+    // Nor after its end.
+    equal(watch.isStarting, false);
+    await watch.started();
   });
 }

@@ -1,7 +1,7 @@
-import { comparableId } from "../../../src/lock/identity.ts";
+import { comparableId, parseClientId } from "../../../src/lock/identity.ts";
 import { equal } from "node:assert/strict";
 import fc from "fast-check";
-import { zincatiId } from "../../../src/keeper/nodes/zincati_id.ts";
+import { isSameClient, zincatiId } from "../../../src/keeper/nodes/zincati_id.ts";
 
 const VECTORS: [machineId: string, id: string][] = [
   ["1c09ca98649c4c7abc779cd04c96812e", "978a225b3d7b40e9acd7ce9b62f68444"],
@@ -33,4 +33,12 @@ Deno.test("every machine-id has an id that is a version 4 UUID", () => {
 Deno.test("a UUID is compared without dashes and regardless of case, any other id as it is", () => {
   equal(comparableId("978A225B-3d7b-40e9-acd7-ce9b62f68444"), "978a225b3d7b40e9acd7ce9b62f68444");
   equal(comparableId("Web-1"), "Web-1");
+});
+
+Deno.test("two ids name the same client where they are the same UUID or the same text", () => {
+  const isSame = (one: string, other: string) => isSameClient(parseClientId(one)!, parseClientId(other)!);
+  equal(isSame("978A225B-3d7b-40e9-acd7-ce9b62f68444", "978a225b3d7b40e9acd7ce9b62f68444"), true);
+  equal(isSame("web-1", "web-1"), true);
+  equal(isSame("web-1", "Web-1"), false);
+  equal(isSame("978a225b3d7b40e9acd7ce9b62f68444", "978a225b3d7b40e9acd7ce9b62f68445"), false);
 });

@@ -298,7 +298,7 @@ clusterTest("the rights of examples/operators are enough for every command", asy
   ) {
     const { code, stdout, stderr } = await runCommand(args, { environment });
     equal(code, 0, `${args.join(" ")}: ${stderr}`);
-    ok(!/may not|cannot be|could not/.test(stdout + stderr), `${args.join(" ")}: ${stdout}${stderr}`);
+    ok(!/is missing|may not|cannot be|could not/.test(stdout + stderr), `${args.join(" ")}: ${stdout}${stderr}`);
   }
   equal(await isCordoned(node.name), false);
   const { checks } = JSON.parse((await runCommand(["check", "-o", "json"], { environment })).stdout);

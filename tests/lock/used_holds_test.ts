@@ -5,10 +5,11 @@
  * @module
  */
 
-import { deepEqual, equal } from "node:assert/strict";
+import { deepEqual, equal, ok } from "node:assert/strict";
 import { type ClientId, parseClientId, parseGroup } from "../../src/lock/identity.ts";
 import { LockService } from "../../src/lock/lock_service.ts";
 import { ABSENT, MemoryBackend, MemoryLockStore } from "../../src/lock/lock_store.ts";
+import type { DrainOutcome } from "../../src/lock/node_keeper.ts";
 import type { Holder } from "../../src/lock/semaphore.ts";
 import { judgeYes } from "../../src/lock/yes.ts";
 import { HastyClock } from "../support/fake_clock.ts";
@@ -96,6 +97,61 @@ Deno.test("a node is read again where the write that notes its drain takes long,
     const answer = await locks.preReboot(alice, group);
     equal(answer.kind === "refused" ? answer.refusal.kind : answer.kind, kind);
   }
+});
+
+const elsewhere = { ...worker, uid: "uid-2" };
+
+/** What a second reading may show, and how many drains the yes takes then. */
+const SECOND: [what: string, second: DrainOutcome, drains: number][] = [
+  ["the node as it was", drained(), 2],
+  ["that the host runs on another Node", { kind: "moved", node: worker }, 3],
+  ["another Node, drained", drained(elsewhere), 3],
+  ["a Node that was gone", NO_NODE, 3],
+  ["that its drain goes on", { kind: "draining", node: worker.name, pods: [] }, 3],
+  ["that the time-out permits the reboot", { kind: "proceed", node: worker, pods: [] }, 3],
+];
+
+for (const [what, second, drains] of SECOND) {
+  Deno.test(`a second reading proves a yes only by what it shows: ${what}: ${drains} drains`, async () => {
+    const { store, keeper, clock, locks, held } = setUp();
+    keeper.looks = { kind: "clear", node: worker };
+    const waits: number[] = [];
+    keeper.drains = (_, waitMs) => {
+      waits.push(waitMs);
+      return Promise.resolve(waits.length === 2 ? second : drained());
+    };
+    let writes = 0;
+    const write = store.write.bind(store);
+    store.write = async (...args) => {
+      const written = await write(...args);
+      if (++writes === 2) await clock.advance(1_001);
+      return written;
+    };
+    equal((await locks.preReboot(alice, group)).kind, "granted");
+    equal(held()?.node?.uid, worker.uid);
+    deepEqual(waits, [240_000, 238_999, 238_999].slice(0, drains));
+  });
+}
+
+Deno.test("a second reading that comes after the answer was due does not wait, and one that is too old itself is made again", async () => {
+  const { store, keeper, clock, locks } = setUp();
+  keeper.looks = { kind: "clear", node: worker };
+  const waits: number[] = [];
+  keeper.drains = (_, waitMs) => {
+    waits.push(waitMs);
+    // The second reading says that it is from long ago.
+    return Promise.resolve({ ...drained(), ...(waits.length === 2 && { readAt: clock.monotonic() - 3_600_000 }) });
+  };
+  let writes = 0;
+  const write = store.write.bind(store);
+  store.write = async (...args) => {
+    const written = await write(...args);
+    if (++writes === 2) await clock.advance(250_000);
+    return written;
+  };
+  equal((await locks.preReboot(alice, group)).kind, "granted");
+  ok(waits.length > 2);
+  deepEqual(waits.slice(1).filter((waitMs) => waitMs !== 0), []);
 });
 
 Deno.test("a hold that moves to its Node in the request that took it has had no yes, so that it may yield", async () => {

@@ -154,6 +154,62 @@ Deno.test("a second reading that comes after the answer was due does not wait, a
   deepEqual(waits.slice(1).filter((waitMs) => waitMs !== 0), []);
 });
 
+/** Runs something before the write of a store whose turn it is. */
+function beforeWrite(store: MemoryLockStore, turn: number, act: () => Promise<void>): void {
+  let writes = 0;
+  const write = store.write.bind(store);
+  store.write = async (...args) => {
+    if (++writes === turn) await act();
+    return await write(...args);
+  };
+}
+
+Deno.test("a second reading is as old as it says", async () => {
+  const { store, keeper, clock, locks } = setUp();
+  keeper.looks = { kind: "clear", node: worker };
+  keeper.drains = () => {
+    const isSecond = keeper.drained.length === 2;
+    return Promise.resolve({ ...drained(), ...(isSecond && { readAt: clock.monotonic() - 3_600_000 }) });
+  };
+  // Only the write that notes the first drain takes long.
+  beforeWrite(store, 2, () => clock.advance(1_001));
+  equal((await locks.preReboot(alice, group)).kind, "granted");
+  equal(keeper.drained.length, 3);
+});
+
+Deno.test("a host without a node gets no yes on a slot that was freed while its Node was looked for, and is not granted it anew", async () => {
+  const { backend, keeper, held, locks } = setUp();
+  keeper.looks = { kind: "clear" };
+  keeper.drains = async () => {
+    await put(backend);
+    return NO_NODE;
+  };
+  const answer = await locks.preReboot(alice, group);
+  equal(answer.kind === "refused" && answer.refusal.kind, "contended");
+  equal(held(), undefined);
+});
+
+Deno.test("without drains, a yes that cannot be noted is none", async () => {
+  const { backend, store, locks } = setUp({ isDraining: false });
+  await put(backend, { node: noted("draining") });
+  beforeWrite(store, 2, () => put(backend, { id: bob }));
+  equal((await locks.preReboot(alice, group)).kind, "refused");
+});
+
+Deno.test("a node that others uncordon before the answer is drained again, and no pods are named", async () => {
+  for (const change of [{ unschedulable: false }, { deleting: true }]) {
+    const { keeper, locks } = setUp();
+    keeper.looks = { kind: "clear", node: worker };
+    const node = { uid: worker.uid, unschedulable: true, deleting: false, ready: "True", ...change };
+    keeper.drains = drained(worker, { node });
+    const answer = await locks.preReboot(alice, group);
+    deepEqual(answer, {
+      kind: "refused",
+      refusal: { kind: "draining", node: worker.name, pods: [] },
+    });
+  }
+});
+
 Deno.test("a hold that moves to its Node in the request that took it has had no yes, so that it may yield", async () => {
   const { keeper, held, locks } = setUp();
   // The Node has joined a moment ago, and the watch has not shown it yet.

@@ -9,6 +9,7 @@
 import { deepEqual, equal, ok } from "node:assert/strict";
 import { KubernetesNodeKeeper, type NodeKeeperOptions } from "../../src/keeper/node_keeper.ts";
 import { CORDON_ANNOTATION } from "../../src/keeper/nodes/cordon.ts";
+import { SKIP_ANNOTATION } from "../../src/keeper/nodes/node.ts";
 import { type ClientId, parseClientId, parseGroup } from "../../src/lock/identity.ts";
 import type { DrainOutcome, Hold } from "../../src/lock/node_keeper.ts";
 import { IdleClock } from "../support/fake_clock.ts";
@@ -113,12 +114,17 @@ Deno.test("only the cordon of the client's ended hold is lifted, and that is tol
 
 Deno.test("the cordon of a hold that is said to be over is lifted without a read, and that of a later hold stays", async () => {
   await using world = await setUp();
-  const { keeper, clock, hold, cordon, isCordoned } = world;
+  const { keeper, clock, hold, cordon, isCordoned, held, cluster } = world;
+  held.set(`${otherGroup} ${ID}`, { since: hold.since }).set(`${group} ${OTHER_ID}`, { since: hold.since });
   await cordon("mine", [`ops/${group}`, ID, hold.since]);
+  await cordon("of another group", [`ops/${otherGroup}`, ID, hold.since]);
+  await cordon("of another client", [`ops/${group}`, OTHER_ID, hold.since]);
   await clock.until(keeper.uncordon(group, ID, hold.since - 1_000));
   equal(isCordoned("mine"), true);
+  cluster.calls.length = 0;
   await clock.until(keeper.uncordon(group, ID, hold.since));
-  equal(isCordoned("mine"), false);
+  deepEqual(["mine", "of another group", "of another client"].map(isCordoned), [false, true, true]);
+  deepEqual(cluster.calls, ["patch nodes"], "the watch has shown what is needed");
 });
 
 Deno.test("a cordon is lifted by what a list shows while the watch is behind, and only on the client's nodes", async () => {
@@ -263,6 +269,28 @@ Deno.test("a host that runs on another Node than the noted one is told and answe
   const first = await world.drain({ node: undefined }) as DrainOutcome;
   equal(first.kind, "moved");
   equal(world.messages().filter((message) => String(message).startsWith("the client runs on another")).length, 1);
+});
+
+Deno.test("a skip is taken from the Node once, and no other than the one that was asked for", async () => {
+  await using world = await setUp();
+  const { keeper, clock, cluster } = world;
+  cluster.change("a", { annotations: { [SKIP_ANNOTATION]: "freeze", other: "kept" } });
+  await clock.pass(1);
+  const node = { name: "a", uid: "uid-a" };
+  equal(await clock.until(keeper.takeSkip(node, "window")), false);
+  equal(await clock.until(keeper.takeSkip(node, "freeze")), true);
+  deepEqual(cluster.nodes.get("a")?.annotations, { other: "kept" });
+  equal(await clock.until(keeper.takeSkip(node, "freeze")), false);
+});
+
+Deno.test("an answer leaves no wait behind", async () => {
+  await using world = await setUp();
+  const node = { ...world.hold.node!, phase: "drained" as const };
+  world.cluster.kubectl("cordon", "a");
+  await world.clock.pass(1);
+  const before = world.clock.sleepers;
+  equal((await world.drain({ node }, 50_000)).kind as string, "drained");
+  equal(world.clock.sleepers, before);
 });
 
 Deno.test("what the policies may know of the nodes comes from the keeper's watch", async () => {

@@ -10,6 +10,7 @@ import { type ClientId, parseClientId, parseGroup } from "../../src/lock/identit
 import { LockService } from "../../src/lock/lock_service.ts";
 import { ABSENT, MemoryBackend, MemoryLockStore } from "../../src/lock/lock_store.ts";
 import type { DrainOutcome } from "../../src/lock/node_keeper.ts";
+import { slotsOnly } from "../../src/lock/policy.ts";
 import type { Holder } from "../../src/lock/semaphore.ts";
 import { judgeYes } from "../../src/lock/yes.ts";
 import { HastyClock } from "../support/fake_clock.ts";
@@ -187,6 +188,21 @@ Deno.test("a host without a node gets no yes on a slot that was freed while its 
   const answer = await locks.preReboot(alice, group);
   equal(answer.kind === "refused" && answer.refusal.kind, "contended");
   equal(held(), undefined);
+});
+
+Deno.test("a hold that has become one too many while it was written gets no yes", async () => {
+  const backend = new MemoryBackend();
+  const store = new MemoryLockStore(backend);
+  let slots = 2;
+  const locks = new LockService(store, { policy: slotsOnly(() => slots), clock: new HastyClock(), random: () => 0 });
+  await put(backend, { id: bob, since: 500 }, {});
+  beforeWrite(store, 1, () => {
+    slots = 1;
+    return Promise.resolve();
+  });
+  const answer = await locks.preReboot(alice, group);
+  ok(answer.kind === "refused" && answer.refusal.kind === "lock_held");
+  deepEqual([answer.refusal.holders.map(({ id }) => id), answer.refusal.slots], [[bob], 1]);
 });
 
 Deno.test("without drains, a yes that cannot be noted is none", async () => {

@@ -5,10 +5,12 @@
  * @module
  */
 
-import { deepEqual, equal } from "node:assert/strict";
+import { deepEqual, equal, ok } from "node:assert/strict";
 import { type ClientId, parseClientId, parseGroup } from "../../src/lock/identity.ts";
 import { LockService } from "../../src/lock/lock_service.ts";
 import { ABSENT, MemoryBackend, MemoryLockStore } from "../../src/lock/lock_store.ts";
+import type { DrainOutcome } from "../../src/lock/node_keeper.ts";
+import { slotsOnly } from "../../src/lock/policy.ts";
 import type { Holder } from "../../src/lock/semaphore.ts";
 import { judgeYes } from "../../src/lock/yes.ts";
 import { HastyClock } from "../support/fake_clock.ts";
@@ -95,6 +97,132 @@ Deno.test("a node is read again where the write that notes its drain takes long,
     };
     const answer = await locks.preReboot(alice, group);
     equal(answer.kind === "refused" ? answer.refusal.kind : answer.kind, kind);
+  }
+});
+
+const elsewhere = { ...worker, uid: "uid-2" };
+
+/** What a second reading may show, and how many drains the yes takes then. */
+const SECOND: [what: string, second: DrainOutcome, drains: number][] = [
+  ["the node as it was", drained(), 2],
+  ["that the host runs on another Node", { kind: "moved", node: worker }, 3],
+  ["another Node, drained", drained(elsewhere), 3],
+  ["a Node that was gone", NO_NODE, 3],
+  ["that its drain goes on", { kind: "draining", node: worker.name, pods: [] }, 3],
+  ["that the time-out permits the reboot", { kind: "proceed", node: worker, pods: [] }, 3],
+];
+
+for (const [what, second, drains] of SECOND) {
+  Deno.test(`a second reading proves a yes only by what it shows: ${what}: ${drains} drains`, async () => {
+    const { store, keeper, clock, locks, held } = setUp();
+    keeper.looks = { kind: "clear", node: worker };
+    const waits: number[] = [];
+    keeper.drains = (_, waitMs) => {
+      waits.push(waitMs);
+      return Promise.resolve(waits.length === 2 ? second : drained());
+    };
+    let writes = 0;
+    const write = store.write.bind(store);
+    store.write = async (...args) => {
+      const written = await write(...args);
+      if (++writes === 2) await clock.advance(1_001);
+      return written;
+    };
+    equal((await locks.preReboot(alice, group)).kind, "granted");
+    equal(held()?.node?.uid, worker.uid);
+    deepEqual(waits, [240_000, 238_999, 238_999].slice(0, drains));
+  });
+}
+
+Deno.test("a second reading that comes after the answer was due does not wait, and one that is too old itself is made again", async () => {
+  const { store, keeper, clock, locks } = setUp();
+  keeper.looks = { kind: "clear", node: worker };
+  const waits: number[] = [];
+  keeper.drains = (_, waitMs) => {
+    waits.push(waitMs);
+    // The second reading says that it is from long ago.
+    return Promise.resolve({ ...drained(), ...(waits.length === 2 && { readAt: clock.monotonic() - 3_600_000 }) });
+  };
+  let writes = 0;
+  const write = store.write.bind(store);
+  store.write = async (...args) => {
+    const written = await write(...args);
+    if (++writes === 2) await clock.advance(250_000);
+    return written;
+  };
+  equal((await locks.preReboot(alice, group)).kind, "granted");
+  ok(waits.length > 2);
+  deepEqual(waits.slice(1).filter((waitMs) => waitMs !== 0), []);
+});
+
+/** Runs something before the write of a store whose turn it is. */
+function beforeWrite(store: MemoryLockStore, turn: number, act: () => Promise<void>): void {
+  let writes = 0;
+  const write = store.write.bind(store);
+  store.write = async (...args) => {
+    if (++writes === turn) await act();
+    return await write(...args);
+  };
+}
+
+Deno.test("a second reading is as old as it says", async () => {
+  const { store, keeper, clock, locks } = setUp();
+  keeper.looks = { kind: "clear", node: worker };
+  keeper.drains = () => {
+    const isSecond = keeper.drained.length === 2;
+    return Promise.resolve({ ...drained(), ...(isSecond && { readAt: clock.monotonic() - 3_600_000 }) });
+  };
+  // Only the write that notes the first drain takes long.
+  beforeWrite(store, 2, () => clock.advance(1_001));
+  equal((await locks.preReboot(alice, group)).kind, "granted");
+  equal(keeper.drained.length, 3);
+});
+
+Deno.test("a host without a node gets no yes on a slot that was freed while its Node was looked for, and is not granted it anew", async () => {
+  const { backend, keeper, held, locks } = setUp();
+  keeper.looks = { kind: "clear" };
+  keeper.drains = async () => {
+    await put(backend);
+    return NO_NODE;
+  };
+  const answer = await locks.preReboot(alice, group);
+  equal(answer.kind === "refused" && answer.refusal.kind, "contended");
+  equal(held(), undefined);
+});
+
+Deno.test("a hold that has become one too many while it was written gets no yes", async () => {
+  const backend = new MemoryBackend();
+  const store = new MemoryLockStore(backend);
+  let slots = 2;
+  const locks = new LockService(store, { policy: slotsOnly(() => slots), clock: new HastyClock(), random: () => 0 });
+  await put(backend, { id: bob, since: 500 }, {});
+  beforeWrite(store, 1, () => {
+    slots = 1;
+    return Promise.resolve();
+  });
+  const answer = await locks.preReboot(alice, group);
+  ok(answer.kind === "refused" && answer.refusal.kind === "lock_held");
+  deepEqual([answer.refusal.holders.map(({ id }) => id), answer.refusal.slots], [[bob], 1]);
+});
+
+Deno.test("without drains, a yes that cannot be noted is none", async () => {
+  const { backend, store, locks } = setUp({ isDraining: false });
+  await put(backend, { node: noted("draining") });
+  beforeWrite(store, 2, () => put(backend, { id: bob }));
+  equal((await locks.preReboot(alice, group)).kind, "refused");
+});
+
+Deno.test("a node that others uncordon before the answer is drained again, and no pods are named", async () => {
+  for (const change of [{ unschedulable: false }, { deleting: true }]) {
+    const { keeper, locks } = setUp();
+    keeper.looks = { kind: "clear", node: worker };
+    const node = { uid: worker.uid, unschedulable: true, deleting: false, ready: "True", ...change };
+    keeper.drains = drained(worker, { node });
+    const answer = await locks.preReboot(alice, group);
+    deepEqual(answer, {
+      kind: "refused",
+      refusal: { kind: "draining", node: worker.name, pods: [] },
+    });
   }
 });
 

@@ -1,6 +1,6 @@
 /**
  * Which Nodes a client has at a moment after its request, and what that costs, whatever the watch has seen. On a cluster
- * in memory; what needs a real API server is in tests/cluster.
+ * in memory; what needs a real API server is in tests/cluster. How requests share a reading is in node_watch_test.ts too.
  *
  * @module
  */
@@ -426,6 +426,29 @@ Deno.test("where Nodes change all the time, one short call and the next change a
   deepEqual(await script.find(), ["joined"]);
   equal(script.clock.passed, 90, "the change before did not yet show everything");
   deepEqual(script.made, ["version"]);
+});
+
+Deno.test("only the last ten changes say whether Nodes change all the time: within 3 s, among more than 500 Nodes", async () => {
+  for (const [ms, count, call] of [[3_000, 501, "version"], [3_001, 501, "versions"], [0, 500, "versions"]] as const) {
+    const script = new Script();
+    Object.defineProperty(script, "count", { value: count });
+    // These are too long ago to count.
+    script.beat();
+    await script.clock.pass(60_000);
+    script.beat();
+    await script.clock.pass(ms);
+    script.version = 50;
+    script.clock.sleep(60).then(() => script.show(state("n1", 51)));
+    deepEqual(await script.find(), []);
+    deepEqual(script.made, [call], `${ms} ms, ${count} Nodes`);
+  }
+});
+
+Deno.test("nine changes are not enough to wait for the next one", async () => {
+  const script = new Script();
+  for (let n = 0; n < 9; n++) script.show(state(`n${n}`, ++script.version));
+  deepEqual(await script.find(), []);
+  deepEqual(script.made, ["versions"]);
 });
 
 Deno.test("a Node with the ids of two requests that share a reading is one Node for each", async () => {

@@ -13,7 +13,7 @@ import type { Clock } from "./clock.ts";
 
 /**
  * Gets what aborts when the client of a request hangs up. It may cost more than a refusal, and is called once at most,
- * where a slot seems free or is to be freed.
+ * where a slot seems free or is to be freed. Only a request that may be late needs it: see `http/stalls.ts`.
  */
 export type HangUp = () => AbortSignal;
 

@@ -11,6 +11,7 @@ import type { Config, StoreChoice } from "../config/config.ts";
 import { ConfigError } from "../config/config_error.ts";
 import type { PolicyFile } from "../config/reload.ts";
 import { createHandler, type Readiness } from "../http/handler.ts";
+import { Stalls } from "../http/stalls.ts";
 import { StatusRoutes } from "../http/status_routes.ts";
 import { Server, type ServerOptions } from "../http/server.ts";
 import type { ConnectOptions, KubernetesClient } from "../kubernetes/client.ts";
@@ -231,7 +232,11 @@ function serveLocks(config: Config, locks: LockService, parts: ServingParts): Se
     return withConfigNote(gate?.judge() ?? { kind: "ready" }, file);
   };
   const { address, basePath } = config;
-  const handler = cleanup.use(createHandler({ locks, metrics, logger, readiness, clock, basePath, memory, status }));
+  const stalls = serve === undefined ? cleanup.use(new Stalls(clock)) : undefined;
+  const mayBeLate = stalls && (() => stalls.mayBeLate);
+  const handler = cleanup.use(
+    createHandler({ locks, metrics, logger, readiness, clock, basePath, memory, status, mayBeLate }),
+  );
   return listen({ address, handler, logger, clock, serve });
 }
 

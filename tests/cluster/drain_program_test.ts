@@ -9,6 +9,7 @@ import {
   podsOn,
   setNodeStatus,
 } from "../support/cluster_objects.ts";
+import { setTimeout as delay } from "node:timers/promises";
 import { until } from "../support/condition.ts";
 import { clusterTest, useControlPlane } from "../support/control_plane.ts";
 import { type Program, startProgram } from "../support/program.ts";
@@ -178,6 +179,9 @@ async function sendAndLeave(url: string, endpoint: string, id: string): Promise<
   await connection.write(new TextEncoder().encode(`${head}content-length: ${body.length}\r\n\r\n${body}`));
 }
 
+/** Longer than what a server notices as a stop, in milliseconds. */
+const STOP_MS = 2_000;
+
 clusterTest("a server that was stopped acts on no request of a client that has gone on meanwhile", async () => {
   await using test = await setUp("--log-level=debug");
   const { node, first, second } = test;
@@ -189,6 +193,7 @@ clusterTest("a server that was stopped acts on no request of a client that has g
   first.process.kill("SIGSTOP");
   await sendAndLeave(first.url, "steady-state", node.id);
   await untilYes(() => preReboot(second.url, node.id));
+  await delay(STOP_MS);
   first.process.kill("SIGCONT");
   await until(() => refused("steady-state"));
   deepEqual([await test.holder(), (await test.spec()).unschedulable], [node.id, true]);
@@ -198,6 +203,7 @@ clusterTest("a server that was stopped acts on no request of a client that has g
   await sendAndLeave(first.url, "pre-reboot", node.id);
   await setNodeStatus(plane(), node.name, { bootId: "boot-2", ready: "True" });
   equal((await steadyState(second.url, node.id)).status, 200);
+  await delay(STOP_MS);
   first.process.kill("SIGCONT");
   await until(() => refused("pre-reboot"));
   deepEqual([await test.holder(), (await test.spec()).unschedulable], ["", undefined]);

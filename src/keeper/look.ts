@@ -7,7 +7,7 @@
 
 import type { Clock } from "../lock/clock.ts";
 import type { ClientId } from "../lock/identity.ts";
-import type { LookDepth, LookOutcome } from "../lock/node_keeper.ts";
+import type { LookOutcome } from "../lock/node_keeper.ts";
 import { describePermission, ForbiddenError, type Permission } from "../kubernetes/errors.ts";
 import { type PodPolicy, refusedPods } from "./drain/pods.ts";
 import type { PodCalls } from "./drain/pod_calls.ts";
@@ -24,7 +24,7 @@ export interface MissingPermissions {
 /** What a {@link Look} works with. */
 export interface LookOptions {
   /** Finds the client's node. */
-  readonly nodes: Pick<NodeWatch, "listById" | "peekById" | "startedById" | "isSynced" | "isGhost">;
+  readonly nodes: Pick<NodeWatch, "byId" | "peekById" | "started" | "isSynced" | "isGhost">;
   /** Lists its pods. */
   readonly pods: Pick<PodCalls, "listPods">;
   /** Which pods are evicted. */
@@ -58,22 +58,18 @@ export class Look {
   }
 
   /** See {@link "../lock/node_keeper.ts".NodeKeeper.look}. */
-  async forClient(id: ClientId, depth: LookDepth): Promise<LookOutcome> {
-    const { nodes, permissions, clock, ambiguous } = this.#options;
+  async forClient(id: ClientId): Promise<LookOutcome> {
+    const { nodes, permissions, ambiguous } = this.#options;
     const missing = permissions?.missingForDrain();
     if (missing !== undefined) return { kind: "permission_missing", permission: describePermission(missing) };
-    const began = clock.monotonic();
-    const shown = await nodes.startedById(id);
-    // A Node that the watch shows is only a candidate, and the drain reads it. No yes rests on a watch that shows none.
-    const seen = shown ?? (nodes.isSynced ? nodes.peekById(id) : []);
-    const isSeen = shown !== undefined || seen.length > 0 || (depth === "seen" && nodes.isSynced);
-    const readAt = shown !== undefined ? began : isSeen ? undefined : clock.monotonic();
-    const found = isSeen ? seen : await this.#unlessRefused(ALL_NODES, () => nodes.listById(id));
+    await nodes.started();
+    // No yes rests on this. Where the watch is behind a Node that has just joined, the proof of the yes finds that Node.
+    const found = nodes.isSynced ? nodes.peekById(id) : await this.#unlessRefused(ALL_NODES, () => nodes.byId(id));
     if (!Array.isArray(found)) return found;
     const choice = chooseNode(found, (node) => nodes.isGhost(node));
     switch (choice.kind) {
       case "none":
-        return { kind: "clear", ...(readAt !== undefined && { readAt }) };
+        return { kind: "clear" };
       case "ambiguous":
         ambiguous(id, choice.nodes);
         return choice;

@@ -14,7 +14,6 @@ import type {
   DrainOutcome,
   GoneOutcome,
   Hold,
-  LookDepth,
   LookOutcome,
   NodeIdentity,
   NodeKeeper,
@@ -144,8 +143,8 @@ export class KubernetesNodeKeeper implements NodeKeeper {
   }
 
   /** See {@link NodeKeeper.look}. */
-  async look(id: ClientId, depth: LookDepth): Promise<LookOutcome> {
-    return await this.#look.forClient(id, depth);
+  async look(id: ClientId): Promise<LookOutcome> {
+    return await this.#look.forClient(id);
   }
 
   /** See {@link NodeKeeper.takeSkip}. */

@@ -1,20 +1,16 @@
 /**
- * The way from a free slot to a grant: the look for the client's Node, the judgement of the policies, the removal of what
- * lets the Node pass rules once, the proof that the client has no Node, and the conditional write. It bounds how old a
- * judgement may be at the grant, and knows no rule.
- *
- * Only the write is left after the proof, so that one write shows the slot taken, by a hold about no Node, after the
- * reading: both together are the proof of the yes.
+ * The way from a free slot to a grant: the policies judge, what lets the client's Node pass rules once is removed, and
+ * the conditional write follows. It bounds how old a judgement may be at the grant, and knows no rule.
  *
  * @module
  */
 
 import type { Clock } from "./clock.ts";
 import type { Ticket } from "./group_writer.ts";
-import type { Acquired, Gate, Looked, Permit, Proven } from "./hold_outcomes.ts";
+import type { Gate, Permit, Proven } from "./hold_outcomes.ts";
 import type { Holds } from "./holds.ts";
 import type { ClientId, Group } from "./identity.ts";
-import type { LookDepth, NodeIdentity, NodeKeeper } from "./node_keeper.ts";
+import type { NodeIdentity, NodeKeeper } from "./node_keeper.ts";
 import { type Refused, refused, refusedFor } from "./outcomes.ts";
 import type { GrantPolicy, IgnoredReason, PolicyQuestion } from "./policy.ts";
 import type { Presence } from "./presence.ts";
@@ -44,8 +40,6 @@ export interface GrantsObserver {
 export interface GrantsOptions {
   /** Says what speaks against a grant. */
   readonly policy: GrantPolicy;
-  /** Looks for the client's Node, and whether it can be drained at all. */
-  readonly look: (id: ClientId, depth: LookDepth) => Promise<Refused | Looked>;
   /** Removes skips; undefined where nodes are not drained. */
   readonly keeper?: Pick<NodeKeeper, "takeSkip">;
   /** Measures the age of judgements. */
@@ -54,8 +48,8 @@ export interface GrantsOptions {
   readonly observer: GrantsObserver;
 }
 
-/** That the policies allow a grant to a client that was looked at. */
-interface Allowed extends Pick<Looked, "node" | "absence"> {
+/** That the policies allow a grant. */
+interface Allowed {
   readonly kind: "allowed";
   readonly slots: number;
   readonly ignored: readonly IgnoredReason[];
@@ -87,7 +81,7 @@ export class Grants {
   /**
    * Grants a slot, or renews the hold that the client got meanwhile.
    *
-   * @param question Whom to grant it, without the Node, and the state in which a slot seemed to be free.
+   * @param question Whom to grant it, and the state in which a slot seemed to be free.
    * @param arrival The request's ticket.
    * @param client Whether the client is still there. One that is gone gets no slot.
    */
@@ -95,12 +89,12 @@ export class Grants {
     question: PolicyQuestion,
     arrival: Ticket,
     client: Presence,
-  ): Promise<Acquired | Refused> {
-    const { group, id } = question;
+  ): Promise<Proven | Refused> {
+    const { group, id, node } = question;
     if (await client.settled()) return refused({ kind: "contended" });
-    const allowed = await this.#permit(question);
+    const allowed = await this.#judge(question);
     if (allowed.kind === "refused") return allowed;
-    const { node, absence, taken, ignored, slots } = allowed;
+    const { taken, ignored, slots } = allowed;
     const { slotsOn, late } = this.#gates(question, allowed, client);
     let acquired: Proven | Refused | undefined;
     try {
@@ -118,47 +112,23 @@ export class Grants {
         this.#options.observer.skipLost?.(group, id, node!, taken);
       }
     }
-    // A hold that the client got meanwhile is not what was looked at.
-    if (acquired.kind !== "granted") return acquired;
-    if (ignored.length > 0) this.#options.observer.grantedDespite?.(group, acquired.holder, ignored);
-    return { ...acquired, ...(absence && { absence }) };
-  }
-
-  /** Finds out whether a slot may be granted, and looks again where the look has found no Node without a proof. */
-  async #permit(question: PolicyQuestion): Promise<Allowed | Refused> {
-    const seen = await this.#options.look(question.id, "seen");
-    if (seen.kind === "refused") return seen;
-    const allowed = await this.#judge(question, seen);
-    if (allowed.kind === "refused" || this.#options.keeper === undefined) return allowed;
-    if (seen.node !== undefined || seen.absence !== undefined) return allowed;
-    const proven = await this.#options.look(question.id, "fresh");
-    if (proven.kind === "refused") return proven;
-    // A Node that has just joined is one that the policies have not been asked about.
-    if (proven.node !== undefined) return await this.#judge(question, proven);
-    // What speaks against a grant may have begun while the Nodes were read.
-    const { slots, reasons } = this.#options.policy.peek(question);
-    return refusedFor(reasons) ?? { ...allowed, slots: Math.min(slots, allowed.slots), ...absenceOf(proven) };
+    if (acquired.kind === "granted" && ignored.length > 0) {
+      this.#options.observer.grantedDespite?.(group, acquired.holder, ignored);
+    }
+    return acquired;
   }
 
   /** Asks the policies, and removes the skip on which their answer rests: of all who try, one may grant by it. */
-  async #judge(asked: PolicyQuestion, looked: Looked): Promise<Allowed | Refused> {
+  async #judge(question: PolicyQuestion): Promise<Allowed | Refused> {
     const { policy, keeper, clock } = this.#options;
-    const { node } = looked;
-    const { state } = asked;
+    const { node, state } = question;
     for (let judgements = 0; judgements < MAX_JUDGEMENTS; judgements++) {
       const judgedAt = clock.monotonic();
       // What was gathered for a question stays with it, so that each judgement needs its own.
-      const { slots, reasons, ignored, skip } = await policy.judge({ ...asked, ...(node && { node }) });
+      const { slots, reasons, ignored, skip } = await policy.judge({ ...question });
       const refusal = refusedFor(reasons);
       if (refusal !== undefined) return refusal;
-      const allowed = {
-        kind: "allowed",
-        slots,
-        ignored,
-        judgedAt,
-        ...(node && { node }),
-        ...absenceOf(looked),
-      } as const;
+      const allowed = { kind: "allowed", slots, ignored, judgedAt } as const;
       if (skip === undefined) return { ...allowed, isSkipLeft: false };
       if (state.holders.length >= slots) return { ...allowed, isSkipLeft: true };
       if (node !== undefined && await keeper?.takeSkip(node, skip)) {
@@ -174,11 +144,10 @@ export class Grants {
    * where this request has removed it.
    */
   #gates(
-    asked: PolicyQuestion,
-    { node, slots, taken = "", isSkipLeft, judgedAt }: Allowed,
+    question: PolicyQuestion,
+    { slots, taken = "", isSkipLeft, judgedAt }: Allowed,
     client: Pick<Presence, "isGone">,
   ): Gates {
-    const question = { ...asked, ...(node && { node }) };
     const { policy, clock } = this.#options;
     let answered = { state: question.state, slots, at: judgedAt };
     const isOld = () => clock.monotonic() - answered.at > ANSWER_TTL_MS;
@@ -212,10 +181,6 @@ export class Grants {
     this.#options.observer.takenBack?.(group, holder, refusal.refusal);
     return refusal;
   }
-}
-
-function absenceOf({ absence }: Looked): Pick<Looked, "absence"> {
-  return absence === undefined ? {} : { absence };
 }
 
 /** The state without a client's own hold, about which policies are never asked. */

@@ -8,7 +8,7 @@
 import type { Clock } from "./clock.ts";
 import type { Written } from "./group_writer.ts";
 import type { Group } from "./identity.ts";
-import type { NodeIdentity, PodLeft } from "./node_keeper.ts";
+import type { PodLeft } from "./node_keeper.ts";
 import type { Refused } from "./outcomes.ts";
 import type { Deferral } from "./policy.ts";
 import type { GroupState, HeldNode, Holder } from "./semaphore.ts";
@@ -88,30 +88,6 @@ export interface Proven {
   readonly holder: Holder;
   /** What the store returned. */
   readonly written: Written;
-}
-
-/** That no Node has a client's id. Its times are those of {@link Clock.monotonic}. */
-export interface Absence {
-  /** Just before the reading that has shown it. */
-  readonly readAt: number;
-  /** When the reading had ended. */
-  readonly foundAt: number;
-}
-
-/** That a look found nothing that speaks against a grant. */
-export interface Looked {
-  /** It is one of several outcomes. */
-  readonly kind: "clear";
-  /** The client's Node, where it has one. */
-  readonly node?: NodeIdentity;
-  /** That it has none, where a reading has shown that. */
-  readonly absence?: Absence;
-}
-
-/** How a request came to its hold. */
-export interface Acquired extends Proven {
-  /** What the request had read before the write that took the slot; undefined where it read no such thing, or took none. */
-  readonly absence?: Absence;
 }
 
 /** The outcome of {@link "./holds.ts".Holds.renew}. */

@@ -13,13 +13,13 @@ import { GroupPlaces } from "./group_places.ts";
 import { GroupWriter, type Ticket } from "./group_writer.ts";
 import { GroupView } from "./group_view.ts";
 import { isSamePause } from "./group_notes.ts";
-import type { Acquired, Looked } from "./hold_outcomes.ts";
+import type { Proven } from "./hold_outcomes.ts";
 import { Holds } from "./holds.ts";
 import type { ClientId, Group } from "./identity.ts";
 import { UnavailableError } from "./errors.ts";
 import type { LockStore, Versioned } from "./lock_store.ts";
 import type { LockObserver, LockServiceOptions } from "./lock_service_options.ts";
-import type { LookDepth, NodeKeeper } from "./node_keeper.ts";
+import type { NodeIdentity, NodeKeeper } from "./node_keeper.ts";
 import { type PreRebootOutcome, type Refused, refused, refusedFor, type SteadyStateOutcome } from "./outcomes.ts";
 import { type GrantPolicy, slotsOnly } from "./policy.ts";
 import { type HangUp, Presence } from "./presence.ts";
@@ -29,6 +29,12 @@ import { GoneNodes, type PlannedRelease } from "./gone_nodes.ts";
 import { Yields } from "./yields.ts";
 
 export type { LockObserver, LockServiceOptions };
+
+/** That a look found nothing that speaks against a grant. */
+interface Looked {
+  readonly kind: "clear";
+  readonly node?: NodeIdentity;
+}
 
 /**
  * Grants and frees slots. Any number of them may share one store: every yes
@@ -84,8 +90,7 @@ export class LockService {
     this.#writer = new GroupWriter(store, this.#view, { clock, random: options.random });
     const slotsOf = (group: Group) => this.#policy.slotsOf(group);
     this.#holds = new Holds(this.#writer, { slotsOf, clock, observer });
-    const look = (id: ClientId, depth: LookDepth) => this.#look(id, depth);
-    this.#grants = new Grants(this.#holds, { policy: this.#policy, look, keeper, clock, observer });
+    this.#grants = new Grants(this.#holds, { policy: this.#policy, keeper, clock, observer });
     this.#yields = new Yields(this.#holds, this.#view, {
       keeper,
       ruleOf: (group) => ({ ...options.drain, ...this.#policy.drainOf(group) }),
@@ -208,20 +213,20 @@ export class LockService {
    * Takes or renews a slot: renew the hold if there is one, else ask whether a grant is allowed, then grant. What refuses
    * without a call comes first.
    */
-  async #acquire(id: ClientId, group: Group, arrival: Ticket, hangUp?: HangUp): Promise<Acquired | Refused> {
+  async #acquire(id: ClientId, group: Group, arrival: Ticket, hangUp?: HangUp): Promise<Proven | Refused> {
     const { groups } = this.#view;
     const gate = (state: GroupState) => refusedFor(this.#policy.peek({ group, id, state, groups }).reasons);
     const free = await this.#holds.renew(id, group, arrival, gate);
     if (free.kind !== "free") return free;
     using place = await this.#places.reserve(group);
     if (place === undefined) return refused({ kind: "too_many_groups", limit: this.#places.limit });
-    const acquired = await this.#grants.grant(
-      { group, id, state: free.state, groups },
-      arrival,
-      new Presence(hangUp, this.#clock),
-    );
-    const isNew = acquired.kind === "granted";
-    if (isNew && this.#keeper !== undefined && acquired.holder.node === undefined) {
+    const client = new Presence(hangUp, this.#clock);
+    const seen = await this.#look(id);
+    if (seen.kind === "refused") return seen;
+    const { node } = seen;
+    const question = { group, id, state: free.state, groups, ...(node && { node }) };
+    const acquired = await this.#grants.grant(question, arrival, client);
+    if (acquired.kind === "granted" && this.#keeper !== undefined && node === undefined) {
       this.#observer.grantedWithoutNode?.(group, acquired.holder);
     }
     return acquired;
@@ -235,15 +240,12 @@ export class LockService {
   }
 
   /** Looks for the client's node, and whether it can be drained at all. */
-  async #look(id: ClientId, depth: LookDepth): Promise<Refused | Looked> {
+  async #look(id: ClientId): Promise<Refused | Looked> {
     if (this.#keeper === undefined) return { kind: "clear" };
-    const seen = await this.#keeper.look(id, depth);
+    const seen = await this.#keeper.look(id);
     switch (seen.kind) {
-      case "clear": {
-        const { kind, node, readAt } = seen;
-        const isAbsent = node === undefined && readAt !== undefined;
-        return { kind, node, ...(isAbsent && { absence: { readAt, foundAt: this.#clock.monotonic() } }) };
-      }
+      case "clear":
+        return seen;
       case "ambiguous":
         return refused({ kind: "node_ambiguous", nodes: seen.nodes });
       case "drain_refused":

@@ -58,23 +58,14 @@ export interface NodeIdentity {
 
 /** What is known before a grant, before any step that cannot be taken back. */
 export type LookOutcome =
-  /**
-   * Nothing speaks against a grant. `node` is the client's; undefined if no Node has its id. If a reading that began after
-   * the call has shown that no Node has it, `readAt` is the time just before that reading, by the monotonic clock.
-   */
-  | { readonly kind: "clear"; readonly node?: NodeIdentity; readonly readAt?: number }
+  /** Nothing speaks against a grant. `node` is the client's; undefined if no Node has its id, by a reading that began after the call. */
+  | { readonly kind: "clear"; readonly node?: NodeIdentity }
   /** Several nodes have the client's id. */
   | { readonly kind: "ambiguous"; readonly nodes: readonly string[] }
   /** The operator's policy forbids the eviction of these pods. */
   | { readonly kind: "drain_refused"; readonly node: string; readonly pods: readonly PodLeft[] }
   /** The server lacks a permission that the drain needs, such as `patch nodes`. */
   | { readonly kind: "permission_missing"; readonly permission: string };
-
-/**
- * What a look may rest on where it finds no Node: "seen" is what a watch in step has shown, "fresh" a reading that began
- * after the call.
- */
-export type LookDepth = "seen" | "fresh";
 
 /** A pod that a drain waits for. */
 export interface PodLeft {
@@ -160,7 +151,7 @@ export interface NodeKeeper extends AsyncDisposable {
    * Looks whether the client's node can be drained, before a slot is taken, a
    * cordon set or a pod evicted. It changes nothing.
    */
-  look(id: ClientId, depth: LookDepth): Promise<LookOutcome>;
+  look(id: ClientId): Promise<LookOutcome>;
 
   /**
    * Removes what lets a Node pass rules once, before the grant that rests on it. Of all who try, on any replica, at most

@@ -9,7 +9,7 @@
 
 import type { Clock } from "./clock.ts";
 import type { Ticket } from "./group_writer.ts";
-import type { Acquired, Proven } from "./hold_outcomes.ts";
+import type { Proven } from "./hold_outcomes.ts";
 import { type Holds, refuseFull } from "./holds.ts";
 import type { Group } from "./identity.ts";
 import type { NodeIdentity, NodeKeeper } from "./node_keeper.ts";
@@ -25,8 +25,8 @@ const MAX_MOVES = 3;
 const MAX_TRIES = 10;
 
 /**
- * How old the reading of a node, or the finding that there is none, may be at its yes, in milliseconds. The write that
- * notes the drain or takes the slot comes after it, and may take long.
+ * How old the reading of a node may be at its yes, in milliseconds. The write that notes the drain comes after the
+ * reading, and may take long.
  */
 const READ_TTL_MS = 1_000;
 
@@ -69,17 +69,13 @@ export class Prover {
   /**
    * Answers a client that holds a slot, as a write of this request has shown.
    *
-   * The host of a grant without a Node is not looked at again: the proof that it has none came before the write that took
-   * the slot, so that the write shows the hold after it, and nothing else is left to see.
-   *
    * @param arrival The request's ticket.
    */
-  async prove(acquired: Acquired, group: Group, arrival: Ticket): Promise<PreRebootOutcome> {
+  async prove(acquired: Proven, group: Group, arrival: Ticket): Promise<PreRebootOutcome> {
     const deadline = this.#options.clock.monotonic() + this.#options.replyWaitMs;
-    let hold: Proven = acquired;
+    let hold = acquired;
     for (let tries = 0; tries < MAX_TRIES; tries++) {
-      const known = tries === 0 ? this.#ofGrant(acquired) : undefined;
-      const evidence = known ?? await this.#drain(hold, group, deadline, arrival);
+      const evidence = await this.#drain(hold, group, deadline);
       if (evidence.kind === "refused") return evidence;
       hold = evidence.hold;
       let answer = this.#judge(evidence, group);
@@ -99,12 +95,6 @@ export class Prover {
     return refused({ kind: "contended" });
   }
 
-  /** The evidence that a grant without a node brings along. Undefined where it brings none, or its write took too long. */
-  #ofGrant({ absence, ...hold }: Acquired): Evidence | undefined {
-    if (absence === undefined || this.#options.clock.monotonic() - absence.foundAt > READ_TTL_MS) return undefined;
-    return { kind: "evidence", hold, host: { kind: "no_node" }, readAt: absence.readAt };
-  }
-
   /** Whether the write that came after the reading of a node took so long that the node may have changed. */
   #isOutdated({ host, readAt }: Evidence): boolean {
     return host.kind === "node" && this.#options.clock.monotonic() - readAt > READ_TTL_MS;
@@ -120,7 +110,7 @@ export class Prover {
   }
 
   /** Drains the host, and notes with the hold which node that is and that it is drained. */
-  async #drain(acquired: Proven, group: Group, deadline: number, arrival: Ticket): Promise<Evidence | Refused> {
+  async #drain(acquired: Proven, group: Group, deadline: number): Promise<Evidence | Refused> {
     const { keeper, clock, stopping, yields } = this.#options;
     let hold: Proven | Refused = acquired;
     if (keeper === undefined) return await this.#withoutDrain(hold, group);
@@ -138,7 +128,7 @@ export class Prover {
           break;
         case "drained":
           if (outcome.host.kind === "no_node") {
-            return await this.#withoutNode(hold, group, arrival, outcome.host, outcome.readAt ?? called);
+            return await this.#withoutNode(hold, group, outcome.host, outcome.readAt ?? called);
           }
           return await this.#noteDrained(hold, group, outcome.node ?? node, outcome.host, outcome.readAt ?? called);
         case "proceed":
@@ -177,19 +167,13 @@ export class Prover {
   }
 
   /**
-   * The evidence of a host without a node whose hold is older than the reading, such as one that is renewed. Reading may
-   * take long: somebody may have freed the slot, or another request may have found a node. So, as with a grant, a write
-   * that comes after the reading shows the hold.
+   * The evidence of a host without a node. Looking for one may take long, so a fresh read must show the same hold after
+   * it: somebody may have freed the slot, or another request may have found a node.
    */
-  async #withoutNode(
-    acquired: Proven,
-    group: Group,
-    arrival: Ticket,
-    host: HostEvidence,
-    readAt: number,
-  ): Promise<Evidence | Refused> {
-    const hold = await this.#renew(acquired, group, arrival);
-    return hold.kind === "refused" ? hold : { kind: "evidence", hold, host, readAt };
+  async #withoutNode(hold: Proven, group: Group, host: HostEvidence, readAt: number): Promise<Evidence | Refused> {
+    const now = await this.#holds.reread(hold.holder, group);
+    if (now === undefined || now.node !== undefined || now.isNodeUnreadable) return refused({ kind: "contended" });
+    return { kind: "evidence", hold, host, readAt };
   }
 
   /**

@@ -91,6 +91,6 @@ clusterTest("the drain of a node that is deleted in between ends when the node's
   await plane().request("DELETE", `/api/v1/nodes/${test.name}`);
   await test.endPod("slow");
   equal((await waiting).kind, "drained");
-  deepEqual(await test.keeper.look(test.hold.id, "seen"), { kind: "clear" });
+  deepEqual(await test.keeper.look(test.hold.id), { kind: "clear" });
   await test.uncordon();
 });

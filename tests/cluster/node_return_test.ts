@@ -96,14 +96,14 @@ clusterTest("a node matches by its annotation, and two nodes with the same id ar
   const id = parseClientId(custom.replaceAll("-", ""))!;
   const { name, uid, machineId } = annotated;
   const identity = { name, uid, machineId, bootId: "boot-1" };
-  deepEqual(await keeper.look(id, "seen"), { kind: "clear", node: identity });
-  deepEqual(await keeper.look(parseClientId(annotated.machineId)!, "seen"), { kind: "clear", node: identity });
-  deepEqual(await keeper.look(parseClientId(crypto.randomUUID())!, "seen"), { kind: "clear" });
+  deepEqual(await keeper.look(id), { kind: "clear", node: identity });
+  deepEqual(await keeper.look(parseClientId(annotated.machineId)!), { kind: "clear", node: identity });
+  deepEqual(await keeper.look(parseClientId(crypto.randomUUID())!), { kind: "clear" });
   const twin = await objects.createNode(plane(), { machineId: annotated.machineId });
   const derived = parseClientId(twin.id)!;
-  await until(async () => (await keeper.look(derived, "seen")).kind === "ambiguous");
+  await until(async () => (await keeper.look(derived)).kind === "ambiguous");
   const ambiguous = { kind: "ambiguous", nodes: [annotated.name, twin.name].sort() };
-  deepEqual(await keeper.look(derived, "seen"), ambiguous);
+  deepEqual(await keeper.look(derived), ambiguous);
   equal(log.filter((line) => /machine-id of a node is malformed/.test(line)).length, 1);
   // It is told before a client asks.
   equal(log.filter((line) => /give each host a machine-id/.test(line)).length, 1);

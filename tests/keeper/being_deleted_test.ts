@@ -36,7 +36,7 @@ const ROWS: [what: string, node: FakeNode, ask: (keeper: KubernetesNodeKeeper) =
   [
     "a look before a grant finds it, so that the hold is about it",
     DELETED,
-    (keeper) => keeper.look(ID, "seen"),
+    (keeper) => keeper.look(ID),
     { kind: "clear", node: { name: "a", uid: "uid-a", machineId: DELETED.machineID, bootId: "boot-1" } },
   ],
   [

@@ -18,12 +18,6 @@ const REFUSE: PodPolicy = { unmanaged: "refuse" };
 interface SetUp extends Partial<LookOptions> {
   /** The Nodes of the client that the watch shows, or that are read where it shows nothing. */
   readonly found?: NodeView[];
-  /** Those that are read. */
-  readonly joined?: NodeView[];
-  readonly during?: (clock: FakeClock) => Promise<void>;
-  /** Those that a watch proves that has just begun. */
-  readonly atStart?: NodeView[];
-  readonly starting?: (clock: FakeClock) => Promise<void>;
   readonly on?: () => PodView[];
   readonly isSynced?: boolean;
   readonly isGhost?: (node: NodeView) => boolean;
@@ -32,10 +26,6 @@ interface SetUp extends Partial<LookOptions> {
 function setUp(options: SetUp = {}) {
   const {
     found = [NODE],
-    joined = found,
-    during,
-    atStart,
-    starting,
     on = () => [],
     policy = REFUSE,
     isSynced = false,
@@ -46,16 +36,12 @@ function setUp(options: SetUp = {}) {
   const calls: string[] = [];
   const look = new Look({
     nodes: {
-      listById: async (id) => {
+      byId: (id) => {
         equal(id, ALICE);
         calls.push("nodes");
-        await during?.(clock);
-        return joined;
+        return Promise.resolve(found);
       },
-      startedById: async () => {
-        await starting?.(clock);
-        return atStart;
-      },
+      started: () => Promise.resolve(),
       isSynced,
       peekById: (id) => {
         equal(id, ALICE);
@@ -66,7 +52,7 @@ function setUp(options: SetUp = {}) {
     },
     pods: {
       listPods: (name) => {
-        ok([...found, ...joined].some((node) => node.name === name));
+        ok(found.some((node) => node.name === name));
         calls.push("pods");
         return Promise.resolve().then(on);
       },
@@ -81,48 +67,16 @@ function setUp(options: SetUp = {}) {
 
 Deno.test("a node whose pods may all be evicted is clear, and so is a client without a node", async () => {
   const { look } = setUp();
-  deepEqual(await look.forClient(ALICE, "seen"), { kind: "clear", node: { name: "a", uid: "uid-a", bootId: "1" } });
-  const none = setUp({ found: [] });
-  deepEqual(await none.look.forClient(ALICE, "seen"), { kind: "clear", readAt: none.clock.monotonic() });
-});
-
-Deno.test("a look for a fresh proof reads the Nodes where the watch shows none, and says when it began to", async () => {
-  const seen = setUp({ isSynced: true });
-  deepEqual((await seen.look.forClient(ALICE, "fresh")).kind, "clear");
-  deepEqual(seen.calls, ["pods"]);
-  const { look, clock, calls } = setUp({ isSynced: true, found: [], during: (clock) => clock.advance(500) });
-  const began = clock.monotonic();
-  deepEqual(await look.forClient(ALICE, "fresh"), { kind: "clear", readAt: began });
-  deepEqual(calls, ["nodes"]);
-  const joined = setUp({ isSynced: true, found: [], joined: [NODE] });
-  const node = { name: "a", uid: "uid-a", bootId: "1" };
-  deepEqual(await joined.look.forClient(ALICE, "fresh"), { kind: "clear", node });
-  const twice = setUp({ isSynced: true, found: [], joined: [NODE, { ...NODE, name: "b", uid: "uid-b" }] });
-  deepEqual(await twice.look.forClient(ALICE, "fresh"), { kind: "ambiguous", nodes: ["a", "b"] });
-});
-
-Deno.test("what a watch that has just begun proves costs no further reading, and is as old as the look", async () => {
-  const { look, clock, calls } = setUp({ isSynced: true, atStart: [], starting: (clock) => clock.advance(700) });
-  const began = clock.monotonic();
-  deepEqual(await look.forClient(ALICE, "seen"), { kind: "clear", readAt: began });
-  deepEqual(calls, []);
-  const fresh = setUp({ isSynced: true, atStart: [] });
-  equal((await fresh.look.forClient(ALICE, "fresh")).kind, "clear");
-  deepEqual(fresh.calls, []);
-});
-
-Deno.test("a reading of the Nodes that is denied is a missing permission, whatever the watch has shown", async () => {
-  const denied = () => Promise.reject(new ForbiddenError("no", { verb: "list", group: "", resource: "nodes" }));
-  const { look } = setUp({ isSynced: true, found: [], during: denied });
-  deepEqual(await look.forClient(ALICE, "fresh"), { kind: "permission_missing", permission: "list nodes" });
+  deepEqual(await look.forClient(ALICE), { kind: "clear", node: { name: "a", uid: "uid-a", bootId: "1" } });
+  deepEqual(await setUp({ found: [] }).look.forClient(ALICE), { kind: "clear" });
 });
 
 Deno.test("while the watch is in step, a look costs no call about the nodes", async () => {
   const { look, calls } = setUp({ isSynced: true });
-  deepEqual(await look.forClient(ALICE, "seen"), { kind: "clear", node: { name: "a", uid: "uid-a", bootId: "1" } });
+  deepEqual(await look.forClient(ALICE), { kind: "clear", node: { name: "a", uid: "uid-a", bootId: "1" } });
   deepEqual(calls, ["pods"]);
   const none = setUp({ isSynced: true, found: [] });
-  deepEqual(await none.look.forClient(ALICE, "seen"), { kind: "clear" });
+  deepEqual(await none.look.forClient(ALICE), { kind: "clear" });
   deepEqual(none.calls, []);
 });
 
@@ -130,7 +84,7 @@ Deno.test("several nodes of one id are ambiguous, and that is told", async () =>
   const told: unknown[] = [];
   const found = [NODE, { ...NODE, name: "b", uid: "uid-b" }];
   const { look, calls } = setUp({ found, ambiguous: (...args) => told.push(args) });
-  deepEqual(await look.forClient(ALICE, "seen"), { kind: "ambiguous", nodes: ["a", "b"] });
+  deepEqual(await look.forClient(ALICE), { kind: "ambiguous", nodes: ["a", "b"] });
   deepEqual(told, [[ALICE, ["a", "b"]]]);
   deepEqual(calls, ["nodes"]);
 });
@@ -138,14 +92,14 @@ Deno.test("several nodes of one id are ambiguous, and that is told", async () =>
 Deno.test("a node that has been not ready for long does not count beside one that is ready", async () => {
   const found = [NODE, { ...NODE, name: "b", uid: "uid-b" }];
   const { look } = setUp({ found, isGhost: ({ name }) => name === "a" });
-  deepEqual(await look.forClient(ALICE, "seen"), { kind: "clear", node: { name: "b", uid: "uid-b", bootId: "1" } });
+  deepEqual(await look.forClient(ALICE), { kind: "clear", node: { name: "b", uid: "uid-b", bootId: "1" } });
 });
 
 Deno.test("either of the policies that refuse pods costs a list of them, and refuses by it", async () => {
   const scratch: PodView = { ...BARE, name: "scratch", controller: "ReplicaSet", emptyDir: true };
   for (const [policy, refused] of [[{ unmanaged: "refuse" }, "bare"], [{ emptyDir: "refuse" }, "scratch"]] as const) {
     const { look, calls } = setUp({ policy, on: () => [BARE, scratch] });
-    const outcome = await look.forClient(ALICE, "seen");
+    const outcome = await look.forClient(ALICE);
     ok(outcome.kind === "drain_refused");
     deepEqual([outcome.node, outcome.pods.map(({ name }) => name)], ["a", [refused]]);
     deepEqual(calls, ["nodes", "pods"]);
@@ -161,9 +115,9 @@ Deno.test("a fault of a call is thrown, and the next look makes the call again",
       return [];
     },
   });
-  await rejects(look.forClient(ALICE, "seen"), UnavailableError);
-  await rejects(look.forClient(ALICE, "seen"), TypeError);
-  equal((await look.forClient(ALICE, "seen")).kind, "clear");
+  await rejects(look.forClient(ALICE), UnavailableError);
+  await rejects(look.forClient(ALICE), TypeError);
+  equal((await look.forClient(ALICE)).kind, "clear");
   equal(calls.filter((call) => call === "pods").length, 3);
 });
 
@@ -173,7 +127,7 @@ Deno.test("the refusals of several nodes are kept side by side, each for 30 s", 
   const lists = () => calls.filter((call) => call === "pods").length;
   const lookAt = async (name: string) => {
     found[0] = { ...NODE, name, uid: `uid-${name}` };
-    const outcome = await look.forClient(ALICE, "seen");
+    const outcome = await look.forClient(ALICE);
     ok(outcome.kind === "drain_refused");
     equal(outcome.node, name);
     return lists();
@@ -190,14 +144,14 @@ Deno.test("the refusals of several nodes are kept side by side, each for 30 s", 
 
 Deno.test("a policy that refuses nothing costs no list of the pods", async () => {
   const { look, calls } = setUp({ policy: {}, on: () => [BARE] });
-  equal((await look.forClient(ALICE, "seen")).kind, "clear");
+  equal((await look.forClient(ALICE)).kind, "clear");
   deepEqual(calls, ["nodes"]);
 });
 
 Deno.test("a permission that is known to be missing is told without a call", async () => {
   const permission = { verb: "create", group: "", resource: "pods", subresource: "eviction" };
   const { look, calls } = setUp({ permissions: { missingForDrain: () => permission } });
-  deepEqual(await look.forClient(ALICE, "seen"), { kind: "permission_missing", permission: "create pods/eviction" });
+  deepEqual(await look.forClient(ALICE), { kind: "permission_missing", permission: "create pods/eviction" });
   deepEqual(calls, []);
 });
 
@@ -212,15 +166,15 @@ for (const [what, on, kind] of REFUSALS) {
   Deno.test(`${what}: refused without further lists of the pods for 30 s, then looked for again`, async () => {
     let state = on;
     const { look, clock, calls } = setUp({ on: () => state() });
-    const first = await look.forClient(ALICE, "seen");
+    const first = await look.forClient(ALICE);
     equal(first.kind, kind);
     if (first.kind === "drain_refused") equal(first.pods[0]?.name, "bare");
     if (first.kind === "permission_missing") equal(first.permission, "list pods");
     state = () => [];
     await clock.advance(29_999);
-    deepEqual(await look.forClient(ALICE, "seen"), first);
+    deepEqual(await look.forClient(ALICE), first);
     equal(calls.filter((call) => call === "pods").length, 1);
     await clock.advance(1);
-    equal((await look.forClient(ALICE, "seen")).kind, "clear");
+    equal((await look.forClient(ALICE)).kind, "clear");
   });
 }

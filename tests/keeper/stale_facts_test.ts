@@ -57,7 +57,7 @@ class World {
 
   /** Asks what is known before a grant. */
   async look(): Promise<string> {
-    const outcome = await this.keeper.look(ID, "seen");
+    const outcome = await this.keeper.look(ID);
     return outcome.kind === "clear" ? `${outcome.kind} ${outcome.node?.name}` : outcome.kind;
   }
 

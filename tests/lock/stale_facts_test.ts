@@ -10,7 +10,7 @@ import { deepEqual, equal, ok } from "node:assert/strict";
 import { type ClientId, parseClientId, parseGroup } from "../../src/lock/identity.ts";
 import { LockService } from "../../src/lock/lock_service.ts";
 import { type Ending, MemoryBackend, MemoryLockStore, type Versioned } from "../../src/lock/lock_store.ts";
-import type { DrainOutcome, Hold, LookDepth, LookOutcome } from "../../src/lock/node_keeper.ts";
+import type { DrainOutcome, Hold, LookOutcome } from "../../src/lock/node_keeper.ts";
 import type { PreRebootOutcome, SteadyStateOutcome } from "../../src/lock/outcomes.ts";
 import { HastyClock } from "../support/fake_clock.ts";
 import { drained, NO_NODE, noted, ScriptedKeeper } from "../support/scripted_keeper.ts";
@@ -52,8 +52,8 @@ class LateStore extends MemoryLockStore {
 
 /** A keeper of hosts without nodes, which does not ask what the store says by now. */
 class Keeper extends ScriptedKeeper {
-  override async look(_id: ClientId, depth: LookDepth): Promise<LookOutcome> {
-    return typeof this.looks === "function" ? await this.looks(depth) : this.looks;
+  override async look(): Promise<LookOutcome> {
+    return typeof this.looks === "function" ? await this.looks() : this.looks;
   }
 
   override async drain(hold: Hold, waitMs: number): Promise<DrainOutcome> {

@@ -76,7 +76,7 @@ Deno.test("a host without a node gets no yes on a slot that was freed while its 
     return NO_NODE;
   };
   const answer = await locks.preReboot(alice, group);
-  equal(answer.kind === "refused" && answer.refusal.kind, "lock_held");
+  equal(answer.kind === "refused" && answer.refusal.kind, "contended");
   equal(held()?.id, bob);
 });
 

@@ -272,7 +272,7 @@ for (const [when, ms, keeperless, drains] of PAUSES) {
     equal(keeper.drained.length, drains);
     equal(held()?.id, alice);
     ok(clock.monotonic() - writes.at(-1)! <= PROOF_TTL_MS);
-    const enough = when.includes("note") || when.includes("search") ? 2 : 1;
+    const enough = when.includes("note") ? 2 : 1;
     equal(writes.length > enough, ms > PROOF_TTL_MS);
   });
 }

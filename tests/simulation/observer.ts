@@ -348,7 +348,7 @@ export class Observer {
     const asking = this.#asking.get(id);
     if (
       this.freesGone && turn !== undefined && turn.reportedAt === undefined &&
-      !this.#wasFreed(group, id, grant?.at ?? turn.yesAt - PROOF_MS)
+      !this.#wasFreed(group, id, Math.max(grant?.at ?? -Infinity, turn.yesAt - PROOF_MS))
     ) {
       const wrong = wrongGoneRelease(this.history, before, turn.machine, this.#scheduler.now);
       if (wrong) this.violate("early release", `${this.writer()} freed the slot of ${id}: ${wrong}`, id, group);

@@ -10,7 +10,6 @@ import type {
   DrainOutcome,
   GoneOutcome,
   Hold,
-  LookDepth,
   LookOutcome,
   NodeIdentity,
   NodeKeeper,
@@ -40,7 +39,7 @@ export const NO_NODE: DrainOutcome = { kind: "drained", host: { kind: "no_node" 
 
 /** A keeper that answers what the test says, and notes what it was asked to do. */
 export class ScriptedKeeper implements NodeKeeper {
-  looks: LookOutcome | ((depth: LookDepth) => Promise<LookOutcome>) = { kind: "clear", node: worker };
+  looks: LookOutcome | (() => Promise<LookOutcome>) = { kind: "clear", node: worker };
   drains: DrainOutcome | ((hold: Hold, waitMs: number) => Promise<DrainOutcome>) = drained();
   returns: ReturnOutcome | (() => Promise<ReturnOutcome>) = { kind: "ready" };
   /** Since when the host has had no Node. */
@@ -52,8 +51,6 @@ export class ScriptedKeeper implements NodeKeeper {
   /** Runs before a skip is removed. */
   beforeSkip: () => Promise<void> = () => Promise.resolve();
   readonly skipsAsked: string[] = [];
-  /** What each look was allowed to rest on. */
-  readonly depths: LookDepth[] = [];
   readonly drained: Hold[] = [];
   readonly uncordoned: { group: string; id: string; since?: number }[] = [];
   readonly ended: { group: Group; id: ClientId }[] = [];
@@ -64,10 +61,9 @@ export class ScriptedKeeper implements NodeKeeper {
     this.held = held;
   }
 
-  async look(_id: ClientId, depth: LookDepth): Promise<LookOutcome> {
+  async look(): Promise<LookOutcome> {
     equal(this.held(), undefined, "the look comes before the grant");
-    this.depths.push(depth);
-    return typeof this.looks === "function" ? await this.looks(depth) : this.looks;
+    return typeof this.looks === "function" ? await this.looks() : this.looks;
   }
 
   async takeSkip(node: NodeIdentity, skip: string): Promise<boolean> {

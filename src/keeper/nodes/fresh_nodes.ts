@@ -16,8 +16,7 @@
  */
 
 import type { Clock } from "../../lock/clock.ts";
-import { UnavailableError } from "../../lock/errors.ts";
-import { type ClientId, comparableId } from "../../lock/identity.ts";
+import { comparableId } from "../../lock/identity.ts";
 import type { NodeView } from "./node.ts";
 import type { NodeCalls, NodeVersion } from "./node_calls.ts";
 
@@ -25,8 +24,6 @@ import type { NodeCalls, NodeVersion } from "./node_calls.ts";
 export interface SeenNodes {
   /** Whether it is in step. */
   readonly isSynced: boolean;
-  /** Whether it has just begun. */
-  readonly isStarting: boolean;
   /** Waits where it has just begun, until it is in step or has failed, for a bounded time. */
   started(): Promise<void>;
   /** The version up to which it has told everything. */
@@ -85,8 +82,6 @@ export class FreshNodes {
   /** The readings that run. Each settles when its reading ends, and never rejects. */
   readonly #running = new Set<Promise<void>>();
   #next: Reading | undefined;
-  /** Whether a request that waits for the start of the watch reads the version. */
-  #isReadingVersion = false;
   /** When the last changes came, oldest first, by the clock's monotonic time. */
   readonly #changes: number[] = [];
 
@@ -114,36 +109,6 @@ export class FreshNodes {
     const reading = this.#next ??= this.#prepare();
     reading.wanted.add(wanted);
     return (await reading.found).filter(({ ids }) => ids.includes(wanted));
-  }
-
-  /**
-   * Waits for a watch that has just begun. Its first objects may show a moment after the call, although it began before:
-   * that takes seconds in a big cluster. One short call meanwhile, of one request at a time, tells which version they
-   * must have.
-   *
-   * @returns The Nodes with a client's id at that moment; undefined where the watch had begun earlier or does not show it.
-   */
-  async atStart(id: ClientId): Promise<NodeView[] | undefined> {
-    const seen = this.#seen;
-    const { ownChanges } = seen;
-    const version = seen.isStarting && !this.#isReadingVersion ? await this.#tryVersion() : undefined;
-    await seen.started();
-    // What our own calls have shown meanwhile may be of a later moment than the rest.
-    if (version === undefined || !seen.isSynced || seen.moment < version || seen.ownChanges !== ownChanges) return;
-    return seen.peekById(id);
-  }
-
-  /** Reads the version that the Nodes are at. Undefined where that fails, since there are other ways. */
-  async #tryVersion(): Promise<bigint | undefined> {
-    this.#isReadingVersion = true;
-    try {
-      return BigInt(await this.#calls.currentVersion());
-    } catch (error) {
-      if (error instanceof UnavailableError) return undefined;
-      throw error;
-    } finally {
-      this.#isReadingVersion = false;
-    }
   }
 
   #prepare(): Reading {

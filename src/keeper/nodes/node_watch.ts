@@ -47,6 +47,7 @@ export class NodeWatch {
   readonly #notReady = new Map<string, number>();
   readonly #waiters: Waiters;
   #synced = false;
+  /** Whether the watch has begun, and has neither come into step nor failed yet. */
   #starting = false;
   /** The version up to which the watch has told everything. */
   #moment = 0n;
@@ -67,11 +68,6 @@ export class NodeWatch {
   /** Whether what it has seen is in step with the cluster. */
   get isSynced(): boolean {
     return this.#synced;
-  }
-
-  /** Whether the watch has begun, and has neither come into step nor failed yet. */
-  get isStarting(): boolean {
-    return this.#starting;
   }
 
   /** The version up to which the watch has told everything. */
@@ -144,11 +140,6 @@ export class NodeWatch {
    */
   async started(): Promise<void> {
     if (this.#starting) await this.#waiters.until(() => !this.#starting, START_MS);
-  }
-
-  /** Waits as {@link started} does. See {@link FreshNodes.atStart}. */
-  startedById(id: ClientId): Promise<NodeView[] | undefined> {
-    return this.#fresh.atStart(id);
   }
 
   /** A node as last seen; undefined where none of that name was seen. It may be behind, so it proves nothing. */

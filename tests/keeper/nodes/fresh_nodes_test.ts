@@ -286,44 +286,6 @@ Deno.test("a list that is denied is an error, not an empty list", async () => {
   await rejects(world.find(), ForbiddenError);
 });
 
-/** Begins to look while the watch begins, and has `act` happen before it is in step. */
-async function atStart(act: (script: Script) => void): Promise<{ found: string[] | undefined; made: string[] }> {
-  const script = new Script();
-  const { promise, resolve } = Promise.withResolvers<void>();
-  Object.assign(script, { isSynced: false, isStarting: true, moment: 0n, start: promise });
-  const looking = script.fresh.atStart(ALICE);
-  await script.clock.pass(1);
-  script.show(state("a", 10, [ALICE]));
-  Object.assign(script, { isSynced: true, isStarting: false });
-  act(script);
-  resolve();
-  const found = await script.clock.until(looking);
-  return { found: found?.map(({ name }) => name), made: script.made };
-}
-
-Deno.test("the first objects of a watch prove which Nodes a client has if they are as late as the request", async () => {
-  deepEqual(await atStart(() => {}), { found: ["a"], made: ["version"] });
-  const behind = (script: Script) => script.moment = 9n;
-  const failed = (script: Script) => script.isSynced = false;
-  const ahead = (script: Script) => script.ownChanges++;
-  for (const act of [behind, failed, ahead]) deepEqual((await atStart(act)).found, undefined);
-});
-
-Deno.test("a watch that has begun earlier, or a version that another request reads, proves nothing for a request", async () => {
-  const script = new Script();
-  deepEqual([await script.fresh.atStart(ALICE), script.made], [undefined, []]);
-  script.isStarting = true;
-  const gate = Promise.withResolvers<void>();
-  script.hook = () => gate.promise;
-  const first = script.fresh.atStart(ALICE);
-  equal(await script.clock.until(script.fresh.atStart(ALICE)), undefined);
-  gate.resolve();
-  deepEqual(await script.clock.until(first), []);
-  deepEqual(script.made, ["version"]);
-  script.hook = () => Promise.reject(new UnavailableError("broken"));
-  equal(await script.clock.until(script.fresh.atStart(ALICE)), undefined);
-});
-
 /** A watch of many Nodes, and calls, both scripted. */
 class Script implements SeenNodes, FreshNodesCalls {
   readonly clock = new IdleClock();
@@ -332,9 +294,6 @@ class Script implements SeenNodes, FreshNodesCalls {
   readonly #waiters = new Set<() => void>();
   readonly made: string[] = [];
   isSynced = true;
-  isStarting = false;
-  /** Settles when the watch is in step or has failed. */
-  start: Promise<void> = Promise.resolve();
   moment = 10n;
   ownChanges = 0;
   /** The version of the cluster. */
@@ -359,7 +318,7 @@ class Script implements SeenNodes, FreshNodesCalls {
   }
 
   started(): Promise<void> {
-    return this.start;
+    return Promise.resolve();
   }
 
   async until(condition: () => boolean, ms: number, signal: AbortSignal): Promise<boolean> {

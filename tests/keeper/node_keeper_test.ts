@@ -247,7 +247,7 @@ Deno.test("a drain that goes on at its time-out names the Node as it is, or as i
     cluster.hook = (call, when) => {
       if (call === "get nodes" && when === "before" && isReplaced && clock.now() >= hold.since + 9_000) {
         cluster.hook = () => {};
-        cluster.put({ name: "a", uid: "uid-2", machineID: "ad432f2cb0c28bbcd1f87a20199237f9" });
+        cluster.put({ name: "a", uid: "uid-2", machineID: "ad432f2cb0c28bbcd1f87a20199237f9", bootID: "boot-9" });
       }
     };
     const outcome = await clock.until(asked);
@@ -269,6 +269,30 @@ Deno.test("a host that runs on another Node than the noted one is told and answe
   const first = await world.drain({ node: undefined }) as DrainOutcome;
   equal(first.kind, "moved");
   equal(world.messages().filter((message) => String(message).startsWith("the client runs on another")).length, 1);
+});
+
+Deno.test("several Nodes of a client, and a Node with a malformed machine-id, are told", async () => {
+  await using world = await setUp();
+  const { cluster, clock, keeper, told } = world;
+  cluster.put({ name: "b", uid: "uid-b", machineID: MACHINE });
+  cluster.put({ name: "c", uid: "uid-c", machineID: "not-a-machine-id" });
+  await clock.pass(1);
+  ok(told.some(([what, count]) => what === "malformedNodes" && count === 1));
+  const before = told.length;
+  deepEqual(await clock.until(keeper.look(ID, "seen")), { kind: "ambiguous", nodes: ["a", "b"] });
+  ok(told.slice(before).some((what) => JSON.stringify(what).includes(ID)));
+});
+
+Deno.test("the end of the keeper answers the requests of its drains, and leaves the cordon to whoever resumes them", async () => {
+  const world = await setUp();
+  const { clock, keeper, hold, start, isCordoned } = world;
+  start("db");
+  const asked = keeper.drain(hold, 3_600_000, never);
+  await clock.pass(1_000);
+  await world[Symbol.asyncDispose]();
+  const outcome = await clock.until(asked);
+  deepEqual([outcome.kind, isCordoned()], ["draining", true]);
+  equal(clock.sleepers, 0, "nothing is left over");
 });
 
 Deno.test("a skip is taken from the Node once, and no other than the one that was asked for", async () => {

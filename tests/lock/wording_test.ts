@@ -1,3 +1,5 @@
+/** How durations, drains and nodes are told. The sentence of each refusal is in outcomes_test.ts. @module */
+
 import { deepEqual, equal, ok } from "node:assert/strict";
 import fc from "fast-check";
 import { type ClientId, parseGroup } from "../../src/lock/identity.ts";

@@ -1,4 +1,9 @@
-/** The calls of a drain: what exactly is sent, what each expected answer becomes, and which faults get through. @module */
+/**
+ * The calls of a drain: what exactly is sent, what each expected answer becomes, and which faults get through. Which
+ * permissions they need is in tests/keeper/permissions_test.ts.
+ *
+ * @module
+ */
 
 import { deepEqual, equal, ok, rejects } from "node:assert/strict";
 import { PodCalls } from "../../../src/keeper/drain/pod_calls.ts";

@@ -1,4 +1,9 @@
-/** The calls about Leases: what is asked of the API server, and what each of its expected answers is taken for. @module */
+/**
+ * The calls about Leases: what is asked of the API server, and what each of its expected answers is taken for. How the
+ * store uses them is in store_test.ts and being_deleted_test.ts.
+ *
+ * @module
+ */
 
 import { deepEqual, equal, rejects } from "node:assert/strict";
 import { UnavailableError } from "../../../src/lock/errors.ts";

@@ -1,4 +1,9 @@
-/** The Lease store against answers that a real API server gives too seldom, or that are not its own. @module */
+/**
+ * The Lease store against answers that a real API server gives too seldom, or that are not its own. Which Leases are groups
+ * is in leases_as_groups_test.ts, and a Lease that is being deleted in being_deleted_test.ts.
+ *
+ * @module
+ */
 
 import { equal, ok, rejects } from "node:assert/strict";
 import { UnavailableError } from "../../../src/lock/errors.ts";

@@ -15,8 +15,28 @@ import { benchBigClusters } from "./big_cluster.ts";
 import { BenchCluster, benchCluster } from "./cluster.ts";
 import { fleetLockRequest, load, type LoadResult, median, residentMegabytes } from "./load.ts";
 
-const { quick, nodes } =
-  parseArgs({ args: Deno.args, options: { quick: { type: "boolean" }, nodes: { type: "string" } } }).values;
+const USAGE = `usage: deno task bench [--quick] [--nodes LIST]
+
+Measures the server beside a minimal one, and on a cluster where KUBEBUILDER_ASSETS is set.
+  --quick        measure each row for a shorter time, and skip big clusters
+  --nodes LIST   measure nothing but clusters of these numbers of Nodes, such as 1000,5000`;
+
+const { quick, nodes } = readArgs();
+
+/** Reads the arguments. Ends the process where they ask for help or are wrong. */
+function readArgs(): { quick?: boolean; nodes?: string } {
+  try {
+    const options = { quick: { type: "boolean" }, nodes: { type: "string" }, help: { type: "boolean" } } as const;
+    const { help, ...values } = parseArgs({ args: Deno.args, options }).values;
+    if (!help) return values;
+    console.log(USAGE);
+  } catch (error) {
+    console.error(`${(error as Error).message}\n${USAGE}`);
+    Deno.exit(1);
+  }
+  Deno.exit(0);
+}
+
 const seconds = quick ? 1 : 5;
 
 function heading(text: string): void {

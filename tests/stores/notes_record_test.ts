@@ -1,6 +1,7 @@
 /**
  * What is noted with a group for the policies, in the codec of every store: it survives writes by this version, a later
  * one and the one before, and what is not understood never reads as nothing.
+ * Each value is in notes_values_test.ts.
  *
  * @module
  */

@@ -279,7 +279,7 @@ Deno.test("several Nodes of a client, and a Node with a malformed machine-id, ar
   await clock.pass(1);
   ok(told.some(([what, count]) => what === "malformedNodes" && count === 1));
   const before = told.length;
-  deepEqual(await clock.until(keeper.look(ID, "seen")), { kind: "ambiguous", nodes: ["a", "b"] });
+  deepEqual(await clock.until(keeper.look(ID)), { kind: "ambiguous", nodes: ["a", "b"] });
   ok(told.slice(before).some((what) => JSON.stringify(what).includes(ID)));
 });
 

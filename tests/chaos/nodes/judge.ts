@@ -69,8 +69,13 @@ function wrongAt(history: History, yes: Yes, revision: number): string[] {
   // A hold that never noted a node, of a host that has none now, needs no drain.
   if (!matches && !isNoted(history, yes, grant, revision)) return [];
   const wrong: string[] = [];
-  if (node !== undefined && !node.unschedulable) wrong.push(`the node ${yes.node} is not cordoned`);
+  // Nobody can tell that a Node is the host's which is not the noted one and does not show its id.
+  const noted = notedUid(history, yes, revision);
+  const isAnothers = node !== undefined && noted !== undefined && node.uid !== noted && !isNodeOf(node, yes);
+  const registered = isAnothers ? registrationOf(history, yes.node, node.uid) : Infinity;
+  if (node !== undefined && !isAnothers && !node.unschedulable) wrong.push(`the node ${yes.node} is not cordoned`);
   for (const pod of history.podsOn(yes.node, revision)) {
+    if (boundAt(history, yes.node, pod) >= registered) continue;
     if (!mayStay(history, yes, pod, node, grant)) wrong.push(`the pod ${pod.name} is left on ${yes.node}`);
   }
   return wrong;
@@ -92,6 +97,26 @@ function isNoted(history: History, { group, id }: Yes, grant: number, revision: 
   return history.leases.versions(group).some((version) =>
     version.revision >= grant && version.revision <= revision && version.fact?.noted.includes(id)
   );
+}
+
+/** The UID of the Node that a hold notes; undefined where it notes none. */
+function notedUid(history: History, { group, id }: Yes, revision: number): string | undefined {
+  try {
+    const holders: { id: string; uid?: string }[] = JSON.parse(history.leases.at(group, revision)?.record ?? "[]");
+    return holders.find((holder) => holder.id === id)?.uid;
+  } catch {
+    return undefined;
+  }
+}
+
+/** The revision at which a Node was registered. */
+function registrationOf(history: History, name: string, uid: string): number {
+  return history.nodes.versions(name).find(({ fact }) => fact?.uid === uid)!.revision;
+}
+
+/** The revision at which a pod was bound to a node. */
+function boundAt(history: History, node: string, { uid }: PodFact): number {
+  return history.pods.versions(uid).find(({ fact }) => fact?.node === node)!.revision;
 }
 
 function isNodeOf(node: NodeFact | undefined, { id, machineId }: Yes): boolean {

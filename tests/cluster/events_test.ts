@@ -80,5 +80,5 @@ clusterTest("a burst of Events is cut, and failures are reported once and affect
   await events.settled();
   equal(events.dropped, 975);
   equal(failures.length, 1);
-  ok(String(failures[0]).includes("may not create events"));
+  ok(String(failures[0]).includes("the permission to create events"));
 });

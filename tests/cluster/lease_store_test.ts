@@ -336,7 +336,11 @@ for (const verb of ["get", "create", "update"]) {
     await rejects(call, (error) => {
       ok(error instanceof UnavailableError);
       equal(error.publicMessage, `the server may not ${verb} leases in namespace "${namespace}"`);
-      ok(error.message.startsWith(error.publicMessage));
+      ok(
+        error.message.startsWith(
+          `the permission to ${verb} leases in namespace "${namespace}" is missing: grant it in `,
+        ),
+      );
       return true;
     });
   });

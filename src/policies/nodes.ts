@@ -65,18 +65,15 @@ export class GroupNodes {
     return this.#count(question).unavailable.without(asking, question);
   }
 
-  #count({ group, state }: PolicyQuestion) {
+  #count({ state }: PolicyQuestion) {
     let counted = this.#counted.get(state);
     if (counted === undefined) {
       const held = new Set(state.holders.flatMap(({ node }) => node === undefined ? [] : [node.uid, node.name]));
-      const left = this.#suspects.filter(({ uid, name, isReady, cordonedFor }) => {
-        return (!isReady || cordonedFor === undefined) && !held.has(uid) && !held.has(name);
-      });
-      const isElsewhere = ({ cordonedFor = [] }: NodeFacts) => cordonedFor.some((owner) => owner.group !== group);
-      const elsewhere = left.filter(isElsewhere);
-      const unavailable = left.filter((node) => !isElsewhere(node) && !isHeld(node, () => state));
+      const left = this.#suspects.filter(({ uid, name }) => !held.has(uid) && !held.has(name));
+      const unavailable = left.filter(({ cordonedFor }) => cordonedFor === undefined);
       const unready = unavailable.filter(({ isReady }) => !isReady);
-      counted = { unready: new Counted(unready, elsewhere), unavailable: new Counted(unavailable, elsewhere) };
+      const ours = left.filter(({ isReady, cordonedFor }) => !isReady && cordonedFor !== undefined);
+      counted = { unready: new Counted(unready, ours), unavailable: new Counted(unavailable, ours) };
       this.#counted.set(state, counted);
     }
     return counted;
@@ -87,24 +84,24 @@ export class GroupNodes {
 class Counted {
   readonly #nodes: readonly NodeFacts[];
   readonly #uids: ReadonlySet<string>;
-  readonly #elsewhere: readonly NodeFacts[];
+  readonly #ours: readonly NodeFacts[];
 
   /**
    * Takes the nodes.
    *
-   * @param elsewhere More of them, which are cordoned for holds of other groups too. They are looked at with each
-   * question, since their groups change without the one that is asked for. There are as many as those groups have slots.
+   * @param ours More of them, which we have cordoned. They are looked at with each question, since holds of other groups
+   * end without a change of the one that is asked for. There are about as many as all groups have slots.
    */
-  constructor(nodes: readonly NodeFacts[], elsewhere: readonly NodeFacts[]) {
+  constructor(nodes: readonly NodeFacts[], ours: readonly NodeFacts[]) {
     this.#nodes = nodes;
     this.#uids = new Set(nodes.map(({ uid }) => uid));
-    this.#elsewhere = elsewhere;
+    this.#ours = ours;
   }
 
   without(asking: readonly NodeFacts[], { group, state, groups }: PolicyQuestion): NodeCount {
     const isAsking = (node: NodeFacts) => asking.some(({ uid }) => uid === node.uid);
     const stateOf = (other: Group) => other === group ? state : groups?.get(other)?.state;
-    const more = this.#elsewhere.filter((node) => !isAsking(node) && !isHeld(node, stateOf));
+    const more = this.#ours.filter((node) => !isAsking(node) && !isHeld(node, stateOf));
     const gone = asking.map(({ uid }) => uid).filter((uid) => this.#uids.has(uid));
     const here = this.#nodes.slice(0, NAMED + gone.length).filter(({ uid }) => !gone.includes(uid));
     return { count: this.#nodes.length - gone.length + more.length, shown: [...here, ...more].slice(0, NAMED) };

@@ -116,6 +116,14 @@ Deno.test("nodes that are cordoned for other groups are looked up in what these 
   deepEqual(counts, [0, 1, 0]);
 });
 
+Deno.test("groups that share a state are told apart by the holds of each", () => {
+  const nodes = groupNodes([node("a", { isReady: false, isCordoned: true, cordonedFor: [OWNER] })]);
+  const state = stateOf();
+  equal(nodes.unready({ group: WORKERS, id: HOST, state }, []).count, 1);
+  const groups = new Map([[WORKERS, { state: stateOf(holding()) }]]);
+  equal(nodes.unready({ group: OTHERS, id: HOST, state, groups }, []).count, 0);
+});
+
 Deno.test("a sentence names five nodes, and says what is wrong with each", () => {
   const names = (count: number) => {
     const shown = Array.from({ length: Math.min(count, 5) }, (_, i) => node(`n${i}`));

@@ -5,13 +5,12 @@
  * @module
  */
 
-import { deepEqual, equal, ok, rejects } from "node:assert/strict";
+import { deepEqual, equal } from "node:assert/strict";
 import { PodCalls } from "../../../src/keeper/drain/pod_calls.ts";
 import { type PodView, viewPod } from "../../../src/keeper/drain/pods.ts";
-import { CallRefusedError } from "../../../src/lock/errors.ts";
-import { until } from "../../support/condition.ts";
 import { pod } from "../../support/cluster_objects.ts";
 import { fakeApiServer, json, status } from "../../support/fake_api_server.ts";
+import { checkRefusal, checkSignal } from "../../support/node_call_checks.ts";
 
 const POD: PodView = { ...viewPod(pod({ name: "web", namespace: "shop" })), uid: "u1" };
 const CLAIM = { namespace: "shop", name: "data" };
@@ -179,30 +178,13 @@ const METHODS = ["listPods", "evict", "tryEviction", "deletePod", "listAttachmen
 const callOf = (method: string) => CALLS.find(([, call]) => call.toString().includes(`.${method}(`))![1];
 
 for (const method of METHODS) {
-  Deno.test(`a signal ends ${method} with its reason, and it does not begin after that`, async () => {
-    const never = Promise.withResolvers<Response>();
-    await using fake = await fakeApiServer(() => never.promise);
-    const calls = new PodCalls(fake.client);
-    const stop = new AbortController();
-    const running = rejects(callOf(method)(calls, stop.signal), /^Error: stop$/);
-    await until(() => fake.requests.length === 1);
-    stop.abort(new Error("stop"));
-    await running;
-    await rejects(callOf(method)(calls, stop.signal), /^Error: stop$/);
-    equal(fake.requests.length, 1);
-    never.resolve(json({}));
-  });
+  Deno.test(`a signal ends ${method} with its reason, and it does not begin after that`, () =>
+    checkSignal((client, signal) => callOf(method)(new PodCalls(client), signal)));
 }
 
 for (const method of ["listPods", "listAttachments", "hasAttachment", "volumeOf"]) {
-  Deno.test(`a refusal of ${method} that nobody expects is a fault that says what was refused`, async () => {
-    await using fake = await fakeApiServer(() => status(422, { reason: "Invalid", message: "not like that" }));
-    await rejects(callOf(method)(new PodCalls(fake.client)), (error) => {
-      ok(error instanceof CallRefusedError);
-      equal(error.message, "the API server refused a call about a node: not like that");
-      return true;
-    });
-  });
+  Deno.test(`a refusal of ${method} that nobody expects is a fault that says what was refused`, () =>
+    checkRefusal((client) => callOf(method)(new PodCalls(client))));
 }
 
 Deno.test("the pods of one node are listed and watched by its name, as views", async () => {

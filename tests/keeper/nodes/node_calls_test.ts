@@ -5,13 +5,12 @@
  * @module
  */
 
-import { deepEqual, equal, ok, rejects } from "node:assert/strict";
+import { deepEqual, equal } from "node:assert/strict";
 import type { V1Node } from "@kubernetes/client-node/dist/gen/models/V1Node.js";
 import { NodeCalls } from "../../../src/keeper/nodes/node_calls.ts";
 import { type NodeView, viewNode } from "../../../src/keeper/nodes/node.ts";
-import { CallRefusedError } from "../../../src/lock/errors.ts";
-import { until } from "../../support/condition.ts";
 import { fakeApiServer, json, status } from "../../support/fake_api_server.ts";
+import { checkRefusal, checkSignal } from "../../support/node_call_checks.ts";
 
 const NODES = "/api/v1/nodes";
 const CORDON = "fleetlock.internal/cordoned-for";
@@ -211,28 +210,11 @@ const callOf = (method: string): (calls: NodeCalls, signal?: AbortSignal) => Pro
     : CALLS.find(([, call]) => call.toString().includes(`.${method}(`))![1];
 
 for (const method of [...METHODS, "patchNode"]) {
-  Deno.test(`a signal ends ${method} with its reason, and it does not begin after that`, async () => {
-    const never = Promise.withResolvers<Response>();
-    await using fake = await fakeApiServer(() => never.promise);
-    const calls = new NodeCalls(fake.client);
-    const stop = new AbortController();
-    const running = rejects(callOf(method)(calls, stop.signal), /^Error: stop$/);
-    await until(() => fake.requests.length === 1);
-    stop.abort(new Error("stop"));
-    await running;
-    await rejects(callOf(method)(calls, stop.signal), /^Error: stop$/);
-    equal(fake.requests.length, 1);
-    never.resolve(json({}));
-  });
+  Deno.test(`a signal ends ${method} with its reason, and it does not begin after that`, () =>
+    checkSignal((client, signal) => callOf(method)(new NodeCalls(client), signal)));
 
-  Deno.test(`a refusal of ${method} that nobody expects is a fault that says what was refused`, async () => {
-    await using fake = await fakeApiServer(() => status(422, { reason: "Invalid", message: "not like that" }));
-    await rejects(callOf(method)(new NodeCalls(fake.client)), (error) => {
-      ok(error instanceof CallRefusedError);
-      equal(error.message, "the API server refused a call about a node: not like that");
-      return true;
-    });
-  });
+  Deno.test(`a refusal of ${method} that nobody expects is a fault that says what was refused`, () =>
+    checkRefusal((client) => callOf(method)(new NodeCalls(client))));
 }
 
 Deno.test("all Nodes are watched, and what is known of one saves the work of deriving its id again", async () => {

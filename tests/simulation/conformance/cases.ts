@@ -102,6 +102,21 @@ function pod(name: string, nodeName?: string): Json {
   };
 }
 
+/** Tries to evict a pod whose budget allows nothing. */
+async function refusedByBudget({ namespace, prefix, call, forbid }: Subject, deleteOptions?: Json): Promise<Json> {
+  const pods = `/api/v1/namespaces/${namespace}/pods`;
+  await call("POST", "/api/v1/nodes", { metadata: { name: `${prefix}--n` } });
+  await call("POST", pods, pod("a", `${prefix}--n`));
+  const status = { phase: "Running", conditions: [{ type: "Ready", status: "True" }] };
+  await call("PATCH", `${pods}/a/status`, { status }, { type: MERGE });
+  await forbid("web");
+  const body = { apiVersion: "policy/v1", kind: "Eviction", metadata: { name: "a", namespace } };
+  const answer = await call("POST", `${pods}/a/eviction`, { ...body, ...(deleteOptions && { deleteOptions }) });
+  await call("DELETE", `${pods}/a`, { gracePeriodSeconds: 0 });
+  await call("DELETE", `/api/v1/nodes/${prefix}--n`);
+  return seen(answer);
+}
+
 /** The cases, by name. */
 export const CASES: Readonly<Record<string, Case>> = {
   async "a Lease is created once, and replaced only at its version"({ namespace, call }) {
@@ -203,18 +218,8 @@ export const CASES: Readonly<Record<string, Case>> = {
     await call("DELETE", `/api/v1/nodes/${prefix}--n`);
     return answers.map(seen);
   },
-  async "a budget refuses an eviction with its cause"({ namespace, prefix, call, forbid }) {
-    const pods = `/api/v1/namespaces/${namespace}/pods`;
-    await call("POST", "/api/v1/nodes", { metadata: { name: `${prefix}--n` } });
-    await call("POST", pods, pod("a", `${prefix}--n`));
-    const status = { phase: "Running", conditions: [{ type: "Ready", status: "True" }] };
-    await call("PATCH", `${pods}/a/status`, { status }, { type: MERGE });
-    await forbid("web");
-    const body = { apiVersion: "policy/v1", kind: "Eviction", metadata: { name: "a", namespace } };
-    const answer = await call("POST", `${pods}/a/eviction`, body);
-    await call("DELETE", `${pods}/a`, { gracePeriodSeconds: 0 });
-    await call("DELETE", `/api/v1/nodes/${prefix}--n`);
-    return seen(answer);
+  async "a budget refuses an eviction with its cause"(subject) {
+    return await refusedByBudget(subject);
   },
   async "lists come whole, in pages, by selector, and as metadata"({ namespace, prefix, call }) {
     const path = leasesOf(namespace);
@@ -347,22 +352,8 @@ export const CASES: Readonly<Record<string, Case>> = {
     await call("DELETE", `/api/v1/nodes/${prefix}--n`);
     return answers.map(seen);
   },
-  async "a budget refuses an eviction on trial, too"({ namespace, prefix, call, forbid }) {
-    const pods = `/api/v1/namespaces/${namespace}/pods`;
-    await call("POST", "/api/v1/nodes", { metadata: { name: `${prefix}--n` } });
-    await call("POST", pods, pod("a", `${prefix}--n`));
-    const status = { phase: "Running", conditions: [{ type: "Ready", status: "True" }] };
-    await call("PATCH", `${pods}/a/status`, { status }, { type: MERGE });
-    await forbid("web");
-    const answer = await call("POST", `${pods}/a/eviction`, {
-      apiVersion: "policy/v1",
-      kind: "Eviction",
-      metadata: { name: "a", namespace },
-      deleteOptions: { dryRun: ["All"] },
-    });
-    await call("DELETE", `${pods}/a`, { gracePeriodSeconds: 0 });
-    await call("DELETE", `/api/v1/nodes/${prefix}--n`);
-    return seen(answer);
+  async "a budget refuses an eviction on trial, too"(subject) {
+    return await refusedByBudget(subject, { dryRun: ["All"] });
   },
   async "patches of what has changed or is not there are refused"({ namespace, prefix, call }) {
     const path = leasesOf(namespace);

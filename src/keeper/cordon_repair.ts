@@ -74,7 +74,7 @@ export class CordonRepair {
   /** Asks for a check of all nodes. */
   suspectAll(): void {
     this.#checked.clear();
-    for (const node of this.#context.nodes.nodes) this.suspect(node);
+    for (const node of this.#context.nodes.marked) this.suspect(node);
   }
 
   /** Checks each suspect until the signal aborts. Does not throw. */

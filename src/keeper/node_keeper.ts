@@ -196,7 +196,7 @@ export class KubernetesNodeKeeper implements NodeKeeper {
     await Promise.allSettled(ending);
     const synced = this.#nodes.isSynced;
     const isOurs = (node: NodeView) => this.#ownedBy(node, group, id).length > 0;
-    for (const node of synced ? [...this.#nodes.nodes].filter(isOurs) : await this.#calls.listNodes(isOurs)) {
+    for (const node of synced ? this.#nodes.marked.filter(isOurs) : await this.#calls.listNodes(isOurs)) {
       for (const owner of this.#ownedBy(node, group, id)) {
         if (await isOver(owner) && await this.#cordon.lift(node.name, owner, !synced)) {
           this.#reports.uncordoned(node.name, owner);
@@ -210,7 +210,7 @@ export class KubernetesNodeKeeper implements NodeKeeper {
    * client's drain stops and our cordon is lifted.
    */
   holdEnded(group: Group, id: ClientId): void {
-    for (const node of this.#nodes.nodes) {
+    for (const node of this.#nodes.marked) {
       if (this.#ownedBy(node, group, id).length > 0) this.#repair.suspect(node);
     }
     this.#checkHolds(this.#drains.owners(group, id)).catch(() => {});

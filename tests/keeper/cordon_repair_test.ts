@@ -60,9 +60,9 @@ function setUp() {
       return Promise.resolve("repaired");
     },
   };
-  const watch: Pick<NodeWatch, "nodes" | "peek"> = {
-    get nodes() {
-      return nodes.values();
+  const watch: Pick<NodeWatch, "marked" | "peek"> = {
+    get marked() {
+      return [...nodes.values()];
     },
     peek: (name) => nodes.get(name),
   };

@@ -40,6 +40,8 @@ export class NodeWatch {
   readonly #listener: NodeListener;
   readonly #nodes = new Map<string, NodeView>();
   readonly #byId = new NamesById();
+  /** The names of the nodes with {@link "./cordon.ts".CORDON_ANNOTATION}: a few of thousands. */
+  readonly #marked = new Set<string>();
   readonly #malformed = new Set<string>();
   /** The sets of nodes that were told to share an id. */
   readonly #shared = new Set<string>();
@@ -98,6 +100,11 @@ export class NodeWatch {
   /** All nodes, as last seen. */
   get nodes(): Iterable<NodeView> {
     return this.#nodes.values();
+  }
+
+  /** The nodes with our annotation on a cordon, as last seen, whatever it says. */
+  get marked(): NodeView[] {
+    return [...this.#marked].map((name) => this.#nodes.get(name)!);
   }
 
   /** Follows the Nodes (list and watch nodes) until the signal aborts. Does not throw. */
@@ -220,6 +227,7 @@ export class NodeWatch {
     this.#edition++;
     this.#unlink(name);
     this.#nodes.delete(name);
+    this.#marked.delete(name);
     this.#malformed.delete(name);
     this.#waiters.wake();
   }
@@ -277,6 +285,8 @@ export class NodeWatch {
     if (known === undefined || !countsAlike(known, node)) this.#edition++;
     this.#unlink(node.name);
     this.#nodes.set(node.name, node);
+    if (node.cordon === undefined) this.#marked.delete(node.name);
+    else this.#marked.add(node.name);
     for (const id of node.ids) {
       this.#byId.add(id, node.name);
       this.#tellShared(id, this.#byId.get(id).sort());

@@ -309,3 +309,19 @@ for (
     await watch.started();
   });
 }
+
+Deno.test("the nodes with our annotation are those that show it now, whoever told of it", async () => {
+  const { watch, watcher } = setUp();
+  const { synced, changed } = await watcher;
+  synced([view("a", 5, { cordon: "{}" }), view("b", 5), view("c", 5, { cordon: "not JSON" })], "5");
+  deepEqual(names(watch.marked), ["a", "c"]);
+  changed("MODIFIED", view("a", 6));
+  changed("MODIFIED", view("b", 7, { cordon: "{}" }));
+  changed("DELETED", view("c", 8));
+  deepEqual(names(watch.marked), ["b"]);
+  watch.learn(view("a", 9, { cordon: "{}" }));
+  watch.forget(view("b", 7));
+  deepEqual(names(watch.marked), ["a"]);
+  synced([], "10");
+  deepEqual(names(watch.marked), []);
+});

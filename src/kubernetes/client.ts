@@ -22,7 +22,14 @@ import { checkAnswer } from "./answer_check.ts";
 import { callOptions } from "./calls.ts";
 import type { Permission } from "./errors.ts";
 import { ServerClock } from "./server_clock.ts";
-import { type Answer, type Call, type Stream, Transport, type TransportOptions } from "./transport.ts";
+import {
+  type Answer,
+  type BinaryAnswer,
+  type Call,
+  type Stream,
+  Transport,
+  type TransportOptions,
+} from "./transport.ts";
 
 /** How {@link connectKubernetes} connects. */
 export interface ConnectOptions extends TransportOptions {
@@ -60,6 +67,8 @@ export interface KubernetesClient extends AsyncDisposable {
   readonly apis: Apis;
   /** Gets a path of the API, such as `/api/v1/nodes`, and reads the answer. See {@link Transport.send}. */
   get(path: string, signal?: AbortSignal, headers?: Readonly<Record<string, string>>): Promise<Answer>;
+  /** Gets a path of the API and reads the answer as bytes. See {@link Transport.send}. */
+  getBinary(path: string, signal: AbortSignal | undefined, headers: Call["headers"]): Promise<BinaryAnswer>;
   /** Posts JSON to a path of the API and reads the answer. See {@link Transport.send}. */
   post(path: string, body: unknown, signal?: AbortSignal): Promise<Answer>;
   /** Gets a path of the API whose answer arrives over time. See {@link Transport.stream}. */
@@ -98,6 +107,7 @@ export async function connectKubernetes(options: ConnectOptions = {}): Promise<K
     clock,
     apis: makeApis(server, transport),
     get: (path, signal, headers) => transport.send({ method: "GET", url: server + path, signal, headers }),
+    getBinary: (path, signal, headers) => transport.sendBinary({ method: "GET", url: server + path, signal, headers }),
     post: (path, body, signal) =>
       transport.send({
         method: "POST",

@@ -11,6 +11,7 @@ import { UnavailableError } from "../lock/errors.ts";
 import { checkPage, METADATA, parseJson, parseResourcePath } from "./answer_check.ts";
 import type { KubernetesClient } from "./client.ts";
 import { KubernetesError } from "./errors.ts";
+import { METADATA_LIST, parseMetadataList } from "./metadata_list.ts";
 
 /** What {@link readPages} reads. */
 export interface PagesOptions {
@@ -18,7 +19,7 @@ export interface PagesOptions {
   readonly path: string;
   /** How many objects a page has at most. */
   readonly limit: number;
-  /** Whether to read only the objects' metadata. @default {false} */
+  /** Whether to read only the name, the UID and the version of each object. @default {false} */
   readonly metadataOnly?: boolean;
   /** Whether to end after the first page. @default {false} */
   readonly firstPageOnly?: boolean;
@@ -38,9 +39,6 @@ export interface Pages<T> {
   readonly version: string;
 }
 
-/** The media type that asks for the metadata of a list's objects alone. */
-const METADATA_ONLY = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1";
-
 /**
  * Reads a collection (list). Where the API server forgets the version between two pages, it starts again.
  *
@@ -50,7 +48,7 @@ const METADATA_ONLY = "application/json;as=PartialObjectMetadataList;g=meta.k8s.
  * @throws What `client.get` throws otherwise.
  */
 export async function readPages<T>(
-  client: Pick<KubernetesClient, "get">,
+  client: Pick<KubernetesClient, "get" | "getBinary">,
   options: PagesOptions,
   view: (object: unknown) => T | undefined,
   signal?: AbortSignal,
@@ -72,7 +70,7 @@ class ForgottenError extends UnavailableError {
 }
 
 async function readOnce<T>(
-  client: Pick<KubernetesClient, "get">,
+  client: Pick<KubernetesClient, "get" | "getBinary">,
   options: PagesOptions,
   view: (object: unknown) => T | undefined,
   signal?: AbortSignal,
@@ -80,7 +78,11 @@ async function readOnce<T>(
   const { path, limit, metadataOnly = false, firstPageOnly = false, query = {}, deadline } = options;
   const checked = metadataOnly ? METADATA : parseResourcePath(path);
   if (checked === undefined) throw new TypeError(`Cannot list ${path}: its kind is unknown`);
-  const headers = metadataOnly ? { accept: METADATA_ONLY } : undefined;
+  const readPage = async (url: string) => {
+    if (!metadataOnly) return parseJson((await client.get(url, signal)).text);
+    const { headers, bytes } = await client.getBinary(url, signal, { accept: METADATA_LIST });
+    return parseMetadataList(headers["content-type"], bytes);
+  };
   const items: T[] = [];
   let version: string | undefined;
   let next: string | undefined;
@@ -91,11 +93,11 @@ async function readOnce<T>(
       limit: `${limit}`,
       ...(next !== undefined && { continue: next }),
     });
-    const { text } = await client.get(`${path}?${parameters}`, signal, headers).catch((error) => {
+    const answer = await readPage(`${path}?${parameters}`).catch((error) => {
       const isLater = next !== undefined && error instanceof KubernetesError && error.status === 410;
       throw isLater ? new ForgottenError(error) : error;
     });
-    const page = checkPage(checked, parseJson(text));
+    const page = checkPage(checked, answer);
     version ??= page.version;
     // Objects that move from one page's version to another's could be missed.
     if (page.version !== version) throw new UnavailableError("the pages of a list are not of one version");

@@ -57,6 +57,12 @@ export interface Answer {
   readonly text: string;
 }
 
+/** An answer with a 2xx status whose body is not text. */
+export interface BinaryAnswer extends Pick<Answer, "headers"> {
+  /** The body. */
+  readonly bytes: Uint8Array;
+}
+
 /** An answer whose body arrives over time. Dispose of it to end it. */
 export interface Stream extends AsyncDisposable {
   /** The body. */
@@ -114,15 +120,27 @@ export class Transport implements AsyncDisposable {
    * @throws {KubernetesError} The status is any other. See {@link errorOf}.
    */
   send(call: Call): Promise<Answer> {
+    return this.#send(call, async (response) => ({
+      status: response.status,
+      headers: Object.fromEntries(response.headers),
+      text: await response.text(),
+    }));
+  }
+
+  /** Makes a call and reads its whole answer, which is not text. See {@link send}. */
+  sendBinary(call: Call): Promise<BinaryAnswer> {
+    return this.#send(call, async (response) => ({
+      headers: Object.fromEntries(response.headers),
+      bytes: new Uint8Array(await response.arrayBuffer()),
+    }));
+  }
+
+  #send<T>(call: Call, read: (response: Response) => Promise<T>): Promise<T> {
     return this.#track(this.#withDeadline([call.signal, this.#closing.signal], async (deadline) => {
       await this.#callLimit.take(deadline.signal);
       try {
         await this.#waitForHold(deadline.signal);
-        return await this.#attempt(call, deadline.signal, deadline, async (response) => ({
-          status: response.status,
-          headers: Object.fromEntries(response.headers),
-          text: await response.text(),
-        }));
+        return await this.#attempt(call, deadline.signal, deadline, read);
       } finally {
         this.#callLimit.give();
       }
@@ -230,9 +248,9 @@ export class Transport implements AsyncDisposable {
     }
   }
 
-  /** Notes the API server's time. A page that is not JSON is not the API server's. */
+  /** Notes the API server's time. A page of another type is not the API server's. */
   #observe({ headers }: Response, sentAt: number): void {
-    if (!/^application\/json\b/i.test(headers.get("content-type") ?? "")) return;
+    if (!/^application\/(json|vnd\.kubernetes\.protobuf)\b/i.test(headers.get("content-type") ?? "")) return;
     this.#serverClock.observe(headers.get("date"), sentAt, this.#clock.monotonic());
   }
 

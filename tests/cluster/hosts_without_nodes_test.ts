@@ -22,14 +22,23 @@ clusterTest("the Nodes of a client are those of one moment after the request, wh
   let isSilent = false;
   const lists: string[] = [];
   let afterList = async () => {};
+  const listed = async (path: string) => {
+    const { limit, fieldSelector } = Object.fromEntries(new URLSearchParams(path.split("?")[1]));
+    if (limit === undefined) return;
+    lists.push(fieldSelector ?? limit);
+    await afterList();
+  };
   const client: KubernetesClient = {
     ...connected,
     async get(path, signal, headers) {
       const answer = await connected.get(path, signal, headers);
-      const { limit, fieldSelector } = Object.fromEntries(new URLSearchParams(path.split("?")[1]));
-      if (limit === undefined) return answer;
-      lists.push(fieldSelector ?? limit);
-      await afterList();
+      await listed(path);
+      return answer;
+    },
+    async getBinary(path, signal, headers) {
+      const answer = await connected.getBinary(path, signal, headers);
+      equal(answer.headers["content-type"]?.split(";", 1)[0], "application/vnd.kubernetes.protobuf");
+      await listed(path);
       return answer;
     },
     async stream(path, signal) {
@@ -56,14 +65,14 @@ clusterTest("the Nodes of a client are those of one moment after the request, wh
   // The API server writes an empty list of metadata in another way than a full one.
   deepEqual([...watch.nodes], []);
   deepEqual(await find("alice"), []);
-  deepEqual(lists, ["250"]);
+  deepEqual(lists, ["500"]);
 
   const seen = await createNode(plane(), { name: "seen" });
   await until(() => watch.peek("seen") !== undefined);
   isSilent = true;
   const joined = await createNode(plane(), { name: "joined" });
   deepEqual(await find(joined.id), ["joined"]);
-  deepEqual(lists, ["250", "metadata.name=joined"]);
+  deepEqual(lists, ["500", "metadata.name=joined"]);
   deepEqual(await find(seen.id), ["seen"]);
   // Two calls show the Nodes of one moment, although they change in between.
   afterList = async () => {

@@ -13,6 +13,7 @@ import type { Apis, KubernetesClient } from "../../src/kubernetes/client.ts";
 import { ForbiddenError, KubernetesError } from "../../src/kubernetes/errors.ts";
 import { ServerClock } from "../../src/kubernetes/server_clock.ts";
 import { type Clock, systemClock } from "../../src/lock/clock.ts";
+import { binaryList, type MetadataListJson, wantsBinaryList } from "../support/metadata_list.ts";
 import { CORDON_ANNOTATION } from "../../src/keeper/nodes/cordon.ts";
 
 /** A Node of the fake. */
@@ -213,10 +214,18 @@ export class FakeCluster {
       clock,
       // deno-lint-ignore no-explicit-any
       apis: apis as any,
+      getBinary: async (path, _signal, headers) => {
+        equal(path.split("?")[0], "/api/v1/nodes");
+        ok(wantsBinaryList(headers?.accept));
+        const page = await client.call("list nodes", () => this.#page(new URLSearchParams(path.split("?")[1]), true));
+        const answer = binaryList(page as MetadataListJson);
+        return { headers: Object.fromEntries(answer.headers), bytes: new Uint8Array(await answer.arrayBuffer()) };
+      },
       get: async (path, _signal, headers) => {
+        equal(headers, undefined);
         const query = new URLSearchParams(path.split("?")[1]);
         if (path.startsWith("/api/v1/nodes?") && query.has("limit")) {
-          const page = await client.call("list nodes", () => this.#page(query, headers?.accept));
+          const page = await client.call("list nodes", () => this.#page(query));
           return { status: 200, headers: {}, text: JSON.stringify(page) };
         }
         const resource = path.startsWith("/api/v1/nodes") ? "nodes" : "pods";
@@ -322,7 +331,7 @@ export class FakeCluster {
   }
 
   /** Makes a page of a list of the Nodes, as the newest API server does. */
-  #page(query: URLSearchParams, accept = "application/json"): unknown {
+  #page(query: URLSearchParams, isMetadataOnly = false): unknown {
     const parameters = Object.fromEntries(query);
     const { limit, continue: token, fieldSelector, resourceVersion, resourceVersionMatch, ...others } = parameters;
     deepEqual(others, {}, "a list of the Nodes with other parameters");
@@ -351,8 +360,7 @@ export class FakeCluster {
       ...(to < nodes.length && { continue: `${version} ${to}` }),
     };
     const items = nodes.slice(from, to);
-    if (accept === "application/json") return { apiVersion: "v1", kind: "NodeList", metadata, items };
-    equal(accept, "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1");
+    if (!isMetadataOnly) return { apiVersion: "v1", kind: "NodeList", metadata, items };
     return {
       apiVersion: "meta.k8s.io/v1",
       kind: "PartialObjectMetadataList",

@@ -35,7 +35,7 @@ Deno.test("a host without a Node costs one list of versions for its lock, and no
   };
   deepEqual(await callsOf(() => keeper.look(ID), "clear"), []);
   deepEqual(await callsOf(() => keeper.drain(hold, 1_000, never), "drained"), ["list nodes"]);
-  deepEqual(cluster.pages.map(({ limit }) => limit), ["250"]);
+  deepEqual(cluster.pages.map(({ limit }) => limit), ["500"]);
   deepEqual(await callsOf(() => keeper.awaitReturn(hold, 1_000, never), "ready"), []);
   deepEqual(await callsOf(() => keeper.uncordon(hold.group, ID, hold.since)), []);
   // A Node that has joined since then is read, and must be ready.

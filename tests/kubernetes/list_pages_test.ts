@@ -1,23 +1,18 @@
 /** Lists in pages, of an API server that answers as scripted. What needs a real one is in tests/cluster. @module */
 
-import { deepEqual, equal, rejects } from "node:assert/strict";
+import { deepEqual, equal, ok, rejects } from "node:assert/strict";
 import { KubernetesError } from "../../src/kubernetes/errors.ts";
 import { type PagesOptions, readPages } from "../../src/kubernetes/list_pages.ts";
 import { fakeApiServer, json, status } from "../support/fake_api_server.ts";
+import { binaryList, type MetadataListJson, wantsBinaryList } from "../support/metadata_list.ts";
 
 const OPTIONS: PagesOptions = { path: "/api/v1/nodes", limit: 2 };
 const nameOf = (object: unknown) => (object as { metadata: { name: string } }).metadata.name;
 
 /** A page of Nodes that says that `next` follows. */
-function page(
-  names: readonly string[] | null,
-  version = "7",
-  next?: string,
-  kind = "Node",
-  apiVersion = "v1",
-): Response {
+function page(names: readonly string[] | null, version = "7", next?: string, kind = "Node"): Response {
   const items = names?.map((name) => ({ metadata: { name, resourceVersion: "1" } })) ?? null;
-  return json({ apiVersion, kind: `${kind}List`, metadata: { resourceVersion: version, continue: next }, items });
+  return json({ apiVersion: "v1", kind: `${kind}List`, metadata: { resourceVersion: version, continue: next }, items });
 }
 
 Deno.test("all pages are read, and what the view leaves out is left out", async () => {
@@ -37,20 +32,41 @@ Deno.test("only the first page is read where that is asked for", async () => {
   equal(server.requests.length, 1);
 });
 
-Deno.test("metadata alone is asked for and checked, and an empty list of it is null", async () => {
-  const accepted: (string | null)[] = [];
-  let names: string[] | null = ["a"];
-  await using server = await fakeApiServer((request) => {
-    accepted.push(request.headers.get("accept"));
-    return page(names, "7", undefined, "PartialObjectMetadata", "meta.k8s.io/v1");
+const ENCODINGS: [what: string, encode: (list: MetadataListJson) => Response][] = [
+  ["the binary encoding", (list) => binaryList(list)],
+  ["JSON", (list) => json(list)],
+];
+
+for (const [what, encode] of ENCODINGS) {
+  Deno.test(`metadata alone is asked for and checked, and an empty list of it may be null: ${what}`, async () => {
+    const kind = { apiVersion: "meta.k8s.io/v1", kind: "PartialObjectMetadataList" };
+    const items = ["a", "b", "c"].map((name) => ({ metadata: { name, uid: `uid of ${name}`, resourceVersion: "1" } }));
+    const answers = [
+      encode({ ...kind, metadata: { resourceVersion: "7", continue: "next" }, items: items.slice(0, 2) }),
+      encode({ ...kind, metadata: { resourceVersion: "7" }, items: items.slice(2) }),
+      encode({ ...kind, metadata: { resourceVersion: "7" }, items: null }),
+      encode({ ...kind, kind: "PartialObjectMetadata", metadata: { resourceVersion: "7" }, items }),
+      encode({ ...kind, metadata: {}, items }),
+      page(["a"], "7"),
+    ];
+    await using server = await fakeApiServer((request, count) => {
+      ok(wantsBinaryList(request.headers.get("accept")));
+      return answers[count - 1]!;
+    });
+    const options = { ...OPTIONS, metadataOnly: true };
+    const view = (object: unknown) => object;
+    deepEqual(await readPages(server.client, options, view), { items, version: "7" });
+    deepEqual(server.requests, ["GET /api/v1/nodes?limit=2", "GET /api/v1/nodes?limit=2&continue=next"]);
+    deepEqual(await readPages(server.client, options, view), { items: [], version: "7" });
+    for (let wrong = 0; wrong < 3; wrong++) {
+      await rejects(
+        readPages(server.client, options, view),
+        /the answer is not a list of PartialObjectMetadata objects/,
+      );
+    }
+    equal(server.requests.length, answers.length);
   });
-  const options = { ...OPTIONS, metadataOnly: true };
-  deepEqual((await readPages(server.client, options, nameOf)).items, ["a"]);
-  names = null;
-  deepEqual((await readPages(server.client, options, nameOf)).items, []);
-  deepEqual(new Set(accepted), new Set(["application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"]));
-  await rejects(readPages(server.client, OPTIONS, nameOf), /the answer is not a list of Node objects/);
-});
+}
 
 const WRONG: [what: string, answers: () => Response[], message: RegExp][] = [
   ["pages of two versions", () => [page(["a"], "7", "next"), page(["b"], "8")], /not of one version/],

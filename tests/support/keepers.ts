@@ -143,6 +143,10 @@ function recording(client: KubernetesClient, calls: string[]): KubernetesClient 
       note(`get ${path.split("?")[0]}`);
       return client.get(path, signal, headers);
     },
+    getBinary: (path, signal, headers) => {
+      note(`get ${path.split("?")[0]}`);
+      return client.getBinary(path, signal, headers);
+    },
     post: (path) => Promise.reject(new Error(`unexpected POST of ${path}`)),
     stream: (path, signal) => {
       note(`watch ${path.split("?")[0]}`);

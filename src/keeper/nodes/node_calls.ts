@@ -31,8 +31,8 @@ const NODES = "/api/v1/nodes";
 /** How many whole Nodes are read at a time. With its images, one is often 10 to 20 kB of JSON. */
 const OBJECTS_PER_PAGE = 50;
 
-/** How many Nodes' metadata are read at a time. Most of it are notes about who set which field, 2 to 3 kB. */
-const VERSIONS_PER_PAGE = 250;
+/** How many Nodes' metadata are read at a time. Most of it are notes about who set which field, 1 to 2 kB. */
+const VERSIONS_PER_PAGE = 500;
 
 /** Which Node there is, and in which state, but not what that state is. */
 export type NodeVersion = Pick<NodeView, "name" | "uid" | "resourceVersion">;

@@ -75,50 +75,50 @@ interface Row {
 
 const A: FakeNode = { name: "a", uid: "uid-a", machineID: MACHINE };
 const ROWS: Row[] = [
-  { fact: "nothing has changed, and no Node has the id", nodes: [named(1)], change() {}, found: "", lists: ["250"] },
-  { fact: "there are no Nodes", change() {}, found: "", lists: ["250"] },
-  { fact: "nothing has changed, and a Node has the id", nodes: [A], change() {}, found: "a", lists: ["250"] },
+  { fact: "nothing has changed, and no Node has the id", nodes: [named(1)], change() {}, found: "", lists: ["500"] },
+  { fact: "there are no Nodes", change() {}, found: "", lists: ["500"] },
+  { fact: "nothing has changed, and a Node has the id", nodes: [A], change() {}, found: "a", lists: ["500"] },
   {
     fact: "a Node has joined",
     nodes: [named(1)],
     change: ({ cluster }) => cluster.put(A),
     found: "a",
-    lists: ["250", "one"],
+    lists: ["500", "one"],
   },
   {
     fact: "the Node was deleted",
     nodes: [A],
     change: ({ cluster }) => cluster.remove("a"),
     found: "",
-    lists: ["250"],
+    lists: ["500"],
   },
   {
     fact: "another Node has the name",
     nodes: [{ ...A, machineID: OTHER_MACHINE }],
     change: ({ cluster }) => cluster.put({ ...A, uid: "uid-2" }),
     found: "a uid-2",
-    lists: ["250", "one"],
+    lists: ["500", "one"],
   },
   {
     fact: "the machine-id has changed to the client's",
     nodes: [{ ...A, machineID: OTHER_MACHINE }],
     change: ({ cluster }) => cluster.change("a", { machineID: MACHINE }),
     found: "a",
-    lists: ["250", "one"],
+    lists: ["500", "one"],
   },
   {
     fact: "the machine-id has changed to another",
     nodes: [A],
     change: ({ cluster }) => cluster.change("a", { machineID: OTHER_MACHINE }),
     found: "",
-    lists: ["250", "one"],
+    lists: ["500", "one"],
   },
   {
     fact: "the annotation was set to the client's id",
     nodes: [named(1)],
     change: ({ cluster }) => cluster.change("n1", { annotations: { [ID_ANNOTATION]: ALICE } }),
     found: "n1",
-    lists: ["250", "one"],
+    lists: ["500", "one"],
   },
   {
     fact: "too many Nodes have changed to read them singly",
@@ -127,7 +127,7 @@ const ROWS: Row[] = [
       for (let n = 0; n < 51; n++) cluster.change(`n${n}`, { machineID: n === 7 ? MACHINE : OTHER_MACHINE });
     },
     found: "n7",
-    lists: ["250", "50", "50"],
+    lists: ["500", "50", "50"],
   },
 ];
 
@@ -168,7 +168,7 @@ Deno.test("all pages of a list are read", async () => {
   world.cluster.holdBack();
   world.cluster.put(A);
   equal(await world.find(), "a");
-  deepEqual(world.lists, ["250", "250", "250", "one"]);
+  deepEqual(world.lists, ["500", "500", "500", "one"]);
 });
 
 Deno.test("a list whose version is forgotten between two pages begins again, once", async () => {
@@ -182,7 +182,7 @@ Deno.test("a list whose version is forgotten between two pages begins again, onc
   equal(await world.find(), "", "two Nodes fit into one page");
   world.afterNext("list nodes", () => world.cluster.compact());
   equal(await world.find(), "a");
-  deepEqual(world.lists.slice(1), ["250", "250", "250", "250", "one"]);
+  deepEqual(world.lists.slice(1), ["500", "500", "500", "500", "one"]);
   world.cluster.hook = (call, when) => {
     if (call === "list nodes" && when === "after") world.cluster.compact();
   };
@@ -198,7 +198,7 @@ Deno.test("a version that is forgotten before a Node is read leads to a list of 
   world.cluster.put(A);
   world.afterNext("list nodes", () => world.cluster.compact());
   equal(await world.find(), "a");
-  deepEqual(world.lists, ["250", "one", "50"]);
+  deepEqual(world.lists, ["500", "one", "50"]);
 });
 
 Deno.test("a watch that is lost while Nodes are listed proves nothing", async () => {
@@ -218,7 +218,7 @@ Deno.test("a watch that is lost while Nodes are listed proves nothing", async ()
   await world.clock.until(lost(world));
   answered.resolve();
   deepEqual(await world.clock.until(finding), []);
-  deepEqual(world.lists, ["250", "50"]);
+  deepEqual(world.lists, ["500", "50"]);
 });
 
 async function lost({ watch, clock }: World): Promise<void> {
@@ -254,7 +254,7 @@ Deno.test("requests wait for a watch that has just begun, and share one reading,
   gate.resolve();
   const found = await world.clock.until(Promise.all(finding));
   deepEqual(found.map((nodes) => nodes.map(({ name }) => name)), [["a"], ["a"], ["a"]]);
-  deepEqual(world.lists, ["250"]);
+  deepEqual(world.lists, ["500"]);
   stop.abort();
   await world.clock.until(running);
 });
@@ -442,7 +442,7 @@ Deno.test("where Nodes change seldom, or are few, nobody waits for a change", as
   for (let n = 0; n < 20; n++) world.cluster.change("n1", { bootID: `boot-${n}` });
   await world.clock.pass(1);
   await world.find();
-  deepEqual(world.lists, ["250"]);
+  deepEqual(world.lists, ["500"]);
   await world[Symbol.asyncDispose]();
 });
 

@@ -10,12 +10,12 @@ import type { V1Node } from "@kubernetes/client-node/dist/gen/models/V1Node.js";
 import { NodeCalls } from "../../../src/keeper/nodes/node_calls.ts";
 import { type NodeView, viewNode } from "../../../src/keeper/nodes/node.ts";
 import { fakeApiServer, json, status } from "../../support/fake_api_server.ts";
+import { binaryList, wantsBinaryList } from "../../support/metadata_list.ts";
 import { checkRefusal, checkSignal } from "../../support/node_call_checks.ts";
 
 const NODES = "/api/v1/nodes";
 const CORDON = "fleetlock.internal/cordoned-for";
 const SKIP = "fleetlock.internal/skip";
-const METADATA_LIST = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1";
 
 const node = (name: string, resourceVersion = "3") => ({
   apiVersion: "v1",
@@ -30,7 +30,7 @@ const page = (names: string[], next?: string) =>
     items: names.map((name) => node(name)),
   });
 const metadataPage = (names: string[], next?: string) =>
-  json({
+  binaryList({
     apiVersion: "meta.k8s.io/v1",
     kind: "PartialObjectMetadataList",
     metadata: { resourceVersion: "7", continue: next },
@@ -96,7 +96,7 @@ const CALLS: [
   [
     "which Nodes there are, from their metadata alone, page after page",
     (calls, signal) => calls.listVersions(signal),
-    [`GET ${NODES}?limit=250 metadata`, `GET ${NODES}?limit=250&continue=more metadata`],
+    [`GET ${NODES}?limit=500 metadata`, `GET ${NODES}?limit=500&continue=more metadata`],
     [() => metadataPage(["a"], "more"), () => metadataPage(["b"])],
     { items: [versionOf("a"), versionOf("b")], version: "7" },
   ],
@@ -142,7 +142,7 @@ async function answering(answers: readonly (() => Response)[]) {
   const fake = await fakeApiServer(async (request, count) => {
     const { pathname, search } = new URL(request.url);
     const accept = request.headers.get("accept");
-    asked.push(`${request.method} ${pathname}${search} ${accept === METADATA_LIST ? "metadata" : "objects"}`);
+    asked.push(`${request.method} ${pathname}${search} ${wantsBinaryList(accept) ? "metadata" : "objects"}`);
     const text = await request.text();
     if (text !== "") bodies.push(request.headers.get("content-type"), JSON.parse(text));
     return answers[count - 1]?.() ?? code(500);

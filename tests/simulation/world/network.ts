@@ -10,6 +10,7 @@ import type { Random } from "../../../src/simulator/random.ts";
 import type { SimulatedProcess } from "../engine/process.ts";
 import type { Scheduler } from "../engine/scheduler.ts";
 import { type ApiAnswer, type ApiCall, type ApiServer, textOf } from "./api.ts";
+import { binaryList, wantsBinaryList } from "../../support/metadata_list.ts";
 import { wantsMetadata } from "./lists.ts";
 import type { Stored } from "./objects.ts";
 import { expired } from "./status.ts";
@@ -298,7 +299,7 @@ export class Link {
       scheduler.after(this.latency() + state.delayMs * random.next(), () => {
         if (way.isSettled()) return;
         this.#tell(call, shown);
-        way.answer(shown, () => responseOf(shown, date));
+        way.answer(shown, () => responseOf(shown, date, wantsBinaryList(call.accept)));
       }, process);
     });
   }
@@ -358,8 +359,9 @@ function failed(status: number): ApiAnswer & { kind: "body" } {
   return { kind: "body", status, body: JSON.stringify(body), ...(status === 429 && { retryAfter: 1 }) };
 }
 
-function responseOf(answer: ApiAnswer & { kind: "body" }, date: string): Response {
+function responseOf(answer: ApiAnswer & { kind: "body" }, date: string, isBinary: boolean): Response {
   const { status, body, retryAfter } = answer;
+  if (isBinary && status === 200) return binaryList(JSON.parse(body), { date });
   const headers: Record<string, string> = { "content-type": "application/json", date };
   if (retryAfter !== undefined) headers["retry-after"] = `${retryAfter}`;
   return new Response(body, { status, headers });

@@ -184,9 +184,15 @@ export const ADMINISTRATOR_ACTS: Readonly<Record<string, Fault>> = {
           return holdersOf(lease).map((id) => ({ group: lease.metadata.name.replace(/^fleetlock-/, ""), id }));
         }),
       );
-      // The API server starts anew, and shows nothing of this to those that watched.
-      for (const { link } of replicas) link?.reset();
-      for (const { link } of replicas) for (const watch of link?.watches ?? []) watch.isSilent = true;
+      // The API server starts anew, as it must: otherwise its cache would show the old history for good. It shows
+      // nothing of this to those that watched. Where it was told to stop, it ends their watches in order, and those that
+      // find it up again, such as a replica that was paused, go on at versions of the future.
+      const isOrderly = random.chance(0.5);
+      for (const { link } of replicas) {
+        if (isOrderly) link?.endWatches();
+        else link?.reset();
+        for (const watch of link?.watches ?? []) watch.isSilent = true;
+      }
       api.store.restore(backup);
       observer.adminCordons.clear();
       for (const name of cordons) observer.adminCordons.add(name);

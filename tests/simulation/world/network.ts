@@ -254,6 +254,13 @@ export class Link {
     }
   }
 
+  /** Ends all watches, as an API server does that is told to stop. */
+  endWatches(): void {
+    for (const watch of [...this.watches]) {
+      this.options.scheduler.after(0, () => watch.close(), this.options.process);
+    }
+  }
+
   /** How long a packet takes, in milliseconds. */
   latency(): number {
     const { random } = this.options;

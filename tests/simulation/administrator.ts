@@ -185,9 +185,13 @@ export const ADMINISTRATOR_ACTS: Readonly<Record<string, Fault>> = {
         }),
       );
       // The API server starts anew, as it must: otherwise its cache would show the old history for good. It shows
-      // nothing of this to those that watched. Where it was told to stop, it ends their watches in order, and those that
-      // find it up again, such as a replica that was paused, go on at versions of the future.
+      // nothing of this to those that watched. Where it was told to stop, it ends their watches in order. Those that do
+      // not notice that it is away, such as a replica that is paused, then go on at versions of the future.
       const isOrderly = random.chance(0.5);
+      if (!world.server.isAway) {
+        world.server.isAway = true;
+        scheduler.after(random.between(500, 10_000), () => void (world.server.isAway = false));
+      }
       for (const { link } of replicas) {
         if (isOrderly) link?.endWatches();
         else link?.reset();

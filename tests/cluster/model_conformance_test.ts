@@ -1,7 +1,8 @@
 /** The modelled API server of the simulation answers as a real one does. @module */
 
 import { deepEqual } from "node:assert/strict";
-import { CASES, type Subject } from "../simulation/conformance/cases.ts";
+import { type Case, CASES, type PlainAnswer, type Subject } from "../simulation/conformance/cases.ts";
+import { RESTORE_CASES } from "../simulation/conformance/restore_cases.ts";
 import { modelSubject } from "../simulation/conformance/model_subject.ts";
 import { clusterTest, type ControlPlane, useControlPlane } from "../support/control_plane.ts";
 
@@ -54,6 +55,8 @@ async function realSubject(plane: ControlPlane): Promise<Subject & AsyncDisposab
       await post("compaction", { revision });
     },
     expire: (token) => btoa(JSON.stringify({ ...JSON.parse(atob(token)), rv: 1 })).replace(/=+$/, ""),
+    overload: () => overload(plane, namespace, client),
+    backUp: () => plane.backUpEtcd(),
     async forbid(app) {
       await plane.request("POST", `/apis/policy/v1/namespaces/${namespace}/poddisruptionbudgets`, {
         metadata: { name: "none" },
@@ -68,11 +71,54 @@ async function realSubject(plane: ControlPlane): Promise<Subject & AsyncDisposab
   };
 }
 
-for (const [name, run] of Object.entries(CASES)) {
-  clusterTest(`the model and a real API server agree: ${name}`, async () => {
-    await using real = await realSubject(plane());
-    // Undefined and absent are the same in JSON.
-    const plain = (value: unknown) => JSON.parse(JSON.stringify(value));
-    deepEqual(plain(await run(modelSubject())), plain(await run(real)));
+/** Lets a user make one call at a time, and makes many, until one is refused. */
+async function overload(plane: ControlPlane, namespace: string, client: Deno.HttpClient): Promise<PlainAnswer> {
+  const flows = "/apis/flowcontrol.apiserver.k8s.io/v1";
+  const rules = [{ apiGroups: ["coordination.k8s.io"], resources: ["leases"], verbs: ["*"] }];
+  const token = await plane.createUser(namespace, rules, "limited");
+  await plane.request("POST", `${flows}/prioritylevelconfigurations`, {
+    metadata: { name: namespace },
+    spec: {
+      type: "Limited",
+      limited: { nominalConcurrencyShares: 0, borrowingLimitPercent: 0, limitResponse: { type: "Reject" } },
+    },
   });
+  await plane.request("POST", `${flows}/flowschemas`, {
+    metadata: { name: namespace },
+    spec: {
+      priorityLevelConfiguration: { name: namespace },
+      matchingPrecedence: 50,
+      rules: [{
+        subjects: [{ kind: "ServiceAccount", serviceAccount: { name: "limited", namespace } }],
+        resourceRules: [{ apiGroups: ["*"], resources: ["*"], verbs: ["*"], namespaces: ["*"] }],
+      }],
+    },
+  });
+  const call = async () => {
+    const url = `${plane.server}/apis/coordination.k8s.io/v1/namespaces/${namespace}/leases`;
+    const response = await fetch(url, { headers: { authorization: `Bearer ${token}` }, client });
+    const { status, headers } = response;
+    const text = await response.text();
+    return { status, type: headers.get("content-type"), text, retryAfter: headers.get("retry-after") };
+  };
+  // The API server learns of the schema shortly after it is made.
+  for (let round = 0; round < 300; round++) {
+    const refused = (await Promise.all(Array.from({ length: 20 }, call))).find(({ status }) => status !== 200);
+    if (refused !== undefined) return refused;
+  }
+  throw new Error("the API server refused no call");
 }
+
+function agree(cases: Readonly<Record<string, Case>>, restarts: boolean): void {
+  for (const [name, run] of Object.entries(cases)) {
+    clusterTest(`the model and a real API server agree: ${name}`, async () => {
+      await using real = await realSubject(plane());
+      // Undefined and absent are the same in JSON.
+      const plain = (value: unknown) => JSON.parse(JSON.stringify(value));
+      deepEqual(plain(await run(modelSubject())), plain(await run(real)));
+    }, { restarts });
+  }
+}
+
+agree(CASES, false);
+agree(RESTORE_CASES, true);

@@ -184,9 +184,19 @@ export const ADMINISTRATOR_ACTS: Readonly<Record<string, Fault>> = {
           return holdersOf(lease).map((id) => ({ group: lease.metadata.name.replace(/^fleetlock-/, ""), id }));
         }),
       );
-      // The API server starts anew, and shows nothing of this to those that watched.
-      for (const { link } of replicas) link?.reset();
-      for (const { link } of replicas) for (const watch of link?.watches ?? []) watch.isSilent = true;
+      // The API server starts anew, as it must: otherwise its cache would show the old history for good. It shows
+      // nothing of this to those that watched. Where it was told to stop, it ends their watches in order. Those that do
+      // not notice that it is away, such as a replica that is paused, then go on at versions of the future.
+      const isOrderly = random.chance(0.5);
+      if (!world.server.isAway) {
+        world.server.isAway = true;
+        scheduler.after(random.between(500, 10_000), () => void (world.server.isAway = false));
+      }
+      for (const { link } of replicas) {
+        if (isOrderly) link?.endWatches();
+        else link?.reset();
+        for (const watch of link?.watches ?? []) watch.isSilent = true;
+      }
       api.store.restore(backup);
       observer.adminCordons.clear();
       for (const name of cordons) observer.adminCordons.add(name);

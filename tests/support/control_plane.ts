@@ -227,6 +227,28 @@ export class ControlPlane implements AsyncDisposable {
     await process.status;
   }
 
+  /**
+   * Copies what etcd has stored. etcd stops for that, and the API server waits for it.
+   *
+   * @returns What puts the copy back and starts the API server again.
+   */
+  async backUpEtcd(): Promise<() => Promise<void>> {
+    const [data, copy] = [`${this.folder}/etcd`, `${this.folder}/etcd-${crypto.randomUUID()}`];
+    await this.kill("etcd");
+    const { success } = await new Deno.Command("cp", { args: ["-a", data, copy] }).output();
+    if (!success) throw new Error("the data of etcd could not be copied");
+    this.#run("etcd");
+    await this.#ready();
+    return async () => {
+      await this.stopApiServer();
+      await this.kill("etcd");
+      await Deno.remove(data, { recursive: true });
+      await Deno.rename(copy, data);
+      this.#run("etcd");
+      await this.startApiServer();
+    };
+  }
+
   /** Kills the API server, which refuses connections until {@link startApiServer}. */
   async stopApiServer(): Promise<void> {
     await this.kill("kube-apiserver");

@@ -14,6 +14,14 @@ export interface Answer {
   readonly body: Json;
 }
 
+/** An answer that is not about objects. */
+export interface PlainAnswer {
+  readonly status: number;
+  readonly type: string | null;
+  readonly text: string;
+  readonly retryAfter: string | null;
+}
+
 /** A server under test: the model, or a real one. */
 export interface Subject {
   /** A namespace that no other case uses. */
@@ -28,6 +36,10 @@ export interface Subject {
   compact(): Promise<void>;
   /** Makes the token of a list's next page one of a version that etcd has forgotten. */
   expire(token: string): string;
+  /** Calls the server while its protection against overload refuses calls. */
+  overload(): Promise<PlainAnswer>;
+  /** Makes a backup of etcd. Returns what goes back to it and starts the API server again. */
+  backUp(): Promise<() => Promise<void>>;
   /** Makes a budget over the pods with the label `app` that allows nothing. */
   forbid(app: string): Promise<void>;
 }
@@ -35,17 +47,21 @@ export interface Subject {
 /** A case. */
 export type Case = (subject: Subject) => Promise<Json>;
 
-const MERGE = "application/merge-patch+json";
+/** The type of a merge patch. */
+export const MERGE = "application/merge-patch+json";
 const JSON_PATCH = "application/json-patch+json";
 const METADATA = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1,application/json";
 
+/** The causes that are compared. */
+const COMPARED: readonly string[] = ["DisruptionBudget", "ResourceVersionTooLarge"];
+
 /** What is compared of an answer. */
-function seen({ status, body }: Answer): Json {
+export function seen({ status, body }: Answer): Json {
   return { status, ...(body.kind === "Status" ? statusOf(body) : objectOf(body)) };
 }
 
 function statusOf({ kind, reason, details, status }: Json): Json {
-  const causes = details?.causes?.map((cause: Json) => cause.reason).filter((one: Json) => one === "DisruptionBudget");
+  const causes = details?.causes?.map((cause: Json) => cause.reason).filter((one: Json) => COMPARED.includes(one));
   return { kind, reason, ...(status === "Success" && { success: true }), ...(causes?.length > 0 && { causes }) };
 }
 
@@ -74,18 +90,20 @@ function objectOf({ apiVersion, kind, metadata = {}, spec, items }: Json): Json 
 }
 
 /** What is compared of a line of a watch. */
-function line({ type, object }: Json): Json {
+export function line({ type, object }: Json): Json {
   if (type === "BOOKMARK") {
     return { type, isEndOfList: object.metadata.annotations?.["k8s.io/initial-events-end"] === "true" };
   }
   return { type, ...(object.kind === "Status" ? statusOf(object) : objectOf(object)) };
 }
 
-function leasesOf(namespace: string): string {
+/** The path of the Leases of a namespace. */
+export function leasesOf(namespace: string): string {
   return `/apis/coordination.k8s.io/v1/namespaces/${namespace}/leases`;
 }
 
-function lease(name: string, holderIdentity: string, metadata: Json = {}): Json {
+/** A Lease to be created. */
+export function lease(name: string, holderIdentity: string, metadata: Json = {}): Json {
   return {
     apiVersion: "coordination.k8s.io/v1",
     kind: "Lease",
@@ -398,6 +416,11 @@ export const CASES: Readonly<Record<string, Case>> = {
       answers.push(await call("GET", path));
     }
     return answers.map(seen);
+  },
+  async "a call beyond what the server can do is refused in plain text, with the time to try again"({ overload }) {
+    const { status, type, text, retryAfter } = await overload();
+    // A real server asks for longer the longer it is overloaded.
+    return { status, type, text, isInSeconds: /^[1-9]\d*$/.test(retryAfter ?? "") };
   },
   async "our own permissions can be asked for"({ call }) {
     const resourceAttributes = { verb: "list", group: "", resource: "nodes" };

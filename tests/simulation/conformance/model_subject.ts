@@ -6,6 +6,7 @@
 
 import { Random } from "../../../src/simulator/random.ts";
 import { ApiServer } from "../world/api.ts";
+import { failedResponse } from "../world/network.ts";
 import type { Stored } from "../world/objects.ts";
 import type { Subject } from "./cases.ts";
 
@@ -46,6 +47,16 @@ export function modelSubject(): Subject {
       return Promise.resolve();
     },
     expire: () => "a token of a version that is forgotten",
+    async overload() {
+      const response = failedResponse(429, new Date(0).toUTCString());
+      const { status, headers } = response;
+      const text = await response.text();
+      return { status, type: headers.get("content-type"), text, retryAfter: headers.get("retry-after") };
+    },
+    backUp() {
+      const backup = api.store.backup();
+      return Promise.resolve(() => Promise.resolve(api.store.restore(backup)));
+    },
     forbid(app) {
       api.disruptions.budgets.push({ name: "none", app, minAvailable: 1_000 });
       return Promise.resolve();

@@ -107,7 +107,7 @@ export class ApiServer {
       }
       if (this.expiresNextPage && parameters.has("continue")) {
         this.expiresNextPage = false;
-        for (const token of this.#pages.keys()) this.#pages.set(token, { items: [], revision: 0 });
+        for (const token of this.#pages.keys()) this.#pages.set(token, { after: "", revision: 0 });
       }
       const { pageSize = Infinity } = this.#options;
       return ok(page(this.store, this.#pages, kind, namespace, parameters, call.accept, pageSize));

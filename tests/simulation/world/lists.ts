@@ -5,12 +5,12 @@
  * @module
  */
 
-import type { Kind, Stored } from "./objects.ts";
-import { ApiStatus, expired, invalid } from "./status.ts";
+import { keyOf, type Kind, type Stored } from "./objects.ts";
+import { ApiStatus, expired, invalid, tooLarge } from "./status.ts";
 import type { Store } from "./store.ts";
 
-/** What is left of lists that were cut into pages, by their token. */
-export type Pages = Map<string, { readonly items: readonly Stored[]; readonly revision: number }>;
+/** Where lists that were cut into pages go on, by their token: after which key, and at which version. */
+export type Pages = Map<string, { readonly after: string; readonly revision: number }>;
 
 /** Whether an object matches the selectors of a call. */
 export function selects(namespace: string | undefined, parameters: URLSearchParams): (object: Stored) => boolean {
@@ -64,12 +64,7 @@ export function page(
   pageSize: number,
 ): Stored {
   const version = Number(parameters.get("resourceVersion") || 0);
-  if (version > store.revision) {
-    throw new ApiStatus(504, "Timeout", `Too large resource version: ${version}, current: ${store.revision}`, {
-      causes: [{ reason: "ResourceVersionTooLarge", message: "Too large resource version" }],
-      retryAfterSeconds: 1,
-    });
-  }
+  if (version > store.revision) throw tooLarge(version, store.revision);
   if (parameters.has("sendInitialEvents")) {
     const message = "sendInitialEvents is forbidden for list";
     throw invalid(
@@ -85,7 +80,11 @@ export function page(
     if (known === undefined || known.revision < store.compacted) {
       throw new ApiStatus(410, "Expired", expired(token, store.revision).message);
     }
-    ({ items, revision } = known);
+    // After a restore of etcd, the version of a token may be one of the future, or one of another history.
+    if (known.revision > store.revision) throw tooLarge(known.revision, store.revision);
+    const isLeft = ({ metadata: { namespace, name } }: Stored) => keyOf(kind, namespace, name) > known.after;
+    ({ revision } = known);
+    items = store.listAt(kind.plural, revision).filter(selects(namespace, parameters)).filter(isLeft);
   } else if (parameters.get("resourceVersionMatch") === "Exact") {
     if (version < store.compacted) throw new ApiStatus(410, "Expired", expired(`${version}`, store.compacted).message);
     items = store.listAt(kind.plural, version).filter(selects(namespace, parameters));
@@ -100,7 +99,8 @@ export function page(
   const metadata: Stored = { resourceVersion: `${revision}` };
   if (rest.length > 0) {
     const next = `page-${revision}-${pages.size}`;
-    pages.set(next, { items: rest, revision });
+    const last = items[limit - 1]!.metadata;
+    pages.set(next, { after: keyOf(kind, last.namespace, last.name), revision });
     metadata.continue = next;
     if (!parameters.get("fieldSelector") && !parameters.get("labelSelector")) metadata.remainingItemCount = rest.length;
   }

@@ -132,7 +132,8 @@ class OpenWatch {
     const { scheduler, api } = this.#link.options;
     scheduler.after(BOOKMARK_MS, () => {
       if (!this.isOpen) return;
-      this.#send(this.#request.bookmark(api.store.revision));
+      const { revision } = api.store;
+      if (revision >= this.#request.from) this.#send(this.#request.bookmark(revision));
       this.#bookmarkLater();
     });
   }
@@ -254,6 +255,13 @@ export class Link {
     }
   }
 
+  /** Ends all watches, as an API server does that is told to stop. */
+  endWatches(): void {
+    for (const watch of [...this.watches]) {
+      this.options.scheduler.after(0, () => watch.close(), this.options.process);
+    }
+  }
+
   /** How long a packet takes, in milliseconds. */
   latency(): number {
     const { random } = this.options;
@@ -347,22 +355,32 @@ interface Way {
 }
 
 function failed(status: number): ApiAnswer & { kind: "body" } {
+  // The API server's protection against overload answers before it knows what the call is about, in plain text.
+  if (status === 429) {
+    return { kind: "body", status, body: "Too many requests, please try again later.\n", retryAfter: 1 };
+  }
   const body = {
     apiVersion: "v1",
     kind: "Status",
     metadata: {},
     status: "Failure",
-    message: status === 429 ? "too many requests" : "etcdserver: request timed out",
-    reason: status === 429 ? "TooManyRequests" : "InternalError",
+    message: "etcdserver: request timed out",
+    reason: "InternalError",
     code: status,
   };
-  return { kind: "body", status, body: JSON.stringify(body), ...(status === 429 && { retryAfter: 1 }) };
+  return { kind: "body", status, body: JSON.stringify(body) };
 }
 
-function responseOf(answer: ApiAnswer & { kind: "body" }, date: string, isBinary: boolean): Response {
+/** The response of a call that failed with a status. */
+export function failedResponse(status: number, date: string): Response {
+  return responseOf(failed(status), date);
+}
+
+function responseOf(answer: ApiAnswer & { kind: "body" }, date: string, isBinary = false): Response {
   const { status, body, retryAfter } = answer;
   if (isBinary && status === 200) return binaryList(JSON.parse(body), { date });
-  const headers: Record<string, string> = { "content-type": "application/json", date };
+  const type = body.startsWith("{") ? "application/json" : "text/plain; charset=utf-8";
+  const headers: Record<string, string> = { "content-type": type, date };
   if (retryAfter !== undefined) headers["retry-after"] = `${retryAfter}`;
   return new Response(body, { status, headers });
 }

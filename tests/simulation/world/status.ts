@@ -61,6 +61,14 @@ export function expired(version: string, current: number): ApiStatus {
   return new ApiStatus(410, "Expired", `too old resource version: ${version} (${current})`);
 }
 
+/** A version has not come yet. */
+export function tooLarge(version: number, current: number): ApiStatus {
+  return new ApiStatus(504, "Timeout", `Timeout: Too large resource version: ${version}, current: ${current}`, {
+    causes: [{ reason: "ResourceVersionTooLarge", message: "Too large resource version" }],
+    retryAfterSeconds: 1,
+  }, 1);
+}
+
 /** A call is not valid. */
 export function invalid(message: string, field: string): ApiStatus {
   return new ApiStatus(422, "Invalid", message, { causes: [{ reason: "FieldValueForbidden", message, field }] });

@@ -8,7 +8,7 @@
 
 import { metadataOf, selects, wantsMetadata } from "./lists.ts";
 import type { Kind, Stored } from "./objects.ts";
-import { ApiStatus, expired, invalid } from "./status.ts";
+import { expired, invalid, tooLarge } from "./status.ts";
 import type { Change, Store } from "./store.ts";
 
 /** What a watch shows. */
@@ -18,6 +18,8 @@ export interface WatchRequest {
   readonly windowMs: number;
   /** Whether it shows bookmarks. */
   readonly hasBookmarks: boolean;
+  /** The version that it begins after. What is not later is not shown, even where the version is one of the future. */
+  readonly from: number;
   /** What it shows at once. */
   readonly first: readonly Stored[];
   /** Whether its version is forgotten, so that it ends after a line that says so. */
@@ -40,7 +42,10 @@ export function watchRequest(
   const matches = selects(namespace, parameters);
   const view = wantsMetadata(accept) ? metadataOf : (object: Stored) => object;
   const hasBookmarks = parameters.get("allowWatchBookmarks") === "true";
+  const from = Number(parameters.get("resourceVersion") || 0);
   const shown = (change: Change): Stored | undefined => {
+    // After a restore of etcd, versions come again that the client of this watch has seen in another history.
+    if (change.revision <= from) return undefined;
     const isMatch = change.type !== "DELETED" && matches(change.object);
     const wasMatch = change.before !== undefined && matches(change.before);
     if (!isMatch && !wasMatch) return undefined;
@@ -57,7 +62,7 @@ export function watchRequest(
     return matches(object) ? { type: "ADDED", object: view(object) } : undefined;
   });
   const isExpired = first[0]?.type === "ERROR";
-  return { kind, windowMs, hasBookmarks, first, isExpired, shown: isExpired ? () => undefined : shown, bookmark };
+  return { kind, windowMs, hasBookmarks, from, first, isExpired, shown: isExpired ? () => undefined : shown, bookmark };
 }
 
 function firstOf(
@@ -88,7 +93,7 @@ function firstOf(
       );
     }
     if (Number(version || 0) > store.revision) {
-      throw new ApiStatus(504, "Timeout", `Too large resource version: ${version}, current: ${store.revision}`);
+      throw tooLarge(Number(version), store.revision);
     }
     if (parameters.get("sendInitialEvents") === "true") {
       return [...all(), ...(hasBookmarks ? [bookmark(store.revision, true)] : [])];

@@ -219,4 +219,12 @@ export const MUTANTS: readonly Mutant[] = [
     replace: "return began - this.#options.clock.monotonic();",
     seeds: [7],
   },
+  {
+    name: "a request begins a drain for a hold that has ended",
+    about: "a request that waited does not look whether its hold still exists before it drains once more",
+    file: "src/keeper/node_keeper.ts",
+    find: 'if (tries > 0 && isToDrain && !(await this.#holdExists(owner))) return { kind: "abandoned" };',
+    replace: "",
+    seeds: [400021],
+  },
 ];

@@ -11,6 +11,7 @@ import type { Observer } from "./observer.ts";
 import { drainTimeoutMs, type Plan } from "./plan.ts";
 import type { ApiCall, ApiServer } from "./world/api.ts";
 import type { Stored } from "./world/objects.ts";
+import { notedName } from "./yes_check.ts";
 
 /**
  * How many pods of one controller that came after the grant a process may evict in one hold until those that come next
@@ -144,11 +145,18 @@ export class EvictionWatch {
   /** The hold that a Node is cordoned for. */
   #holdOf(name: string | undefined): { moment: number; at: number } | undefined {
     if (name === undefined) return undefined;
-    const { api, observer, hostOn } = this.#options;
+    const { api, observer, plan, hostOn } = this.#options;
     const host = hostOn(name);
     const held = host && observer.grantOf(host.group, host.id);
     // An administrator may have edited the annotation, and the host may have another Node by now.
     if (held !== undefined) return held;
+    // Its host may have another Node by now, and the annotation may be edited: the hold that notes it counts.
+    for (const group of new Set(plan.hosts.map((one) => one.group))) {
+      for (const id of holdersNoting(observer, group, name)) {
+        const grant = observer.grantOf(group, id);
+        if (grant !== undefined) return grant;
+      }
+    }
     const text = api.store.get("nodes", name)?.metadata.annotations?.["fleetlock.internal/cordoned-for"];
     if (!text) return undefined;
     let owners: Record<string, { id: string }>;
@@ -170,6 +178,12 @@ export class EvictionWatch {
     this.#shown.set(process, shown);
     return shown;
   }
+}
+
+/** The clients whose holds note a Node. */
+function holdersNoting({ history, moment }: Observer, group: string, node: string): string[] {
+  const { holders = [] } = history.leases.at(group, moment) ?? {};
+  return holders.filter((id) => notedName(history, group, id, moment) === node);
 }
 
 /** The key of the pod that a call evicts; undefined for other calls. */

@@ -18,6 +18,9 @@ const POLL_MS: readonly [number, number] = [300_000, 330_000];
 /** How long Zincati waits for an answer, in milliseconds. */
 const REQUEST_MS = 1_800_000;
 
+/** How long after a request was read its server notices that the client hung up before, in milliseconds. */
+const NOTICE_MS = 5;
+
 /** What a host does that not every host does. */
 export interface Habits {
   /** How often it postpones a reboot, and asks again each minute. */
@@ -205,12 +208,25 @@ export class Host {
         observer.replied(this.id, group, endpoint, replica, asked, answer, kind ?? why);
         resolve(answer && { status: answer.status, kind });
       };
-      const cut = scheduler.after(cutMs, () => end(undefined, "given up"));
-      const arrive = () => {
-        // A request that its client gave up before it arrived is not delivered.
-        if (isOver) return;
+      const hungUp = new AbortController();
+      const cut = scheduler.after(cutMs, () => {
+        end(undefined, "given up");
+        hungUp.abort();
+      });
+      const arrive = (wasQueued = false) => {
+        // A request that its client gave up before it arrived is not delivered, unless the connection had taken it: a
+        // process that was stopped reads it later, and then notices that the client has hung up.
+        if (isOver) {
+          if (!wasQueued) return;
+          const late = new AbortController();
+          if (replica.request(`/v1/${endpoint}`, body, late.signal, () => {})) {
+            observer.count("request of a client that is gone is read");
+            scheduler.after(NOTICE_MS, () => late.abort());
+          }
+          return;
+        }
         asked.arrived();
-        const isTaken = replica.request(`/v1/${endpoint}`, body, (answer) => {
+        const isTaken = replica.request(`/v1/${endpoint}`, body, hungUp.signal, (answer) => {
           asked.responded(answer.status < 300);
           scheduler.after(latency(), () => end(answer));
         });
@@ -221,7 +237,8 @@ export class Host {
         const { process } = replica;
         if (process === undefined) arrive();
         else {
-          scheduler.after(0, arrive, process);
+          const isQueued = process.backlog !== undefined;
+          scheduler.after(0, () => arrive(isQueued), process);
           process.whenKilled(() => scheduler.after(latency(), () => end(undefined, "connection reset")));
         }
       });

@@ -161,16 +161,18 @@ export class Replica {
   /**
    * Hands a request to the program.
    *
+   * @param hungUp Aborts when the client hangs up.
    * @param answered Called with the answer, unless the process ends before.
    * @returns Whether it took the request.
    */
-  request(path: string, body: string, answered: (answer: Answered) => void): boolean {
+  request(path: string, body: string, hungUp: AbortSignal, answered: (answer: Answered) => void): boolean {
     const running = this.#running;
     if (running?.handler === undefined) return false;
     const request = new Request(`http://${this.name}${path}`, {
       method: "POST",
       headers: { "fleet-lock-protocol": "true", "content-length": `${body.length}` },
       body,
+      signal: hungUp,
     });
     // The handler never throws; a fault of it is one of the run.
     const info = undefined as unknown as Deno.ServeHandlerInfo<Deno.NetAddr>;

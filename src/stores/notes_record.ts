@@ -81,8 +81,9 @@ export function writeNotes(notes: GroupNotes | undefined, base: NotesRecord): No
  * @returns The object that it is the JSON of; otherwise the text itself.
  */
 export function fromText(text: string | undefined): unknown {
+  if (text === undefined) return undefined;
   try {
-    const parsed: unknown = JSON.parse(text ?? "");
+    const parsed: unknown = JSON.parse(text);
     return isObject(parsed) ? parsed : text;
   } catch {
     return text;

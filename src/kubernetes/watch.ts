@@ -3,6 +3,10 @@
  * after a failure. It keeps no whole object: each is turned into a view as it
  * arrives. It knows nothing about the objects except their names and versions.
  *
+ * The API server ends each watch after some minutes. The next one must not simply go on from the last version: where
+ * etcd was restored from a backup in between, that version is of a past that never was, or of another state. The API
+ * server does not tell. So all objects are shown again, or their versions are compared with what was seen.
+ *
  * @see https://kubernetes.io/docs/reference/using-api/api-concepts/#efficient-detection-of-changes
  * @module
  */
@@ -13,7 +17,7 @@ import { parseResourcePath } from "./answer_check.ts";
 import type { KubernetesClient } from "./client.ts";
 import { ForbiddenError, KubernetesError } from "./errors.ts";
 import { refusesInitialEvents } from "./initial_objects.ts";
-import { readPages } from "./list_pages.ts";
+import { type ObjectVersion, readPages, readVersions } from "./list_pages.ts";
 import type { Stream } from "./transport.ts";
 import { type ResourceWatcher, WatchReader } from "./watch_reader.ts";
 
@@ -32,6 +36,14 @@ export interface WatchOptions<R, T> extends WatchTiming {
   readonly fieldSelector?: string;
   /** A label selector, such as `app=web`. */
   readonly labelSelector?: string;
+  /**
+   * Where all objects are too many to show them again every few minutes: whether what was seen is what there is, apart
+   * from changes after a version, which the watch is about to show.
+   *
+   * @param versions All objects as they are now.
+   * @param version The version up to which everything was shown.
+   */
+  readonly isInStep?: (versions: readonly ObjectVersion[], version: bigint) => boolean;
 }
 
 /** The timing of {@link watchResource}. */
@@ -70,6 +82,9 @@ export interface WatchTiming {
   /** Returns a number from 0 (inclusive) to 1 (exclusive). @default {Math.random} */
   readonly random?: () => number;
 }
+
+/** A watch that the API server ends sooner than this, in milliseconds, is followed by a pause. */
+const SHORT_MS = 1_000;
 
 /** A watch that lasted this long, in milliseconds, counts as a success. The next failure then is a first one. */
 const HEALTHY_MS = 10_000;
@@ -120,6 +135,7 @@ export async function watchResource<R, T>(
     const began = clock.monotonic();
     try {
       await follow(client, options, watcher, signal);
+      if (clock.monotonic() - began < SHORT_MS) await clock.sleep(options.pauseMs ?? 500, signal).catch(() => {});
     } catch (error) {
       if (signal.aborted) return;
       watcher.lost(error);
@@ -145,8 +161,8 @@ function pauseAfter(error: unknown, failures: number, options: WatchTiming): num
 }
 
 /**
- * Shows all objects once, then watches again and again from where the last watch ended. Throws at a failure. Returns
- * when the signal aborts, and where all objects must be shown again although nothing failed.
+ * Shows all objects once and watches from there. Goes on with further watches while that is known to miss nothing. Throws
+ * at a failure. Returns when the signal aborts, and where all objects must be shown again although nothing failed.
  */
 async function follow<R, T>(
   client: KubernetesClient,
@@ -154,8 +170,7 @@ async function follow<R, T>(
   watcher: ResourceWatcher<T>,
   signal: AbortSignal,
 ): Promise<void> {
-  const { path, view, initialMs = 120_000, clock = client.clock, random = Math.random } = options;
-  const { pauseMs = 500, windowMs = 300_000 } = options;
+  const { path, view, initialMs = 120_000, clock = client.clock, random = Math.random, pauseMs = 500 } = options;
   const selectors: Record<string, string> = {
     ...(options.fieldSelector && { fieldSelector: options.fieldSelector }),
     ...(options.labelSelector && { labelSelector: options.labelSelector }),
@@ -164,7 +179,7 @@ async function follow<R, T>(
   if (resource === undefined) throw new TypeError(`Cannot watch ${path}: its kind is unknown`);
   const found = findingsOf(client);
   const open = (parameters: Record<string, string>) => {
-    const timeoutSeconds = String(Math.ceil(windowMs / 1000 * (1 + random() / 10)));
+    const timeoutSeconds = String(Math.ceil((options.windowMs ?? 300_000) / 1000 * (1 + random() / 10)));
     const query = { ...selectors, watch: "1", allowWatchBookmarks: "true", timeoutSeconds, ...parameters };
     return client.stream(`${path}?${new URLSearchParams(query)}`, signal);
   };
@@ -184,7 +199,9 @@ async function follow<R, T>(
     const outcome = await readInitialEvents(open, reader, found, clock, signal);
     if (outcome === "silent") return;
   }
-  if (reader.version === "" && !signal.aborted) {
+  let isResumed = reader.version !== "";
+  if (isResumed && options.isInStep === undefined) return;
+  if (!isResumed && !signal.aborted) {
     const deadline = { clock, at: clock.monotonic() + initialMs };
     const pages = { path, query: selectors, limit: PAGE_SIZE, restarts: MAX_RESTARTS, deadline };
     const { items, version } = await readPages(client, pages, (object) => view(object as R), signal);
@@ -194,12 +211,39 @@ async function follow<R, T>(
   while (!signal.aborted) {
     const began = clock.monotonic();
     const before = reader.version;
-    if (await reader.read(await open({ resourceVersion: before })) === "silent") return;
+    const stream = await open({ resourceVersion: before });
+    // The versions are read once the watch has begun, so that it shows what changes after them.
+    if (isResumed && !(await goesOn(client, options, selectors, stream, before, signal))) return;
+    if (await reader.read(stream) === "silent") return;
+    isResumed = true;
+    if (options.isInStep === undefined) return;
     // Pause where the server ends each watch at once without sending anything.
-    if (reader.version === before && clock.monotonic() - began < 1_000) {
+    if (reader.version === before && clock.monotonic() - began < SHORT_MS) {
       await clock.sleep(pauseMs, signal).catch(() => {});
     }
   }
+}
+
+/**
+ * Whether a watch from a version, which has begun, goes on where the one before it ended. Disposes of it where not.
+ *
+ * @throws What {@link readVersions} throws.
+ */
+async function goesOn<R, T>(
+  client: KubernetesClient,
+  { path, isInStep }: WatchOptions<R, T>,
+  selectors: Readonly<Record<string, string>>,
+  stream: Stream,
+  version: string,
+  signal: AbortSignal,
+): Promise<boolean> {
+  await using unread = new AsyncDisposableStack();
+  unread.use(stream);
+  const now = await readVersions(client, path, selectors, signal);
+  // The version went back, so etcd was restored from a backup.
+  if (BigInt(now.version) < BigInt(version) || isInStep?.(now.items, BigInt(version)) !== true) return false;
+  unread.move();
+  return true;
 }
 
 /**

@@ -48,7 +48,7 @@ async function neededBy(deletePods: boolean): Promise<string[]> {
     nodes.nodeAt("a", "1"),
     nodes.patchNode(node, { unschedulable: true }),
     nodes.kubeletRenewal("a"),
-    nodes.watchNodes(watcher("nodes"), stop.nodes.signal),
+    nodes.watchNodes(watcher("nodes"), stop.nodes.signal, new Map()),
     pods.listPods("a"),
     pods.evict(pod),
     pods.tryEviction(pod),

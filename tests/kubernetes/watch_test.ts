@@ -8,6 +8,7 @@ import { type WatchOptions, watchResource } from "../../src/kubernetes/watch.ts"
 import { until } from "../support/condition.ts";
 import { fakeApiServer, json, status } from "../support/fake_api_server.ts";
 import { FakeClock } from "../support/fake_clock.ts";
+import { encodeMetadataList } from "../support/metadata_list.ts";
 
 const node = (name: string, resourceVersion: string) => ({
   apiVersion: "v1",
@@ -81,6 +82,18 @@ interface Named {
   metadata: { name: string; resourceVersion: string };
 }
 
+const knowing = new WeakMap<KubernetesClient, KubernetesClient>();
+
+/** A client of an API server whose versions are always those that a watch has seen. What is read is in watch_resume_test.ts. */
+function withVersions(client: KubernetesClient): KubernetesClient {
+  const kind = { apiVersion: "meta.k8s.io/v1", kind: "PartialObjectMetadataList" };
+  const bytes = encodeMetadataList({ ...kind, metadata: { resourceVersion: `${Number.MAX_SAFE_INTEGER}` }, items: [] });
+  const headers = { "content-type": "application/vnd.kubernetes.protobuf" };
+  const made = knowing.get(client) ?? { ...client, getBinary: () => Promise.resolve({ headers, bytes }) };
+  knowing.set(client, made);
+  return made;
+}
+
 /** Runs a watch and notes what it reports, such as "listed 5 a b", "ADDED c 6", "lost". */
 async function watching(
   client: KubernetesClient,
@@ -92,8 +105,8 @@ async function watching(
   const stop = new AbortController();
   const view = ({ metadata }: Named) => `${metadata.name} ${metadata.resourceVersion}`;
   const ended = watchResource<Named, string>(
-    client,
-    { path: "/api/v1/nodes", view, random: () => 0.5, ...options },
+    options.isInStep === undefined ? withVersions(client) : client,
+    { path: "/api/v1/nodes", view, random: () => 0.5, isInStep: () => true, ...options },
     {
       synced: (items, version) => told.push(["listed", version, ...items.map((item) => item.split(" ")[0])].join(" ")),
       changed: (type, item) => told.push(`${type} ${item}`),
@@ -147,7 +160,8 @@ Deno.test("a watcher is told of the version that a bookmark says has been reache
     lost: () => told.push("lost"),
   };
   const view = ({ metadata }: Named) => metadata.name;
-  const ended = watchResource<Named, string>(fake.client, { path: "/api/v1/nodes", view }, watcher, stop.signal);
+  const what = { path: "/api/v1/nodes", view, isInStep: () => true };
+  const ended = watchResource<Named, string>(withVersions(fake.client), what, watcher, stop.signal);
   await until(() => told.length === 3);
   deepEqual(told, ["listed 5", "ADDED b", "reached 90"]);
   stop.abort();

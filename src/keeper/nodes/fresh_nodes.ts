@@ -18,7 +18,8 @@
 import type { Clock } from "../../lock/clock.ts";
 import { comparableId } from "../../lock/identity.ts";
 import type { NodeView } from "./node.ts";
-import type { NodeCalls, NodeVersion } from "./node_calls.ts";
+import type { ObjectVersion } from "../../kubernetes/list_pages.ts";
+import type { NodeCalls } from "./node_calls.ts";
 
 /** What the watch of the Nodes has seen. */
 export interface SeenNodes {
@@ -168,7 +169,7 @@ export class FreshNodes {
     const { items, version } = await this.#calls.listVersions();
     if (!seen.isSynced || BigInt(version) < moment) return undefined;
     const found: NodeView[] = [];
-    const others: NodeVersion[] = [];
+    const others: ObjectVersion[] = [];
     for (const listed of items) {
       const known = seen.peek(listed.name);
       if (!isSameState(known, listed)) others.push(listed);
@@ -192,6 +193,6 @@ export class FreshNodes {
 }
 
 /** Whether a Node is in the state that a list shows. */
-function isSameState(node: NodeView | undefined, listed: NodeVersion): node is NodeView {
+function isSameState(node: NodeView | undefined, listed: ObjectVersion): node is NodeView {
   return node?.uid === listed.uid && node.resourceVersion === listed.resourceVersion;
 }

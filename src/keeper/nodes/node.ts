@@ -9,6 +9,7 @@ import type { V1ManagedFieldsEntry } from "@kubernetes/client-node/dist/gen/mode
 import type { V1Node } from "@kubernetes/client-node/dist/gen/models/V1Node.js";
 import { CORDON_ANNOTATION, type CordonState } from "./cordon.ts";
 import type { Labels } from "../../kubernetes/label_selector.ts";
+import type { ObjectVersion } from "../../kubernetes/list_pages.ts";
 import { timeOf } from "../../kubernetes/micro_time.ts";
 import type { NodeIdentity } from "../../lock/node_keeper.ts";
 import { zincatiId } from "./zincati_id.ts";
@@ -172,4 +173,29 @@ interface ManagedFields {
  */
 export function isNewer(one: NodeView, other: NodeView): boolean {
   return BigInt(one.resourceVersion || 0) > BigInt(other.resourceVersion || 0);
+}
+
+/**
+ * Whether the Nodes that were seen are those that there are, apart from changes after a version, which a watch is about
+ * to show.
+ *
+ * @param seen The Nodes as last seen, by name.
+ * @param versions All Nodes as they are now.
+ * @param version The version up to which the watch has shown everything.
+ */
+export function isInStep(
+  seen: ReadonlyMap<string, NodeView>,
+  versions: readonly ObjectVersion[],
+  version: bigint,
+): boolean {
+  let found = 0;
+  for (const { name, uid, resourceVersion } of versions) {
+    const node = seen.get(name);
+    if (node !== undefined) found++;
+    const now = BigInt(resourceVersion);
+    const isToBeShown = now > version && BigInt(node?.resourceVersion || 0) <= now;
+    if (!isToBeShown && (node?.uid !== uid || node.resourceVersion !== resourceVersion)) return false;
+  }
+  // Of one that is missing, nobody knows whether its deletion is about to be shown.
+  return found === seen.size;
 }

@@ -9,10 +9,10 @@ import type { V1Node } from "@kubernetes/client-node/dist/gen/models/V1Node.js";
 import { callOptions, JSON_PATCH, MERGE_PATCH, valueOfStatus } from "../../kubernetes/calls.ts";
 import type { KubernetesClient } from "../../kubernetes/client.ts";
 import type { Permission } from "../../kubernetes/errors.ts";
-import { type Pages, readPages } from "../../kubernetes/list_pages.ts";
-import { type ResourceWatcher, watchResource } from "../../kubernetes/watch.ts";
+import { type ObjectVersion, type Pages, readPages, readVersions } from "../../kubernetes/list_pages.ts";
+import { type ResourceWatcher, type WatchOptions, watchResource } from "../../kubernetes/watch.ts";
 import { CORDON_ANNOTATION, type NodePatch } from "./cordon.ts";
-import { FIELD_MANAGER, type NodeView, SKIP_ANNOTATION, viewNode } from "./node.ts";
+import { FIELD_MANAGER, isInStep, type NodeView, SKIP_ANNOTATION, viewNode } from "./node.ts";
 
 /** Where kubelets keep the Leases by which they show that they run. */
 const NODE_LEASE_NAMESPACE = "kube-node-lease";
@@ -30,18 +30,6 @@ const NODES = "/api/v1/nodes";
 
 /** How many whole Nodes are read at a time. With its images, one is often 10 to 20 kB of JSON. */
 const OBJECTS_PER_PAGE = 50;
-
-/** How many Nodes' metadata are read at a time. Most of it are notes about who set which field, 1 to 2 kB. */
-const VERSIONS_PER_PAGE = 500;
-
-/** Which Node there is, and in which state, but not what that state is. */
-export type NodeVersion = Pick<NodeView, "name" | "uid" | "resourceVersion">;
-
-/** Takes that from a Node, or from its metadata alone. */
-function viewVersion(object: unknown): NodeVersion {
-  const { metadata: { name = "", uid = "", resourceVersion = "" } = {} } = object as Pick<V1Node, "metadata">;
-  return { name, uid, resourceVersion };
-}
 
 /** How a refused call is named in errors. */
 const REFUSED = { subject: "a call about a node" };
@@ -78,15 +66,14 @@ export class NodeCalls {
   }
 
   /** Reads which Nodes there are and the version of each (list nodes), and nothing else of them. */
-  async listVersions(signal?: AbortSignal): Promise<Pages<NodeVersion>> {
-    const options = { path: NODES, limit: VERSIONS_PER_PAGE, metadataOnly: true };
-    return await valueOfStatus(readPages(this.#client, options, viewVersion, signal), {}, REFUSED);
+  async listVersions(signal?: AbortSignal): Promise<Pages<ObjectVersion>> {
+    return await valueOfStatus(readVersions(this.#client, NODES, {}, signal), {}, REFUSED);
   }
 
   /** Reads the version that the Nodes are at (list nodes). */
   async currentVersion(signal?: AbortSignal): Promise<string> {
     const options = { path: NODES, limit: 1, metadataOnly: true, firstPageOnly: true };
-    return (await valueOfStatus(readPages(this.#client, options, viewVersion, signal), {}, REFUSED)).version;
+    return (await valueOfStatus(readPages(this.#client, options, () => undefined, signal), {}, REFUSED)).version;
   }
 
   /**
@@ -105,15 +92,20 @@ export class NodeCalls {
   /**
    * Follows all Nodes (list and watch nodes) until the signal aborts. Does not throw.
    *
-   * @param known Returns what is known of a Node already, by its name.
+   * @param seen The Nodes as they were told, by name.
    */
   async watchNodes(
     watcher: ResourceWatcher<NodeView>,
     signal: AbortSignal,
-    known: (name: string) => NodeView | undefined = () => undefined,
+    seen: ReadonlyMap<string, NodeView>,
   ): Promise<void> {
-    const view = (node: V1Node) => this.#view(node, known(node.metadata?.name ?? ""));
-    const what = { path: NODES, view, maxPauseMs: 5_000, forbiddenPauseMs: 10_000 };
+    const what: WatchOptions<V1Node, NodeView> = {
+      path: NODES,
+      view: (node) => this.#view(node, seen.get(node.metadata?.name ?? "")),
+      isInStep: (versions, version) => isInStep(seen, versions, version),
+      maxPauseMs: 5_000,
+      forbiddenPauseMs: 10_000,
+    };
     await watchResource(this.#client, what, watcher, signal);
   }
 

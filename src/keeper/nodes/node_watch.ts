@@ -134,7 +134,7 @@ export class NodeWatch {
         },
       },
       signal,
-      (name) => this.#nodes.get(name),
+      this.#nodes,
     );
     this.#synced = false;
     this.#starting = false;

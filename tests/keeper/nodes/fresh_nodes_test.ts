@@ -8,7 +8,8 @@
 import { deepEqual, equal, ok, rejects } from "node:assert/strict";
 import { FreshNodes, type FreshNodesCalls, type SeenNodes } from "../../../src/keeper/nodes/fresh_nodes.ts";
 import { ID_ANNOTATION, type NodeView, viewNode } from "../../../src/keeper/nodes/node.ts";
-import { NodeCalls, type NodeVersion } from "../../../src/keeper/nodes/node_calls.ts";
+import { NodeCalls } from "../../../src/keeper/nodes/node_calls.ts";
+import type { ObjectVersion } from "../../../src/kubernetes/list_pages.ts";
 import { NodeWatch } from "../../../src/keeper/nodes/node_watch.ts";
 import { ForbiddenError } from "../../../src/kubernetes/errors.ts";
 import { UnavailableError } from "../../../src/lock/errors.ts";
@@ -349,7 +350,7 @@ class Script implements SeenNodes, FreshNodesCalls {
   }
 
   async listVersions() {
-    const items: NodeVersion[] = [...this.nodes];
+    const items: ObjectVersion[] = [...this.nodes];
     return await this.#call("versions", () => ({ items, version: `${this.version}` }));
   }
 

@@ -1,6 +1,14 @@
-import { deepEqual, equal } from "node:assert/strict";
+import { deepEqual, equal, ok } from "node:assert/strict";
 import { CORDON_ANNOTATION } from "../../../src/keeper/nodes/cordon.ts";
-import { countsAlike, ID_ANNOTATION, identityOf, isNewer, viewNode } from "../../../src/keeper/nodes/node.ts";
+import {
+  countsAlike,
+  ID_ANNOTATION,
+  identityOf,
+  isInStep,
+  isNewer,
+  type NodeView,
+  viewNode,
+} from "../../../src/keeper/nodes/node.ts";
 
 const MACHINE = "1c09ca98649c4c7abc779cd04c96812e";
 const ZINCATI = "978a225b3d7b40e9acd7ce9b62f68444";
@@ -238,4 +246,24 @@ for (
 Deno.test("the identity of a Node says what is known of it, and nothing else", () => {
   deepEqual(identityOf({ ...SEEN, machineId: "m", bootId: "b" }), { name: "a", uid: "u", machineId: "m", bootId: "b" });
   deepEqual(identityOf(SEEN), { name: "a", uid: "u" });
+});
+
+Deno.test("what was seen is in step where it is what there is, apart from changes that are about to be shown", () => {
+  const view = (name: string, resourceVersion: string, uid = `uid of ${name}`) =>
+    viewNode({ metadata: { name, uid, resourceVersion } });
+  const seen = new Map([view("a", "3"), view("b", "5"), view("c", "12")].map((node) => [node.name, node]));
+  const isNow = (...now: NodeView[]) => isInStep(seen, now, 10n);
+  const [a, b, c] = [view("a", "3"), view("b", "5"), view("c", "12")];
+  ok(isNow(a, b, c));
+  ok(isNow(view("a", "11"), b, c), "a change that is about to be shown");
+  ok(isNow(a, b, c, view("d", "11")), "a Node that is about to be shown");
+  ok(isNow(a, view("b", "11", "later"), c), "a later Node of the same name, which is about to be shown");
+  ok(!isNow(view("a", "4"), b, c), "a state that was missed");
+  ok(!isNow(view("a", "2"), b, c), "an earlier state");
+  ok(!isNow(view("a", "3", "other"), b, c), "another Node");
+  ok(!isNow(a, b, c, view("d", "9")), "a Node that was missed");
+  ok(!isNow(a, b), "a Node that is gone");
+  ok(!isNow(a, b, view("c", "11")), "a state that our own call has seen a later one of");
+  ok(!isNow(a, view("d", "11"), c), "one Node is gone and another has joined");
+  ok(isInStep(new Map(), [], 10n));
 });

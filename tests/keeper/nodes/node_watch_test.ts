@@ -109,12 +109,12 @@ Deno.test("a list shows up to its version; one without a version shows up to non
 });
 
 Deno.test("a node that the watch tells of again is taken with what is known of it", async () => {
-  const known = Promise.withResolvers<(name: string) => NodeView | undefined>();
+  const known = Promise.withResolvers<ReadonlyMap<string, NodeView>>();
   let watcher: ResourceWatcher<NodeView>;
   const calls: Pick<NodeCalls, "watchNodes"> = {
-    watchNodes: (given, _, lookUp) => {
+    watchNodes: (given, _, seen) => {
       watcher = given;
-      known.resolve(lookUp!);
+      known.resolve(seen);
       return new Promise(() => {});
     },
   };
@@ -122,8 +122,7 @@ Deno.test("a node that the watch tells of again is taken with what is known of i
   watch.run(new AbortController().signal);
   const node = view("a", 5);
   watcher!.synced([node], "5");
-  const lookUp = await known.promise;
-  deepEqual([lookUp("a"), lookUp("b")], [node, undefined]);
+  deepEqual([...await known.promise], [["a", node]]);
 });
 
 Deno.test("nobody needs to listen to what a watch tells", () => {

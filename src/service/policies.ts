@@ -92,9 +92,12 @@ export function makePolicies({ drain }: Pick<Config, "drain">, parts: PoliciesPa
   });
 }
 
-/** Removes the skip annotation of a Node that got a slot without it, so that no later grant rests on it. */
+/**
+ * Removes the skip annotation of a Node that got a slot without it, so that no later grant rests on it. A Node whose slot
+ * is given back at once keeps its skip.
+ */
 export function skipObserver(fleet: Pick<FleetView, "dropSkip">): LockObserver {
-  return { granted: (_group, { node }) => void (node && fleet.dropSkip(node)) };
+  return { kept: (_group, { node }) => void (node && fleet.dropSkip(node)) };
 }
 
 /** How old the time may be that the opening of a window rests on, in milliseconds. */

@@ -134,15 +134,22 @@ export class Accountant {
     });
   }
 
-  /** How many clients wait for a slot of each group where any does, as in the account of this moment. */
-  waiting(): Map<Group, number> {
+  /**
+   * How many clients wait for a slot of each group: of those that `stored` names, also where none waits, and of those
+   * without a lock that clients wait for and that the account of this moment lists.
+   *
+   * @param stored The groups of the store, as far as the caller knows them.
+   */
+  waiting(stored: Iterable<Group>): Map<Group, number> {
     const { now, groups, memory } = this.#sources;
+    const at = now();
     const known = groups();
-    const counts = new Map<Group, number>();
-    for (const { group, id } of memory.allWaiting(now())) {
+    const counts = new Map<Group, number>([...stored].map((group) => [group, 0]));
+    const withoutLock = new Set(this.#withoutState(at));
+    for (const { group, id } of memory.allWaiting(at)) {
       // A holder that is refused waits for its own drain or return, not for a slot.
       if (known.get(group)?.state.holders.some((holder) => holder.id === id)) continue;
-      counts.set(group, (counts.get(group) ?? 0) + 1);
+      if (counts.has(group) || withoutLock.has(group)) counts.set(group, (counts.get(group) ?? 0) + 1);
     }
     return counts;
   }

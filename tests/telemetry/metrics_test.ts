@@ -335,7 +335,7 @@ Deno.test("readiness has no value until somebody has asked for it", async () => 
   equal(await ready(), 1);
 });
 
-Deno.test("each group of the store shows how many clients wait and when it opens, and other groups do not", async () => {
+Deno.test("groups show how many clients wait, and those of the store when they open", async () => {
   const store = new MemoryLockStore();
   const metrics = new Metrics({ version: "0.0.0" });
   const [never, invented] = [parseGroup("never")!, parseGroup("invented")!];
@@ -350,10 +350,14 @@ Deno.test("each group of the store shows how many clients wait and when it opens
       .sort();
   const opening = 'fleetlock_next_opening_timestamp_seconds{group="default"} 5.5';
   deepEqual(await shown(), [opening]);
-  metrics.collectWaiting(() => new Map([[GROUP, 2], [invented, 3]]));
+  const waiting = new Map([[GROUP, 2], [invented, 3]]);
+  metrics.collectWaiting((stored) => new Map([...[...stored].map((group) => [group, 0] as const), ...waiting]));
   deepEqual(await shown(), [
     'fleetlock_lock_waiting{group="default"} 2',
+    'fleetlock_lock_waiting{group="invented"} 3',
     'fleetlock_lock_waiting{group="never"} 0',
     opening,
   ]);
+  waiting.delete(invented);
+  equal((await shown()).some((line) => line.includes("invented")), false, "nobody waits for it any more");
 });

@@ -13,6 +13,7 @@ import { Calendar } from "./calendar.ts";
 import { type GroupNodes, slotsOf } from "./nodes.ts";
 import type { GroupOptions, PolicyOptions } from "./options.ts";
 import { reasonsOf } from "./rules.ts";
+import { passesOf as skipTest } from "./skips.ts";
 import { type Gathered, type HealthFacts, knownOf, type NodeFacts, type Snapshot } from "./snapshot.ts";
 
 /** Gathers what the rules need from outside. Its methods do not throw. */
@@ -226,10 +227,10 @@ function skipOf({ question, asking: facts }: Snapshot): string {
 
 /** Which reasons do not count: the rules of a group in warn mode, and those that the client's Node may pass once. */
 function passesOf({ mode }: GroupOptions, skip: string): Pass {
-  const skipped = skip.split(",").map((name) => name.trim());
+  const isSkipped = skipTest(skip);
   return ({ kind, rule }) => {
     if (mode === "warn" && !ALWAYS_ENFORCED.has(kind)) return "warn";
-    return skipped.some((name) => name === "all" || name === rule || rule.startsWith(`${name}.`)) ? "skip" : undefined;
+    return isSkipped(rule) ? "skip" : undefined;
   };
 }
 

@@ -10,12 +10,13 @@ import { describeDeferral, describePause, printableReason } from "../lock/wordin
 import type { Reason, ReasonKind } from "../lock/policy.ts";
 import { describeMoment } from "./local_time.ts";
 import { describeNodes, slotsOf } from "./nodes.ts";
+import type { RuleName } from "./skips.ts";
 import { type Alarm, type Gathered, knownOf, type Snapshot } from "./snapshot.ts";
 
 /** One rule. */
 export interface Rule {
   /** Its key in the configuration file, or the name of what it obeys. */
-  readonly name: string;
+  readonly name: RuleName;
   /** Says what speaks against a grant; undefined where nothing does. */
   readonly judge: (snapshot: Snapshot) => Finding | undefined;
 }

@@ -262,6 +262,17 @@ Deno.test("a rule that the node may skip is no reason", () => {
   equal(explain(overview({ blocks }), WORKERS, facts({ skips: "heal" })).verdict, "refused");
 });
 
+Deno.test("a skip that names what is not a rule is told, with the names that there are", () => {
+  const notes = (skips: string, whole = {}) => explain(overview({}, whole), WORKERS, facts({ skips })).notes;
+  deepEqual(notes("all, health,health.notReady,"), []);
+  match(
+    notes("alow,freeze").join(),
+    /of node "node-b" names "alow", which is not a rule and has no effect: .* all, .*health/,
+  );
+  match(notes("a,b,c,d,e,f,g").join(), /"a", "b", "c", "d", "e" and 2 more, which are not rules/);
+  equal(notes("alow", NO_DRAINS).some((note) => note.includes("alow")), false, "no server reads it");
+});
+
 Deno.test("from the store alone, a grant is not promised, and holders are named", () => {
   const { slots: _, blocks: __, unasked: ___, ...stored } = group({ holders: [holder()] });
   const answer = explain({ at: before(0), source: "s", unknown: [], groups: [stored] }, WORKERS, facts());

@@ -1,9 +1,9 @@
-import { deepEqual } from "node:assert/strict";
+import { deepEqual, match } from "node:assert/strict";
 import { parseClientId, parseGroup } from "../../src/lock/identity.ts";
 import { LockService } from "../../src/lock/lock_service.ts";
 import { MemoryBackend, MemoryLockStore } from "../../src/lock/lock_store.ts";
 import type { NodeIdentity } from "../../src/lock/node_keeper.ts";
-import { skipObserver } from "../../src/service/policies.ts";
+import { skipObserver, skipWarner } from "../../src/service/policies.ts";
 import { HastyClock } from "../support/fake_clock.ts";
 import { ScriptedKeeper } from "../support/scripted_keeper.ts";
 import { reason, ScriptedPolicy } from "../support/scripted_policy.ts";
@@ -31,3 +31,22 @@ for (const [writeMs, dropped] of [[0, ["worker-1"]], [1_001, []]] as const) {
     deepEqual(drops, dropped);
   });
 }
+
+Deno.test("a skip that names what is not a rule is warned of once for each Node and value", () => {
+  const told: unknown[] = [];
+  const look = skipWarner({
+    warning: (_, { node, unknown, names }) => {
+      match(String(names), /^all, allowUnknownGroups, .*, health, health\.notReady, /);
+      told.push([node, unknown]);
+    },
+  });
+  look({ name: "a" });
+  for (
+    const skip of ["all", "health", " freeze , health.budgets,", "alow, freeze,setle,alow", "alow, freeze,setle,alow"]
+  ) {
+    look({ name: "a", skip });
+  }
+  look({ name: "b", skip: "alow" });
+  look({ name: "a", skip: "heal" });
+  deepEqual(told, [["a", "alow, setle"], ["b", "alow"], ["a", "heal"]]);
+});

@@ -9,6 +9,7 @@
  */
 
 import type { Clock } from "../lock/clock.ts";
+import { parseJson } from "../lock/json.ts";
 import type { AlertmanagerHealth, PrometheusHealth } from "./options.ts";
 import type { Alarm, Gathered } from "./snapshot.ts";
 
@@ -184,15 +185,6 @@ async function openAccess({ url, tokenFile, caFile }: Monitor, signal: AbortSign
     },
     [Symbol.dispose]: () => client?.close(),
   };
-}
-
-/** @returns Undefined where the text is not JSON. */
-function parseJson(text: string): unknown {
-  try {
-    return JSON.parse(text);
-  } catch {
-    return undefined;
-  }
 }
 
 async function readFile(what: string, path: string, signal: AbortSignal): Promise<string> {

@@ -9,7 +9,7 @@
 import { isId128 } from "../lock/identity.ts";
 import { printable, startOfId } from "../lock/wording.ts";
 import { passesOf, SKIP_NAMES, skipNames, unknownSkips } from "../policies/skips.ts";
-import type { HolderAccount, ReasonAccount, RefusedAccount, UnaskedRule } from "../status/account.ts";
+import type { HolderAccount, PassedOver, ReasonAccount, RefusedAccount, UnaskedRule } from "../status/account.ts";
 import type { ClientFacts } from "./client_facts.ts";
 import { findShown, type FoundShown, type NamedClient } from "./clients.ts";
 import { HOLD_ANNOTATION, SKIP_ANNOTATION } from "./node_holds.ts";
@@ -60,7 +60,12 @@ export function explain(overview: Overview, group: string, facts: ClientFacts): 
   const hold = holdOf(found, facts, group);
   const refusal = findShown(found?.waiting ?? [], group, client);
   const lastRefusal = refusal.kind === "one" ? refusal.value : undefined;
-  const notes = [...facts.notes, ...noteOfHoldWithoutEffect(overview, facts), ...noteOfUnknownSkips(overview, facts)];
+  const notes = [
+    ...facts.notes,
+    ...noteOfHoldWithoutEffect(overview, facts),
+    ...noteOfUnknownSkips(overview, facts),
+    ...passedOverOf(found),
+  ];
   const shared = { group, client: nameOfClient(client), notes, ...(lastRefusal && { lastRefusal }) };
   if (hold.kind === "one") {
     const holder = hold.value;
@@ -147,6 +152,17 @@ function passOf({ skips = "" }: ClientFacts, drains: boolean | undefined): (rule
   return passesOf(drains === false ? "" : skips);
 }
 
+/** Says which rules do not speak because of `onError: allow`, which would otherwise look as if all were well. */
+function passedOverOf(found: GroupOverview | undefined): string[] {
+  return (found?.passedOver ?? []).map(describePassedOver);
+}
+
+/** Says that a rule lets grants go on because its monitor cannot be asked, one sentence without a full stop. */
+export function describePassedOver({ rule, reason }: PassedOver): string {
+  return `the rule ${printable(rule, 64)} lets grants go on (onError: allow): its monitor could not be asked last: ` +
+    printable(reason, 500);
+}
+
 /** A skip that was misspelt does nothing, which nobody would notice. */
 function noteOfUnknownSkips({ drains }: Overview, { skips = "", client }: ClientFacts): string[] {
   const unknown = drains === false ? [] : unknownSkips(skips);
@@ -175,8 +191,9 @@ function noteOfHoldWithoutEffect({ drains }: Overview, { reasons, skips, client 
 function unknownNodes({ drains }: Overview, { isBlind, reasons }: ClientFacts): string[] {
   if (isBlind && drains !== false) {
     return [
-      "whether its node is on hold or may skip rules, and whether several nodes have its id: kubectl get nodes, or this " +
-      "command with the cluster, tells",
+      "whether its node is on hold or may skip rules, and whether several nodes have its id: a server does not show what " +
+      "stands on nodes to whoever asks it; this command with a kubeconfig instead of --server tells, or kubectl describe " +
+      "node",
     ];
   }
   if (drains !== undefined || !reasons.some(({ kind }) => kind === "node_on_hold")) return [];

@@ -71,11 +71,13 @@ export interface PoliciesParts {
   readonly clock: Clock;
   /** Gets what hosts are not told of questions that failed. */
   readonly logger?: Pick<Logger, "warning">;
+  /** Counts questions to monitors that failed. */
+  readonly metrics?: Pick<Metrics, "monitorFailed">;
 }
 
 /** Makes the policies. Without a file, every group has one slot, and only what is noted with locks and Nodes counts. */
 export function makePolicies({ drain }: Pick<Config, "drain">, parts: PoliciesParts): Policies {
-  const { file, client, fleet, clock, logger } = parts;
+  const { file, client, fleet, clock, logger, metrics } = parts;
   const time = client === undefined ? localTime(clock) : serverTime(client);
   return new Policies({
     current: () => file?.current ?? NO_POLICIES,
@@ -85,6 +87,8 @@ export function makePolicies({ drain }: Pick<Config, "drain">, parts: PoliciesPa
       monitors: new Monitors({
         clock,
         onFailure: (failure) => logger?.warning("a monitor cannot be relied on", { ...failure }),
+        onFailedQuestion: (monitor, onError) =>
+          metrics?.monitorFailed(monitor === "Prometheus" ? "prometheus" : "alertmanager", onError),
       }),
       clock,
       onFailure: (what, error) => logger?.warning(`cannot ask the API server about ${what}`, { error }),

@@ -119,6 +119,11 @@ export class Metrics {
     this.#locks.policyIgnored(kind, because);
   }
 
+  /** See {@link LockMetrics.monitorFailed}. */
+  monitorFailed(monitor: "prometheus" | "alertmanager", onError: "refuse" | "allow"): void {
+    this.#locks.monitorFailed(monitor, onError);
+  }
+
   /** See {@link LockMetrics.yielded}. */
   yielded(cause: YieldCause["kind"]): void {
     this.#locks.yielded(cause);

@@ -266,3 +266,12 @@ Deno.test("groups without a lock count who waits for them only as far as the acc
   equal(waiting(true).get(named), 1);
   deepEqual([...waiting(false)], [[WORKERS, 0]], "a watch that is behind may not show a lock that the store has");
 });
+
+Deno.test("the rules that let grants go on without their monitor are in the account of their group", () => {
+  const passedOver = [{ rule: "health.prometheus", reason: "it cannot be reached" }];
+  const speaking = { ...policy(1, []), passedOver: () => passedOver };
+  const of = (policy: AccountSources["policy"]) =>
+    new Accountant(sources({ workers: { holders: [], transitions: 1 } }, { policy })).account().groups[0]!;
+  deepEqual(of(speaking).passedOver, passedOver);
+  equal("passedOver" in of(policy(1, [])), false);
+});

@@ -38,7 +38,7 @@ async function scrape(metrics: Metrics): Promise<Map<string, number>> {
       }
       continue;
     }
-    const sample = /^([a-z_0-9]+)(\{[a-z]+="[^"\\\n]*"(?:,[a-z]+="[^"\\\n]*")*\})? (\S+)$/.exec(line);
+    const sample = /^([a-z_0-9]+)(\{[a-z_]+="[^"\\\n]*"(?:,[a-z_]+="[^"\\\n]*")*\})? (\S+)$/.exec(line);
     ok(sample !== null, `not a sample: ${line}`);
     const [, name, labels = "", value] = sample as unknown as [string, string, string | undefined, string];
     ok(types.has(name) || types.get(name.replace(/_(bucket|sum|count)$/, "")) === "histogram", `${name} has a type`);
@@ -144,12 +144,14 @@ Deno.test("the page shows which groups are paused and how many hosts wait, as of
   equal(await shown('fleetlock_policy_refusals_total{kind="frozen"}'), 0);
   metrics.policyRefused("frozen");
   metrics.policyIgnored("frozen", "skip");
+  metrics.monitorFailed("prometheus", "allow");
   metrics.yielded("timed_out");
   equal(await shown("fleetlock_node_gone_releases_total"), 0);
   metrics.releasedGone();
   equal(await shown("fleetlock_node_gone_releases_total"), 1);
   equal(await shown('fleetlock_policy_refusals_total{kind="frozen"}'), 1);
   equal(await shown('fleetlock_policy_ignored_total{kind="frozen",because="skip"}'), 1);
+  equal(await shown('fleetlock_policy_monitor_failures_total{monitor="prometheus",on_error="allow"}'), 1);
   equal(await shown('fleetlock_yields_total{cause="timed_out"}'), 1);
 });
 

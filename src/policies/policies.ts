@@ -36,8 +36,8 @@ export interface FactsSource {
   asking(question: PolicyQuestion): Gathered<readonly NodeFacts[]>;
   /** The health of the fleet, as far as it was asked within the last seconds. It makes no calls. */
   knownHealth(options: GroupOptions, question: PolicyQuestion): HealthFacts;
-  /** Why the last questions to the monitors of a group failed. It makes no calls. */
-  monitorFailures(options: GroupOptions): MonitorFailures;
+  /** Why the last questions to the monitors of a group failed; absent where there are no monitors. It makes no calls. */
+  monitorFailures?(options: GroupOptions): MonitorFailures;
   /** The health of the fleet, asked now where it was not asked within the last seconds. */
   askHealth(options: GroupOptions, question: PolicyQuestion): Promise<HealthFacts>;
 }
@@ -140,7 +140,7 @@ export class Policies implements GrantPolicy {
    */
   passedOver(group: Group): { readonly rule: RuleName; readonly reason: string }[] {
     const options = optionsOf(this.#options.current(), group);
-    const failures = this.#options.facts.monitorFailures(options);
+    const failures = this.#options.facts.monitorFailures?.(options) ?? {};
     return (["prometheus", "alertmanager"] as const).flatMap((name) => {
       const reason = failures[name];
       const isPassed = reason !== undefined && options.health[name]?.onError === "allow";

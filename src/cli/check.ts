@@ -8,6 +8,7 @@
 import { parseFileSettings } from "../config/config.ts";
 import { ConfigError } from "../config/config_error.ts";
 import { type Environment, variableOf } from "../config/settings.ts";
+import { oneOf } from "../config/values.ts";
 import { type Category, type Check, countOf, runChecks } from "../operate/check/check.ts";
 import type { ClusterCheckOptions } from "../operate/check/cluster_checks.ts";
 import { configCheck } from "../operate/check/config_checks.ts";
@@ -127,7 +128,7 @@ function serverOf(flags: CheckFlags, choice: PlaceChoice, environment: Environme
     ...(drainOnTimeout !== undefined && { "drain-on-timeout": drainOnTimeout }),
   }, environment);
   const care = (setting: "drain-unmanaged" | "drain-empty-dir", given: string | undefined) =>
-    oneOf(`--${setting}`, given ?? (environment[variableOf(setting)] || "evict"), ["evict", "refuse"]);
+    careOf(`--${setting}`, given ?? (environment[variableOf(setting)] || "evict"));
   return {
     context,
     ...(context.drainOnTimeout !== undefined && { drain: { onTimeout: context.drainOnTimeout } }),
@@ -146,8 +147,10 @@ function checkText({ name, status, detail, hint }: Check, paint: Paint, screen?:
   return [`  ${paint(style, mark)} ${first}`, ...more, ...advice].map((line) => `${line}\n`).join("");
 }
 
-function oneOf<T extends string>(flag: string, value: string, allowed: readonly T[]): T {
-  const found = allowed.find((one) => one === value);
-  if (found !== undefined) return found;
-  throw new ConfigError(`${flag} must be ${allowed.join(" or ")}: it is ${JSON.stringify(value)}`);
+/** Reads what the server does about pods that some operators are careful with. */
+function careOf(flag: string, value: string): "evict" | "refuse" {
+  const { expected, parse } = oneOf("evict", "refuse");
+  const care = parse(value);
+  if (care === undefined) throw new ConfigError(`${flag} must be ${expected}: it is ${JSON.stringify(value)}`);
+  return care;
 }

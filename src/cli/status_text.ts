@@ -6,7 +6,7 @@
 
 import { DEFAULT_SELECTOR } from "../operate/look.ts";
 import { countOf } from "../operate/check/check.ts";
-import { type Advice, adviceForHolder } from "../operate/explain.ts";
+import { type Advice, adviceForHolder, describePassedOver } from "../operate/explain.ts";
 import type { GroupOverview, Overview } from "../operate/overview.ts";
 import { printable } from "../lock/wording.ts";
 import type { HolderAccount } from "../status/account.ts";
@@ -55,6 +55,10 @@ function groupLines(group: GroupOverview, now: string, paint: Paint, screen?: Sc
   for (const { kind, sentence, until } of (blocks ?? []).filter((block) => block.kind !== "lock_held")) {
     const end = until === undefined ? "" : ` (ends ${ago(until, now)})`;
     const [first = "", ...more] = wrap(`${kind}: ${sentence}${end}`, screen, "  ", "    ");
+    lines.push(paint("yellow", first), ...more);
+  }
+  for (const one of group.passedOver ?? []) {
+    const [first = "", ...more] = wrap(describePassedOver(one), screen, "  ", "    ");
     lines.push(paint("yellow", first), ...more);
   }
   if (nextOpening !== undefined && Date.parse(nextOpening) > Date.parse(now)) {

@@ -10,6 +10,7 @@ import type { DrainResult } from "../lock/drain_report.ts";
 import type { Group } from "../lock/identity.ts";
 import type { Hold, NodeIdentity, PodLeft } from "../lock/node_keeper.ts";
 import type { HeldNode } from "../lock/semaphore.ts";
+import { listSome } from "../lock/wording.ts";
 import type { StayingPod } from "../lock/yes.ts";
 import type { DrainEnd } from "./drain/drain.ts";
 import type { DrainListener, DrainTask } from "./drain/drain_task.ts";
@@ -95,7 +96,7 @@ export class DrainReports implements DrainListener {
           this.#event(
             task,
             "DrainTimedOut",
-            `Not drained in time; the reboot goes on with pods left: ${list(end.pods)}`,
+            `Not drained in time; the reboot goes on with pods left: ${listPods(end.pods)}`,
             true,
           );
         }
@@ -106,7 +107,7 @@ export class DrainReports implements DrainListener {
           ? "drain timed out: the client is to yield its slot"
           : "drain failed: the client keeps its slot";
         log?.[yields ? "warning" : "error"](message, { ...about, pods, ...(reason && { reason }) });
-        const why = [...(reason ? [reason] : []), ...(pods.length > 0 ? [list(pods)] : [])].join("; ");
+        const why = [...(reason ? [reason] : []), ...(pods.length > 0 ? [listPods(pods)] : [])].join("; ");
         this.#event(task, "DrainTimedOut", `Not drained; the reboot is refused: ${why}`, true);
         break;
       }
@@ -130,7 +131,7 @@ export class DrainReports implements DrainListener {
     const about = { node: name, group, id };
     if (pods.length === 0) this.#targets.log?.info("the node is drained", about);
     else this.#targets.log?.warning("the node is drained, and some pods stay", { ...about, pods });
-    const rest = pods.length === 0 ? "" : `; these pods stay: ${list(pods)}`;
+    const rest = pods.length === 0 ? "" : `; these pods stay: ${listPods(pods)}`;
     const note = `Drained for the reboot of ${id} in group ${group}${rest}`;
     this.#targets.events?.record({ kind: "Node", name }, "Drained", note);
   }
@@ -197,7 +198,7 @@ export class DrainReports implements DrainListener {
   /** See {@link DrainListener.deleting}. */
   deleting(task: DrainTask, pods: readonly PodLeft[]): void {
     this.#targets.log?.warning("drain timed out: deleting the pods that are left", { ...fields(task), pods });
-    this.#event(task, "DrainTimedOut", `Not drained in time; deleting the pods that are left: ${list(pods)}`, true);
+    this.#event(task, "DrainTimedOut", `Not drained in time; deleting the pods that are left: ${listPods(pods)}`, true);
   }
 
   /** See {@link DrainListener.stillAttached}. */
@@ -263,8 +264,7 @@ function named(task: DrainTask): string {
   return `${task.owner.id} in group ${task.owner.group}`;
 }
 
-/** Names at most five pods, so that a note stays readable. */
-function list(pods: readonly PodLeft[]): string {
-  const named = pods.slice(0, 5).map(({ namespace, name, reason }) => `${namespace}/${name}: ${reason}`);
-  return [...named, ...(pods.length > 5 ? [`${pods.length - 5} more`] : [])].join("; ");
+/** Names a few pods, so that a note stays readable. */
+function listPods(pods: readonly PodLeft[]): string {
+  return listSome(pods.map(({ namespace, name, reason }) => `${namespace}/${name}: ${reason}`));
 }

@@ -7,7 +7,10 @@
  * @module
  */
 
+import { parseJson } from "../lock/json.ts";
 import { UnavailableError } from "../lock/errors.ts";
+
+export { parseJson };
 
 /** The kinds of the resources that the program uses. */
 const KINDS: Readonly<Record<string, string>> = {
@@ -172,15 +175,6 @@ function nameOf(sent: string | undefined): string | undefined {
 
 function parse(text: string): Answered | undefined {
   return (parseJson(text) as Answered | null | undefined) ?? undefined;
-}
-
-/** Parses an answer. Returns undefined for what is not JSON, since an error of the parser would quote it. */
-export function parseJson(text: string): unknown {
-  try {
-    return JSON.parse(text);
-  } catch {
-    return undefined;
-  }
 }
 
 function unexpected(what: string): UnavailableError {

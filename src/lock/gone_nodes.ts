@@ -74,7 +74,8 @@ export class GoneNodes {
   readonly #view: GroupView;
   readonly #options: GoneNodesOptions;
   readonly #sleep: WakeableSleep;
-  readonly #watched = new Map<string, Watched>();
+  /** The holds by their client, so that a request costs the same however many holds there are. */
+  readonly #watched = new Map<ClientId, readonly Watched[]>();
   /** How many requests of each client run. */
   readonly #asking = new Map<ClientId, number>();
 
@@ -102,8 +103,8 @@ export class GoneNodes {
   }
 
   /** When a hold is to be freed because its Node is gone, as far as that is known now. It makes no calls. */
-  releaseOf(group: Group, { id, since }: Pick<Holder, "id" | "since">): PlannedRelease | undefined {
-    const watched = this.#watched.get(keyOf(group, { id, since }));
+  releaseOf(group: Group, hold: Pick<Holder, "id" | "since">): PlannedRelease | undefined {
+    const watched = this.#find(group, hold);
     if (watched === undefined) return undefined;
     const grace = this.#options.graceOf(group);
     const began = this.#beganOf(watched);
@@ -143,21 +144,21 @@ export class GoneNodes {
   #due(): { due: Watched[]; nextInMs: number } {
     const { clock } = this.#options;
     const due: Watched[] = [];
-    const current = new Set<string>();
+    const current = new Set<Watched>();
     let nextInMs = IDLE_MS;
     for (const [group, { state }] of this.#view.groups) {
       for (const holder of state.holders) {
         // Of a hold that notes no Node, or none that can be read, nobody can see whether its Node is gone.
         if (holder.node === undefined || holder.isNodeUnreadable) continue;
         const watched = this.#watch(group, holder);
-        current.add(keyOf(group, holder));
+        current.add(watched);
         if (watched.isBusy) continue;
         const leftMs = Math.max(this.#leftOf(watched), watched.notBefore - clock.monotonic());
         if (leftMs > 0) nextInMs = Math.min(nextInMs, leftMs, LOOK_MS);
         else due.push(watched);
       }
     }
-    for (const key of this.#watched.keys()) if (!current.has(key)) this.#watched.delete(key);
+    for (const [id, holds] of this.#watched) this.#keep(id, holds.filter((watched) => current.has(watched)));
     return { due, nextInMs };
   }
 
@@ -185,9 +186,8 @@ export class GoneNodes {
     const requests = (this.#asking.get(id) ?? 0) + change;
     if (requests > 0) this.#asking.set(id, requests);
     else this.#asking.delete(id);
-    for (const watched of this.#watched.values()) {
-      if (watched.holder.id === id) watched.silentSince = this.#options.clock.monotonic();
-    }
+    const now = this.#options.clock.monotonic();
+    for (const watched of this.#watched.get(id) ?? []) watched.silentSince = now;
   }
 
   /** How long until a hold may be freed, in milliseconds; infinite while it may not be at all. */
@@ -208,13 +208,22 @@ export class GoneNodes {
 
   /** Remembers a hold. What is remembered of another stage of it no longer counts. */
   #watch(group: Group, holder: Holder): Watched {
-    const key = keyOf(group, holder);
-    const known = this.#watched.get(key);
+    const known = this.#find(group, holder);
     if (known !== undefined && isSameStage(known.holder, holder)) return known;
     const silentSince = this.#options.clock.monotonic();
     const watched: Watched = { group, holder, silentSince, notBefore: -Infinity, isBusy: false };
-    this.#watched.set(key, watched);
+    const others = (this.#watched.get(holder.id) ?? []).filter((other) => other !== known);
+    this.#keep(holder.id, [...others, watched]);
     return watched;
+  }
+
+  #find(group: Group, { id, since }: Pick<Holder, "id" | "since">): Watched | undefined {
+    return this.#watched.get(id)?.find((watched) => watched.group === group && watched.holder.since === since);
+  }
+
+  #keep(id: ClientId, holds: readonly Watched[]): void {
+    if (holds.length > 0) this.#watched.set(id, holds);
+    else this.#watched.delete(id);
   }
 }
 
@@ -238,9 +247,4 @@ function describeWait(proof: GoneOutcome): string | undefined {
     case "unseen":
       return "the watch of the nodes is behind";
   }
-}
-
-/** Names a hold. */
-function keyOf(group: Group, { id, since }: Pick<Holder, "id" | "since">): string {
-  return JSON.stringify([group, id, since]);
 }

@@ -28,6 +28,8 @@ const JUDGEMENT_TTL_MS = 60_000;
 
 /** Is told of grants in which policies played a part. Its methods must not throw. */
 export interface GrantsObserver {
+  /** A slot that a request of this process took stays taken: from now on, no rule makes the request give it back. */
+  kept?(group: Group, holder: Holder): void;
   /** A slot was granted although there were these reasons not to, none of which counts. */
   grantedDespite?(group: Group, holder: Holder, ignored: readonly IgnoredReason[]): void;
   /** What let a Node pass these rules once was removed for a request that then took no slot. It is used up. */
@@ -96,26 +98,30 @@ export class Grants {
     if (allowed.kind === "refused") return allowed;
     const { taken, ignored, slots } = allowed;
     const { slotsOn, late } = this.#gates(question, allowed, client);
-    let acquired: Proven | Refused | undefined;
+    const { observer } = this.#options;
+    // The hold that this request took, until it is certain that it was given back.
+    let kept: Holder | undefined;
     try {
-      acquired = await this.#holds.grant(id, group, arrival, {
+      const acquired = await this.#holds.grant(id, group, arrival, {
         slots,
         node: node && heldNode(node, "draining"),
         slotsOn,
       });
-      if (acquired.kind === "granted") {
-        const refusal = late(without(acquired.written.state, id));
-        if (refusal !== undefined) acquired = await this.#takeBack(acquired, group, arrival, refusal);
-      }
+      if (acquired.kind !== "granted") return acquired;
+      kept = acquired.holder;
+      const refusal = late(without(acquired.written.state, id));
+      if (refusal === undefined) return acquired;
+      const over = await this.#takeBack(kept, group, arrival, refusal);
+      if (over === refusal) kept = undefined;
+      return over;
     } finally {
-      if (taken !== undefined && acquired?.kind !== "granted") {
-        this.#options.observer.skipLost?.(group, id, node!, taken);
+      if (kept !== undefined) {
+        observer.kept?.(group, kept);
+        if (ignored.length > 0) observer.grantedDespite?.(group, kept, ignored);
+      } else if (taken !== undefined) {
+        observer.skipLost?.(group, id, node!, taken);
       }
     }
-    if (acquired.kind === "granted" && ignored.length > 0) {
-      this.#options.observer.grantedDespite?.(group, acquired.holder, ignored);
-    }
-    return acquired;
   }
 
   /** Asks the policies, and removes the skip on which their answer rests: of all who try, one may grant by it. */
@@ -174,8 +180,10 @@ export class Grants {
   /**
    * Gives back a slot that nobody knows of yet. The client has no yes for it: a request that could end in one would have
    * renewed the hold, and then the hold stays.
+   *
+   * @returns The very refusal that was passed where the slot is free again, another one where the hold stays.
    */
-  async #takeBack({ holder }: Proven, group: Group, arrival: Ticket, refusal: Refused): Promise<Refused> {
+  async #takeBack(holder: Holder, group: Group, arrival: Ticket, refusal: Refused): Promise<Refused> {
     const over = await this.#holds.release(holder, group, arrival, false);
     if (over.kind === "refused") return over;
     this.#options.observer.takenBack?.(group, holder, refusal.refusal);

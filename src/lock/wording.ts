@@ -72,6 +72,12 @@ export function printableReason(reason: string): string {
   return printable(reason, REASON_SHOWN);
 }
 
+/** Names the first few of many, with semicolons, since each may be a sentence. What others wrote must be printable. */
+export function listSome(texts: readonly string[]): string {
+  const more = texts.length - OBJECTS_NAMED;
+  return [...texts.slice(0, OBJECTS_NAMED), ...(more > 0 ? [`and ${more} more`] : [])].join("; ");
+}
+
 /**
  * Says who holds the slots of a group, and since when.
  *

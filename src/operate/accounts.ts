@@ -166,6 +166,7 @@ const isAccount = shape({
     })),
     blocks: listOf(shape({ kind: isText, rule: optional(isText), sentence: isText, until: optional(isTime) })),
     unasked: listOf(isText),
+    passedOver: optional(listOf(shape({ rule: isText, reason: isText }))),
     nextOpening: optional(isTime),
     pause: optional(shape({ reason: optional(isText), by: optional(isText), until: optional(isTime) })),
     deferred: listOf(shape({ ...CLIENT, until: isTime, pods: listOf(isText) })),

@@ -8,11 +8,15 @@
 
 import { isId128 } from "../lock/identity.ts";
 import { printable, startOfId } from "../lock/wording.ts";
-import type { HolderAccount, ReasonAccount, RefusedAccount, UnaskedRule } from "../status/account.ts";
+import { passesOf, SKIP_NAMES, skipNames, unknownSkips } from "../policies/skips.ts";
+import type { HolderAccount, PassedOver, ReasonAccount, RefusedAccount, UnaskedRule } from "../status/account.ts";
 import type { ClientFacts } from "./client_facts.ts";
 import { findShown, type FoundShown, type NamedClient } from "./clients.ts";
 import { HOLD_ANNOTATION, SKIP_ANNOTATION } from "./node_holds.ts";
 import type { GroupOverview, Overview } from "./overview.ts";
+
+/** How many unknown names of a skip a note repeats. */
+const SKIPS_NAMED = 5;
 
 /** The answer. All of it is JSON. */
 export interface Explanation {
@@ -56,7 +60,12 @@ export function explain(overview: Overview, group: string, facts: ClientFacts): 
   const hold = holdOf(found, facts, group);
   const refusal = findShown(found?.waiting ?? [], group, client);
   const lastRefusal = refusal.kind === "one" ? refusal.value : undefined;
-  const notes = [...facts.notes, ...noteOfHoldWithoutEffect(overview, facts)];
+  const notes = [
+    ...facts.notes,
+    ...noteOfHoldWithoutEffect(overview, facts),
+    ...noteOfUnknownSkips(overview, facts),
+    ...passedOverOf(found),
+  ];
   const shared = { group, client: nameOfClient(client), notes, ...(lastRefusal && { lastRefusal }) };
   if (hold.kind === "one") {
     const holder = hold.value;
@@ -140,13 +149,31 @@ function partReasons(all: readonly ReasonAccount[], { isUnavailable = false }: C
 
 /** Makes the test whether the client's node may pass a rule, as the servers do it. */
 function passOf({ skips = "" }: ClientFacts, drains: boolean | undefined): (rule: string) => boolean {
-  const skipped = drains === false ? [] : namesIn(skips);
-  return (rule) => skipped.some((name) => name === "all" || name === rule || rule.startsWith(`${name}.`));
+  return passesOf(drains === false ? "" : skips);
 }
 
-/** The names in the value of a skip annotation. */
-function namesIn(skips = ""): string[] {
-  return skips.split(",").map((name) => name.trim()).filter((name) => name !== "");
+/** Says which rules do not speak because of `onError: allow`, which would otherwise look as if all were well. */
+function passedOverOf(found: GroupOverview | undefined): string[] {
+  return (found?.passedOver ?? []).map(describePassedOver);
+}
+
+/** Says that a rule lets grants go on because its monitor cannot be asked, one sentence without a full stop. */
+export function describePassedOver({ rule, reason }: PassedOver): string {
+  return `the rule ${printable(rule, 64)} lets grants go on (onError: allow): its monitor could not be asked last: ` +
+    printable(reason, 500);
+}
+
+/** A skip that was misspelt does nothing, which nobody would notice. */
+function noteOfUnknownSkips({ drains }: Overview, { skips = "", client }: ClientFacts): string[] {
+  const unknown = drains === false ? [] : unknownSkips(skips);
+  if (unknown.length === 0) return [];
+  const shown = unknown.slice(0, SKIPS_NAMED).map((name) => `"${printable(name, 64)}"`).join(", ");
+  const more = unknown.length > SKIPS_NAMED ? ` and ${unknown.length - SKIPS_NAMED} more` : "";
+  return [
+    `the annotation ${SKIP_ANNOTATION} of node "${client.node ?? client.name}" names ${shown}${more}, which ` +
+    `${unknown.length === 1 ? "is not a rule and has" : "are not rules and have"} no effect: the names are ` +
+    SKIP_NAMES.join(", "),
+  ];
 }
 
 function noteOfHoldWithoutEffect({ drains }: Overview, { reasons, skips, client }: ClientFacts): string[] {
@@ -164,8 +191,9 @@ function noteOfHoldWithoutEffect({ drains }: Overview, { reasons, skips, client 
 function unknownNodes({ drains }: Overview, { isBlind, reasons }: ClientFacts): string[] {
   if (isBlind && drains !== false) {
     return [
-      "whether its node is on hold or may skip rules, and whether several nodes have its id: kubectl get nodes, or this " +
-      "command with the cluster, tells",
+      "whether its node is on hold or may skip rules, and whether several nodes have its id: a server does not show what " +
+      "stands on nodes to whoever asks it; this command with a kubeconfig instead of --server tells, or kubectl describe " +
+      "node",
     ];
   }
   if (drains !== undefined || !reasons.some(({ kind }) => kind === "node_on_hold")) return [];
@@ -285,7 +313,7 @@ function adviceForReasons(
   const rules = [...new Set(reasons.map(({ rule }) => rule!.split(".")[0]!))];
   if (rules.length === 0 || client.node === undefined || drains === false) return undefined;
   // What the annotation has now is needed too, since those rules are not among the reasons.
-  const value = [...namesIn(skips), ...rules].join(",");
+  const value = [...skipNames(skips ?? ""), ...rules].join(",");
   const overwrite = skips === undefined ? "" : " --overwrite";
   return {
     command: `kubectl annotate node ${name}${overwrite} ${SKIP_ANNOTATION}=${value}`,

@@ -6,7 +6,7 @@
 
 import type { Environment } from "../config/settings.ts";
 import { ClusterEvents, type EventReason, type EventSubject } from "../kubernetes/events.ts";
-import { parseJson } from "../kubernetes/answer_check.ts";
+import { parseJson } from "../lock/json.ts";
 import type { KubernetesClient } from "../kubernetes/client.ts";
 import { printable } from "../lock/wording.ts";
 import type { StorePlace } from "./place.ts";

@@ -11,6 +11,7 @@ import type {
   ClientAccount,
   GroupAccount,
   HolderAccount,
+  PassedOver,
   ReasonAccount,
   RefusedAccount,
   TurnAccount,
@@ -26,6 +27,8 @@ export interface GroupOverview extends Pick<GroupAccount, "name" | "transitions"
   readonly blocks?: readonly ReasonAccount[];
   /** The rules that are asked only when a host asks, so that `blocks` does not have their reasons. */
   readonly unasked?: readonly UnaskedRule[];
+  /** The rules that let grants go on because a replica could not ask their monitor. */
+  readonly passedOver?: readonly PassedOver[];
   /** When windows and freezes next allow a grant, RFC 3339. */
   readonly nextOpening?: string;
   /** Who was refused lately, the longest waiting first. */
@@ -118,10 +121,15 @@ function mergeGroup(freshest: GroupAccount, accounts: readonly Account[]): Group
     const group = groups.find(({ name }) => name === freshest.name);
     return group === undefined ? [] : [{ group, areNodesInStep }];
   });
+  const passedOver = [
+    ...new Map(all.flatMap(({ group }) => group.passedOver ?? []).map((one) => [`${one.rule} ${one.reason}`, one]))
+      .values(),
+  ];
   return {
     ...freshest,
     // The replicas may have different files.
     unasked: [...new Set(all.flatMap(({ group }) => group.unasked))],
+    ...(passedOver.length > 0 && { passedOver }),
     holders: freshest.holders.map((holder) => {
       const views = all.flatMap(({ group, areNodesInStep }) => {
         const same = group.holders.find((one) => clientKey(one) === clientKey(holder) && one.since === holder.since);

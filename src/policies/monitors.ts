@@ -9,6 +9,7 @@
  */
 
 import type { Clock } from "../lock/clock.ts";
+import { parseJson } from "../lock/json.ts";
 import type { AlertmanagerHealth, PrometheusHealth } from "./options.ts";
 import type { Alarm, Gathered } from "./snapshot.ts";
 
@@ -25,6 +26,8 @@ export interface MonitorsOptions {
   readonly timeoutMs?: number;
   /** Is told of each failure that differs from the one before of the same monitor. Hosts are not shown its detail. */
   readonly onFailure?: (failure: MonitorFailure) => void;
+  /** Is told of each question that failed. */
+  readonly onFailedQuestion?: (monitor: MonitorFailure["monitor"], onError: Monitor["onError"]) => void;
 }
 
 /** Why a monitor cannot be relied on, for the operator. */
@@ -70,7 +73,7 @@ export class Monitors {
 
   /** Makes one that has asked nobody yet. */
   constructor(options: MonitorsOptions) {
-    this.#options = { keptMs: 10_000, timeoutMs: 5_000, onFailure() {}, ...options };
+    this.#options = { keptMs: 10_000, timeoutMs: 5_000, onFailure() {}, onFailedQuestion() {}, ...options };
   }
 
   /** What a monitor said within the last seconds; `not_asked` where nobody asked it. It makes no calls. */
@@ -92,12 +95,18 @@ export class Monitors {
     return running;
   }
 
+  /** Why the last question to a monitor failed; undefined where it did not. It makes no calls. */
+  failureOf(monitor: Monitor | undefined): string | undefined {
+    return monitor && this.#told.get(monitor)?.reason;
+  }
+
   async #ask(monitor: Monitor): Promise<Gathered<readonly Alarm[]>> {
     // An answer is as old as its question.
     const until = this.#options.clock.monotonic() + this.#options.keptMs;
     const { alarms, error } = await askAll(monitor, AbortSignal.timeout(this.#options.timeoutMs));
     const failure = error === undefined ? undefined : failureOf(monitor, error);
     this.#tell(monitor, failure);
+    if (failure !== undefined) this.#options.onFailedQuestion(failure.monitor, monitor.onError);
     // An alarm speaks against a reboot, whatever another query would have said.
     const answer: Gathered<readonly Alarm[]> = failure === undefined || alarms.length > 0
       ? { kind: "known", value: alarms.slice(0, MAX_ALARMS) }
@@ -184,15 +193,6 @@ async function openAccess({ url, tokenFile, caFile }: Monitor, signal: AbortSign
     },
     [Symbol.dispose]: () => client?.close(),
   };
-}
-
-/** @returns Undefined where the text is not JSON. */
-function parseJson(text: string): unknown {
-  try {
-    return JSON.parse(text);
-  } catch {
-    return undefined;
-  }
 }
 
 async function readFile(what: string, path: string, signal: AbortSignal): Promise<string> {

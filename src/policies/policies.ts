@@ -13,6 +13,7 @@ import { Calendar } from "./calendar.ts";
 import { type GroupNodes, slotsOf } from "./nodes.ts";
 import type { GroupOptions, PolicyOptions } from "./options.ts";
 import { reasonsOf } from "./rules.ts";
+import { passesOf as skipTest, type RuleName } from "./skips.ts";
 import { type Gathered, type HealthFacts, knownOf, type NodeFacts, type Snapshot } from "./snapshot.ts";
 
 /** Gathers what the rules need from outside. Its methods do not throw. */
@@ -35,8 +36,18 @@ export interface FactsSource {
   asking(question: PolicyQuestion): Gathered<readonly NodeFacts[]>;
   /** The health of the fleet, as far as it was asked within the last seconds. It makes no calls. */
   knownHealth(options: GroupOptions, question: PolicyQuestion): HealthFacts;
+  /** Why the last questions to the monitors of a group failed; absent where there are no monitors. It makes no calls. */
+  monitorFailures?(options: GroupOptions): MonitorFailures;
   /** The health of the fleet, asked now where it was not asked within the last seconds. */
   askHealth(options: GroupOptions, question: PolicyQuestion): Promise<HealthFacts>;
+}
+
+/** Why the last question to each monitor failed; undefined where it did not, and where there is no such monitor. */
+export interface MonitorFailures {
+  /** Prometheus. */
+  readonly prometheus?: string;
+  /** Alertmanager. */
+  readonly alertmanager?: string;
 }
 
 /** What {@link Policies} works with. */
@@ -121,6 +132,20 @@ export class Policies implements GrantPolicy {
     const now = this.#options.facts.now();
     const { isOpen, next } = this.#calendarOf(policies, options).at(now);
     return isOpen ? now : next;
+  }
+
+  /**
+   * The rules of a group that let grants go on although their monitor could not be asked last, and why it could not. It
+   * makes no calls.
+   */
+  passedOver(group: Group): { readonly rule: RuleName; readonly reason: string }[] {
+    const options = optionsOf(this.#options.current(), group);
+    const failures = this.#options.facts.monitorFailures?.(options) ?? {};
+    return (["prometheus", "alertmanager"] as const).flatMap((name) => {
+      const reason = failures[name];
+      const isPassed = reason !== undefined && options.health[name]?.onError === "allow";
+      return isPassed ? [{ rule: `health.${name}` as const, reason }] : [];
+    });
   }
 
   #answer(
@@ -226,10 +251,10 @@ function skipOf({ question, asking: facts }: Snapshot): string {
 
 /** Which reasons do not count: the rules of a group in warn mode, and those that the client's Node may pass once. */
 function passesOf({ mode }: GroupOptions, skip: string): Pass {
-  const skipped = skip.split(",").map((name) => name.trim());
+  const isSkipped = skipTest(skip);
   return ({ kind, rule }) => {
     if (mode === "warn" && !ALWAYS_ENFORCED.has(kind)) return "warn";
-    return skipped.some((name) => name === "all" || name === rule || rule.startsWith(`${name}.`)) ? "skip" : undefined;
+    return isSkipped(rule) ? "skip" : undefined;
   };
 }
 

@@ -6,25 +6,23 @@
  */
 
 import { pauseAt } from "../lock/group_notes.ts";
-import { describeDeferral, describePause, printableReason } from "../lock/wording.ts";
+import { describeDeferral, describePause, listSome, printableReason } from "../lock/wording.ts";
 import type { Reason, ReasonKind } from "../lock/policy.ts";
 import { describeMoment } from "./local_time.ts";
 import { describeNodes, slotsOf } from "./nodes.ts";
+import type { RuleName } from "./skips.ts";
 import { type Alarm, type Gathered, knownOf, type Snapshot } from "./snapshot.ts";
 
 /** One rule. */
 export interface Rule {
   /** Its key in the configuration file, or the name of what it obeys. */
-  readonly name: string;
+  readonly name: RuleName;
   /** Says what speaks against a grant; undefined where nothing does. */
   readonly judge: (snapshot: Snapshot) => Finding | undefined;
 }
 
 /** A reason without the name of its rule. */
 export type Finding = Omit<Reason, "rule">;
-
-/** How many objects a sentence names. */
-const NAMED = 5;
 
 /**
  * Every rule, in the order in which their reasons are told where several last equally long: first what a person has
@@ -160,7 +158,7 @@ function blockingPods({ options, health }: Snapshot): Finding | undefined {
   if (options.health.blockingPods === undefined) return undefined;
   return fromFacts(health.blockingPods, "the pods of the node", (pods) => ({
     kind: "pods_blocking",
-    sentence: `pods that block a reboot run on the node: ${list(pods)}`,
+    sentence: `pods that block a reboot run on the node: ${listSome(pods.map(printableReason))}`,
   }));
 }
 
@@ -168,7 +166,7 @@ function budgets({ options, health }: Snapshot): Finding | undefined {
   if (options.health.budgets === undefined) return undefined;
   return fromFacts(health.budgets, "the budgets of the node's pods", (refusals) => ({
     kind: "budget_exhausted",
-    sentence: `pods of the node cannot be evicted now: ${list(refusals)}`,
+    sentence: `pods of the node cannot be evicted now: ${listSome(refusals.map(printableReason))}`,
   }));
 }
 
@@ -187,7 +185,9 @@ function alertmanager({ options, health }: Snapshot): Finding | undefined {
 function alarmed(what: string): (alarms: readonly Alarm[]) => Finding {
   return (alarms) => ({
     kind: "fleet_unhealthy",
-    sentence: `${what} speak against a reboot: ${list(alarms.map(({ name, detail }) => `${name} (${detail})`))}`,
+    sentence: `${what} speak against a reboot: ${
+      listSome(alarms.map(({ name, detail }) => printableReason(`${name} (${detail})`)))
+    }`,
   });
 }
 
@@ -214,9 +214,4 @@ function undecided(sentence: string): Finding {
 
 function whyUnknown(facts: Gathered<unknown>): string {
   return facts.kind === "failed" ? printableReason(facts.reason) : "nobody has asked for them yet";
-}
-
-function list(texts: readonly string[]): string {
-  const shown = texts.slice(0, NAMED).map(printableReason).join("; ");
-  return texts.length > NAMED ? `${shown}; and ${texts.length - NAMED} more` : shown;
 }

@@ -24,6 +24,7 @@ import type { HolderAccount } from "../status/account.ts";
 import type { Turn } from "../status/memory.ts";
 import type { WitnessedNode } from "../status/witness.ts";
 import type { Metrics } from "../telemetry/metrics.ts";
+import { skipWarner } from "./policies.ts";
 
 /**
  * Connects to the cluster that a configuration names. An API server that does not
@@ -110,7 +111,7 @@ export function startDraining(parts: DrainingParts): Draining {
       log: logger,
       events,
       observer: drains,
-      nodeChanged: parts.nodeChanged,
+      nodeChanged: nodeListener(parts),
       clock,
       random,
     }),
@@ -130,6 +131,15 @@ export function startDraining(parts: DrainingParts): Draining {
     },
     stuck: (group, holder) => reportStuck(group, holder, logger, events),
     [Symbol.asyncDispose]: () => stack.disposeAsync(),
+  };
+}
+
+/** Makes what is told of each node that is new or has changed. */
+function nodeListener({ nodeChanged, logger }: Pick<DrainingParts, "nodeChanged" | "logger">) {
+  const warn = skipWarner(logger);
+  return (node: WitnessedNode & Parameters<typeof warn>[0]) => {
+    nodeChanged?.(node);
+    warn(node);
   };
 }
 

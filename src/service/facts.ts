@@ -15,7 +15,7 @@ import type { PolicyQuestion } from "../lock/policy.ts";
 import type { Monitors } from "../policies/monitors.ts";
 import { GroupNodes } from "../policies/nodes.ts";
 import type { GroupOptions } from "../policies/options.ts";
-import type { FactsSource } from "../policies/policies.ts";
+import type { FactsSource, MonitorFailures } from "../policies/policies.ts";
 import type { Gathered, HealthFacts, NodeFacts } from "../policies/snapshot.ts";
 import { KeptAnswers } from "./kept_answers.ts";
 
@@ -114,6 +114,15 @@ export class Facts implements FactsSource {
         ? this.#pods.known(podsKey(node, health.blockingPods))
         : NOT_ASKED,
       budgets: node && health.budgets !== undefined ? this.#budgets.known(node.uid) : NOT_ASKED,
+    };
+  }
+
+  /** See {@link FactsSource.monitorFailures}. */
+  monitorFailures({ health }: GroupOptions): MonitorFailures {
+    const { monitors } = this.#options;
+    return {
+      prometheus: monitors.failureOf(health.prometheus),
+      alertmanager: monitors.failureOf(health.alertmanager),
     };
   }
 

@@ -9,13 +9,14 @@ import type { Logger } from "@logtape/logtape";
 import type { Config } from "../config/config.ts";
 import type { PolicyFile } from "../config/reload.ts";
 import type { Readiness } from "../http/handler.ts";
-import type { FleetView } from "../keeper/fleet_view.ts";
+import type { FleetView, SeenNode } from "../keeper/fleet_view.ts";
 import type { KubernetesClient } from "../kubernetes/client.ts";
 import type { Clock } from "../lock/clock.ts";
 import type { LockObserver } from "../lock/lock_service.ts";
 import { Monitors } from "../policies/monitors.ts";
 import { NO_POLICIES, type PolicyOptions } from "../policies/options.ts";
 import { Policies } from "../policies/policies.ts";
+import { SKIP_NAMES, unknownSkips } from "../policies/skips.ts";
 import type { Metrics } from "../telemetry/metrics.ts";
 import { Facts, type FactsTime } from "./facts.ts";
 
@@ -70,11 +71,13 @@ export interface PoliciesParts {
   readonly clock: Clock;
   /** Gets what hosts are not told of questions that failed. */
   readonly logger?: Pick<Logger, "warning">;
+  /** Counts questions to monitors that failed. */
+  readonly metrics?: Pick<Metrics, "monitorFailed">;
 }
 
 /** Makes the policies. Without a file, every group has one slot, and only what is noted with locks and Nodes counts. */
 export function makePolicies({ drain }: Pick<Config, "drain">, parts: PoliciesParts): Policies {
-  const { file, client, fleet, clock, logger } = parts;
+  const { file, client, fleet, clock, logger, metrics } = parts;
   const time = client === undefined ? localTime(clock) : serverTime(client);
   return new Policies({
     current: () => file?.current ?? NO_POLICIES,
@@ -84,6 +87,8 @@ export function makePolicies({ drain }: Pick<Config, "drain">, parts: PoliciesPa
       monitors: new Monitors({
         clock,
         onFailure: (failure) => logger?.warning("a monitor cannot be relied on", { ...failure }),
+        onFailedQuestion: (monitor, onError) =>
+          metrics?.monitorFailed(monitor === "Prometheus" ? "prometheus" : "alertmanager", onError),
       }),
       clock,
       onFailure: (what, error) => logger?.warning(`cannot ask the API server about ${what}`, { error }),
@@ -92,9 +97,38 @@ export function makePolicies({ drain }: Pick<Config, "drain">, parts: PoliciesPa
   });
 }
 
-/** Removes the skip annotation of a Node that got a slot without it, so that no later grant rests on it. */
+/**
+ * Removes the skip annotation of a Node that got a slot without it, so that no later grant rests on it. A Node whose slot
+ * is given back at once keeps its skip.
+ */
 export function skipObserver(fleet: Pick<FleetView, "dropSkip">): LockObserver {
-  return { granted: (_group, { node }) => void (node && fleet.dropSkip(node)) };
+  return { kept: (_group, { node }) => void (node && fleet.dropSkip(node)) };
+}
+
+/** How many warnings that are told once are remembered. Beyond that, one may be told again. */
+const MAX_TOLD = 1_000;
+
+/**
+ * Makes what looks at each Node that is new or has changed, and warns of names in its skip annotation that stand for no
+ * rule, once for each Node and value.
+ */
+export function skipWarner(
+  logger: { warning(message: string, fields: Record<string, unknown>): void },
+): (node: Pick<SeenNode, "name" | "skip">) => void {
+  const told = new Set<string>();
+  return ({ name, skip = "" }) => {
+    const unknown = unknownSkips(skip);
+    if (unknown.length === 0) return;
+    const key = `${name} ${skip}`;
+    if (told.has(key)) return;
+    if (told.size >= MAX_TOLD) told.clear();
+    told.add(key);
+    logger.warning("the skip annotation of a node names what is not a rule: that has no effect", {
+      node: name,
+      unknown: unknown.join(", ").slice(0, 200),
+      names: SKIP_NAMES.join(", "),
+    });
+  };
 }
 
 /** How old the time may be that the opening of a window rests on, in milliseconds. */

@@ -106,7 +106,7 @@ export async function startService(config: Config, options: ServiceOptions): Pro
   const draining = client && permissions && config.drain
     ? cleanup.use(startDraining({ client, drain: config.drain, permissions, ...cluster }))
     : undefined;
-  const policies = makePolicies(config, { file, client, fleet: draining?.keeper.fleet, clock, logger });
+  const policies = makePolicies(config, { file, client, fleet: draining?.keeper.fleet, clock, logger, metrics });
   const locks = new LockService(store, {
     ...lockOptions(config, draining),
     policy: options.policy ?? policies,

@@ -94,7 +94,7 @@ export class Status {
         ),
       ...configOf(file),
     });
-    metrics.collectWaiting(() => accountant.waiting());
+    metrics.collectWaiting((stored) => accountant.waiting(stored));
     if (draining === undefined) return;
     const { stuck, rebootedUnheld: rebooted, keeper } = draining;
     this.#bootOf = (node) => nodeOf(node, keeper.view);

@@ -89,6 +89,14 @@ export type UnaskedRule =
   /** Whether the flags of the drain forbid the eviction of a pod of the node. It is no rule of the file. */
   | "drain";
 
+/** A rule that lets grants go on because its monitor cannot be asked (`onError: allow`). */
+export interface PassedOver {
+  /** The rule, such as `health.prometheus`. */
+  readonly rule: string;
+  /** Why the monitor could not be asked. */
+  readonly reason: string;
+}
+
 /** A client that was refused lately, by this replica. */
 export interface RefusedAccount extends ClientAccount {
   /** Its node, where the watch shows one. */
@@ -149,6 +157,11 @@ export interface GroupAccount {
   readonly blocks: readonly ReasonAccount[];
   /** What may speak against a grant besides, and is not known before a host asks. */
   readonly unasked: readonly UnaskedRule[];
+  /**
+   * The rules that let grants go on although this replica could not ask their monitor last, and why it could not;
+   * undefined where there are none.
+   */
+  readonly passedOver?: readonly PassedOver[];
   /** When windows and freezes next allow a grant, RFC 3339: now, where they allow one; undefined where they never do. */
   readonly nextOpening?: string;
   /** The pause in force. */

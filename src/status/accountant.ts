@@ -19,6 +19,7 @@ import {
   ACCOUNT_VERSION,
   type GroupAccount,
   type HolderAccount,
+  type PassedOver,
   type ReasonAccount,
   type RefusedAccount,
   type UnaskedRule,
@@ -48,7 +49,11 @@ export interface AccountSources {
   /** Whether they are in step with the store. */
   readonly isInStep: () => boolean;
   /** The policies. */
-  readonly policy: GrantPolicy & { nextOpening(group: Group): number | undefined };
+  readonly policy: GrantPolicy & {
+    nextOpening(group: Group): number | undefined;
+    /** Rules that let grants go on although their monitor could not be asked last. */
+    passedOver?(group: Group): readonly PassedOver[];
+  };
   /** What of a group's rules is asked only when a host asks. */
   readonly unasked: (group: Group) => readonly UnaskedRule[];
   /** What this replica remembers. */
@@ -134,15 +139,22 @@ export class Accountant {
     });
   }
 
-  /** How many clients wait for a slot of each group where any does, as in the account of this moment. */
-  waiting(): Map<Group, number> {
+  /**
+   * How many clients wait for a slot of each group: of those that `stored` names, also where none waits, and of those
+   * without a lock that clients wait for and that the account of this moment lists.
+   *
+   * @param stored The groups of the store, as far as the caller knows them.
+   */
+  waiting(stored: Iterable<Group>): Map<Group, number> {
     const { now, groups, memory } = this.#sources;
+    const at = now();
     const known = groups();
-    const counts = new Map<Group, number>();
-    for (const { group, id } of memory.allWaiting(now())) {
+    const counts = new Map<Group, number>([...stored].map((group) => [group, 0]));
+    const withoutLock = new Set(this.#withoutState(at));
+    for (const { group, id } of memory.allWaiting(at)) {
       // A holder that is refused waits for its own drain or return, not for a slot.
       if (known.get(group)?.state.holders.some((holder) => holder.id === id)) continue;
-      counts.set(group, (counts.get(group) ?? 0) + 1);
+      if (counts.has(group) || withoutLock.has(group)) counts.set(group, (counts.get(group) ?? 0) + 1);
     }
     return counts;
   }
@@ -151,6 +163,7 @@ export class Accountant {
     const { policy, memory } = this.#sources;
     const answer = policy.peek({ group: name, id: ANYBODY, state, groups: this.#sources.groups() });
     const slots = policy.slotsOf(name);
+    const passedOver = (policy.passedOver?.(name) ?? []).map((one) => ({ ...one, reason: printable(one.reason, 500) }));
     const opens = policy.nextOpening(name);
     // A holder that is refused waits for its own drain or return, not for a slot.
     const holds = new Set(state.holders.map(({ id }) => id));
@@ -163,6 +176,7 @@ export class Accountant {
       holders: state.holders.map((holder) => this.#holder(name, holder, now)),
       blocks: blocksOf(name, state, slots, answer.reasons, now),
       unasked: this.#sources.unasked(name),
+      ...(passedOver.length > 0 && { passedOver }),
       ...(opens !== undefined && { nextOpening: timeText(opens) }),
       ...(pause && { pause: pauseAccount(pause) }),
       deferred: deferred.map(({ id, node, until, pods }) => ({

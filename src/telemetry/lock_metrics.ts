@@ -26,6 +26,7 @@ export class LockMetrics {
   readonly #withoutNode: Counter<never>;
   readonly #refusals: Counter<"kind">;
   readonly #ignored: Counter<"kind" | "because">;
+  readonly #monitorFailures: Counter<"monitor" | "on_error">;
   readonly #yields: Counter<"cause">;
   readonly #gone: Counter<never>;
   readonly #waiting: Gauge<"group">;
@@ -63,6 +64,11 @@ export class LockMetrics {
       "Number of grants despite a policy's reason, by kind of reason, because of the group's warn mode or a Node's skip",
       ["kind", "because"],
     );
+    this.#monitorFailures = registry.counter(
+      "fleetlock_policy_monitor_failures_total",
+      "Number of questions to a monitor of a health rule that failed, by monitor and by what the rule does then",
+      ["monitor", "on_error"],
+    );
     this.#yields = registry.counter("fleetlock_yields_total", "Number of slots that hosts yielded, by cause", [
       "cause",
     ]);
@@ -91,6 +97,11 @@ export class LockMetrics {
   /** Counts a grant despite a reason. */
   policyIgnored(kind: ReasonKind, because: IgnoredReason["because"]): void {
     this.#ignored.inc({ kind, because });
+  }
+
+  /** Counts a question to a monitor that failed. */
+  monitorFailed(monitor: "prometheus" | "alertmanager", onError: "refuse" | "allow"): void {
+    this.#monitorFailures.inc({ monitor, on_error: onError });
   }
 
   /** Counts a slot that a host yielded. */

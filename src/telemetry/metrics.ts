@@ -53,7 +53,7 @@ export class Metrics {
   #drains: DrainMetrics | undefined;
   #source: LockSource | undefined;
   #holds: (() => Iterable<StuckHold>) | undefined;
-  #waiting: (() => ReadonlyMap<Group, number>) | undefined;
+  #waiting: ((stored: Iterable<Group>) => ReadonlyMap<Group, number>) | undefined;
 
   /** Makes every metric, at 0 if it has no value yet. */
   constructor(options: MetricsOptions) {
@@ -80,8 +80,12 @@ export class Metrics {
     this.#holds = holds;
   }
 
-  /** Sets where the numbers of waiting clients come from. A group that is not in the map has none. */
-  collectWaiting(waiting: () => ReadonlyMap<Group, number>): void {
+  /**
+   * Sets where the numbers of waiting clients come from. A group that is not in the map has no series.
+   *
+   * @param waiting Is given the groups of the store. Clients can name any group, so what it adds must be bounded.
+   */
+  collectWaiting(waiting: (stored: Iterable<Group>) => ReadonlyMap<Group, number>): void {
     this.#waiting = waiting;
   }
 
@@ -113,6 +117,11 @@ export class Metrics {
   /** See {@link LockMetrics.policyIgnored}. */
   policyIgnored(kind: ReasonKind, because: IgnoredReason["because"]): void {
     this.#locks.policyIgnored(kind, because);
+  }
+
+  /** See {@link LockMetrics.monitorFailed}. */
+  monitorFailed(monitor: "prometheus" | "alertmanager", onError: "refuse" | "allow"): void {
+    this.#locks.monitorFailed(monitor, onError);
   }
 
   /** See {@link LockMetrics.yielded}. */
@@ -176,10 +185,7 @@ export class Metrics {
       this.#locks.show(group, state, this.#source?.slotsOf(group) ?? 0, this.#clock.now(), opening);
     }
     this.#drains?.showStuck(this.#holds?.() ?? []);
-    const waiting = this.#waiting?.();
-    if (waiting !== undefined) {
-      for (const group of groups?.keys() ?? []) this.#locks.showWaiting(group, waiting.get(group) ?? 0);
-    }
+    for (const [group, count] of this.#waiting?.(groups?.keys() ?? []) ?? []) this.#locks.showWaiting(group, count);
     return await this.#registry.render();
   }
 

@@ -133,3 +133,11 @@ Deno.test("a watch shows all of a state that fits", () => {
   const text = statusText(overview([group()]), SCREEN);
   equal(onScreen(text, SCREEN), `\x1b[H\x1b[2J${text}`);
 });
+
+Deno.test("a rule that lets grants go on without its monitor is below its group", () => {
+  const passedOver = [{ rule: "health.prometheus", reason: "it did not answer in time" }];
+  match(
+    statusText(overview([group({ name: "a", passedOver })])),
+    /^a .*\n {2}the rule health\.prometheus lets grants go on \(onError: allow\): .*: it did not answer in time\n/m,
+  );
+});

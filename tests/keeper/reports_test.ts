@@ -91,7 +91,7 @@ const ENDS: [
     }],
     event(
       "DrainTimedOut",
-      `Not drained; the reboot is refused: others; ${["1", "2", "3", "4", "5"].map(noteOf).join("; ")}; 2 more`,
+      `Not drained; the reboot is refused: others; ${["1", "2", "3", "4", "5"].map(noteOf).join("; ")}; and 2 more`,
       true,
     ),
   ],

@@ -7,6 +7,10 @@
 
 import { deepEqual, equal, ok } from "node:assert/strict";
 import { UnavailableError } from "../../src/lock/errors.ts";
+import { GoneNodes } from "../../src/lock/gone_nodes.ts";
+import { GroupView } from "../../src/lock/group_view.ts";
+import { GroupWriter } from "../../src/lock/group_writer.ts";
+import { Holds } from "../../src/lock/holds.ts";
 import { type ClientId, parseClientId, parseGroup } from "../../src/lock/identity.ts";
 import { LockService } from "../../src/lock/lock_service.ts";
 import { MemoryBackend, MemoryLockStore } from "../../src/lock/lock_store.ts";
@@ -478,4 +482,41 @@ Deno.test("of a release and a yes on two replicas, exactly one takes place, whic
       equal(outcome.kind === "refused" && outcome.refusal.kind, "contended");
     }
   }
+});
+
+Deno.test("a request costs the same however many holds of other clients are watched", async () => {
+  let looks = 0;
+  const holderOf = (id: ClientId): Holder => ({
+    get id() {
+      looks++;
+      return id;
+    },
+    since: 1,
+    renewed: 1,
+    slots: 1_000,
+    node: noted("drained"),
+  });
+  const costs: number[] = [];
+  for (const others of [1, 1_000]) {
+    const ids = Array.from({ length: others }, (_, n) => parseClientId(`host-${n}`)!);
+    const state = { holders: [...ids, alice].map(holderOf), transitions: 1 };
+    const view = new GroupView();
+    view.learn(group, { state, version: 1 });
+    const clock = new IdleClock();
+    const keeper = new ScriptedKeeper(() => undefined);
+    const writer = new GroupWriter(new MemoryLockStore(), view, { clock });
+    const holds = new Holds(writer, { slotsOf: () => 1, clock, observer: {} });
+    const gone = new GoneNodes(holds, view, { keeper, graceOf: () => GRACE_MS, clock });
+    const stop = new AbortController();
+    const run = gone.run(stop.signal);
+    keeper.absent = () => 0;
+    await clock.pass(1);
+    ok(gone.releaseOf(group, { id: alice, since: 1 }), "the holds are watched");
+    looks = 0;
+    gone.asking(alice)[Symbol.dispose]();
+    costs.push(looks);
+    stop.abort();
+    await run;
+  }
+  equal(costs[0], costs[1]);
 });

@@ -29,6 +29,7 @@ function setUp(
   const told: unknown[] = [];
   const observer: LockObserver = {
     skipLost: (of, id, { name }, rules) => told.push(["lost", of, id, name, rules]),
+    kept: (of, { id }) => told.push(["kept", of, id]),
     takenBack: (of, { id }, { kind }) => told.push(["taken back", of, id, kind]),
     grantedDespite: (of, { id }, ignored) => told.push(["despite", of, id, ignored.map(({ rule }) => rule)]),
   };
@@ -72,13 +73,15 @@ Deno.test("a skip is removed before the grant that rests on it, and only where i
   policy.peeks = policy.judges = freezeUnlessSkipped(keeper);
   equal(kindOf(await locks.preReboot(alice, group)), "granted");
   deepEqual([keeper.skip, keeper.skipsAsked, holders()], [undefined, ["freeze"], [alice]]);
-  deepEqual(told, [["despite", group, alice, ["frozen"]]]);
+  const kept = [["kept", group, alice], ["despite", group, alice, ["frozen"]]];
+  deepEqual(told, kept);
   equal(kindOf(await locks.preReboot(alice, group)), "renewed");
+  deepEqual(told, kept, "a renewal is not a grant");
 
   const unneeded = setUp();
   unneeded.keeper.skip = "freeze";
   equal(kindOf(await unneeded.locks.preReboot(alice, group)), "granted");
-  deepEqual(unneeded.keeper.skipsAsked, []);
+  deepEqual([unneeded.keeper.skipsAsked, unneeded.told], [[], [["kept", group, alice]]]);
 });
 
 Deno.test("two replicas that judged by one skip grant one slot, even in two groups", async () => {
@@ -228,7 +231,7 @@ Deno.test("a slot whose write took longer than a second is given back where a ru
     });
     equal(kindOf(await test.locks.preReboot(alice, group)), kind, `${ms}`);
     deepEqual(test.holders(), kind === "granted" ? [alice] : []);
-    deepEqual(test.told, kind === "granted" ? [] : [["taken back", group, alice, kind]]);
+    deepEqual(test.told, [kind === "granted" ? ["kept", group, alice] : ["taken back", group, alice, kind]]);
     equal(test.keeper.drained.length, kind === "granted" ? 1 : 0, "nothing is cordoned for a slot that is given back");
     equal(test.backend.groups.get(group)?.state.notes?.returned, undefined, "no host was away");
   }
@@ -294,5 +297,26 @@ Deno.test("a slot that another request of the client has renewed meanwhile is no
     return await write(of, expected, next);
   };
   equal(kindOf(await test.locks.preReboot(alice, group)), "contended");
-  deepEqual([test.holders(), test.told], [[alice], []]);
+  deepEqual([test.holders(), test.told], [[alice], [["kept", group, alice]]]);
+});
+
+Deno.test("a skip whose slot is given back is told as lost; where the slot stays or may stay, the grant is told", async () => {
+  const lost = [["taken back", group, alice, "frozen"], ["lost", group, alice, "worker-1", "freeze"]];
+  const kept = [["kept", group, alice], ["despite", group, alice, ["frozen"]]];
+  for (const [release, told] of [["works", lost], ["fails", kept]] as const) {
+    const test = setUp(new MemoryBackend(), async (next) => {
+      if (next.holders.length === 0) {
+        if (release === "fails") throw new UnavailableError("the store does not answer");
+        return;
+      }
+      await test.clock.advance(1_001);
+      test.policy.peeks = { reasons: [reason("frozen")] };
+    });
+    test.keeper.skip = "freeze";
+    test.policy.judges = { skip: "freeze", ignored: [{ ...reason("frozen"), because: "skip" }] };
+    const answer = test.locks.preReboot(alice, group);
+    if (release === "works") equal(kindOf(await answer), "frozen");
+    else await rejects(answer, UnavailableError);
+    deepEqual([test.keeper.skip, test.told], [undefined, told], release);
+  }
 });

@@ -131,7 +131,7 @@ Deno.test("the last refusal is that of the very client", () => {
 Deno.test("without the cluster, holds of the node are unknown, unless the servers drain none", () => {
   const { verdict, unknown } = explain(overview({}), WORKERS, onlyServer(ID));
   equal(verdict, "unknown");
-  match(unknown.join(), /whether its node is on hold.*kubectl get nodes/);
+  match(unknown.join(), /whether its node is on hold.*kubectl describe node/);
   equal(explain(overview({}, NO_DRAINS), WORKERS, onlyServer(ID)).verdict, "granted");
 });
 
@@ -262,9 +262,38 @@ Deno.test("a rule that the node may skip is no reason", () => {
   equal(explain(overview({ blocks }), WORKERS, facts({ skips: "heal" })).verdict, "refused");
 });
 
+Deno.test("a skip that names what is not a rule is told, with the names that there are", () => {
+  const notes = (skips: string, whole = {}) => explain(overview({}, whole), WORKERS, facts({ skips })).notes;
+  deepEqual(notes("all, health,health.notReady,"), []);
+  match(
+    notes("alow,freeze").join(),
+    /of node "node-b" names "alow", which is not a rule and has no effect: .* all, .*health/,
+  );
+  match(notes("a,b,c,d,e,f,g").join(), /"a", "b", "c", "d", "e" and 2 more, which are not rules/);
+  equal(notes("alow", NO_DRAINS).some((note) => note.includes("alow")), false, "no server reads it");
+});
+
 Deno.test("from the store alone, a grant is not promised, and holders are named", () => {
   const { slots: _, blocks: __, unasked: ___, ...stored } = group({ holders: [holder()] });
   const answer = explain({ at: before(0), source: "s", unknown: [], groups: [stored] }, WORKERS, facts());
   equal(answer.verdict, "unknown");
   match(answer.unknown.join(), /whether a slot is free: node-a holds one/);
+});
+
+Deno.test("a rule that lets grants go on although its monitor cannot be asked is a note, once for all replicas", () => {
+  const passedOver = [{ rule: "health.prometheus", reason: "it cannot be reached" }];
+  const one = account([group({ passedOver })]);
+  const merged = mergeAnswers([{ replica: "a", account: one }, { replica: "b", account: { ...one, replica: "b" } }])!;
+  const { verdict, notes } = explain(merged, WORKERS, facts());
+  equal(verdict, "granted");
+  deepEqual(notes, [
+    "the rule health.prometheus lets grants go on (onError: allow): its monitor could not be asked last: it cannot be reached",
+  ]);
+});
+
+Deno.test("what only a server was asked about names the way to see the nodes", () => {
+  match(
+    explain(overview({}), WORKERS, onlyServer("node-b")).unknown.join(),
+    /with a kubeconfig instead of --server tells/,
+  );
 });

@@ -333,3 +333,25 @@ Deno.test("a certificate that cannot be read is a failure", () =>
       reason: "the server cannot read its CA file",
     });
   }));
+
+Deno.test("each question that failed is counted, and its failure is known until an answer comes without one", async () => {
+  let isAway = true;
+  await serving(() => isAway ? new Response("", { status: 503 }) : vector(), async (url) => {
+    const clock = new FakeClock();
+    const failed: string[] = [];
+    const monitors = new Monitors({ clock, onFailedQuestion: (...of) => failed.push(of.join(" ")) });
+    const [queries, alerts] = [prometheus(url, { onError: "allow" }), alertmanager(url)];
+    equal(monitors.failureOf(queries), undefined);
+    for (let times = 0; times < 2; times++) {
+      await monitors.ask(queries);
+      await clock.advance(10_000);
+    }
+    await monitors.ask(alerts);
+    deepEqual(failed, ["Prometheus allow", "Prometheus allow", "Alertmanager refuse"]);
+    equal(monitors.failureOf(queries), "it answered with status 503");
+    isAway = false;
+    await monitors.ask(queries);
+    equal(monitors.failureOf(queries), undefined);
+    equal(failed.length, 3);
+  });
+});

@@ -2,7 +2,7 @@ import { deepEqual, equal, match, ok } from "node:assert/strict";
 import type { PolicyQuestion } from "../../src/lock/policy.ts";
 import { FREE, type GroupState } from "../../src/lock/semaphore.ts";
 import { DEFAULT_GROUP, type GroupOptions, NO_POLICIES, type PolicyOptions } from "../../src/policies/options.ts";
-import { type FactsSource, Policies } from "../../src/policies/policies.ts";
+import { type FactsSource, type MonitorFailures, Policies } from "../../src/policies/policies.ts";
 import { describeNodes } from "../../src/policies/nodes.ts";
 import type { HealthFacts } from "../../src/policies/snapshot.ts";
 import { groupNodes, heldBy, HOST, node, NOT_ASKED, NOW, options, type TestNode, WORKERS } from "./support.ts";
@@ -14,6 +14,7 @@ class ScriptedFacts implements FactsSource {
   all: TestNode[] = [];
   health: HealthFacts = NOT_ASKED;
   asked: HealthFacts = NOT_ASKED;
+  failures: MonitorFailures = {};
   readonly calls: string[] = [];
 
   now() {
@@ -32,6 +33,9 @@ class ScriptedFacts implements FactsSource {
   }
   asking() {
     return { kind: "known" as const, value: this.all.filter(({ isAsking }) => isAsking) };
+  }
+  monitorFailures() {
+    return this.failures;
   }
   knownHealth(_options: GroupOptions, question: PolicyQuestion) {
     equal(question.id, HOST);
@@ -328,4 +332,14 @@ Deno.test("a return that seems to lie ahead counts from when it was first seen, 
   deepEqual(all.peek(question(state)).reasons, []);
   // Another one counts anew.
   equal(all.peek(question({ ...FREE, notes: { returned: NOW * 2 } })).reasons[0]!.until, NOW + 120_000);
+});
+
+Deno.test("a rule that lets grants go on is told while its monitor cannot be asked, and one that refuses is not", () => {
+  const facts = new ScriptedFacts();
+  const prometheus = { url: "http://p", queries: [], onError: "allow" as const };
+  const alertmanager = { url: "http://a", alerts: "x", onError: "refuse" as const };
+  const asked = policies(facts, { health: { prometheus, alertmanager } });
+  deepEqual(asked.passedOver(WORKERS), []);
+  facts.failures = { prometheus: "it cannot be reached", alertmanager: "it did not answer in time" };
+  deepEqual(asked.passedOver(WORKERS), [{ rule: "health.prometheus", reason: "it cannot be reached" }]);
 });

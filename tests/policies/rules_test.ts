@@ -2,6 +2,7 @@ import { deepEqual, equal, match } from "node:assert/strict";
 import { parseClientId, parseGroup } from "../../src/lock/identity.ts";
 import { FREE, type GroupState } from "../../src/lock/semaphore.ts";
 import { reasonsOf, RULES } from "../../src/policies/rules.ts";
+import { RULE_NAMES } from "../../src/policies/skips.ts";
 import type { Snapshot } from "../../src/policies/snapshot.ts";
 import { heldBy, HOST, node, NOT_ASKED, NOW, options, snapshot, WORKERS } from "./support.ts";
 
@@ -483,4 +484,8 @@ Deno.test("text from elsewhere is made printable and short in every sentence", (
     // deno-lint-ignore no-control-regex
     match(sentence, /^[^\u0000-\u001f\u007f\u202e]{1,3500}$/);
   }
+});
+
+Deno.test("each rule has the name that a skip may have, in the same order", () => {
+  deepEqual(RULES.map(({ name }) => name), [...RULE_NAMES]);
 });

@@ -205,6 +205,7 @@ export async function runCases(): Promise<Map<string, string>> {
       ["check", "--store", store],
       ["check", "--store", store, "--config", `${folder}/bad.yaml`],
       ["check", "--store", store, "--config", `${folder}/never.yaml`],
+      ["check", "--api-server", NO_API_SERVER],
       ["check", "--kubeconfig", `${folder}/none`, "--config", `${folder}/bad.yaml`],
     );
   } finally {

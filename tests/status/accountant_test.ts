@@ -246,5 +246,32 @@ Deno.test("the clients that wait are counted by group, without the holders", () 
   memory.refused(others, id("c"), { kind: "contended" }, NOW);
   memory.served(others, id("d"), NOW);
   const accountant = new Accountant(sources({ workers: { holders: [holder], transitions: 1 } }, { memory }));
-  deepEqual([...accountant.waiting()], [[WORKERS, 1], [others, 2]]);
+  deepEqual([...accountant.waiting([WORKERS])], [[WORKERS, 1], [others, 2]]);
+  const free = parseGroup("free")!;
+  deepEqual(
+    [...accountant.waiting([free, others])],
+    [[free, 0], [others, 2]],
+    "the caller's groups are those of the store",
+  );
+});
+
+Deno.test("groups without a lock count who waits for them only as far as the account lists them", () => {
+  const memory = new StatusMemory();
+  const named = parseGroup("named")!;
+  for (let n = 0; n < 1_000; n++) memory.refused(parseGroup(`any-${n}`)!, id("a"), { kind: "contended" }, NOW);
+  memory.refused(named, id("a"), { kind: "contended" }, NOW);
+  const waiting = (isInStep: boolean) =>
+    new Accountant(sources({}, { memory, named: () => [named], isInStep: () => isInStep })).waiting([WORKERS]);
+  equal(waiting(true).size, 66);
+  equal(waiting(true).get(named), 1);
+  deepEqual([...waiting(false)], [[WORKERS, 0]], "a watch that is behind may not show a lock that the store has");
+});
+
+Deno.test("the rules that let grants go on without their monitor are in the account of their group", () => {
+  const passedOver = [{ rule: "health.prometheus", reason: "it cannot be reached" }];
+  const speaking = { ...policy(1, []), passedOver: () => passedOver };
+  const of = (policy: AccountSources["policy"]) =>
+    new Accountant(sources({ workers: { holders: [], transitions: 1 } }, { policy })).account().groups[0]!;
+  deepEqual(of(speaking).passedOver, passedOver);
+  equal("passedOver" in of(policy(1, [])), false);
 });

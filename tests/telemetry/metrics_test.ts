@@ -38,7 +38,7 @@ async function scrape(metrics: Metrics): Promise<Map<string, number>> {
       }
       continue;
     }
-    const sample = /^([a-z_0-9]+)(\{[a-z]+="[^"\\\n]*"(?:,[a-z]+="[^"\\\n]*")*\})? (\S+)$/.exec(line);
+    const sample = /^([a-z_0-9]+)(\{[a-z_]+="[^"\\\n]*"(?:,[a-z_]+="[^"\\\n]*")*\})? (\S+)$/.exec(line);
     ok(sample !== null, `not a sample: ${line}`);
     const [, name, labels = "", value] = sample as unknown as [string, string, string | undefined, string];
     ok(types.has(name) || types.get(name.replace(/_(bucket|sum|count)$/, "")) === "histogram", `${name} has a type`);
@@ -144,12 +144,14 @@ Deno.test("the page shows which groups are paused and how many hosts wait, as of
   equal(await shown('fleetlock_policy_refusals_total{kind="frozen"}'), 0);
   metrics.policyRefused("frozen");
   metrics.policyIgnored("frozen", "skip");
+  metrics.monitorFailed("prometheus", "allow");
   metrics.yielded("timed_out");
   equal(await shown("fleetlock_node_gone_releases_total"), 0);
   metrics.releasedGone();
   equal(await shown("fleetlock_node_gone_releases_total"), 1);
   equal(await shown('fleetlock_policy_refusals_total{kind="frozen"}'), 1);
   equal(await shown('fleetlock_policy_ignored_total{kind="frozen",because="skip"}'), 1);
+  equal(await shown('fleetlock_policy_monitor_failures_total{monitor="prometheus",on_error="allow"}'), 1);
   equal(await shown('fleetlock_yields_total{cause="timed_out"}'), 1);
 });
 
@@ -335,7 +337,7 @@ Deno.test("readiness has no value until somebody has asked for it", async () => 
   equal(await ready(), 1);
 });
 
-Deno.test("each group of the store shows how many clients wait and when it opens, and other groups do not", async () => {
+Deno.test("groups show how many clients wait, and those of the store when they open", async () => {
   const store = new MemoryLockStore();
   const metrics = new Metrics({ version: "0.0.0" });
   const [never, invented] = [parseGroup("never")!, parseGroup("invented")!];
@@ -350,10 +352,14 @@ Deno.test("each group of the store shows how many clients wait and when it opens
       .sort();
   const opening = 'fleetlock_next_opening_timestamp_seconds{group="default"} 5.5';
   deepEqual(await shown(), [opening]);
-  metrics.collectWaiting(() => new Map([[GROUP, 2], [invented, 3]]));
+  const waiting = new Map([[GROUP, 2], [invented, 3]]);
+  metrics.collectWaiting((stored) => new Map([...[...stored].map((group) => [group, 0] as const), ...waiting]));
   deepEqual(await shown(), [
     'fleetlock_lock_waiting{group="default"} 2',
+    'fleetlock_lock_waiting{group="invented"} 3',
     'fleetlock_lock_waiting{group="never"} 0',
     opening,
   ]);
+  waiting.delete(invented);
+  equal((await shown()).some((line) => line.includes("invented")), false, "nobody waits for it any more");
 });

@@ -54,6 +54,9 @@ const GONE_REASON = "its Node no longer exists, and the cluster has not removed 
 /** How long to wait before the API server is asked for its time again, in milliseconds. */
 const ASK_PAUSE_MS = 1_000;
 
+/** How long the API server is asked for its time, in milliseconds. A proxy in between may drop what tells it, for ever. */
+const ASK_MS = 300_000;
+
 /** See the module. Call {@link run} once. */
 export class Emptying {
   readonly #with: EmptyingOptions;
@@ -63,6 +66,8 @@ export class Emptying {
   readonly #calling = new Set<Promise<void>>();
   /** Undefined while pods are evicted; once they are deleted, until when they may take to go. */
   #deleteBy: number | undefined;
+  /** Since when the API server is asked for its time; undefined while it is known and before it is asked for. */
+  #askingSince: number | undefined;
   /** What ends it, since no further try can help. */
   #fault: unknown;
 
@@ -92,7 +97,8 @@ export class Emptying {
   /**
    * Empties the node.
    *
-   * @throws {UnavailableError} The cluster denies a call, or the pods cannot be watched past the time-out.
+   * @throws {UnavailableError} The cluster denies a call, or the pods cannot be watched past the time-out, or the API
+   * server does not tell the time that what follows the time-out needs.
    * @throws The signal's reason.
    */
   async run(): Promise<EmptyingEnd> {
@@ -142,6 +148,11 @@ export class Emptying {
           return { kind: "failed", pods: this.#named(step.pods) };
         case "blind":
           throw new UnavailableError("the pods of the node cannot be watched", { cause: pods.lostBy });
+        case "timeless":
+          throw new UnavailableError("the API server does not tell its time", {
+            publicMessage:
+              "the API server does not tell its time, so that nobody knows whether the drain's time is over",
+          });
         case "ask_time":
           await this.#askTime();
           break;
@@ -162,13 +173,17 @@ export class Emptying {
 
   #nextStep(pods: PodsOnNode): NextStep {
     const { options, context: { clock }, guard, deadline } = this.#with;
+    const now = clock.monotonic();
+    const isTimeKnown = knownTime(clock) !== undefined;
+    if (isTimeKnown) this.#askingSince = undefined;
     return nextStep({
       queue: this.#queue,
       visibility: pods.visibility,
       isGone: guard.isGone,
-      isTimeKnown: knownTime(clock) !== undefined,
+      isTimeKnown,
+      isTimeWithheld: this.#askingSince !== undefined && now - this.#askingSince >= ASK_MS,
       calling: this.#calling.size,
-      now: clock.monotonic(),
+      now,
       deadline,
       deleteBy: this.#deleteBy,
     }, options);
@@ -177,6 +192,7 @@ export class Emptying {
   /** Makes a cheap call, whose answer tells the API server's time. */
   async #askTime(): Promise<void> {
     const { task, context: { clock, listener }, guard, retry, signal } = this.#with;
+    this.#askingSince ??= clock.monotonic();
     try {
       await guard.read();
       if (knownTime(clock) !== undefined) return;

@@ -22,6 +22,8 @@ export interface Situation {
   readonly isGone: boolean;
   /** Whether the API server has told its time lately. */
   readonly isTimeKnown: boolean;
+  /** Whether the API server has been asked for its time, in vain, for as long as a drain asks. */
+  readonly isTimeWithheld: boolean;
   /** How many evictions or deletions are under way. */
   readonly calling: number;
   /** The time. */
@@ -50,6 +52,8 @@ export type NextStep =
   | { readonly kind: "fail"; readonly pods: readonly PodLeft[] }
   /** The time-out has passed, and the pods cannot be seen: the end, by a fault. */
   | { readonly kind: "blind" }
+  /** The time-out has passed, and what follows it needs a time that the API server does not tell: the end, by a fault. */
+  | { readonly kind: "timeless" }
   /** Ask the API server anything, to learn its time, then ask again. */
   | { readonly kind: "ask_time" }
   /** From now on pods are deleted instead of evicted. */
@@ -69,26 +73,26 @@ export function nextStep(situation: Situation, policy: StepPolicy): NextStep {
 
 /** The end of the drain, or what must come before it; undefined where neither is due. */
 function turningPoint(situation: Situation, policy: StepPolicy): NextStep | undefined {
-  const { queue, visibility, isGone, isTimeKnown, now, deadline } = situation;
+  const { queue, visibility, isGone, isTimeKnown, isTimeWithheld, now, deadline } = situation;
   const isLate = now >= deadline;
   if (visibility === "lost" && isLate) return { kind: "blind" };
   if (visibility !== "synced") return undefined;
   if (queue.size === 0) return { kind: "empty" };
   if (queue.refused.length > 0 && !isGone) return { kind: "fail", pods: queue.refused };
-  if (queue.needsTime && !isTimeKnown) return { kind: "ask_time" };
+  if (queue.needsTime && !isTimeKnown && !isTimeWithheld) return { kind: "ask_time" };
   return isLate ? timeOut(situation, policy) : undefined;
 }
 
 /** What follows the time-out. */
 function timeOut(situation: Situation, policy: StepPolicy): NextStep | undefined {
-  const { queue, isGone, isTimeKnown, calling, now, deleteBy } = situation;
+  const { queue, isGone, isTimeKnown, isTimeWithheld, calling, now, deleteBy } = situation;
   if (deleteBy !== undefined) return now >= deleteBy ? { kind: "fail", pods: queue.left() } : undefined;
   // The pods of a node that is gone are not deleted either.
   const onTimeout = isGone && policy.onTimeout === "delete" ? "refuse" : policy.onTimeout;
   // A drain that begins or resumes after its time-out tries each pod once, so that it succeeds once its obstacle is gone.
   if (onTimeout !== "delete" && !isGone && !queue.allTried) return undefined;
   // What permits more than a drain does rests on the API server's clock, not on a guess.
-  if (onTimeout !== "refuse" && !isTimeKnown) return { kind: "ask_time" };
+  if (onTimeout !== "refuse" && !isTimeKnown) return { kind: isTimeWithheld ? "timeless" : "ask_time" };
   switch (onTimeout) {
     case "proceed":
       return { kind: "proceed", pods: queue.left() };

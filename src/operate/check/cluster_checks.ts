@@ -8,7 +8,7 @@
 import type { PolicyOptions } from "../../policies/options.ts";
 import type { KubernetesClient } from "../../kubernetes/client.ts";
 import { missingPermissions } from "../../kubernetes/client.ts";
-import { parseJson } from "../../kubernetes/answer_check.ts";
+import { parseJson } from "../../lock/json.ts";
 import { describePermission, ForbiddenError, type Permission, roleFor } from "../../kubernetes/errors.ts";
 import { readPages } from "../../kubernetes/list_pages.ts";
 import { usedPermissions } from "../../service/permissions.ts";

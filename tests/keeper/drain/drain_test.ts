@@ -892,6 +892,17 @@ Deno.test("the API server is asked for its time once a second until it tells it,
   equal(clock.passed, asked[2]);
 });
 
+Deno.test("a drain whose time-out needs a time that the API server never tells ends with that, after five minutes of asking", async () => {
+  for (const onTimeout of ["proceed", "delete", "yield"] as const) {
+    const cluster = new Cluster(1);
+    cluster.clock.isTimeKnown = false;
+    cluster.answer = () => Promise.resolve({ kind: "blocked", budget: "web", reason: "its budget" });
+    const drain = cluster.drain({ timeoutMs: 30_000, onTimeout });
+    await rejects(drain.end, { name: "UnavailableError", message: "the API server does not tell its time" });
+    ok(cluster.clock.passed >= 330_000 && cluster.clock.passed < 335_000, `${cluster.clock.passed}`);
+  }
+});
+
 Deno.test("a drain whose question for the time is denied for good ends with that", async () => {
   const cluster = new Cluster(1);
   cluster.clock.isTimeKnown = false;

@@ -30,6 +30,7 @@ const EMPTY = queueOf({ names: [] });
 const REFUSED = queueOf({ policy: { unmanaged: "refuse" } });
 const blocked = () => queueOf({ tried: true });
 const LATE = { now: DEADLINE };
+const WITHHELD = { isTimeKnown: false, isTimeWithheld: true };
 const [PROCEED, DELETE] = [{ onTimeout: "proceed" }, { onTimeout: "delete" }] as const;
 const DEAD = {
   size: 1,
@@ -60,6 +61,16 @@ const CASES: [what: string, situation: Partial<Situation>, policy: Partial<StepP
   ["the node is gone, past the time-out, to delete", { ...LATE, isGone: true }, DELETE, "fail"],
   ["the time is unknown", { isTimeKnown: false }, {}, "evict"],
   ["a dead kubelet, and the time is unknown", { queue: DEAD, isTimeKnown: false }, {}, "ask_time"],
+  ["a dead kubelet, and the time is withheld", { queue: DEAD, ...WITHHELD }, {}, "wait"],
+  ["a dead kubelet past the time-out, and the time is withheld", { queue: DEAD, ...LATE, ...WITHHELD }, {}, "fail"],
+  [
+    "past the time-out, to proceed, the time is withheld",
+    { queue: blocked(), ...LATE, ...WITHHELD },
+    PROCEED,
+    "timeless",
+  ],
+  ["past the time-out, to delete, the time is withheld", { ...LATE, ...WITHHELD }, DELETE, "timeless"],
+  ["past the time-out, the time is withheld", { queue: blocked(), ...LATE, ...WITHHELD }, {}, "fail"],
   ["a dead kubelet, and the time is known", { queue: DEAD }, {}, "wait"],
   ["past the time-out, the time is unknown", { queue: blocked(), ...LATE, isTimeKnown: false }, {}, "fail"],
   [
@@ -89,7 +100,14 @@ const CASES: [what: string, situation: Partial<Situation>, policy: Partial<StepP
 ];
 
 function situation(change: Partial<Situation>): Situation {
-  const usual = { visibility: "synced", isGone: false, isTimeKnown: true, calling: 0, now: 0 } as const;
+  const usual = {
+    visibility: "synced",
+    isGone: false,
+    isTimeKnown: true,
+    isTimeWithheld: false,
+    calling: 0,
+    now: 0,
+  } as const;
   return { ...usual, queue: queueOf(), deadline: DEADLINE, ...change };
 }
 

@@ -8,6 +8,7 @@ import type { Clock } from "../lock/clock.ts";
 import type { ClientId, Group } from "../lock/identity.ts";
 import type { DrainOptions } from "./drain/drain_task.ts";
 import type { MissingPermissions } from "./look.ts";
+import type { FreshNodesOptions } from "./nodes/fresh_nodes.ts";
 import type { NodeView } from "./nodes/node.ts";
 import type { ReportTargets } from "./reports.ts";
 
@@ -28,6 +29,8 @@ export interface NodeKeeperOptions extends ReportTargets {
   readonly keepsLabels?: boolean;
   /** How long a node must have been seen not ready until another ready one of its id counts alone, in milliseconds. @default {120_000} */
   readonly ghostMs?: number;
+  /** How Nodes are read that the watch may not have seen. */
+  readonly freshNodes?: FreshNodesOptions;
   /** How often to check all cordons and running drains without a cause, in milliseconds. @default {60_000} */
   readonly sweepMs?: number;
   /** Is told of each node that is new or has changed. Must not throw. */

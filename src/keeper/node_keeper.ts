@@ -90,7 +90,8 @@ export class KubernetesNodeKeeper implements NodeKeeper {
       },
       missed: () => this.#gone.missed(),
     });
-    this.#nodes = new NodeWatch(this.#calls, listener, { clock, ghostMs: options.ghostMs });
+    const { ghostMs, freshNodes } = options;
+    this.#nodes = new NodeWatch(this.#calls, listener, { clock, ghostMs, freshNodes });
     const [calls, pods, nodes, { namespace }] = [this.#calls, this.#pods, this.#nodes, client];
     this.#cordon = new NodeCordon(calls, nodes);
     this.#return = new ReturnWait({ calls, nodes, clock, forbidden: (error) => reports.forbidden(error) });

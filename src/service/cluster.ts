@@ -9,7 +9,7 @@
 import type { Logger } from "@logtape/logtape";
 import type { Config, DrainConfig } from "../config/config.ts";
 import { ConfigError } from "../config/config_error.ts";
-import { KubernetesNodeKeeper } from "../keeper/node_keeper.ts";
+import { KubernetesNodeKeeper, type NodeKeeperOptions } from "../keeper/node_keeper.ts";
 import { connectKubernetes, type ConnectOptions, type KubernetesClient } from "../kubernetes/client.ts";
 import { ClusterEvents } from "../kubernetes/events.ts";
 import { type LabelSelector, parseLabelSelector } from "../kubernetes/label_selector.ts";
@@ -63,6 +63,8 @@ export interface DrainingParts {
   readonly clock: Clock;
   /** Returns a number from 0 (inclusive) to 1 (exclusive), for jitter. */
   readonly random: () => number;
+  /** How Nodes are read that the watch may not have seen. */
+  readonly freshNodes?: NodeKeeperOptions["freshNodes"];
 }
 
 /** The draining of a cluster's nodes. Dispose of it to stop its drains, which any replica can resume. */
@@ -112,6 +114,7 @@ export function startDraining(parts: DrainingParts): Draining {
       events,
       observer: drains,
       nodeChanged: nodeListener(parts),
+      freshNodes: parts.freshNodes,
       clock,
       random,
     }),

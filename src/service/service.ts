@@ -14,6 +14,7 @@ import { createHandler, type Readiness } from "../http/handler.ts";
 import { Stalls } from "../http/stalls.ts";
 import { StatusRoutes } from "../http/status_routes.ts";
 import { Server, type ServerOptions } from "../http/server.ts";
+import type { NodeKeeperOptions } from "../keeper/node_keeper.ts";
 import type { ConnectOptions, KubernetesClient } from "../kubernetes/client.ts";
 import { PermissionMonitor } from "../kubernetes/permission_monitor.ts";
 import { warnOfSkew } from "../kubernetes/skew_warning.ts";
@@ -67,6 +68,8 @@ export interface ServiceOptions {
   readonly policy?: GrantPolicy;
   /** How long to wait before the permissions are asked about again, in milliseconds. @default {300_000} */
   readonly permissionIntervalMs?: number;
+  /** How Nodes are read that the watch may not have seen, for tests. */
+  readonly freshNodes?: NodeKeeperOptions["freshNodes"];
 }
 
 /** How long running requests may take to finish after the server was told to stop, in milliseconds. */
@@ -82,7 +85,7 @@ const PROBED_GROUP: Group = parseGroup("default")!;
  * @throws {ConfigError} The server cannot start with this configuration. The message says what to do.
  */
 export async function startService(config: Config, options: ServiceOptions): Promise<Service> {
-  const { clock = systemClock, random = Math.random, serve } = options;
+  const { clock = systemClock, random = Math.random, serve, freshNodes } = options;
   const logger = getLogger("fleetlock");
   const skip = parseSkipSelectors(config.drainSkipSelectors);
   const stopping = new AbortController();
@@ -102,7 +105,7 @@ export async function startService(config: Config, options: ServiceOptions): Pro
   const parts = { metrics, logger, clock, random, serve };
   const status = new Status(config, { version: options.version, clock: shared });
   const keepsLabels = file !== undefined;
-  const cluster = { store, skip, keepsLabels, podName, nodeChanged: status.nodeChanged, ...parts };
+  const cluster = { store, skip, keepsLabels, podName, freshNodes, nodeChanged: status.nodeChanged, ...parts };
   const draining = client && permissions && config.drain
     ? cleanup.use(startDraining({ client, drain: config.drain, permissions, ...cluster }))
     : undefined;

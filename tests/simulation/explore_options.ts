@@ -18,6 +18,8 @@ export interface ExploreOptions {
   readonly hosts?: number;
   /** The places of the seed's incidents that happen, as a failure names them; all where undefined. */
   readonly incidents?: readonly number[];
+  /** Whether Nodes count as many that change all the time; undefined as the seed says. */
+  readonly nodesChangeOften?: boolean;
   /** Whether there are no faults. */
   readonly isCalm: boolean;
   /** Whether to print the whole timeline of each run. */
@@ -30,7 +32,7 @@ export interface ExploreOptions {
 
 /** How the flags are used. */
 export const USAGE = `usage: deno task explore [--seeds N] [--seed S] [--minutes M] [--replicas R] [--hosts H]
-                         [--incidents LIST] [--calm] [--verbose] [--no-shrink] [--go-on]
+                         [--incidents LIST] [--busy] [--calm] [--verbose] [--no-shrink] [--go-on]
 
 Runs the real service in a simulated cluster, and checks what it promises.
   --seeds N      how many seeds to run (default: 20, or as many as fit into --minutes)
@@ -39,6 +41,7 @@ Runs the real service in a simulated cluster, and checks what it promises.
   --replicas R   how many replicas, instead of the seed's choice
   --hosts H      how many hosts, instead of the seed's choice
   --incidents L  only these of the seed's incidents, such as 3,17, as a failure names them
+  --busy         Nodes count as many that change all the time, as in a big cluster
   --calm         no faults
   --verbose      print the timeline of each run
   --no-shrink    do not look for a smaller schedule that still fails
@@ -61,7 +64,7 @@ export function parseOptions(args: readonly string[]): ExploreOptions {
       if (!incidents.every((place) => Number.isSafeInteger(place) && place >= 0)) {
         throw new TypeError("--incidents must be a list of numbers");
       }
-    } else if (["calm", "verbose", "no-shrink", "go-on"].includes(name)) switches.add(name);
+    } else if (["busy", "calm", "verbose", "no-shrink", "go-on"].includes(name)) switches.add(name);
     else throw new TypeError(`unknown flag ${args[index]}`);
   }
   const minutes = numbers.get("minutes") ?? Infinity;
@@ -73,6 +76,7 @@ export function parseOptions(args: readonly string[]): ExploreOptions {
     replicas: numbers.get("replicas"),
     hosts: numbers.get("hosts"),
     incidents,
+    ...(switches.has("busy") && { nodesChangeOften: true }),
     isCalm: switches.has("calm"),
     isVerbose: switches.has("verbose"),
     isShrinking: !switches.has("no-shrink"),

@@ -23,6 +23,7 @@ const SITUATIONS: readonly string[] = [
   "refused by a budget or overload",
   "several hosts reboot at a time",
   "version expired",
+  ...["proven", "went_back", "late", "changed"].map((outcome) => `wait for the watch of the Nodes: ${outcome}`),
   "yes after another process's drain",
   "yes: after a wait",
   "yes: with a dead kubelet",

@@ -27,6 +27,7 @@ Deno.test("the plan of some incidents has them in their order", () => {
 Deno.test("a seed alone means one run, and minutes mean as many as fit", () => {
   deepEqual([parseOptions(["--seed", "5"]).seeds, parseOptions(["--seed=5", "--minutes=1"]).seeds], [1, Infinity]);
   equal(parseOptions([]).seeds, 20);
+  deepEqual([[], ["--busy"]].map((args) => parseOptions(args).nodesChangeOften), [undefined, true]);
   throws(() => parseOptions(["--sed", "5"]), /unknown flag --sed/);
   throws(() => parseOptions(["--seeds", "none"]), /--seeds must be a positive number/);
 });

@@ -24,6 +24,12 @@ import { Replica } from "./world/replica.ts";
 /** When every run begins, in milliseconds since the epoch. */
 const START = Date.UTC(2030, 0, 7, 8);
 
+/** Where Nodes count as many that change all the time, every fleet is one of many. */
+const OFTEN = { nodes: 0, changes: 1, withinMs: 3_600_000 };
+
+/** How much longer than a wait for the watch of the Nodes the next report of a kubelet may take, in milliseconds. */
+const BEAT_MS = 2_500;
+
 /** Something to do after a call of a replica has taken effect. */
 interface Trap {
   readonly replica: Replica;
@@ -48,6 +54,8 @@ export class World implements Disposable {
   /** The folder of the database, where there is one. */
   readonly #folder: string | undefined;
   readonly #traps = new Set<Trap>();
+  /** Determines when kubelets report; undefined where they report only what changes. */
+  readonly #beats: Random | undefined;
   /** How many slots each group has in the end. */
   readonly #slots: number;
 
@@ -64,6 +72,7 @@ export class World implements Disposable {
       pageSize: plan.pageSize,
       renewal: (node) => this.machines.find(({ name }) => name === node)?.renewal,
     });
+    this.#beats = plan.nodesChangeOften ? new Random(plan.seed ^ 0xbea7) : undefined;
     this.#slots = observer.slots = plan.slots;
     observer.freesGone = plan.goneAfterMs !== undefined;
     observer.seesLocks = plan.store === "kubernetes";
@@ -100,6 +109,10 @@ export class World implements Disposable {
         goneAfterMs: plan.goneAfterMs,
         flags: { ...plan.flags, store },
         permissionIntervalMs: plan.permissionIntervalMs,
+        freshNodes: {
+          ...(plan.nodesChangeOften && { frequent: OFTEN }),
+          waited: (outcome) => timeline.count(`wait for the watch of the Nodes: ${outcome}`),
+        },
         listener: (process) => this.#listener(process),
         failed: (error) => observer.violate("fault", `r${index + 1} fails: ${(error as Error)?.stack ?? error}`),
       }));
@@ -219,8 +232,21 @@ export class World implements Disposable {
     if (mayBeStale) this.observer.violate("stale read", `${user} sends ${method} ${path}`, user);
   }
 
+  /**
+   * Has a kubelet report a while after a replica has asked for the version of the Nodes, since a replica then waits for
+   * a change. With thousands of Nodes, one would come anyway. At other times, nobody needs it.
+   */
+  #beatAfter({ path }: ApiCall): void {
+    const random = this.#beats;
+    if (random === undefined || !path.startsWith("/api/v1/nodes?limit=1")) return;
+    // Most come in time, and some before the answer.
+    const ms = random.between(0, random.chance(0.3) ? 10 : BEAT_MS);
+    this.scheduler.after(ms, () => random.pick(this.machines).beat());
+  }
+
   #arrived(process: SimulatedProcess, call: ApiCall, status: number): void {
     const { timeline } = this;
+    this.#beatAfter(call);
     const path = call.path.replace(/\?.*/, "").replace(/^\/apis?\//, "");
     if (/selfsubject|events\.k8s/.test(path)) return;
     timeline.add(call.user, `${call.method} ${path}${/watch=/.test(call.path) ? " (watch)" : ""}: ${status || 200}`);

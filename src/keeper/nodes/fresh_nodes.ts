@@ -44,6 +44,31 @@ export interface SeenNodes {
 /** The calls that {@link FreshNodes} makes. */
 export type FreshNodesCalls = Pick<NodeCalls, "currentVersion" | "listVersions" | "nodeAt" | "listNodes">;
 
+/** When Nodes count as many that change all the time, so that to wait for a change is the cheapest way. */
+export interface FrequentChanges {
+  /** More Nodes than these are many: a list of their versions takes longer than to wait for a change. */
+  readonly nodes: number;
+  /** How many changes must have come within {@link withinMs}, 1 or more. */
+  readonly changes: number;
+  /** See {@link changes}, in milliseconds. */
+  readonly withinMs: number;
+}
+
+/**
+ * How a wait for the watch ended: it proved what the Nodes are ("proven"), or another way had to, since the version of
+ * the Nodes went back ("went_back"), the watch did not reach it in time ("late"), or our own calls changed what is seen
+ * meanwhile ("changed").
+ */
+export type WaitOutcome = "proven" | "went_back" | "late" | "changed";
+
+/** Options of {@link FreshNodes}. */
+export interface FreshNodesOptions {
+  /** When to wait for the watch. @default {{ nodes: 500, changes: 10, withinMs: 3_000 }} */
+  readonly frequent?: FrequentChanges;
+  /** Is told how each wait for the watch ended, for tests. Must not throw. */
+  readonly waited?: (outcome: WaitOutcome) => void;
+}
+
 /** The requests that share a reading which has not begun. */
 interface Reading {
   /** The ids that they look for. */
@@ -58,14 +83,8 @@ const MAX_CHEAP = 4;
 /** How long a request waits for others that may share its reading while a cheap one runs, in milliseconds. */
 const GATHER_MS = 20;
 
-/** From how many Nodes on a list of their versions takes longer than to wait for a change. */
-const MANY_NODES = 500;
-
-/** Changes come so often that one is worth waiting for if this many came within {@link LATELY_MS}. */
-const CHANGES = 10;
-
-/** See {@link CHANGES}. */
-const LATELY_MS = 3_000;
+/** The default of {@link FreshNodesOptions.frequent}. */
+const FREQUENT: FrequentChanges = { nodes: 500, changes: 10, withinMs: 3_000 };
 
 /** How long to wait for the watch to reach a version, in milliseconds. */
 const PATIENCE_MS = 2_000;
@@ -80,6 +99,8 @@ export class FreshNodes {
   readonly #calls: FreshNodesCalls;
   readonly #seen: SeenNodes;
   readonly #clock: Clock;
+  readonly #frequent: FrequentChanges;
+  readonly #waited: (outcome: WaitOutcome) => void;
   /** The readings that run. Each settles when its reading ends, and never rejects. */
   readonly #running = new Set<Promise<void>>();
   #next: Reading | undefined;
@@ -87,16 +108,18 @@ export class FreshNodes {
   readonly #changes: number[] = [];
 
   /** Makes one that reads by `calls` what the watch has not seen. */
-  constructor(calls: FreshNodesCalls, seen: SeenNodes, clock: Clock) {
+  constructor(calls: FreshNodesCalls, seen: SeenNodes, clock: Clock, options: FreshNodesOptions = {}) {
     this.#calls = calls;
     this.#seen = seen;
     this.#clock = clock;
+    this.#frequent = options.frequent ?? FREQUENT;
+    this.#waited = options.waited ?? (() => {});
   }
 
   /** Notes that the watch has shown a change. */
   noteChange(): void {
     this.#changes.push(this.#clock.monotonic());
-    if (this.#changes.length > CHANGES) this.#changes.shift();
+    if (this.#changes.length > this.#frequent.changes) this.#changes.shift();
   }
 
   /**
@@ -132,7 +155,7 @@ export class FreshNodes {
   async #turn(): Promise<void> {
     await this.#seen.started();
     if (this.#running.size === 0) return;
-    const isCheap = this.#seen.isSynced && (this.#seen.count <= MANY_NODES || this.#changesAreFrequent());
+    const isCheap = this.#seen.isSynced && (!this.#areMany() || this.#changesAreFrequent());
     if (!isCheap || this.#running.size >= MAX_CHEAP) return await Promise.race(this.#running);
     const over = new AbortController();
     const gathered = this.#clock.sleep(GATHER_MS, over.signal).catch(() => {});
@@ -148,17 +171,25 @@ export class FreshNodes {
   /** @returns Undefined where that is not worth a try, or did not succeed. */
   async #byWaiting(wanted: ReadonlySet<string>): Promise<NodeView[] | undefined> {
     const seen = this.#seen;
-    if (!seen.isSynced || seen.count <= MANY_NODES || !this.#changesAreFrequent()) return undefined;
+    if (!seen.isSynced || !this.#areMany() || !this.#changesAreFrequent()) return undefined;
+    const outcome = await this.#wait();
+    this.#waited(outcome);
+    if (outcome !== "proven") return undefined;
+    // A Node may have several of the ids.
+    return [...new Set([...wanted].flatMap((id) => seen.peekById(id)))];
+  }
+
+  async #wait(): Promise<WaitOutcome> {
+    const seen = this.#seen;
     const { moment, ownChanges } = seen;
     const version = BigInt(await this.#calls.currentVersion());
     const isReached = () => seen.isSynced && seen.moment >= version;
     // The version went back, so etcd was restored from a backup, and the watch has seen what is no longer true.
-    if (version < moment) return undefined;
+    if (version < moment) return "went_back";
     await seen.until(isReached, PATIENCE_MS, never);
+    if (!isReached()) return "late";
     // What our own calls have shown meanwhile may be of a later moment than the rest.
-    if (!isReached() || seen.ownChanges !== ownChanges) return undefined;
-    // A Node may have several of the ids.
-    return [...new Set([...wanted].flatMap((id) => seen.peekById(id)))];
+    return seen.ownChanges === ownChanges ? "proven" : "changed";
   }
 
   /** @returns Undefined where the watch is not in step, or too far behind. */
@@ -186,9 +217,14 @@ export class FreshNodes {
     return found;
   }
 
+  #areMany(): boolean {
+    return this.#seen.count > this.#frequent.nodes;
+  }
+
   #changesAreFrequent(): boolean {
+    const { changes, withinMs } = this.#frequent;
     const [oldest] = this.#changes;
-    return this.#changes.length === CHANGES && this.#clock.monotonic() - oldest! <= LATELY_MS;
+    return this.#changes.length === changes && this.#clock.monotonic() - oldest! <= withinMs;
   }
 }
 

@@ -8,7 +8,7 @@
 
 import { type Clock, systemClock } from "../../lock/clock.ts";
 import { type ClientId, comparableId } from "../../lock/identity.ts";
-import { FreshNodes } from "./fresh_nodes.ts";
+import { FreshNodes, type FreshNodesOptions } from "./fresh_nodes.ts";
 import type { NodeListener } from "./node_listener.ts";
 import type { NodeCalls } from "./node_calls.ts";
 import { NamesById } from "./names_by_id.ts";
@@ -21,6 +21,8 @@ export interface NodeWatchOptions {
   readonly clock?: Clock;
   /** How long a node must have been seen not ready until it counts as a ghost, in milliseconds. @default {120_000} */
   readonly ghostMs?: number;
+  /** How it reads Nodes that the watch may not have seen. */
+  readonly freshNodes?: FreshNodesOptions;
 }
 
 /**
@@ -64,7 +66,7 @@ export class NodeWatch {
     this.#clock = options.clock ?? systemClock;
     this.#ghostMs = options.ghostMs ?? 120_000;
     this.#waiters = new Waiters(this.#clock);
-    this.#fresh = new FreshNodes(calls, this, this.#clock);
+    this.#fresh = new FreshNodes(calls, this, this.#clock, options.freshNodes);
   }
 
   /** Whether what it has seen is in step with the cluster. */

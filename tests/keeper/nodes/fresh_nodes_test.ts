@@ -6,7 +6,12 @@
  */
 
 import { deepEqual, equal, ok, rejects } from "node:assert/strict";
-import { FreshNodes, type FreshNodesCalls, type SeenNodes } from "../../../src/keeper/nodes/fresh_nodes.ts";
+import {
+  FreshNodes,
+  type FreshNodesCalls,
+  type FreshNodesOptions,
+  type SeenNodes,
+} from "../../../src/keeper/nodes/fresh_nodes.ts";
 import { ID_ANNOTATION, type NodeView, viewNode } from "../../../src/keeper/nodes/node.ts";
 import { NodeCalls } from "../../../src/keeper/nodes/node_calls.ts";
 import type { ObjectVersion } from "../../../src/kubernetes/list_pages.ts";
@@ -290,7 +295,7 @@ Deno.test("a list that is denied is an error, not an empty list", async () => {
 /** A watch of many Nodes, and calls, both scripted. */
 class Script implements SeenNodes, FreshNodesCalls {
   readonly clock = new IdleClock();
-  readonly fresh: FreshNodes = new FreshNodes(this, this, this.clock);
+  readonly fresh: FreshNodes;
   readonly #all = new Map<string, NodeView>(Array.from({ length: 501 }, (_, n) => [`n${n}`, state(`n${n}`, 1)]));
   readonly #waiters = new Set<() => void>();
   readonly made: string[] = [];
@@ -301,6 +306,10 @@ class Script implements SeenNodes, FreshNodesCalls {
   version = 10;
   /** Acts before a call is answered. */
   hook: (call: string) => void | Promise<void> = () => {};
+
+  constructor(options: FreshNodesOptions = {}) {
+    this.fresh = new FreshNodes(this, this, this.clock, options);
+  }
 
   get nodes(): Iterable<NodeView> {
     return this.#all.values();
@@ -402,6 +411,35 @@ Deno.test("only the last ten changes say whether Nodes change all the time: with
     deepEqual(await script.find(), []);
     deepEqual(script.made, [call], `${ms} ms, ${count} Nodes`);
   }
+});
+
+Deno.test("options say which changes are worth a wait, and are told how each wait ends", async () => {
+  const outcomes: string[] = [];
+  const frequent = { nodes: 501, changes: 2, withinMs: 60_000 };
+  const script = new Script({ frequent, waited: (outcome) => outcomes.push(outcome) });
+  const find = async (way: string, outcome?: string) => {
+    await script.find();
+    equal(script.made.shift(), way);
+    script.made.length = 0;
+    deepEqual(outcomes.splice(0), outcome === undefined ? [] : [outcome]);
+  };
+  script.show(state("n1", ++script.version));
+  script.show(state("n502", ++script.version));
+  await find("version", "proven");
+  await script.clock.pass(60_000);
+  await find("version", "proven");
+  await script.clock.pass(1);
+  await find("versions");
+  script.show(state("n1", ++script.version));
+  await find("versions");
+  script.show(state("n1", ++script.version));
+  script.version -= 5;
+  await find("version", "went_back");
+  script.version += 6;
+  await find("version", "late");
+  script.clock.sleep(1).then(() => script.show(state("n1", script.version + 1, [])));
+  script.hook = () => void script.ownChanges++;
+  await find("version", "changed");
 });
 
 Deno.test("nine changes are not enough to wait for the next one", async () => {

@@ -11,7 +11,7 @@ import { type Mutant, MUTANTS } from "./mutants.ts";
 const ROOT = new URL("../../../", import.meta.url);
 
 /** What the copies need besides the sources. */
-const FILES = ["deno.json", "deno.lock", "tests/simulation", "tests/chaos/nodes"];
+const FILES = ["deno.json", "deno.lock", "tests/simulation", "tests/chaos/nodes", "tests/support"];
 
 /**
  * The first seed and how many follow it, for a mutant that its own seeds do not find: each change of the program changes

@@ -127,6 +127,17 @@ export class Machine {
     });
   }
 
+  /** Reports that its Node is as before, as a kubelet that runs does from time to time. */
+  beat(): void {
+    const { store, scheduler } = this.#options;
+    if (!this.isKubeletUp || !this.isBack || this.node === undefined) return;
+    const lastHeartbeatTime = new Date(scheduler.now).toISOString();
+    store.update("nodes", this.name, (node) => {
+      const [ready] = node.status.conditions;
+      return { ...node, status: { ...node.status, conditions: [{ ...ready, lastHeartbeatTime }] } };
+    });
+  }
+
   /** Goes down, and comes up again with another bootID; its kubelet is started by the caller. */
   goDown(): void {
     this.stopKubelet();

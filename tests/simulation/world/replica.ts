@@ -6,6 +6,7 @@
  */
 
 import { parseConfig } from "../../../src/config/config.ts";
+import type { FreshNodesOptions } from "../../../src/keeper/nodes/fresh_nodes.ts";
 import type { ConnectionOptions } from "../../../src/kubernetes/access.ts";
 import type { Random } from "../../../src/simulator/random.ts";
 import { type Service, startService } from "../../../src/service/service.ts";
@@ -32,6 +33,8 @@ export interface ReplicaOptions {
   readonly flags: Readonly<Record<string, string>>;
   /** How long it waits before it asks for its permissions again, in milliseconds. */
   readonly permissionIntervalMs: number;
+  /** How it reads Nodes that its watch may not have seen. */
+  readonly freshNodes: FreshNodesOptions;
   /** Called where the program fails to start or to stop. */
   readonly failed: (error: unknown) => void;
 }
@@ -89,8 +92,19 @@ export class Replica {
 
   /** Starts it. Its wall clock is wrong by `offsetMs`. */
   start(offsetMs = 0): void {
-    const { name, scheduler, api, server, random, flags, goneAfterMs, permissionIntervalMs, failed, listener } =
-      this.#options;
+    const {
+      name,
+      scheduler,
+      api,
+      server,
+      random,
+      flags,
+      goneAfterMs,
+      permissionIntervalMs,
+      freshNodes,
+      failed,
+      listener,
+    } = this.#options;
     this.starts++;
     const process = new SimulatedProcess(scheduler);
     process.offsetMs = offsetMs;
@@ -112,6 +126,7 @@ export class Replica {
       clock: process,
       random: () => own.next(),
       permissionIntervalMs,
+      freshNodes,
       policy: policiesOf(() => this.slots, () => scheduler.now, goneAfterMs),
       connection: {
         access: { server: "https://sim", credentials: () => Promise.resolve({ headers: {}, tls: NOBODY }) },

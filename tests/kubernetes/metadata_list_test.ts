@@ -56,4 +56,9 @@ Deno.test("what is of neither encoding is not a list", () => {
   equal(parseMetadataList(BINARY, text.encode(JSON.stringify(list([])))), undefined);
   equal(parseMetadataList("text/html", text.encode("<html>")), undefined);
   equal(parseMetadataList(undefined, encodeMetadataList(list([]))), undefined);
+  for (let at = 0; at < 4; at++) {
+    const bytes = encodeMetadataList(list([]));
+    bytes[at]! ^= 1;
+    equal(parseMetadataList(BINARY, bytes), undefined);
+  }
 });

@@ -259,6 +259,7 @@ Deno.test("what was seen is in step where it is what there is, apart from change
   ok(isNow(a, b, c, view("d", "11")), "a Node that is about to be shown");
   ok(isNow(a, view("b", "11", "later"), c), "a later Node of the same name, which is about to be shown");
   ok(!isNow(view("a", "4"), b, c), "a state that was missed");
+  ok(!isNow(view("a", "10"), b, c), "a state that was missed at the very end");
   ok(!isNow(view("a", "2"), b, c), "an earlier state");
   ok(!isNow(view("a", "3", "other"), b, c), "another Node");
   ok(!isNow(a, b, c, view("d", "9")), "a Node that was missed");

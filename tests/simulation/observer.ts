@@ -234,7 +234,11 @@ export class Observer {
     const from = this.history.revisionAt(Math.max(asked.arrivedAt!, respondedAt - PROOF_MS));
     const { group, id } = turn;
     const held = this.grantOf(group, id);
-    const restoredGrant = held && this.wasRestored ? this.history.revisionAt(held.at) : undefined;
+    // A backup brings back the time of a grant by the clock of who granted it. The first record of it tells the moment.
+    const restoredGrant = held && this.wasRestored
+      ? this.history.leases.versions(group).find(({ fact }) => fact && grantedAt(fact.record, id, Infinity) === held.at)
+        ?.revision
+      : undefined;
     const wrong = wrongWith(this.history, asked, group, id, from, restoredGrant);
     for (const situation of situationsOf(this.history, asked)) this.count(situation);
     const ending = this.#ending.get(group);
@@ -305,11 +309,12 @@ export class Observer {
           `Lease ${isGone ? "deleted" : `held by ${now.join(",") || "nobody"}`} (${by}) ${phaseOf(fact.record)}`,
         );
         for (const id of now) {
-          if (!was.includes(id)) {
-            const wrong = this.writer() && wrongGrant(before, object, id, version.at);
-            if (wrong) this.violate("wrong grant", wrong, id, group);
-            this.#grants.set(`${group}/${id}`, { moment: this.#moment, at: grantedAt(fact.record, id, version.at) });
-          }
+          // A backup may bring back an earlier hold of a client that has one.
+          const isRestored = this.restoredAt === this.#scheduler.now && this.writer() === undefined;
+          if (was.includes(id) && !isRestored) continue;
+          const wrong = this.writer() && wrongGrant(before, object, id, version.at);
+          if (wrong) this.violate("wrong grant", wrong, id, group);
+          this.#grants.set(`${group}/${id}`, { moment: this.#moment, at: grantedAt(fact.record, id, version.at) });
         }
         if (this.writer() !== undefined && !isGone && changesPause(before, object)) {
           this.violate("wrong grant", `${this.writer()} changes the pause of ${group}`, group);

@@ -38,9 +38,9 @@ export interface Mutant {
  *
  * These were tried under 6 to 60 seeds only: a request of a client that is gone frees a slot, which hardly a seed reaches;
  * a hold of another stage that is freed because its Node is gone; a host without a Node whose Nodes are not listed
- * afresh, or whose hold is not read again. Of the wait for the watch of the
- * Nodes, under 16 seeds that do that: what our own calls show ahead of the watch, a call's answer that takes a Node away
- * which the watch has shown since, and a reading that later requests share.
+ * afresh, or whose hold is not read again. Of the wait for the watch of the Nodes, under 16 seeds that do that: what our
+ * own calls show ahead of the watch, a call's answer that takes a Node away which the watch has shown since, and a
+ * reading that later requests share.
  */
 export const MUTANTS: readonly Mutant[] = [
   {

@@ -193,8 +193,9 @@ export const ADMINISTRATOR_ACTS: Readonly<Record<string, Fault>> = {
         scheduler.after(random.between(500, 10_000), () => void (world.server.isAway = false));
       }
       for (const { link } of replicas) {
-        if (isOrderly) link?.endWatches();
-        else link?.reset();
+        if (isOrderly && !world.nodesChangeOften) link?.endWatches();
+        // Where its machine loses its power, nobody ends them.
+        else if (!isOrderly) link?.reset();
         for (const watch of link?.watches ?? []) watch.isSilent = true;
       }
       api.store.restore(backup);

@@ -8,6 +8,7 @@
 import type { Random } from "../../src/simulator/random.ts";
 import { ADMINISTRATOR_ACTS } from "./administrator.ts";
 import { CLUSTER_ACTS } from "./cluster_acts.ts";
+import { BUSY_ACTS } from "./busy_acts.ts";
 import { GONE_NODE_ACTS } from "./gone_nodes.ts";
 import type { LinkState } from "./world/network.ts";
 import { POLICY_ACTS } from "./policy_acts.ts";
@@ -150,6 +151,7 @@ export const INCIDENTS: Readonly<Record<string, Fault>> = {
   ...CLUSTER_ACTS,
   ...POLICY_ACTS,
   ...GONE_NODE_ACTS,
+  ...BUSY_ACTS,
 };
 
 /** The names of what can happen under every seed of a cluster. */

@@ -6,6 +6,7 @@
  */
 
 import { Random } from "../../src/simulator/random.ts";
+import { busyIncidentsUntil } from "./busy_acts.ts";
 import { CLUSTER_ACTS } from "./cluster_acts.ts";
 import { FAULT_KINDS } from "./faults.ts";
 import { goneNodesOf } from "./gone_nodes.ts";
@@ -111,6 +112,8 @@ export function planOf(seed: number, options: PlanOptions = {}): Plan {
   const policies = policiesOf(seed, store);
   const { goneAfterMs, longerMs, incidentsUntil } = goneNodesOf(seed, store);
   const cluster = clusterOf(seed, store);
+  // A sixth of the seeds: those that no test had named when this came.
+  const nodesChangeOften = store === "kubernetes" && (options.nodesChangeOften ?? [3, 8].includes(seed % 12));
   const faultsEndMs = Math.ceil(count / groups) * updates * TURN_MS + longerMs;
   return {
     seed,
@@ -122,15 +125,15 @@ export function planOf(seed: number, options: PlanOptions = {}): Plan {
     budgets,
     flags: { ...flagsOf(random), ...policies.flags },
     habits: {
-      postponeChance: random.chance(0.5) ? 0.3 : 0,
+      // A host that asks once more after its yes is judged by one quick proof, which a drain does not hide.
+      postponeChance: Math.max(random.chance(0.5) ? 0.3 : 0, nodesChangeOften ? 0.6 : 0),
       crashChance: random.chance(0.5) ? 0.1 : 0,
       cutChance: random.chance(0.5) ? 0.15 : 0,
       earlyAgentChance: random.chance(0.7) ? 0.4 : 0,
       renameChance: random.chance(0.2) ? 0.2 : 0,
     },
     permissionIntervalMs: [1, 3].includes(seed % 5) ? PERMISSIONS_MS : CALM_PERMISSIONS_MS,
-    // A sixth of the seeds: those that no test had named when this came.
-    nodesChangeOften: store === "kubernetes" && (options.nodesChangeOften ?? [3, 8].includes(seed % 12)),
+    nodesChangeOften,
     hasWatchList: random.chance(0.7),
     pageSize: cluster.pageSize,
     faultsEndMs,
@@ -140,6 +143,7 @@ export function planOf(seed: number, options: PlanOptions = {}): Plan {
       ...policies.incidentsUntil(faultsEndMs),
       ...cluster.incidentsUntil(faultsEndMs),
       ...incidentsUntil(faultsEndMs),
+      ...(nodesChangeOften ? busyIncidentsUntil(seed, faultsEndMs) : []),
     ].sort((one, other) => one.at - other.at),
   };
 }

@@ -49,6 +49,8 @@ export class World implements Disposable {
   readonly hosts: readonly Host[];
   readonly machines: readonly Machine[];
   readonly replicas: readonly Replica[];
+  /** Whether Nodes count as many that change all the time. */
+  readonly nodesChangeOften: boolean;
   /** Whether the faults are over. */
   isHealed = false;
   /** The folder of the database, where there is one. */
@@ -72,6 +74,7 @@ export class World implements Disposable {
       pageSize: plan.pageSize,
       renewal: (node) => this.machines.find(({ name }) => name === node)?.renewal,
     });
+    this.nodesChangeOften = plan.nodesChangeOften;
     this.#beats = plan.nodesChangeOften ? new Random(plan.seed ^ 0xbea7) : undefined;
     this.#slots = observer.slots = plan.slots;
     observer.freesGone = plan.goneAfterMs !== undefined;

@@ -64,6 +64,8 @@ export class Host {
   askingSince: number | undefined;
   /** Until when it does not come up, in milliseconds since the epoch. */
   heldDownUntil = 0;
+  /** Called once, before it sends its next request for a slot. */
+  beforeNextAsk: ((replica: Replica) => void) | undefined;
   /** What it was told last. */
   lastReply = "";
   readonly #options: HostOptions;
@@ -128,6 +130,8 @@ export class Host {
     let postpone = random.chance(habits.postponeChance) ? 1 + random.below(3) : 0;
     for (;;) {
       const replica = random.pick(this.#options.replicas);
+      this.beforeNextAsk?.(replica);
+      this.beforeNextAsk = undefined;
       const asked = observer.asked(this.id, this.group, "pre-reboot", this.machine);
       const reply = await this.#send("pre-reboot", replica, asked);
       if (reply !== undefined && reply.status >= 200 && reply.status < 300) {

@@ -38,7 +38,9 @@ export interface Mutant {
  *
  * These were tried under 6 to 60 seeds only: a request of a client that is gone frees a slot, which hardly a seed reaches;
  * a hold of another stage that is freed because its Node is gone; a host without a Node whose Nodes are not listed
- * afresh, or whose hold is not read again. What only a cluster of more than 500 Nodes does is never reached.
+ * afresh, or whose hold is not read again. Of the wait for the watch of the Nodes, under 16 seeds that do that: what our
+ * own calls show ahead of the watch, a call's answer that takes a Node away which the watch has shown since, and a
+ * reading that later requests share.
  */
 export const MUTANTS: readonly Mutant[] = [
   {
@@ -239,5 +241,21 @@ export const MUTANTS: readonly Mutant[] = [
     replace: `const query = { resourceVersion: "0" };
     const options = { path: NODES, limit: VERSIONS_PER_PAGE, metadataOnly: true, query };`,
     seeds: [1],
+  },
+  {
+    name: "the watch need not reach the version of the Nodes",
+    about: "a yes while the host has joined again as another Node, which a watch that has gone silent does not show",
+    file: "src/keeper/nodes/fresh_nodes.ts",
+    find: `if (!isReached()) return "late";`,
+    replace: `if (!seen.isSynced) return "late";`,
+    seeds: [3],
+  },
+  {
+    name: "a version of the Nodes that went back is reached",
+    about: "a yes by what a watch has seen before etcd was restored from a backup",
+    file: "src/keeper/nodes/fresh_nodes.ts",
+    find: `if (version < moment) return "went_back";`,
+    replace: "",
+    seeds: [27],
   },
 ];

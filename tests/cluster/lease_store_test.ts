@@ -346,7 +346,7 @@ for (const verb of ["get", "create", "update"]) {
   });
 }
 
-clusterTest("a watch continues where its window ended, without listing again", async () => {
+clusterTest("where its window has ended, a watch begins anew with all locks, and misses nothing", async () => {
   const namespace = await plane().createNamespace();
   await using client = await connect({ namespace });
   let windows = 0;
@@ -362,12 +362,12 @@ clusterTest("a watch continues where its window ended, without listing again", a
   const view = new GroupView({ synced: () => listings++, lost: (lost) => fail(String(lost)) });
   await watching(store, view, async () => {
     await until(() => view.isSynced);
-    for (let base: Versioned = ABSENT; windows < 3;) {
+    for (let base: Versioned = ABSENT; listings < 3;) {
       const { version } = base = await write(store, base, { ...state("a"), renewed: NOW + base.version });
       await until(() => view.get(DEFAULT)?.version === version, { what: "the change" });
     }
   });
-  equal(listings, 1);
+  ok(windows >= 3);
 });
 
 clusterTest(

@@ -236,10 +236,10 @@ export const MUTANTS: readonly Mutant[] = [
   {
     name: "Nodes are listed from a cache",
     about: "what proves that no other Node has the host's id may be from before the request",
-    file: "src/keeper/nodes/node_calls.ts",
-    find: "const options = { path: NODES, limit: VERSIONS_PER_PAGE, metadataOnly: true };",
-    replace: `const query = { resourceVersion: "0" };
-    const options = { path: NODES, limit: VERSIONS_PER_PAGE, metadataOnly: true, query };`,
+    file: "src/kubernetes/list_pages.ts",
+    find: "const options = { path, query, limit: VERSIONS_PER_PAGE, metadataOnly: true };",
+    replace:
+      `const options = { path, query: { ...query, resourceVersion: "0" }, limit: VERSIONS_PER_PAGE, metadataOnly: true };`,
     seeds: [1],
   },
   {

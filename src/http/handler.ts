@@ -48,13 +48,6 @@ export interface HandlerOptions extends BodyLimits, ExchangeOptions {
   readonly basePath?: string;
   /** Measures durations, time limits and the ages of holds. @default {systemClock} */
   readonly clock?: Clock;
-  /**
-   * Whether a request that is read now may have waited for long. Only then is it found out whether its client is still
-   * there, which takes some time.
-   *
-   * @default {true always}
-   */
-  readonly mayBeLate?: () => boolean;
 }
 
 /** A handler for `Deno.serve`. It never throws. Dispose of it after the server has stopped. */
@@ -177,7 +170,7 @@ class Router {
       exchange.client = decoded;
       const asJson = JSON_TYPE.test(request.headers.get("content-type") ?? "");
       const { locks, metrics } = this.#options;
-      const hangUp = this.#options.mayBeLate?.() === false ? undefined : () => request.signal;
+      const hangUp = () => request.signal;
       if (exchange.endpoint === "pre-reboot") {
         metrics.lockRequested();
         return exchange.outcome(await locks.preReboot(id, group, hangUp), id, group, asJson);

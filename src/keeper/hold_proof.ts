@@ -50,11 +50,18 @@ export async function findNode(
   const choice = chooseNode(await nodes.byId(hold.id), (node) => nodes.isGhost(node));
   if (choice.kind !== "none") return elsewhere(choice);
   if (hold.isNodeUnreadable) return { kind: "unreadable" };
-  return { kind: "drained", host: { kind: "no_node" }, readAt, staying: [] };
+  return { kind: "drained", host: { kind: "no_node" }, readAt, confirmedAt: clock.monotonic(), staying: [] };
 }
 
 /**
- * Proves a hold on the Node that it notes. The pods are listed last of all, since they may come at any moment.
+ * How long the search for the client's Nodes and the list of the pods may take, in milliseconds, until the Node is read
+ * again after them: somebody may have uncordoned it meanwhile.
+ */
+const SLOW_MS = 250;
+
+/**
+ * Proves a hold on the Node that it notes. The pods are listed last of all, since they may come at any moment, except
+ * that the Node is read once more where that took long.
  *
  * @throws {UnavailableError} The Node, its pods or the Nodes of the client could not be read.
  */
@@ -66,13 +73,20 @@ export async function proveHold(
 ): Promise<HoldVerdict> {
   const { nodes, calls, proof, clock } = options;
   const readAt = clock.monotonic();
+  let confirmedAt = readAt;
   const read = await calls.getNode(noted.name, signal);
   const successor = successorOf(hold.id, noted, read);
   // All pods of the name are drained there, old and new.
   if (read !== undefined && successor === "same_host") return { kind: "moved", node: identityOf(read) };
   const node = read?.uid === noted.uid ? read : undefined;
   const choice = await chooseFor(hold, noted, node, nodes);
-  const evidence = await collectEvidence(noted, read, hold.since, proof, signal);
+  let evidence = await collectEvidence(noted, read, hold.since, proof, signal);
+  if (clock.monotonic() - readAt > SLOW_MS) {
+    confirmedAt = clock.monotonic();
+    const last = await calls.getNode(noted.name, signal);
+    if (!isSameHost(last, read)) return { kind: "not_empty", pods: [] };
+    evidence = { ...evidence, ...(last && { node: last }) };
+  }
   const verdict = judgeNode(evidence);
   if (verdict.kind !== "empty") return notEmpty(verdict, evidence, successor);
   switch (choice.kind) {
@@ -86,7 +100,13 @@ export async function proveHold(
       break;
   }
   const { staying } = verdict;
-  return { kind: "drained", host: { kind: "node", evidence }, readAt, node: identityOf(node ?? noted), staying };
+  const host = { kind: "node", evidence } as const;
+  return { kind: "drained", host, readAt, confirmedAt, node: identityOf(node ?? noted), staying };
+}
+
+/** Whether two readings of a name show the same Node, of the same host. */
+function isSameHost(one: NodeView | undefined, other: NodeView | undefined): boolean {
+  return one?.uid === other?.uid && one?.ids.join() === other?.ids.join();
 }
 
 /**

@@ -85,15 +85,14 @@ export class Grants {
    *
    * @param question Whom to grant it, and the state in which a slot seemed to be free.
    * @param arrival The request's ticket.
-   * @param client Whether the client is still there. One that is gone gets no slot.
+   * @param client Whether the client is still there. One that is gone gets no slot, or gives it back.
    */
   async grant(
     question: PolicyQuestion,
     arrival: Ticket,
-    client: Presence,
+    client: Pick<Presence, "isGone">,
   ): Promise<Proven | Refused> {
     const { group, id, node } = question;
-    if (await client.settled()) return refused({ kind: "contended" });
     const allowed = await this.#judge(question);
     if (allowed.kind === "refused") return allowed;
     const { taken, ignored, slots } = allowed;
@@ -109,7 +108,7 @@ export class Grants {
       });
       if (acquired.kind !== "granted") return acquired;
       kept = acquired.holder;
-      const refusal = late(without(acquired.written.state, id));
+      const refusal = client.isGone ? refused({ kind: "contended" }) : late(without(acquired.written.state, id));
       if (refusal === undefined) return acquired;
       const over = await this.#takeBack(kept, group, arrival, refusal);
       if (over === refusal) kept = undefined;

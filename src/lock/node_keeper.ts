@@ -81,12 +81,14 @@ export interface PodLeft {
 export type DrainOutcome =
   /**
    * The host is ready to reboot, as `host` shows, whose facts were read after the call. The oldest of them is as of
-   * `readAt`, by the monotonic clock. `node` is the Node as it was read last; undefined if the host has none.
+   * `readAt`, by the monotonic clock. What changes at any moment, the Node and that there is none, is as of
+   * `confirmedAt`. `node` is the Node as it was read last; undefined if the host has none.
    */
   | {
     readonly kind: "drained";
     readonly host: HostEvidence;
     readonly readAt?: number;
+    readonly confirmedAt?: number;
     readonly node?: NodeIdentity;
   }
   /** The time-out has passed with pods left, and the operator's policy allows the reboot anyway. */

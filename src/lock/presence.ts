@@ -1,8 +1,8 @@
 /**
  * Whether the client of a request hung up at once, so that nobody acts on the answer. Such a request may be late: it
- * waited, perhaps for minutes, in the queue of a server that was stopped, and its client has gone on by the answers of
- * another server since then. It takes and frees no slot: a late steady-state could free the slot of a host that reboots
- * by a later yes, and a late pre-reboot could take one for which nobody asks again.
+ * waited, perhaps for minutes, in a network that was interrupted or in the queue of a server that was stopped, and its
+ * client has gone on by later answers since then. It takes and frees no slot: a late steady-state could free the slot of
+ * a host that reboots by a later yes, and a late pre-reboot could take one for which nobody asks again.
  *
  * A client that hangs up later had sent its request in time. What it asked for goes on, and its next request joins that.
  *
@@ -13,15 +13,21 @@ import type { Clock } from "./clock.ts";
 
 /**
  * Gets what aborts when the client of a request hangs up. It may cost more than a refusal, and is called once at most,
- * where a slot seems free or is to be freed. Only a request that may be late needs it: see `http/stalls.ts`.
+ * where a slot seems free or is to be freed.
  */
 export type HangUp = () => AbortSignal;
 
 /** How soon a client must hang up to count as gone, in milliseconds. Proxies wait longer before they cut a request. */
 const GONE_MS = 5_000;
 
-/** How long it may take to notice that a client hung up before its request was read, in milliseconds. */
+/**
+ * How long it may take to notice that a client hung up before its request was read, in milliseconds. Where the network
+ * repeats both, the end of the connection comes a round trip after the request.
+ */
 const NOTICE_MS = 20;
+
+/** How often to wait again because the process was too busy to notice anything in time. */
+const MAX_BUSY = 5;
 
 /** See the module. */
 export class Presence {
@@ -52,8 +58,14 @@ export class Presence {
 
   /** Tells the same once a client that hung up before its request was read must have been noticed. */
   async settled(): Promise<boolean> {
-    const leftMs = this.#began + NOTICE_MS - this.#clock.monotonic();
-    if (this.#isKnown && !this.#isGone && leftMs > 0) await this.#clock.sleep(leftMs);
+    let at = this.#clock.monotonic();
+    let leftMs = this.#began + NOTICE_MS - at;
+    for (let busy = 0; this.#isKnown && !this.#isGone && leftMs > 0 && busy < MAX_BUSY; busy++) {
+      await this.#clock.sleep(leftMs);
+      const sleptMs = this.#clock.monotonic() - at;
+      at += sleptMs;
+      leftMs = sleptMs - leftMs > NOTICE_MS ? NOTICE_MS : 0;
+    }
     return this.#isGone;
   }
 }

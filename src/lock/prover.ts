@@ -12,7 +12,7 @@ import type { Ticket } from "./group_writer.ts";
 import type { Proven } from "./hold_outcomes.ts";
 import { type Holds, refuseFull } from "./holds.ts";
 import type { Group } from "./identity.ts";
-import type { NodeIdentity, NodeKeeper } from "./node_keeper.ts";
+import type { DrainOutcome, NodeIdentity, NodeKeeper } from "./node_keeper.ts";
 import { type PreRebootOutcome, type Refused, refused } from "./outcomes.ts";
 import { amend, type DrainPhase, type HeldNode, holderOf, mayHaveHadYes } from "./semaphore.ts";
 import type { Yields } from "./yields.ts";
@@ -25,8 +25,8 @@ const MAX_MOVES = 3;
 const MAX_TRIES = 10;
 
 /**
- * How old the reading of a node may be at its yes, in milliseconds. The write that notes the drain comes after the
- * reading, and may take long.
+ * How old the reading of a node, or the search that found none, may be at its yes, in milliseconds. What proves the hold
+ * comes after it, and may take long.
  */
 const READ_TTL_MS = 1_000;
 
@@ -53,7 +53,12 @@ interface Evidence {
   readonly host: HostEvidence;
   /** {@link Clock.monotonic} as of which `host` is known. */
   readonly readAt: number;
+  /** The same of what changes at any moment: whether the node is cordoned, and that there is none. */
+  readonly confirmedAt: number;
 }
+
+/** When the facts of a host were read. */
+type Times = Pick<Evidence, "readAt" | "confirmedAt">;
 
 /** See the module. Its methods throw {@link "./errors.ts".UnavailableError} where the store or the cluster fails. */
 export class Prover {
@@ -88,16 +93,17 @@ export class Prover {
       }
       if (answer !== "too_old" && answer.kind !== "refused" && this.#isOutdated(evidence)) {
         const again = await this.#readAgain(hold, group, deadline);
-        answer = again === undefined ? "too_old" : this.#judge(again, group);
+        answer = again === undefined || this.#isOutdated(again) ? "too_old" : this.#judge(again, group);
       }
       if (answer !== "too_old") return answer;
     }
     return refused({ kind: "contended" });
   }
 
-  /** Whether the write that came after the reading of a node took so long that the node may have changed. */
-  #isOutdated({ host, readAt }: Evidence): boolean {
-    return host.kind === "node" && this.#options.clock.monotonic() - readAt > READ_TTL_MS;
+  /** Whether what came after the reading of a node took so long that the node may have changed, or one have joined. */
+  #isOutdated({ host, confirmedAt }: Evidence): boolean {
+    const isRead = host.kind === "node" || host.kind === "no_node";
+    return isRead && this.#options.clock.monotonic() - confirmedAt > READ_TTL_MS;
   }
 
   /** Reads the node of a drained hold again, after all writes. Returns undefined where it must be drained again first. */
@@ -106,7 +112,7 @@ export class Prover {
     const called = clock.monotonic();
     const outcome = await keeper?.drain(yields.toDrain(hold.holder, group), Math.max(0, deadline - called), stopping);
     if (outcome?.kind !== "drained" || outcome.node?.uid !== hold.holder.node?.uid) return undefined;
-    return { kind: "evidence", hold, host: outcome.host, readAt: outcome.readAt ?? called };
+    return { kind: "evidence", hold, host: outcome.host, ...timesOf(outcome, called) };
   }
 
   /** Drains the host, and notes with the hold which node that is and that it is drained. */
@@ -128,12 +134,12 @@ export class Prover {
           break;
         case "drained":
           if (outcome.host.kind === "no_node") {
-            return await this.#withoutNode(hold, group, outcome.host, outcome.readAt ?? called);
+            return await this.#withoutNode(hold, group, outcome.host, timesOf(outcome, called));
           }
-          return await this.#noteDrained(hold, group, outcome.node ?? node, outcome.host, outcome.readAt ?? called);
+          return await this.#noteDrained(hold, group, outcome.node ?? node, outcome.host, timesOf(outcome, called));
         case "proceed":
           // It rests on the operator's policy, not on what was read of the pods.
-          return await this.#noteDrained(hold, group, outcome.node, { kind: "proceed" }, clock.monotonic());
+          return await this.#noteDrained(hold, group, outcome.node, { kind: "proceed" }, asOf(clock.monotonic()));
         case "failed": {
           const yielded = await yields.afterDrain(hold.holder, group, outcome);
           if (yielded !== undefined) return yielded;
@@ -163,17 +169,17 @@ export class Prover {
   async #withoutDrain(acquired: Proven, group: Group): Promise<Evidence | Refused> {
     const hold = mayHaveHadYes(acquired.holder) ? acquired : await this.#holds.noteYes(acquired, group);
     if (hold.kind === "refused") return hold;
-    return { kind: "evidence", hold, host: { kind: "not_drained" }, readAt: this.#options.clock.monotonic() };
+    return { kind: "evidence", hold, host: { kind: "not_drained" }, ...asOf(this.#options.clock.monotonic()) };
   }
 
   /**
    * The evidence of a host without a node. Looking for one may take long, so a fresh read must show the same hold after
    * it: somebody may have freed the slot, or another request may have found a node.
    */
-  async #withoutNode(hold: Proven, group: Group, host: HostEvidence, readAt: number): Promise<Evidence | Refused> {
+  async #withoutNode(hold: Proven, group: Group, host: HostEvidence, times: Times): Promise<Evidence | Refused> {
     const now = await this.#holds.reread(hold.holder, group);
     if (now === undefined || now.node !== undefined || now.isNodeUnreadable) return refused({ kind: "contended" });
-    return { kind: "evidence", hold, host, readAt };
+    return { kind: "evidence", hold, host, ...times };
   }
 
   /**
@@ -185,12 +191,12 @@ export class Prover {
     group: Group,
     node: NodeIdentity | undefined,
     host: HostEvidence,
-    readAt: number,
+    times: Times,
   ): Promise<Evidence | Refused> {
-    const evidence: Evidence = { kind: "evidence", hold, host, readAt };
+    const evidence: Evidence = { kind: "evidence", hold, host, ...times };
     // The write that would note it comes only now, so the age of the last one does not matter yet.
     const noting = node && amend(hold.written.state, hold.holder, 0, heldNode(node, "drained"));
-    const written = { ...hold.written, state: noting ?? hold.written.state, began: readAt };
+    const written = { ...hold.written, state: noting ?? hold.written.state, began: times.readAt };
     const answer = this.#judge({ ...evidence, hold: { ...hold, written } }, group);
     if (node === undefined || answer === "too_old" || answer.kind === "refused") return evidence;
     // A hold comes to be about another node only by a move, which the drain of that node follows.
@@ -238,6 +244,16 @@ export class Prover {
         return yes satisfies never;
     }
   }
+}
+
+/** The times of what a drain found, which was called at a moment. */
+function timesOf({ readAt, confirmedAt }: Extract<DrainOutcome, { kind: "drained" }>, called: number): Times {
+  return { readAt: readAt ?? called, confirmedAt: confirmedAt ?? readAt ?? called };
+}
+
+/** The times of what was found at once. */
+function asOf(at: number): Times {
+  return { readAt: at, confirmedAt: at };
 }
 
 /** What is noted of a node. */

@@ -11,7 +11,6 @@ import type { Config, StoreChoice } from "../config/config.ts";
 import { ConfigError } from "../config/config_error.ts";
 import type { PolicyFile } from "../config/reload.ts";
 import { createHandler, type Readiness } from "../http/handler.ts";
-import { Stalls } from "../http/stalls.ts";
 import { StatusRoutes } from "../http/status_routes.ts";
 import { Server, type ServerOptions } from "../http/server.ts";
 import type { NodeKeeperOptions } from "../keeper/node_keeper.ts";
@@ -235,11 +234,7 @@ function serveLocks(config: Config, locks: LockService, parts: ServingParts): Se
     return withConfigNote(gate?.judge() ?? { kind: "ready" }, file);
   };
   const { address, basePath } = config;
-  const stalls = serve === undefined ? cleanup.use(new Stalls(clock)) : undefined;
-  const mayBeLate = stalls && (() => stalls.mayBeLate);
-  const handler = cleanup.use(
-    createHandler({ locks, metrics, logger, readiness, clock, basePath, memory, status, mayBeLate }),
-  );
+  const handler = cleanup.use(createHandler({ locks, metrics, logger, readiness, clock, basePath, memory, status }));
   return listen({ address, handler, logger, clock, serve });
 }
 

@@ -30,20 +30,23 @@ const A = node("a");
 interface World {
   /** The Node of the noted name. */
   readonly read?: NodeView;
+  /** The same, when it is read again after the pods. @default {read} */
+  readonly readLast?: NodeView | "gone";
+  /** How long each reading takes, in milliseconds. @default {1_000} */
+  readonly eachMs?: number;
   /** The Nodes that have the client's id. */
   readonly found?: NodeView[];
   readonly pods?: Partial<PodView>[];
   readonly ghosts?: string[];
 }
 
-function setUp({ read, found = [], pods = [], ghosts = [] }: World) {
+function setUp({ read, readLast = read, eachMs = 1_000, found = [], pods = [], ghosts = [] }: World) {
   const clock = new FakeClock();
   const since = clock.now() - 60_000;
   const calls: string[] = [];
-  /** Each reading takes a second. */
   const answer = async <T>(call: string, value: T) => {
     calls.push(call);
-    await clock.advance(1_000);
+    await clock.advance(eachMs);
     return value;
   };
   const options: HoldProofOptions = {
@@ -56,7 +59,8 @@ function setUp({ read, found = [], pods = [], ghosts = [] }: World) {
     calls: {
       getNode: (name, signal) => {
         equal(signal, never);
-        return answer(`get ${name}`, read);
+        const isLast = calls.includes(`get ${name}`);
+        return answer(`get ${name}`, isLast ? readLast === "gone" ? undefined : readLast : read);
       },
     },
     proof: {
@@ -83,7 +87,8 @@ function setUp({ read, found = [], pods = [], ghosts = [] }: World) {
 
 Deno.test("the host of a hold that notes no Node has none, as of the beginning of the reading", async () => {
   const { find, began, calls } = setUp({});
-  deepEqual(await find(), { kind: "drained", host: { kind: "no_node" }, readAt: began, staying: [] });
+  const confirmedAt = began + 1_000;
+  deepEqual(await find(), { kind: "drained", host: { kind: "no_node" }, readAt: began, confirmedAt, staying: [] });
   deepEqual(calls, ["by id alice except undefined"]);
 });
 
@@ -108,18 +113,43 @@ Deno.test("a hold is proven on its Node, whose pods are listed last", async () =
   const verdict = await prove();
   ok(verdict.kind === "drained" && verdict.host.kind === "node");
   deepEqual([verdict.readAt, verdict.node, verdict.staying], [began, { name: "a", uid: "uid-a", bootId: "1" }, []]);
+  equal(verdict.confirmedAt, began + 3_000);
   const { evidence } = verdict.host;
   deepEqual([evidence.noted, evidence.node?.uid], [{ name: "a", uid: "uid-a" }, "uid-a"]);
   deepEqual(evidence.pods.map(({ name, exempt }) => [name, exempt]), [["ds", "mirror"]]);
+  deepEqual(calls, ["get a", "list by id alice", "pods of a", "get a"]);
+});
+
+Deno.test("the Node is read once more only where the search and the list took long", async () => {
+  const { prove, began, calls } = setUp({ read: A, readLast: { ...A, unschedulable: false }, found: [A], eachMs: 80 });
+  const verdict = await prove();
+  deepEqual([verdict.kind, verdict.kind === "drained" && verdict.confirmedAt], ["drained", began]);
   deepEqual(calls, ["get a", "list by id alice", "pods of a"]);
 });
+
+const MEANWHILE: [what: string, world: World, reason: string | undefined][] = [
+  ["uncordoned", { read: A, readLast: { ...A, unschedulable: false } }, "its Node is not cordoned"],
+  ["deleted", { read: A, readLast: { ...A, deleting: true } }, "its Node is being deleted"],
+  ["removed", { read: A, readLast: "gone" }, undefined],
+  ["replaced", { read: A, readLast: { ...A, uid: "later" } }, undefined],
+  ["given to another machine", { read: A, readLast: { ...A, ids: ["other"] } }, undefined],
+  ["created", { readLast: A }, undefined],
+];
+
+for (const [what, world, reason] of MEANWHILE) {
+  Deno.test(`a hold is not proven where the Node is ${what} while its pods are listed`, async () => {
+    const verdict = await setUp(world).prove();
+    ok(verdict.kind === "not_empty");
+    deepEqual([verdict.pods, verdict.reason], [[], reason]);
+  });
+}
 
 Deno.test("a hold is proven on a Node that is gone, where no pods are left and the client has no other", async () => {
   const { prove, began, calls } = setUp({});
   const verdict = await prove();
   ok(verdict.kind === "drained");
   deepEqual([verdict.readAt, verdict.node], [began, { name: "a", uid: "uid-a", machineId: "m" }]);
-  deepEqual(calls, ["get a", "by id alice except uid-a", "pods of a"]);
+  deepEqual(calls, ["get a", "by id alice except uid-a", "pods of a", "get a"]);
 });
 
 const GONE = "its node no longer exists, but the pod does";

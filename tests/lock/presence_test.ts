@@ -114,6 +114,33 @@ Deno.test("a pre-reboot whose client hangs up while the policies judge takes no 
   deepEqual(await holders(), []);
 });
 
+Deno.test("a pre-reboot whose client hangs up during the write gives its slot back", async () => {
+  const { hangUp, onWrite, preReboot, holders } = setUp();
+  let writes = 0;
+  onWrite(() => {
+    if (writes++ === 0) hangUp.abort();
+  });
+  equal(kindOf(await preReboot()), "contended");
+  equal(writes, 2);
+  deepEqual(await holders(), []);
+});
+
+Deno.test("a process that is too busy to notice a hang-up in time waits again, a few times", async () => {
+  for (const [busyRounds, expected] of [[0, 1], [2, 3], [9, 5]] as const) {
+    const clock = new FakeClock();
+    const began = clock.monotonic();
+    let sleeps = 0;
+    const monotonic = () => began + sleeps * 20 + Math.min(sleeps, busyRounds) * 21;
+    const sleep = (ms: number) => {
+      equal(ms, 20);
+      sleeps++;
+      return Promise.resolve();
+    };
+    equal(await new Presence(() => new AbortController().signal, { monotonic, sleep }).settled(), false);
+    equal(sleeps, expected);
+  }
+});
+
 Deno.test("a pre-reboot that a proxy cuts takes its slot, for its client's next request", async () => {
   const { clock, hangUp, policy, preReboot, holders } = setUp();
   policy.judges = async () => {

@@ -239,6 +239,8 @@ const PAUSES: [when: string, ms: number, keeperless: boolean, drains: number][] 
   ["during the grant's write", PROOF_TTL_MS + 1, true, 0],
   ["during the search for the Node", PROOF_TTL_MS, false, 1],
   ["during the search for the Node", PROOF_TTL_MS + 1, false, 2],
+  ["after the search for the Node", 1_000, false, 1],
+  ["after the search for the Node", 1_001, false, 2],
   ["during the note's write", 1_000, false, 1],
   ["during the note's write", 1_001, false, 2],
   ["during the note's write", PROOF_TTL_MS, false, 2],
@@ -255,11 +257,11 @@ for (const [when, ms, keeperless, drains] of PAUSES) {
     keeper.drains = async () => {
       if (when === "during the search for the Node") {
         await pause();
-        return NO_NODE;
       }
+      if (when.includes("search for the Node")) return { ...NO_NODE, confirmedAt: clock.monotonic() };
       return drained();
     };
-    keeper.looks = when === "during the search for the Node" ? { kind: "clear" } : { kind: "clear", node: worker };
+    keeper.looks = when.includes("search for the Node") ? { kind: "clear" } : { kind: "clear", node: worker };
     const writes: number[] = [];
     const write = store.write.bind(store);
     store.write = async (...args) => {
@@ -267,6 +269,11 @@ for (const [when, ms, keeperless, drains] of PAUSES) {
       const written = await write(...args);
       if (when === "during the grant's write" || (when.includes("note") && writes.length === 2)) await pause();
       return written;
+    };
+    const read = store.read.bind(store);
+    store.read = async (...args) => {
+      if (when === "after the search for the Node" && keeper.drained.length > 0) await pause();
+      return await read(...args);
     };
     equal((await locks.preReboot(alice, group)).kind, "granted", "it is a grant all the same");
     equal(keeper.drained.length, drains);
@@ -298,6 +305,15 @@ for (
     equal(keeper.drained.length, drains);
   });
 }
+
+Deno.test("a client whose Node was read too long ago each time gets no yes", async () => {
+  const { backend, clock, keeper, locks } = setUp();
+  await put(backend, { node: noted("drained") });
+  keeper.drains = () => Promise.resolve({ ...drained(), confirmedAt: clock.monotonic() - 1_001 });
+  equal(kindOf(await locks.preReboot(alice, group)), "contended");
+  keeper.drains = () => Promise.resolve({ ...drained(), confirmedAt: clock.monotonic() - 1_000 });
+  equal(kindOf(await locks.preReboot(alice, group)), "renewed");
+});
 
 Deno.test("a client whose every proof comes late gets no yes", async () => {
   const { clock, store, locks } = setUp({ keeperless: true });

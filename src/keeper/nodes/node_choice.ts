@@ -44,6 +44,10 @@ export function chooseBeside(
 ): Exclude<NodeChoice, { kind: "none" }> {
   const live = others.filter((node) => !isGhost(node));
   const [other, ...more] = live;
+  // Where the noted Node is not ready either, its host may be the one behind any of them.
+  if (other === undefined && others.length > 0 && noted.ready !== "True") {
+    return { kind: "ambiguous", nodes: namesOf([noted, ...others]) };
+  }
   if (other === undefined) return { kind: "node", node: noted };
   const isElsewhere = !hasId || isGhost(noted);
   if (isElsewhere && more.length === 0) return { kind: "node", node: other };

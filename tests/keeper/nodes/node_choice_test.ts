@@ -48,6 +48,8 @@ const BESIDE: [noted: State, hasId: boolean, others: State[], expected: string][
   ["ready", false, [], "a"],
   ["ghost", true, [], "a"],
   ["ready", true, ["ghost"], "a"],
+  ["not ready", true, ["ghost"], "a or b"],
+  ["ghost", true, ["ghost", "ghost"], "a or b or c"],
   ["ready", true, ["ready"], "a or b"],
   ["not ready", true, ["ready"], "a or b"],
   ["ghost", true, ["ready"], "b"],

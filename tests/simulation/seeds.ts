@@ -29,4 +29,9 @@ export const KEPT_SEEDS: readonly KeptSeed[] = [
     seed: 101,
     about: "evictions from a node that the watch had shown uncordoned before an older answer arrived",
   },
+  {
+    seed: 20372,
+    incidents: [9, 10, 12, 14, 15, 16, 18, 19, 22, 29, 30, 31, 32, 33, 46, 49, 53],
+    about: "a yes while the host has registered another Node, of which none is ready",
+  },
 ];

@@ -83,7 +83,7 @@ export const MUTANTS: readonly Mutant[] = [
     file: "src/keeper/drain/proof.ts",
     find: "pods: pods.map((pod) => seenPod(pod, policy)),",
     replace: "pods: pods.slice(0, 0).map((pod) => seenPod(pod, policy)),",
-    seeds: [6],
+    seeds: [57],
   },
   {
     name: "pods that tolerate the cordon always stay",
@@ -224,14 +224,6 @@ export const MUTANTS: readonly Mutant[] = [
     find: "return began + grace - this.#options.clock.monotonic();",
     replace: "return began - this.#options.clock.monotonic();",
     seeds: [7],
-  },
-  {
-    name: "a request begins a drain for a hold that has ended",
-    about: "a request that waited does not look whether its hold still exists before it drains once more",
-    file: "src/keeper/node_keeper.ts",
-    find: 'if (tries > 0 && isToDrain && !(await this.#holdExists(owner))) return { kind: "abandoned" };',
-    replace: "",
-    seeds: [400021],
   },
   {
     name: "Nodes are listed from a cache",

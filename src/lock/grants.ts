@@ -23,6 +23,12 @@ const MAX_JUDGEMENTS = 3;
 /** How old an answer of the policies may be when the write of a grant begins and when it ends, in milliseconds. */
 const ANSWER_TTL_MS = 1_000;
 
+/**
+ * How long to wait for the sign that a client has hung up, in milliseconds. A slot that is taken for nobody costs a
+ * person's attention, and one that is freed by mistake an outage, so that a release waits longer.
+ */
+const NOTICE_MS = 2;
+
 /** How old a judgement may be when the write of a grant begins, in milliseconds. */
 const JUDGEMENT_TTL_MS = 60_000;
 
@@ -85,14 +91,15 @@ export class Grants {
    *
    * @param question Whom to grant it, and the state in which a slot seemed to be free.
    * @param arrival The request's ticket.
-   * @param client Whether the client is still there. One that is gone gets no slot, or gives it back.
+   * @param client Whether the client is still there. One that is gone gets no slot.
    */
   async grant(
     question: PolicyQuestion,
     arrival: Ticket,
-    client: Pick<Presence, "isGone">,
+    client: Presence,
   ): Promise<Proven | Refused> {
     const { group, id, node } = question;
+    if (await client.settled(NOTICE_MS)) return refused({ kind: "contended" });
     const allowed = await this.#judge(question);
     if (allowed.kind === "refused") return allowed;
     const { taken, ignored, slots } = allowed;
@@ -108,7 +115,7 @@ export class Grants {
       });
       if (acquired.kind !== "granted") return acquired;
       kept = acquired.holder;
-      const refusal = client.isGone ? refused({ kind: "contended" }) : late(without(acquired.written.state, id));
+      const refusal = late(without(acquired.written.state, id));
       if (refusal === undefined) return acquired;
       const over = await this.#takeBack(kept, group, arrival, refusal);
       if (over === refusal) kept = undefined;

@@ -30,6 +30,9 @@ import { Yields } from "./yields.ts";
 
 export type { LockObserver, LockServiceOptions };
 
+/** How long a release waits for the sign that its client has hung up, in milliseconds. See {@link Presence}. */
+const NOTICE_MS = 20;
+
 /** That a look found nothing that speaks against a grant. */
 interface Looked {
   readonly kind: "clear";
@@ -202,7 +205,7 @@ export class LockService {
     }
     const back = await this.#awaitReturn(first.holder, group, arrival);
     if (back.kind === "refused") return back;
-    if (await client.settled()) return refused({ kind: "contended" });
+    if (await client.settled(NOTICE_MS)) return refused({ kind: "contended" });
     const over = await this.#holds.release(first.holder, group, arrival, back.hasRebooted);
     // Only who has ended the hold may lift its cordon: until then, another replica may rest a yes on it.
     if (over.kind !== "refused") await this.#keeper?.uncordon(group, id, first.holder.since);

@@ -20,11 +20,8 @@ export type HangUp = () => AbortSignal;
 /** How soon a client must hang up to count as gone, in milliseconds. Proxies wait longer before they cut a request. */
 const GONE_MS = 5_000;
 
-/**
- * How long it may take to notice that a client hung up before its request was read, in milliseconds. Where the network
- * repeats both, the end of the connection comes a round trip after the request.
- */
-const NOTICE_MS = 20;
+/** How much longer than asked for a sleep takes where the process is too busy, in milliseconds. */
+const BUSY_MS = 20;
 
 /** How often to wait again because the process was too busy to notice anything in time. */
 const MAX_BUSY = 5;
@@ -56,15 +53,21 @@ export class Presence {
     return this.#isGone;
   }
 
-  /** Tells the same once a client that hung up before its request was read must have been noticed. */
-  async settled(): Promise<boolean> {
+  /**
+   * Tells the same once a client that hung up before its request was read has probably been noticed.
+   *
+   * @param noticeMs How long after the request that may take, in milliseconds. Where the network repeats both, the end of
+   * the connection comes a round trip after the request. It is waited for again where the process is too busy to notice
+   * anything in time.
+   */
+  async settled(noticeMs: number): Promise<boolean> {
     let at = this.#clock.monotonic();
-    let leftMs = this.#began + NOTICE_MS - at;
+    let leftMs = this.#began + noticeMs - at;
     for (let busy = 0; this.#isKnown && !this.#isGone && leftMs > 0 && busy < MAX_BUSY; busy++) {
       await this.#clock.sleep(leftMs);
       const sleptMs = this.#clock.monotonic() - at;
       at += sleptMs;
-      leftMs = sleptMs - leftMs > NOTICE_MS ? NOTICE_MS : 0;
+      leftMs = sleptMs - leftMs > BUSY_MS ? noticeMs : 0;
     }
     return this.#isGone;
   }

@@ -58,18 +58,6 @@ export interface Turn {
   reportedAt?: number;
 }
 
-/** How a hold began. */
-interface Grant {
-  readonly moment: number;
-  readonly at: number;
-  /** The replica that granted it; undefined for others. */
-  readonly by: string | undefined;
-  /** The version of the Lease with the grant. */
-  readonly written: string;
-  /** Whether the client has got a yes by it. */
-  hadYes?: true;
-}
-
 /** See the module. */
 export class Observer {
   readonly violations: Violation[] = [];
@@ -99,7 +87,7 @@ export class Observer {
   /** Since which moment a client asks for a slot, by its id. */
   readonly #asking = new Map<string, number>();
   /** When each hold began: `group/id` to the moment and the time. */
-  readonly #grants = new Map<string, Grant>();
+  readonly #grants = new Map<string, { moment: number; at: number; hadYes?: true }>();
   /** The Lease of each group. */
   readonly #leases = new Map<string, Stored>();
   /** Since which moment a group's Lease has been ending; absent while it is not. */
@@ -326,9 +314,7 @@ export class Observer {
           if (was.includes(id) && !isRestored) continue;
           const wrong = this.writer() && wrongGrant(before, object, id, version.at);
           if (wrong) this.violate("wrong grant", wrong, id, group);
-          const { metadata: { resourceVersion: written } } = object;
-          const at = grantedAt(fact.record, id, version.at);
-          this.#grants.set(`${group}/${id}`, { moment: this.#moment, at, by: this.writer(), written });
+          this.#grants.set(`${group}/${id}`, { moment: this.#moment, at: grantedAt(fact.record, id, version.at) });
         }
         if (this.writer() !== undefined && !isGone && changesPause(before, object)) {
           this.violate("wrong grant", `${this.writer()} changes the pause of ${group}`, group);
@@ -382,12 +368,6 @@ export class Observer {
       if (isInTurn || grant?.hadYes || mayHaveHadYes(before, id)) {
         this.violate("wrong yield", `${this.writer()} takes the slot of ${id}, which has had its yes`, id, group);
       }
-      this.#noteFreed(group, id);
-      return;
-    }
-    // A server may give back a slot at once, while nobody has renewed the hold.
-    if (grant?.by === this.writer() && grant?.written === before.metadata.resourceVersion && !grant?.hadYes) {
-      this.count("slot given back at once");
       this.#noteFreed(group, id);
       return;
     }

@@ -30,7 +30,6 @@ const SITUATIONS: readonly string[] = [
   "yes: with a dead kubelet",
   "yes: with pods that stay",
   "yes: without a Node",
-  "slot given back at once",
   "yield",
 ];
 

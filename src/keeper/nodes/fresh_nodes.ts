@@ -184,8 +184,9 @@ export class FreshNodes {
     const { moment, ownChanges } = seen;
     const version = BigInt(await this.#calls.currentVersion());
     const isReached = () => seen.isSynced && seen.moment >= version;
-    // The version went back, so etcd was restored from a backup, and the watch has seen what is no longer true.
-    if (version < moment) return "went_back";
+    // The version went back, so etcd was restored from a backup, and the watch has seen what is no longer true. The same
+    // version may be of another past, too: only what the watch shows from now on proves anything.
+    if (version <= moment) return "went_back";
     await seen.until(isReached, PATIENCE_MS, never);
     if (!isReached()) return "late";
     // What our own calls have shown meanwhile may be of a later moment than the rest.

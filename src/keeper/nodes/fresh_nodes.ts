@@ -56,7 +56,7 @@ export interface FrequentChanges {
 
 /**
  * How a wait for the watch ended: it proved what the Nodes are ("proven"), or another way had to, since the version of
- * the Nodes went back ("went_back"), the watch did not reach it in time ("late"), or our own calls changed what is seen
+ * the Nodes is not later than what the watch had shown ("went_back"), the watch did not reach it in time ("late"), or our own calls changed what is seen
  * meanwhile ("changed").
  */
 export type WaitOutcome = "proven" | "went_back" | "late" | "changed";

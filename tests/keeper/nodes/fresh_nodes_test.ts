@@ -349,6 +349,12 @@ class Script implements SeenNodes, FreshNodesCalls {
     for (const look of this.#waiters) look();
   }
 
+  /** Has the cluster change, and the watch show that a millisecond later. */
+  change(): void {
+    const changed = state("n1", ++this.version);
+    this.clock.sleep(1).then(() => this.show(changed));
+  }
+
   /** Has the watch show as many changes as make waiting worthwhile. */
   beat(): void {
     for (let n = 0; n < 10; n++) this.show(state(`n${n}`, ++this.version));
@@ -425,14 +431,17 @@ Deno.test("options say which changes are worth a wait, and are told how each wai
   };
   script.show(state("n1", ++script.version));
   script.show(state("n502", ++script.version));
+  script.change();
   await find("version", "proven");
-  await script.clock.pass(60_000);
+  await script.clock.pass(59_999);
+  script.change();
   await find("version", "proven");
-  await script.clock.pass(1);
+  await script.clock.pass(60_001);
   await find("versions");
   script.show(state("n1", ++script.version));
   await find("versions");
   script.show(state("n1", ++script.version));
+  await find("version", "went_back");
   script.version -= 5;
   await find("version", "went_back");
   script.version += 6;
@@ -545,6 +554,7 @@ Deno.test("a Node of the same name and version, but with another UID, is another
 Deno.test("requests share a reading that has not begun, and cheap readings run side by side, four at most", async () => {
   const script = new Script();
   script.beat();
+  script.version++;
   const gate = Promise.withResolvers<void>();
   script.hook = () => gate.promise;
   const asked: Promise<unknown>[] = [];
@@ -564,6 +574,10 @@ Deno.test("requests share a reading that has not begun, and cheap readings run s
   }
   equal(script.made.length, 4);
   gate.resolve();
+  script.clock.sleep(1).then(() => {
+    script.show(state("n1", script.version));
+    script.change();
+  });
   await script.clock.until(Promise.all(asked));
   equal(script.made.length, 5);
 });

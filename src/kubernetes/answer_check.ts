@@ -10,8 +10,6 @@
 import { parseJson } from "../lock/json.ts";
 import { UnavailableError } from "../lock/errors.ts";
 
-export { parseJson };
-
 /** The kinds of the resources that the program uses. */
 const KINDS: Readonly<Record<string, string>> = {
   events: "Event",

@@ -8,7 +8,8 @@
 
 import type { Clock } from "../lock/clock.ts";
 import { UnavailableError } from "../lock/errors.ts";
-import { checkPage, METADATA, parseJson, parseResourcePath } from "./answer_check.ts";
+import { parseJson } from "../lock/json.ts";
+import { checkPage, METADATA, parseResourcePath } from "./answer_check.ts";
 import type { KubernetesClient } from "./client.ts";
 import { KubernetesError } from "./errors.ts";
 import { METADATA_LIST, parseMetadataList } from "./metadata_list.ts";

@@ -9,7 +9,7 @@
  */
 
 import { PbfReader } from "pbf";
-import { parseJson } from "./answer_check.ts";
+import { parseJson } from "../lock/json.ts";
 
 const BINARY = "application/vnd.kubernetes.protobuf";
 const AS_LIST = "as=PartialObjectMetadataList;g=meta.k8s.io;v=v1";

@@ -17,7 +17,7 @@
 
 import type { Clock } from "../../lock/clock.ts";
 import { comparableId } from "../../lock/identity.ts";
-import type { NodeView } from "./node.ts";
+import { isSameState, type NodeView } from "./node.ts";
 import type { ObjectVersion } from "../../kubernetes/list_pages.ts";
 import type { NodeCalls } from "./node_calls.ts";
 
@@ -227,9 +227,4 @@ export class FreshNodes {
     const [oldest] = this.#changes;
     return this.#changes.length === changes && this.#clock.monotonic() - oldest! <= withinMs;
   }
-}
-
-/** Whether a Node is in the state that a list shows. */
-function isSameState(node: NodeView | undefined, listed: ObjectVersion): node is NodeView {
-  return node?.uid === listed.uid && node.resourceVersion === listed.resourceVersion;
 }

@@ -175,6 +175,11 @@ export function isNewer(one: NodeView, other: NodeView): boolean {
   return BigInt(one.resourceVersion || 0) > BigInt(other.resourceVersion || 0);
 }
 
+/** Whether a Node is in the state that a list shows. */
+export function isSameState(node: NodeView | undefined, listed: ObjectVersion): node is NodeView {
+  return node?.uid === listed.uid && node.resourceVersion === listed.resourceVersion;
+}
+
 /**
  * Whether the Nodes that were seen are those that there are, apart from changes after a version, which a watch is about
  * to show.
@@ -189,12 +194,12 @@ export function isInStep(
   version: bigint,
 ): boolean {
   let found = 0;
-  for (const { name, uid, resourceVersion } of versions) {
-    const node = seen.get(name);
+  for (const listed of versions) {
+    const node = seen.get(listed.name);
     if (node !== undefined) found++;
-    const now = BigInt(resourceVersion);
+    const now = BigInt(listed.resourceVersion);
     const isToBeShown = now > version && BigInt(node?.resourceVersion || 0) <= now;
-    if (!isToBeShown && (node?.uid !== uid || node.resourceVersion !== resourceVersion)) return false;
+    if (!isToBeShown && !isSameState(node, listed)) return false;
   }
   // Of one that is missing, nobody knows whether its deletion is about to be shown.
   return found === seen.size;

@@ -117,6 +117,7 @@ clusterTest(
     equal(await series(), "1");
     equal(await turn("boot-3", "CoreOS 41"), false);
     equal(await series(), undefined);
+    await program.stop();
     equal(program.log().split("\n").filter((line) => /with the image that it had before/.test(line)).length, 1);
   },
 );

@@ -72,6 +72,7 @@ test("a query that Prometheus cannot read refuses, and the log says why", MONITO
     await using program = await startWith(folder, { prometheus: { url: prometheus.url, queries } });
     const refused = await untilKind(program.url, "policy_undecided");
     match(refused.value!, why);
+    await program.stop();
     const told = program.records().filter(({ message }) => message === "a monitor cannot be relied on");
     equal(told.length, 1, program.log());
     if (expr.endsWith(">")) match(String(told[0]!.detail), /parse error/);
@@ -87,10 +88,11 @@ test("an empty result of a Prometheus that lacks a remote one refuses", MONITORS
   await using program = await startWith(folder, { prometheus: { url: prometheus.url, queries } });
   const refused = await untilKind(program.url, "policy_undecided");
   match(refused.value!, /Prometheus cannot be asked: its answer to the query replication is incomplete$/);
-  match(program.log(), /remote_read/);
   // An alarm that this Prometheus has itself counts all the same.
   lag.value = 7;
   await untilKind(program.url, "fleet_unhealthy");
+  await program.stop();
+  match(program.log(), /remote_read/);
 });
 
 test("an alert of an Alertmanager refuses until somebody silences it", MONITORS_LACK, async (folder) => {

@@ -110,7 +110,7 @@ for (const signal of ["SIGTERM", "SIGINT", "SIGQUIT"] as const) {
     await until(() => fetch(`${program.url}/-/ready`).then((reply) => reply.body?.cancel(), () => true));
     finish();
     deepEqual(await reply, { status: 200, text: "obtained reboot lease" });
-    equal((await program.process.status).code, 0);
+    equal((await program.ended()).code, 0);
   });
 }
 
@@ -123,7 +123,7 @@ test("a second signal ends the program at once with 1", async () => {
   program.process.kill("SIGTERM");
   await until(() => program.log().includes('"stopping"'));
   await insist(program);
-  equal((await program.process.status).code, 1);
+  equal((await program.ended()).code, 1);
   await cut;
   finish();
 });
@@ -229,7 +229,7 @@ for (const signals of [1, 2]) {
       await cut;
       finish();
     } else program.process.kill("SIGTERM");
-    equal((await program.process.status).code, signals - 1);
+    equal((await program.ended()).code, signals - 1);
   });
 }
 

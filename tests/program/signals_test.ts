@@ -9,7 +9,7 @@ Deno.test("two signals in a row, as a launcher passes on what the terminal sent 
   await using program = await startProgram(["--store=memory"]);
   program.process.kill("SIGINT");
   program.process.kill("SIGTERM");
-  const { code, signal } = await program.process.status;
+  const { code, signal } = await program.ended();
   deepEqual({ code, signal }, { code: 0, signal: null });
   match(program.log(), /\bstopped\b/);
 });
@@ -22,7 +22,7 @@ async function survive(program: Program, pid: number): Promise<void> {
   }
   await until(() => program.records().some(({ message }) => /^SIGHUP/.test(`${message}`)), { what: "a log line" });
   Deno.kill(pid, "SIGQUIT");
-  const { code } = await program.process.status;
+  const { code } = await program.ended();
   equal(code, 0);
   deepEqual(program.records().slice(-2).map(({ message, reason }) => [message, reason]), [
     ["stopping", "SIGQUIT"],

@@ -17,10 +17,12 @@ export interface Program extends AsyncDisposable {
   readonly process: Deno.ChildProcess;
   /** Its base URL, such as `http://127.0.0.1:40123`. */
   readonly url: string;
-  /** Its output so far, stderr and stdout. */
+  /** Its output so far, stderr and stdout. A line can arrive later than the reply that it is about. */
   readonly log: () => string;
-  /** The lines of its JSON log so far, parsed. */
+  /** The complete lines of its JSON log so far, parsed. */
   readonly records: () => Record<string, unknown>[];
+  /** Waits for its end and for all of its output. */
+  ended(): Promise<Deno.CommandStatus>;
   /** Sends it a signal and waits for its end. Kills it after a minute. */
   stop(signal?: Deno.Signal): Promise<Deno.CommandStatus>;
 }
@@ -92,7 +94,7 @@ export async function startProgram(
   const reading = Promise.all([read(process.stderr), read(process.stdout)]).then(() =>
     listening.reject(new Error(`the program ended before it listened:\n${log}`))
   );
-  const finish = async () => {
+  const ended = async () => {
     const status = await process.status;
     await reading;
     return status;
@@ -103,23 +105,25 @@ export async function startProgram(
       process,
       url,
       log: () => log,
-      records: () => log.split("\n").filter((line) => line.startsWith("{")).map((line) => JSON.parse(line)),
+      records: () =>
+        log.split("\n").slice(0, -1).filter((line) => line.startsWith("{")).map((line) => JSON.parse(line)),
+      ended,
       async stop(signal = "SIGTERM") {
         kill(process, signal);
         const timer = setTimeout(() => kill(process, "SIGKILL"), 60_000);
         try {
-          return await finish();
+          return await ended();
         } finally {
           clearTimeout(timer);
         }
       },
       async [Symbol.asyncDispose]() {
         kill(process, "SIGKILL");
-        await finish();
+        await ended();
       },
     };
   } catch (error) {
-    await finish();
+    await ended();
     throw error;
   }
 }

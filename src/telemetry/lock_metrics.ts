@@ -114,6 +114,11 @@ export class LockMetrics {
     this.#gone.inc();
   }
 
+  /** Sets when a group's windows next allow a grant, in milliseconds since the epoch. */
+  showOpening(group: Group, opening: number): void {
+    this.#opening.set({ group }, opening / 1000);
+  }
+
   /** Sets how many clients wait for a slot of a group. */
   showWaiting(group: Group, count: number): void {
     this.#waiting.set({ group }, count);
@@ -131,21 +136,13 @@ export class LockMetrics {
    *
    * @param slots How many clients of the group may hold a slot at a time.
    * @param now The current time, in milliseconds since the epoch.
-   * @param opening When the group's windows next allow a grant, in the same unit; undefined for no series.
    */
-  show(
-    group: Group,
-    { holders, transitions, notes }: GroupState,
-    slots: number,
-    now: number,
-    opening: number | undefined,
-  ): void {
+  show(group: Group, { holders, transitions, notes }: GroupState, slots: number, now: number): void {
     const since = holders.length > 0 ? Math.min(...holders.map((holder) => holder.since)) : now;
     this.#state.set({ group }, holders.length > 0 ? 1 : 0);
     this.#transitions.set({ group }, finite(transitions));
     this.#holders.set({ group }, holders.length);
     this.#slots.set({ group }, slots);
-    if (opening !== undefined) this.#opening.set({ group }, opening / 1000);
     this.#paused.set({ group }, pauseAt(notes, now) === undefined ? 0 : 1);
     this.#deferred.set({ group }, (notes?.deferred ?? []).filter(({ until }) => now < until).length);
     this.#heldSeconds.set({ group }, Math.max(0, finite((now - since) / 1000)));

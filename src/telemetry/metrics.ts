@@ -181,11 +181,15 @@ export class Metrics {
     this.#locks.reset();
     this.#drains?.show(groups);
     for (const [group, { state }] of groups ?? []) {
-      const opening = this.#source?.nextOpeningOf?.(group);
-      this.#locks.show(group, state, this.#source?.slotsOf(group) ?? 0, this.#clock.now(), opening);
+      this.#locks.show(group, state, this.#source?.slotsOf(group) ?? 0, this.#clock.now());
     }
     this.#drains?.showStuck(this.#holds?.() ?? []);
-    for (const [group, count] of this.#waiting?.(groups?.keys() ?? []) ?? []) this.#locks.showWaiting(group, count);
+    const waiting = this.#waiting?.(groups?.keys() ?? []) ?? new Map<Group, number>();
+    for (const [group, count] of waiting) this.#locks.showWaiting(group, count);
+    for (const group of new Set([...groups?.keys() ?? [], ...waiting.keys()])) {
+      const opening = this.#source?.nextOpeningOf?.(group);
+      if (opening !== undefined) this.#locks.showOpening(group, opening);
+    }
     return await this.#registry.render();
   }
 

@@ -337,7 +337,7 @@ Deno.test("readiness has no value until somebody has asked for it", async () => 
   equal(await ready(), 1);
 });
 
-Deno.test("groups show how many clients wait, and those of the store when they open", async () => {
+Deno.test("groups show how many clients wait and when they open, also those that are not in the store", async () => {
   const store = new MemoryLockStore();
   const metrics = new Metrics({ version: "0.0.0" });
   const [never, invented] = [parseGroup("never")!, parseGroup("invented")!];
@@ -345,7 +345,7 @@ Deno.test("groups show how many clients wait, and those of the store when they o
   metrics.collectLocks({
     groups: async () => (await store.list()).groups,
     slotsOf: () => 1,
-    nextOpeningOf: (group) => group === GROUP ? 5_500 : undefined,
+    nextOpeningOf: (group) => group === GROUP ? 5_500 : group === invented ? 6_500 : undefined,
   });
   const shown = async () =>
     [...await scrape(metrics)].filter(([name]) => /_waiting|_next_opening/.test(name)).map((each) => each.join(" "))
@@ -359,6 +359,7 @@ Deno.test("groups show how many clients wait, and those of the store when they o
     'fleetlock_lock_waiting{group="invented"} 3',
     'fleetlock_lock_waiting{group="never"} 0',
     opening,
+    'fleetlock_next_opening_timestamp_seconds{group="invented"} 6.5',
   ]);
   waiting.delete(invented);
   equal((await shown()).some((line) => line.includes("invented")), false, "nobody waits for it any more");

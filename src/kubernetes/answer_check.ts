@@ -104,6 +104,12 @@ function checkList(path: ResourcePath, answer: unknown): void {
   if (checkPage(path, answer).next !== undefined) throw unexpected(`a whole list of ${path.kind} objects`);
 }
 
+/** Whether an answer calls itself a list of the objects of a path. */
+export function isListOf({ apiVersion, kind }: ResourcePath, answer: unknown): boolean {
+  const list = answer as Answered | null | undefined;
+  return list?.apiVersion === apiVersion && list.kind === `${kind}List`;
+}
+
 /** A page of a list. */
 export interface ListPage {
   /** Its objects. */
@@ -124,9 +130,9 @@ export function checkPage(path: ResourcePath, answer: unknown): ListPage {
   const { resourceVersion, continue: next } = list?.metadata ?? {};
   // The API server writes an empty list of metadata as null.
   const items = list?.items === null && path.kind === METADATA.kind ? [] : list?.items;
-  const isList = list?.apiVersion === path.apiVersion && list.kind === `${path.kind}List` && Array.isArray(items);
   // It leaves the kind out of the items.
-  if (!isList || !isText(resourceVersion) || !items.every((item) => isNamed(path, item))) {
+  const isList = isListOf(path, answer) && Array.isArray(items) && items.every((item) => isNamed(path, item));
+  if (!isList || !isText(resourceVersion)) {
     throw unexpected(`a list of ${path.kind} objects`);
   }
   return { items, version: resourceVersion, next: isText(next) ? next : undefined };

@@ -9,7 +9,7 @@
 import type { Clock } from "../lock/clock.ts";
 import { UnavailableError } from "../lock/errors.ts";
 import { parseJson } from "../lock/json.ts";
-import { checkPage, METADATA, parseResourcePath } from "./answer_check.ts";
+import { checkPage, isListOf, METADATA, parseResourcePath } from "./answer_check.ts";
 import type { KubernetesClient } from "./client.ts";
 import { KubernetesError } from "./errors.ts";
 import { METADATA_LIST, parseMetadataList } from "./metadata_list.ts";
@@ -112,8 +112,8 @@ async function readOnce<T>(
   signal?: AbortSignal,
 ): Promise<Pages<T>> {
   const { path, limit, metadataOnly = false, firstPageOnly = false, query = {}, deadline } = options;
-  const checked = metadataOnly ? METADATA : parseResourcePath(path);
-  if (checked === undefined) throw new TypeError(`Cannot list ${path}: its kind is unknown`);
+  const resource = parseResourcePath(path);
+  if (resource === undefined) throw new TypeError(`Cannot list ${path}: its kind is unknown`);
   const readPage = async (url: string) => {
     if (!metadataOnly) return parseJson((await client.get(url, signal)).text);
     const { headers, bytes } = await client.getBinary(url, signal, { accept: METADATA_LIST });
@@ -133,7 +133,9 @@ async function readOnce<T>(
       const isLater = next !== undefined && error instanceof KubernetesError && error.status === 410;
       throw isLater ? new ForgottenError(error) : error;
     });
-    const page = checkPage(checked, answer);
+    // A proxy may not pass on the header that asks for metadata alone. Whole objects have it too.
+    const isWhole = !metadataOnly || isListOf(resource, answer);
+    const page = checkPage(isWhole ? resource : METADATA, answer);
     version ??= page.version;
     // Objects that move from one page's version to another's could be missed.
     if (page.version !== version) throw new UnavailableError("the pages of a list are not of one version");

@@ -14,8 +14,8 @@ import { parseJson } from "../lock/json.ts";
 const BINARY = "application/vnd.kubernetes.protobuf";
 const AS_LIST = "as=PartialObjectMetadataList;g=meta.k8s.io;v=v1";
 
-/** The media types that ask for such a list: the binary encoding, or JSON from what does not know that. */
-export const METADATA_LIST = `${BINARY};${AS_LIST},application/json;${AS_LIST}`;
+/** The media types that ask for such a list: the binary encoding, JSON from what does not know that, or whole objects. */
+export const METADATA_LIST = `${BINARY};${AS_LIST},application/json;${AS_LIST},application/json`;
 
 /** What each message in this encoding begins with: "k8s" and a zero. */
 const MAGIC = [0x6b, 0x38, 0x73, 0x00];

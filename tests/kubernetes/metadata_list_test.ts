@@ -18,7 +18,7 @@ function list(names: readonly string[], next = ""): MetadataListJson {
 }
 
 Deno.test("the binary encoding is asked for before JSON", () => {
-  equal(METADATA_LIST, `${BINARY},application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1`);
+  equal(METADATA_LIST, `${BINARY},application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1,application/json`);
 });
 
 Deno.test("a list says in the binary encoding what it says in JSON", () => {

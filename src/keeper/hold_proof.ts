@@ -84,7 +84,7 @@ export async function proveHold(
   if (clock.monotonic() - readAt > SLOW_MS) {
     confirmedAt = clock.monotonic();
     const last = await calls.getNode(noted.name, signal);
-    if (!isSameHost(last, read)) return { kind: "not_empty", pods: [] };
+    if (!isSameBoot(last, read)) return { kind: "not_empty", pods: [] };
     evidence = { ...evidence, ...(last && { node: last }) };
   }
   const verdict = judgeNode(evidence);
@@ -104,9 +104,9 @@ export async function proveHold(
   return { kind: "drained", host, readAt, confirmedAt, node: identityOf(node ?? noted), staying };
 }
 
-/** Whether two readings of a name show the same Node, of the same host. */
-function isSameHost(one: NodeView | undefined, other: NodeView | undefined): boolean {
-  return one?.uid === other?.uid && one?.ids.join() === other?.ids.join();
+/** Whether two readings of a name show the same Node, of the same host, which has not rebooted between them. */
+function isSameBoot(one: NodeView | undefined, other: NodeView | undefined): boolean {
+  return one?.uid === other?.uid && one?.bootId === other?.bootId && one?.ids.join() === other?.ids.join();
 }
 
 /**

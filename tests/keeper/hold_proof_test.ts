@@ -132,6 +132,7 @@ const MEANWHILE: [what: string, world: World, reason: string | undefined][] = [
   ["deleted", { read: A, readLast: { ...A, deleting: true } }, "its Node is being deleted"],
   ["removed", { read: A, readLast: "gone" }, undefined],
   ["replaced", { read: A, readLast: { ...A, uid: "later" } }, undefined],
+  ["that of another boot", { read: { ...A, bootId: "1" }, readLast: { ...A, bootId: "2" } }, undefined],
   ["given to another machine", { read: A, readLast: { ...A, ids: ["other"] } }, undefined],
   ["created", { readLast: A }, undefined],
 ];

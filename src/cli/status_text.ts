@@ -8,7 +8,7 @@ import { DEFAULT_SELECTOR } from "../operate/look.ts";
 import { countOf } from "../operate/check/check.ts";
 import { type Advice, adviceForHolder, describePassedOver } from "../operate/explain.ts";
 import type { GroupOverview, Overview } from "../operate/overview.ts";
-import { printable } from "../lock/wording.ts";
+import { printable, withoutEllipsis } from "../lock/wording.ts";
 import type { HolderAccount } from "../status/account.ts";
 import type { Screen } from "./command.ts";
 import { ago, columns, lasting, type Paint, painter, wrap } from "./terminal.ts";
@@ -120,7 +120,7 @@ function nextCommand({ groups, isWithoutServer }: Overview): Advice {
     const [first] = waiting;
     if (first !== undefined && blocks.length > 0) {
       return {
-        command: `fleetlock explain ${name} ${first.node ?? first.id.replace(/…$/, "")}`,
+        command: `fleetlock explain ${name} ${first.node ?? withoutEllipsis(first.id)}`,
         why: "to see why it waits",
       };
     }

@@ -67,6 +67,11 @@ export function startOfId(id: string): string {
   return printable(id, Math.min(ID_START, Math.floor(id.length / 2)));
 }
 
+/** A text without the ellipsis that {@link startOfId} ends it with, and any other as it is. */
+export function withoutEllipsis(text: string): string {
+  return text.endsWith("…") ? text.slice(0, -1) : text;
+}
+
 /** {@link printable} for a reason in somebody else's words. */
 export function printableReason(reason: string): string {
   return printable(reason, REASON_SHOWN);

@@ -7,7 +7,7 @@
  */
 
 import { comparableId, isId128 } from "../lock/identity.ts";
-import { printable, startOfId } from "../lock/wording.ts";
+import { printable, startOfId, withoutEllipsis } from "../lock/wording.ts";
 import type { ClientAccount } from "../status/account.ts";
 import { clientHash } from "../status/account_text.ts";
 
@@ -42,7 +42,7 @@ export function findNamed<T extends Named>(all: readonly T[], name: string): Fou
 
 /** Whether an id is one that a person typed, or begins with it, as with `978a225b…`, copied from what is shown. */
 export function isStart(id: string, text: string): boolean {
-  const typed = text.replace(/…$/, "");
+  const typed = withoutEllipsis(text);
   return id === typed || typed !== "" && typed.length >= Math.min(SHORTEST, id.length / 2) && id.startsWith(typed);
 }
 
@@ -106,7 +106,7 @@ function sharedStart(one: string, other: string): number {
 }
 
 function startShown({ id }: ClientAccount): string {
-  return id.replace(/…$/, "");
+  return withoutEllipsis(id);
 }
 
 function nodeNameOf({ node }: Named): string | undefined {

@@ -7,7 +7,7 @@
  */
 
 import { isId128 } from "../lock/identity.ts";
-import { printable, startOfId } from "../lock/wording.ts";
+import { printable, startOfId, withoutEllipsis } from "../lock/wording.ts";
 import { passesOf, SKIP_NAMES, skipNames, unknownSkips } from "../policies/skips.ts";
 import type { HolderAccount, PassedOver, ReasonAccount, RefusedAccount, UnaskedRule } from "../status/account.ts";
 import type { ClientFacts } from "./client_facts.ts";
@@ -258,7 +258,7 @@ function nextTime(reasons: readonly ReasonAccount[], found: GroupOverview | unde
 
 /** The command for a hold that is stuck. */
 export function adviceForHolder(group: string, holder: HolderAccount): Advice {
-  const name = holder.node ?? holder.id.replace(/…$/, "");
+  const name = holder.node ?? withoutEllipsis(holder.id);
   switch (holder.stage) {
     case "draining":
     case "blocked": {

@@ -21,6 +21,7 @@ const CLOCK_MS = 2_000;
 interface Recorded {
   readonly id: string;
   readonly slots?: number;
+  readonly uid?: string;
   readonly phase?: string;
   readonly hadYes?: boolean;
 }
@@ -28,6 +29,11 @@ interface Recorded {
 /** How many slots a holder's grant notes. */
 export function notedSlots(lease: Stored | undefined, id: string): number {
   return recordOf(lease, id)?.slots ?? 1;
+}
+
+/** The UID of the Node that a hold notes; undefined where it notes none. */
+export function notedUid(lease: Stored | undefined, id: string): string | undefined {
+  return recordOf(lease, id)?.uid;
 }
 
 /** Says what is wrong with a grant. @returns Undefined where it holds. */

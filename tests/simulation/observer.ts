@@ -13,7 +13,7 @@ import type { Scheduler } from "./engine/scheduler.ts";
 import type { Timeline } from "./timeline.ts";
 import type { Machine } from "./world/machine.ts";
 import type { Answered, Replica } from "./world/replica.ts";
-import { changesPause, isYield, mayHaveHadYes, notedSlots, wrongGrant } from "./group_check.ts";
+import { changesPause, isYield, mayHaveHadYes, notedSlots, notedUid, wrongGrant } from "./group_check.ts";
 import { wrongGoneRelease } from "./gone_nodes.ts";
 import type { Stored } from "./world/objects.ts";
 import type { Change } from "./world/store.ts";
@@ -174,6 +174,7 @@ export class Observer {
       node: machine.name,
       ...(!machine.isNamed && { machineId: machine.machineId }),
       respondedMoment: 0,
+      queued: () => void (asked.isQueued = true),
       arrived: () => void (asked.arrivedAt = this.#scheduler.now),
       responded: (isYes) => {
         asked.respondedAt = this.#scheduler.now;
@@ -201,7 +202,8 @@ export class Observer {
     if (kind === "internal_error") this.violate("fault", `${replica.name} answers internal_error`, id);
     const isDone = answer !== undefined && answer.status < 300;
     const isRefused = answer !== undefined && answer.status >= 400 && answer.status < 500;
-    const isSent = asked.arrivedAt !== undefined;
+    // The replica reads what is in the queue of its process when it goes on, after its client has given up.
+    const isSent = asked.arrivedAt !== undefined || asked.isQueued === true;
     this.operations.push({
       client: id,
       group,
@@ -351,8 +353,9 @@ export class Observer {
     if (this.writer() === undefined) return;
     const turn = this.#turns.get(id);
     const asking = this.#asking.get(id);
+    const yields = isYield(before, after, id, asking !== undefined);
     if (
-      this.freesGone && turn !== undefined && turn.reportedAt === undefined &&
+      this.freesGone && !yields && turn !== undefined && turn.reportedAt === undefined &&
       !this.#wasFreed(group, id, Math.max(grant?.at ?? -Infinity, turn.yesAt - PROOF_MS))
     ) {
       const wrong = wrongGoneRelease(this.history, before, turn.machine, this.#scheduler.now);
@@ -361,7 +364,7 @@ export class Observer {
       this.freeing(group, id);
       return;
     }
-    if (isYield(before, after, id, asking !== undefined)) {
+    if (yields) {
       this.count("yield");
       const isInTurn = turn !== undefined && turn.reportedAt === undefined &&
         !this.#wasFreed(group, id, turn.yesAt - PROOF_MS);
@@ -378,24 +381,26 @@ export class Observer {
     if (turn === undefined || this.#wasFreed(group, id, turn.yesAt - PROOF_MS)) return;
     if (turn.reportedAt === undefined) {
       this.violate("early release", `the slot of ${id} was freed before it reported`, id, group);
-    } else if (!turn.machine.isBack && isNoted && this.#isNodeSame(turn)) {
+    } else if (!turn.machine.isBack && isNoted && this.#isNodeSame(turn, notedUid(before, id))) {
       this.violate("early release", `the slot of ${id} was freed before its kubelet was back`, id, group);
     }
   }
 
   /**
    * Whether the host's Node has been the same one since before the yes. A release need not wait for one that is gone, nor
-   * where another one that shows the host's machine-id is ready: a host may come back under another name.
+   * where another one that shows the host's machine-id is ready: a host may come back under another name. Nor for a Node
+   * that is neither the noted one nor shows the host's id.
    */
-  #isNodeSame({ machine, yesAt }: Turn): boolean {
+  #isNodeSame({ machine, yesAt }: Turn, noted: string | undefined): boolean {
     const { nodes } = this.history;
     for (const name of nodes.keys) {
       const { machineId, ready } = nodes.now(name) ?? {};
       if (name !== machine.name && machineId === machine.machineId && ready === "True") return false;
     }
     const versions = this.history.nodes.versions(machine.name).filter(({ at }) => at >= yesAt - PROOF_MS);
-    const uid = this.history.nodes.now(machine.name)?.uid;
-    return uid !== undefined && versions.every((version) => version.fact?.uid === uid);
+    const { uid, machineId, namedId } = this.history.nodes.now(machine.name) ?? {};
+    const isHosts = uid === noted || noted === undefined || machineId === machine.machineId || namedId === machine.id;
+    return uid !== undefined && isHosts && versions.every((version) => version.fact?.uid === uid);
   }
 
   /** The hosts that reboot at a time are never more than the most slots that a grant among them notes. */

@@ -17,6 +17,10 @@ export interface Asked {
   respondedAt?: number;
   /** The last moment of the history that its answer may rest on. */
   respondedMoment: number;
+  /** Whether it waits, or has waited, in the queue of a process that is paused. */
+  isQueued?: boolean;
+  /** It begins to wait there. */
+  queued(): void;
   /** It has reached the replica. */
   arrived(): void;
   /** The replica has answered it. */

@@ -242,6 +242,7 @@ export class Host {
         if (process === undefined) arrive();
         else {
           const isQueued = process.backlog !== undefined;
+          if (isQueued) asked.queued();
           scheduler.after(0, () => arrive(isQueued), process);
           process.whenKilled(() => scheduler.after(latency(), () => end(undefined, "connection reset")));
         }

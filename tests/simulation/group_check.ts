@@ -55,9 +55,13 @@ export function changesPause(before: Stored | undefined, after: Stored): boolean
  * drains, and the host has not reported.
  */
 export function isYield(before: Stored, after: Stored | undefined, id: string, isAsking: boolean): boolean {
+  return notesDeferral(before, after, id) || (isAsking && pauseOf(before)?.drains === true);
+}
+
+/** Whether a write notes a deferral of a holder: it yields. */
+export function notesDeferral(before: Stored, after: Stored | undefined, id: string): boolean {
   const deferral = deferralOf(after, id);
-  const isNoted = deferral !== undefined && deferral !== deferralOf(before, id);
-  return isNoted || (isAsking && pauseOf(before)?.drains === true);
+  return deferral !== undefined && deferral !== deferralOf(before, id);
 }
 
 /** Whether a Lease says that a holder may have had its yes. */

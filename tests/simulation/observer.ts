@@ -13,7 +13,15 @@ import type { Scheduler } from "./engine/scheduler.ts";
 import type { Timeline } from "./timeline.ts";
 import type { Machine } from "./world/machine.ts";
 import type { Answered, Replica } from "./world/replica.ts";
-import { changesPause, isYield, mayHaveHadYes, notedSlots, notedUid, wrongGrant } from "./group_check.ts";
+import {
+  changesPause,
+  isYield,
+  mayHaveHadYes,
+  notedSlots,
+  notedUid,
+  notesDeferral,
+  wrongGrant,
+} from "./group_check.ts";
 import { wrongGoneRelease } from "./gone_nodes.ts";
 import type { Stored } from "./world/objects.ts";
 import type { Change } from "./world/store.ts";
@@ -353,9 +361,8 @@ export class Observer {
     if (this.writer() === undefined) return;
     const turn = this.#turns.get(id);
     const asking = this.#asking.get(id);
-    const yields = isYield(before, after, id, asking !== undefined);
     if (
-      this.freesGone && !yields && turn !== undefined && turn.reportedAt === undefined &&
+      this.freesGone && !notesDeferral(before, after, id) && turn !== undefined && turn.reportedAt === undefined &&
       !this.#wasFreed(group, id, Math.max(grant?.at ?? -Infinity, turn.yesAt - PROOF_MS))
     ) {
       const wrong = wrongGoneRelease(this.history, before, turn.machine, this.#scheduler.now);
@@ -364,7 +371,7 @@ export class Observer {
       this.freeing(group, id);
       return;
     }
-    if (yields) {
+    if (isYield(before, after, id, asking !== undefined)) {
       this.count("yield");
       const isInTurn = turn !== undefined && turn.reportedAt === undefined &&
         !this.#wasFreed(group, id, turn.yesAt - PROOF_MS);

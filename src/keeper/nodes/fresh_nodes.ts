@@ -56,8 +56,8 @@ export interface FrequentChanges {
 
 /**
  * How a wait for the watch ended: it proved what the Nodes are ("proven"), or another way had to, since the version of
- * the Nodes is not later than what the watch had shown ("went_back"), the watch did not reach it in time ("late"), or our own calls changed what is seen
- * meanwhile ("changed").
+ * the Nodes is earlier than what the watch had shown ("went_back"), the watch showed nothing later in time ("late"), or
+ * our own calls changed what is seen meanwhile ("changed").
  */
 export type WaitOutcome = "proven" | "went_back" | "late" | "changed";
 
@@ -183,10 +183,11 @@ export class FreshNodes {
     const seen = this.#seen;
     const { moment, ownChanges } = seen;
     const version = BigInt(await this.#calls.currentVersion());
-    const isReached = () => seen.isSynced && seen.moment >= version;
-    // The version went back, so etcd was restored from a backup, and the watch has seen what is no longer true. The same
-    // version may be of another past, too: only what the watch shows from now on proves anything.
-    if (version <= moment) return "went_back";
+    // The version went back, so etcd was restored from a backup, and the watch has seen what is no longer true.
+    if (version < moment) return "went_back";
+    // The same version may be of another past, too: only what the watch shows from now on proves anything.
+    const target = version > moment ? version : version + 1n;
+    const isReached = () => seen.isSynced && seen.moment >= target;
     await seen.until(isReached, PATIENCE_MS, never);
     if (!isReached()) return "late";
     // What our own calls have shown meanwhile may be of a later moment than the rest.

@@ -403,6 +403,16 @@ Deno.test("where Nodes change all the time, one short call and the next change a
   deepEqual(script.made, ["version"]);
 });
 
+Deno.test("a version that the watch had reached before the call proves nothing until the next change", async () => {
+  const script = new Script();
+  script.beat();
+  script.version = Number(script.moment);
+  script.clock.sleep(60).then(() => script.show(state("joined", script.version + 1, [ALICE])));
+  deepEqual(await script.find(), ["joined"]);
+  equal(script.clock.passed, 60);
+  deepEqual(script.made, ["version"]);
+});
+
 Deno.test("only the last ten changes say whether Nodes change all the time: within 3 s, among more than 500 Nodes", async () => {
   for (const [ms, count, call] of [[3_000, 501, "version"], [3_001, 501, "versions"], [0, 500, "versions"]] as const) {
     const script = new Script();
@@ -441,7 +451,9 @@ Deno.test("options say which changes are worth a wait, and are told how each wai
   script.show(state("n1", ++script.version));
   await find("versions");
   script.show(state("n1", ++script.version));
-  await find("version", "went_back");
+  await find("version", "late");
+  script.show(state("n1", ++script.version));
+  script.show(state("n1", ++script.version));
   script.version -= 5;
   await find("version", "went_back");
   script.version += 6;

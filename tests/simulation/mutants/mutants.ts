@@ -246,7 +246,7 @@ export const MUTANTS: readonly Mutant[] = [
     name: "a version of the Nodes that went back is reached",
     about: "a yes by what a watch has seen before etcd was restored from a backup",
     file: "src/keeper/nodes/fresh_nodes.ts",
-    find: `if (version <= moment) return "went_back";`,
+    find: `if (version < moment) return "went_back";`,
     replace: "",
     seeds: [27],
   },

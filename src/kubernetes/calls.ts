@@ -16,20 +16,34 @@ export const MERGE_PATCH = "application/merge-patch+json";
 /** The media type of a JSON patch: a list of operations, among them tests of what the object must be like. */
 export const JSON_PATCH = "application/json-patch+json";
 
+/** What the callers of {@link callOptions} have set of `mayLeave`, by the request. */
+const conditions = new WeakMap<object, () => boolean>();
+
+/** Gets the condition of a request that has one: see {@link callOptions}. */
+export function conditionOf(request: object): (() => boolean) | undefined {
+  return conditions.get(request);
+}
+
 /**
  * Makes the options of one call of a typed API.
  *
  * @param signal Ends the call early, with the signal's reason.
  * @param contentType The media type of the request's body. @default the client library's choice
+ * @param mayLeave See {@link "./transport.ts".Call.mayLeave}.
  * @returns The call's second argument; undefined where there is nothing to set.
  */
-export function callOptions(signal: AbortSignal | undefined, contentType?: string): ConfigurationOptions | undefined {
-  if (signal === undefined && contentType === undefined) return undefined;
+export function callOptions(
+  signal: AbortSignal | undefined,
+  contentType?: string,
+  mayLeave?: () => boolean,
+): ConfigurationOptions | undefined {
+  if (signal === undefined && contentType === undefined && mayLeave === undefined) return undefined;
   return {
     middleware: [{
       pre(context) {
         if (signal !== undefined) context.setSignal(signal);
         if (contentType !== undefined) context.setHeaderParam("Content-Type", contentType);
+        if (mayLeave !== undefined) conditions.set(context, mayLeave);
         return of(context);
       },
       post: (context) => of(context),

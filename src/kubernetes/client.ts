@@ -19,7 +19,7 @@ import {
 import { ConfigError } from "../config/config_error.ts";
 import { type Access, podAccess } from "./access.ts";
 import { checkAnswer } from "./answer_check.ts";
-import { callOptions } from "./calls.ts";
+import { callOptions, conditionOf } from "./calls.ts";
 import type { Permission } from "./errors.ts";
 import { ServerClock } from "./server_clock.ts";
 import {
@@ -182,6 +182,7 @@ function makeApis(server: string, transport: Transport): Apis {
           headers: request.getHeaders(),
           body: typeof body === "string" ? body : undefined,
           signal: request.getSignal(),
+          mayLeave: conditionOf(request),
         };
         const answer = await transport.send(call);
         checkAnswer(call.method, call.url, call.body, answer.text);

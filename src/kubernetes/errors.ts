@@ -8,6 +8,14 @@
 
 import { UnavailableError } from "../lock/errors.ts";
 
+/** A call was not made: while it waited for its turn, its caller's reason for it went away. */
+export class WithdrawnError extends UnavailableError {
+  /** Creates the error. */
+  constructor() {
+    super("what a call to the API server was for had changed before its turn came");
+  }
+}
+
 /** The API server refused a call with a status that its caller may handle, such as 404 or 409. */
 export class KubernetesError extends Error {
   /** The class's name. */

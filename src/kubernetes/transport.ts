@@ -14,7 +14,7 @@ import type { Access, ConnectionRequest, Credentials } from "./access.ts";
 import { CallDeadline } from "./call_deadline.ts";
 import { CallLimit } from "./call_limit.ts";
 import { ConnectionPools, type OpenConnections, type Pool } from "./connection_pool.ts";
-import { errorOf, innermostMessage, KubernetesError } from "./errors.ts";
+import { errorOf, innermostMessage, KubernetesError, WithdrawnError } from "./errors.ts";
 import { abortable } from "../lock/abort.ts";
 import { LinkedAbort } from "./linked_abort.ts";
 import type { ServerClock } from "./server_clock.ts";
@@ -45,6 +45,11 @@ export interface Call {
   readonly body?: string;
   /** Ends the call early, which then throws the signal's reason. */
   readonly signal?: AbortSignal;
+  /**
+   * Is asked right before the request is sent, which may be long after the call: whether what the caller decided by
+   * still holds. If not, the call throws {@link WithdrawnError}.
+   */
+  readonly mayLeave?: () => boolean;
 }
 
 /** An answer with a 2xx status. */
@@ -217,6 +222,7 @@ export class Transport implements AsyncDisposable {
       deadline.blame(pool);
       pool.enter();
       try {
+        if (call.mayLeave?.() === false) throw new WithdrawnError();
         const sentAt = this.#clock.monotonic();
         const response = await pool.fetch(call.url, init);
         this.#observe(response, sentAt);

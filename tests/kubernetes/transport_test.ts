@@ -1,8 +1,9 @@
 /** The transport against a fake API server: deadlines, limits, and faults. @module */
 
 import { deepEqual, equal, match, ok, rejects } from "node:assert/strict";
+import { callOptions } from "../../src/kubernetes/calls.ts";
 import { missingPermissions } from "../../src/kubernetes/client.ts";
-import { ForbiddenError, KubernetesError } from "../../src/kubernetes/errors.ts";
+import { ForbiddenError, KubernetesError, WithdrawnError } from "../../src/kubernetes/errors.ts";
 import { UnavailableError } from "../../src/lock/errors.ts";
 import { until } from "../support/condition.ts";
 import { fakeApiServer, json, status } from "../support/fake_api_server.ts";
@@ -165,6 +166,29 @@ Deno.test("a call in the queue fails at its deadline, and the next one gets its 
   await fake.client.get("/next");
   deepEqual(fake.requests, ["GET /slow", "GET /next"]);
   open.resolve();
+});
+
+Deno.test("a call whose reason has gone when its turn comes is not made, and the next one gets its turn", async () => {
+  const open = Promise.withResolvers<void>();
+  await using fake = await fakeApiServer(async (request) => {
+    if (request.url.endsWith("/slow")) await open.promise;
+    return json({ apiVersion: "v1", kind: "Status", status: "Success" });
+  }, { concurrency: 1 });
+  let mayEvict = true;
+  const evict = (name: string) => {
+    const body = { metadata: { name, namespace: "x" } };
+    const options = callOptions(undefined, undefined, () => mayEvict);
+    return fake.client.apis.core.createNamespacedPodEviction({ name, namespace: "x", body }, options);
+  };
+  await evict("first");
+  const slow = fake.client.get("/slow");
+  await until(() => fake.requests.length === 2);
+  const second = rejects(evict("second"), WithdrawnError);
+  mayEvict = false;
+  open.resolve();
+  await Promise.all([slow, second]);
+  await fake.client.get("/next");
+  deepEqual(fake.requests, ["POST /api/v1/namespaces/x/pods/first/eviction", "GET /slow", "GET /next"]);
 });
 
 Deno.test("a call fails at its deadline by the clock, not before, and leaves no timer", async () => {

@@ -96,6 +96,12 @@ export class CordonGuard {
     return clock.monotonic() - this.#confirmedAt < (view.isSynced ? CONFIRMED_MS : CONFIRMED_BLIND_MS);
   }
 
+  /** Whether what the watch shows by now still allows what the state that was found out last did. */
+  get isUnchanged(): boolean {
+    const seen = this.#seen;
+    return seen === this.#checked || this.#isShownCordoned(seen);
+  }
+
   /** Cordons the node (get and patch nodes), unless an earlier drain of the hold has done so. */
   async begin(): Promise<GuardedState> {
     const { uid } = this.#options.task;
@@ -144,13 +150,17 @@ export class CordonGuard {
     const seen = this.#seen;
     if (!readFirst) {
       if (this.#state !== undefined && seen === this.#checked) return this.#state;
-      if (!this.isGone && seen?.uid === uid && seen.unschedulable) return this.#is("cordoned", seen);
+      if (this.#isShownCordoned(seen)) return this.#is("cordoned", seen);
     }
     const node = await this.#get();
     if (node?.uid !== uid) return this.#is("gone", seen);
     // The watch is behind, or ahead: what it shows next tells more.
     if (node.unschedulable) return this.#is("cordoned", seen);
     return await this.#restore();
+  }
+
+  #isShownCordoned(seen: NodeView | undefined): boolean {
+    return !this.isGone && seen?.uid === this.#options.task.uid && seen.unschedulable;
   }
 
   async #restore(): Promise<GuardedState> {

@@ -223,9 +223,12 @@ export class Emptying {
   }
 
   async #call(pod: PodView): Promise<void> {
-    const { task, context: { pods, clock, listener }, retry, signal } = this.#with;
+    const { task, context: { pods, clock, listener }, guard, retry, signal } = this.#with;
+    const mayLeave = () => guard.isUnchanged;
     try {
-      const answer = await (this.#deleteBy === undefined ? pods.evict(pod, signal) : pods.deletePod(pod, signal));
+      const answer = this.#deleteBy === undefined
+        ? await pods.evict(pod, signal, mayLeave)
+        : await pods.deletePod(pod, signal, mayLeave);
       this.#queue.answered(pod, answer, clock.monotonic());
       listener.evicted(task, pod, answer);
     } catch (error) {

@@ -78,9 +78,11 @@ export class PodCalls {
   /**
    * Asks for a pod's eviction (create pods/eviction) with the pod's own grace period. The UID is a precondition, so
    * that a later pod of the same name is left alone.
+   *
+   * @param mayLeave Whether the pod is still to be evicted: the call may wait for its turn.
    */
-  async evict(pod: PodView, signal?: AbortSignal): Promise<EvictionAnswer> {
-    return await this.#evict(pod, {}, signal);
+  async evict(pod: PodView, signal?: AbortSignal, mayLeave?: () => boolean): Promise<EvictionAnswer> {
+    return await this.#evict(pod, {}, signal, mayLeave);
   }
 
   /** Asks whether a pod's eviction would be allowed now (create pods/eviction), without effect. */
@@ -88,7 +90,12 @@ export class PodCalls {
     return await this.#evict(pod, { dryRun: ["All"] }, signal);
   }
 
-  async #evict(pod: PodView, options: { dryRun?: string[] }, signal?: AbortSignal): Promise<EvictionAnswer> {
+  async #evict(
+    pod: PodView,
+    options: { dryRun?: string[] },
+    signal?: AbortSignal,
+    mayLeave?: () => boolean,
+  ): Promise<EvictionAnswer> {
     const { name, namespace, uid } = pod;
     const body = {
       apiVersion: "policy/v1",
@@ -97,14 +104,16 @@ export class PodCalls {
       deleteOptions: { preconditions: { uid }, ...options },
     };
     const parameters = { name, namespace, body };
-    return await answerTo(this.#client.apis.core.createNamespacedPodEviction(parameters, callOptions(signal)));
+    const call = callOptions(signal, undefined, mayLeave);
+    return await answerTo(this.#client.apis.core.createNamespacedPodEviction(parameters, call));
   }
 
   /** Deletes a pod (delete pods) past its budgets, with its own grace period. The UID is a precondition, as above. */
-  async deletePod(pod: PodView, signal?: AbortSignal): Promise<EvictionAnswer> {
+  async deletePod(pod: PodView, signal?: AbortSignal, mayLeave?: () => boolean): Promise<EvictionAnswer> {
     const { name, namespace, uid } = pod;
     const body = { preconditions: { uid } };
-    return await answerTo(this.#client.apis.core.deleteNamespacedPod({ name, namespace, body }, callOptions(signal)));
+    const call = callOptions(signal, undefined, mayLeave);
+    return await answerTo(this.#client.apis.core.deleteNamespacedPod({ name, namespace, body }, call));
   }
 
   /** Reads the VolumeAttachments of a Node (list volumeattachments). */

@@ -9,7 +9,7 @@ import type { V1Pod } from "@kubernetes/client-node/dist/gen/models/V1Pod.js";
 import type { V1Toleration } from "@kubernetes/client-node/dist/gen/models/V1Toleration.js";
 import { CallRefusedError, UnavailableError } from "../../lock/errors.ts";
 import type { PodLeft } from "../../lock/node_keeper.ts";
-import { ForbiddenError, KubernetesError } from "../../kubernetes/errors.ts";
+import { ForbiddenError, KubernetesError, WithdrawnError } from "../../kubernetes/errors.ts";
 import { timeOf } from "../../kubernetes/micro_time.ts";
 import type { Labels, LabelSelector } from "../../kubernetes/label_selector.ts";
 
@@ -201,6 +201,7 @@ export function staysInUse(pod: PodView, policy: PodPolicy): boolean {
  */
 export function answerOf(error: unknown): EvictionAnswer {
   if (error instanceof ForbiddenError) throw error;
+  if (error instanceof WithdrawnError) return { kind: "failed", reason: "its eviction has not begun" };
   if (error instanceof CallRefusedError) return refusedFor(error.publicMessage ?? error.message);
   // What a page that is not the API server's says about the pod proves nothing. Only faults come with a cause.
   const cause = error instanceof UnavailableError ? error.cause : undefined;

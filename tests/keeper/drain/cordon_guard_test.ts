@@ -110,6 +110,25 @@ Deno.test("a Node that is gone is shown as the read found it, whatever the watch
   equal(guard.node, world.read);
 });
 
+Deno.test("what was found out holds until the watch shows anything else but a cordoned Node", async () => {
+  const { guard, world } = setUp({ seen: view("5") });
+  await guard.begin();
+  equal(guard.isUnchanged, true);
+  world.seen = view("6");
+  equal(guard.isUnchanged, true);
+  for (const change of [{ unschedulable: false }, { uid: "n2" }]) {
+    world.seen = view("7", change);
+    equal(guard.isUnchanged, false);
+  }
+  world.seen = undefined;
+  equal(guard.isUnchanged, false);
+  // Where the Node is gone, what the watch showed then may be anything, and the next thing is new.
+  equal(await guard.confirm(), "gone");
+  equal(guard.isUnchanged, true);
+  world.seen = view("8");
+  equal(guard.isUnchanged, false);
+});
+
 Deno.test("a reading for its time alone is kept where it shows the Node, and says nothing of one that is gone", async () => {
   const { guard, world } = setUp({ read: view("6") });
   await guard.read();

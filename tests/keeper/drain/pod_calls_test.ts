@@ -173,6 +173,15 @@ for (const [what, call, request, body, answer, expected] of CALLS) {
   });
 }
 
+for (const method of ["evict", "deletePod"] as const) {
+  Deno.test(`${method} does nothing where the pod is no longer to be evicted when its turn comes`, async () => {
+    await using fake = await fakeApiServer(() => status(201, { status: "Success" }));
+    const answer = await new PodCalls(fake.client)[method](POD, undefined, () => false);
+    deepEqual(answer, { kind: "failed", reason: "its eviction has not begun" });
+    deepEqual(fake.requests, []);
+  });
+}
+
 /** The first row of each method, which passes its signal. */
 const METHODS = ["listPods", "evict", "tryEviction", "deletePod", "listAttachments", "hasAttachment", "volumeOf"];
 const callOf = (method: string) => CALLS.find(([, call]) => call.toString().includes(`.${method}(`))![1];

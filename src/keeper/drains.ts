@@ -6,6 +6,7 @@
  */
 
 import type { Clock } from "../lock/clock.ts";
+import type { AgeBounds } from "../lock/hold_ages.ts";
 import type { ClientId, Group } from "../lock/identity.ts";
 import type { DrainRule, PodLeft } from "../lock/node_keeper.ts";
 import type { HeldNode } from "../lock/semaphore.ts";
@@ -102,8 +103,14 @@ export class Drains implements AsyncDisposable {
    *
    * @param rule How the nodes of the group are drained, where that differs from the options for all. A drain that runs
    * goes by the rule with which it began.
+   * @param age How old the hold is, as far as this process has seen that by itself.
    */
-  join(owner: CordonOwner, { name, uid, machineId, phase }: HeldNode, rule: DrainRule = {}): Drain {
+  join(
+    owner: CordonOwner,
+    { name, uid, machineId, phase }: HeldNode,
+    rule: DrainRule = {},
+    age?: AgeBounds,
+  ): Drain {
     const key = JSON.stringify([keyOf(owner), uid]);
     const running = this.#running.get(key);
     if (running !== undefined) return running;
@@ -112,7 +119,7 @@ export class Drains implements AsyncDisposable {
       if (!isSameHold(other.task.owner.since, owner.since)) other.stop("hold_gone");
     }
     const memory = this.memoryOf(owner);
-    const task = { node: name, uid, machineId, owner, memory, again: phase === "drained" };
+    const task = { node: name, uid, machineId, owner, memory, again: phase === "drained", ...(age && { age }) };
     this.#listener.drainBegan(task);
     const { timeoutMs = this.#options.timeoutMs, onTimeout = this.#options.onTimeout } = rule;
     const drain = new Drain(task, { ...this.#options, timeoutMs, onTimeout }, this.#context);

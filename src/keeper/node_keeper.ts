@@ -250,7 +250,7 @@ export class KubernetesNodeKeeper implements NodeKeeper {
       // The write of this request has shown the hold. It may have ended while the request waited.
       if (tries > 0 && isToDrain && !(await this.#holdExists(owner))) return { kind: "abandoned" };
       if (isToDrain) {
-        const drain = this.#drains.join(owner, noted, hold.rule);
+        const drain = this.#drains.join(owner, noted, hold.rule, hold.age);
         const end = await Promise.race([drain.end, wait]);
         if (end === undefined) return { kind: "draining", node: noted.name, pods: drain.left };
         if (end.kind !== "emptied") return await this.#outcomeOf(end, noted);

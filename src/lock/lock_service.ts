@@ -12,6 +12,7 @@ import { Grants } from "./grants.ts";
 import { GroupPlaces } from "./group_places.ts";
 import { GroupWriter, type Ticket } from "./group_writer.ts";
 import { GroupView } from "./group_view.ts";
+import { HoldAges } from "./hold_ages.ts";
 import { isSamePause } from "./group_notes.ts";
 import type { Proven } from "./hold_outcomes.ts";
 import { Holds } from "./holds.ts";
@@ -61,6 +62,7 @@ export class LockService {
   readonly #grants: Grants;
   readonly #yields: Yields;
   readonly #gone: GoneNodes;
+  readonly #ages: HoldAges;
   readonly #observer: LockObserver;
 
   /**
@@ -77,11 +79,19 @@ export class LockService {
     this.#replyWaitMs = options.replyWaitMs ?? 240_000;
     this.#stopping = options.stopping ?? new AbortController().signal;
     this.#observer = observer;
+    this.#ages = new HoldAges(clock);
     this.#view = new GroupView({
-      synced: () => observer.synced?.(),
-      lost: (reason) => observer.lost?.(reason),
+      synced: () => {
+        this.#ages.synced();
+        observer.synced?.();
+      },
+      lost: (reason) => {
+        this.#ages.lost();
+        observer.lost?.(reason);
+      },
       ended: (group, id) => keeper?.holdEnded(group, id),
       changed: (group, before, after) => {
+        this.#ages.changed(group, after);
         this.#yields.groupChanged();
         this.#gone.groupChanged();
         observer.changed?.(group, before, after);
@@ -97,6 +107,7 @@ export class LockService {
     this.#yields = new Yields(this.#holds, this.#view, {
       keeper,
       ruleOf: (group) => ({ ...options.drain, ...this.#policy.drainOf(group) }),
+      ageOf: (group, holder) => this.#ages.of(group, holder),
       clock,
       random: options.random ?? Math.random,
     });
@@ -145,6 +156,11 @@ export class LockService {
   /** The groups as this process saw them last. They are complete only while {@link isInStep}. */
   get knownGroups(): ReadonlyMap<Group, Versioned> {
     return this.#view.groups;
+  }
+
+  /** For how long this process has seen a hold, in milliseconds. Clocks that are wrong do not matter. */
+  seenForMs(group: Group, hold: Pick<Holder, "id" | "since">): number {
+    return this.#ages.of(group, hold).atLeastMs;
   }
 
   /** When a hold is to be freed because its Node is gone; undefined where that is not planned. It makes no calls. */

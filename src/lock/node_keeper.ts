@@ -5,6 +5,7 @@
  * @module
  */
 
+import type { AgeBounds } from "./hold_ages.ts";
 import type { ClientId, Group } from "./identity.ts";
 import type { HeldNode } from "./semaphore.ts";
 import type { HostEvidence } from "./yes.ts";
@@ -40,6 +41,8 @@ export interface Hold {
   readonly node?: HeldNode;
   /** Whether the record names a node in a form that this version does not understand. */
   readonly isNodeUnreadable?: boolean;
+  /** How long ago the slot was granted, as far as this process has seen that by itself; undefined where it has not. */
+  readonly age?: AgeBounds;
   /** How its node is drained. A drain that runs goes by the rule with which it began. */
   readonly rule?: DrainRule;
 }

@@ -19,6 +19,7 @@ import { pauseAt } from "./group_notes.ts";
 import type { GroupView } from "./group_view.ts";
 import type { YieldCause } from "./hold_outcomes.ts";
 import type { Holds } from "./holds.ts";
+import { type AgeBounds, ageWithin } from "./hold_ages.ts";
 import type { Group } from "./identity.ts";
 import type { DrainOutcome, DrainRule, Hold, NodeKeeper } from "./node_keeper.ts";
 import type { Deferral } from "./policy.ts";
@@ -33,6 +34,8 @@ export interface YieldsOptions {
   readonly keeper?: NodeKeeper;
   /** How the nodes of a group are drained. */
   readonly ruleOf: (group: Group) => DrainRule;
+  /** How old a hold is, as far as this process has seen that by itself. */
+  readonly ageOf: (group: Group, holder: Holder) => AgeBounds;
   /** The time by which holds are granted. */
   readonly clock: Clock;
   /** A number from 0 (inclusive) to 1, for jitter. */
@@ -90,7 +93,7 @@ export class Yields {
       if (watched.graceMs > 0) this.#sleep.wake();
       watched.graceMs = 0;
     }
-    return { group, id, since, node, isNodeUnreadable, rule };
+    return { group, id, since, node, isNodeUnreadable, rule, age: this.#options.ageOf(group, holder) };
   }
 
   /**
@@ -173,7 +176,7 @@ export class Yields {
 
   /** Finds the holds to look at now, and when to look again. Forgets the holds that are over. */
   #due(): { due: [Watched, (signal: AbortSignal) => Promise<void>][]; nextInMs: number } {
-    const { clock, ruleOf } = this.#options;
+    const { clock, ruleOf, ageOf } = this.#options;
     const due: [Watched, (signal: AbortSignal) => Promise<void>][] = [];
     const current = new Set<string>();
     let nextInMs = IDLE_MS;
@@ -186,14 +189,13 @@ export class Yields {
         current.add(keyOf(group, holder));
         if (watched.isBusy) continue;
         // The rule may change while the group does not.
-        const dueAt = rule.onTimeout === "yield"
-          ? holder.since + (rule.timeoutMs ?? TIMEOUT_MS) + watched.graceMs
-          : NaN;
-        const timeLeftMs = isPaused ? 0 : dueAt - clock.now();
-        const leftMs = Math.max(watched.notBefore - clock.monotonic(), timeLeftMs || 0);
+        const yieldsAfterMs = rule.onTimeout === "yield" ? (rule.timeoutMs ?? TIMEOUT_MS) + watched.graceMs : undefined;
+        const ageMs = ageWithin(clock.now() - holder.since, ageOf(group, holder));
+        const timeLeftMs = isPaused || yieldsAfterMs === undefined ? 0 : yieldsAfterMs - ageMs;
+        const leftMs = Math.max(watched.notBefore - clock.monotonic(), timeLeftMs);
         if (leftMs > 0) nextInMs = Math.min(nextInMs, leftMs, AGAIN_MS);
         else if (isPaused) due.push([watched, () => this.#lookAtPaused(holder, group, state)]);
-        else if (!Number.isNaN(dueAt)) due.push([watched, (signal) => this.#lookAtLate(holder, group, signal)]);
+        else if (yieldsAfterMs !== undefined) due.push([watched, (signal) => this.#lookAtLate(holder, group, signal)]);
         else nextInMs = Math.min(nextInMs, AGAIN_MS);
       }
     }

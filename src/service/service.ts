@@ -179,6 +179,7 @@ function collectLocks(metrics: Metrics, locks: LockService, policies: Policies):
     groups: () => locks.groups(),
     slotsOf: (group) => locks.slotsOf(group),
     nextOpeningOf: (group) => policies.nextOpening(group),
+    seenForMs: (group, holder) => locks.seenForMs(group, holder),
   });
 }
 

@@ -142,6 +142,8 @@ export class Status {
         started: this.#started,
       },
       now,
+      monotonic: () => this.#clock.monotonic(),
+      seenForMs: (group, holder) => locks.seenForMs(group, holder),
       groups: () => locks.knownGroups,
       isInStep: () => locks.isInStep,
       releaseOf: (group, holder) => locks.plannedRelease(group, holder),

@@ -42,6 +42,10 @@ export interface AccountSources {
   readonly replica: Pick<Account, "replica" | "program" | "store" | "started">;
   /** The time of the locks, in milliseconds since the epoch. */
   readonly now: () => number;
+  /** A time that does not jump, in milliseconds. */
+  readonly monotonic: () => number;
+  /** For how long this replica has seen a hold, in milliseconds. */
+  readonly seenForMs: (group: Group, holder: Holder) => number;
   /** The groups as the watch shows them. */
   readonly groups: () => ReadonlyMap<Group, Versioned>;
   /** The groups that the configuration file names. */
@@ -198,7 +202,7 @@ export class Accountant {
   }
 
   #holder(group: Group, holder: Holder, now: number): HolderAccount {
-    const { nodes, memory, thresholds, releaseOf } = this.#sources;
+    const { nodes, memory, thresholds, releaseOf, monotonic, seenForMs } = this.#sources;
     const { id, node, since } = holder;
     const facts = node === undefined || nodes === undefined || !nodes.isSynced
       ? { kind: "unknown" as const }
@@ -206,8 +210,10 @@ export class Accountant {
     const drain = nodes?.drainOf(group, holder);
     const stage = stageOf(holder, facts, drain && { left: drain.pods.length, blocked: drain.blocked });
     // A drain began with the grant; of any other stage, this replica knows only since when it has seen it.
-    const seen = memory.stage(group, holder, stage, now);
-    const stageSince = stage === "draining" ? since : seen;
+    const seen = memory.stage(group, holder, stage, { since: now, at: monotonic() });
+    const stageSince = stage === "draining" ? since : seen.since;
+    // The clock of the grant may have been ahead.
+    const inStageMs = stage === "draining" ? Math.max(now - since, seenForMs(group, holder)) : monotonic() - seen.at;
     const lastPoll = memory.lastPoll(group, id);
     const release = stage === "node-gone" ? releaseOf?.(group, holder) : undefined;
     return {
@@ -216,7 +222,7 @@ export class Accountant {
       since: timeText(since),
       stage,
       stageSince: timeText(stageSince),
-      isStuck: isStuck(stage, now - stageSince, thresholds(group)),
+      isStuck: isStuck(stage, inStageMs, thresholds(group)),
       ...(release && { release: releaseAccount(release) }),
       ...(drain && { pods: drain.pods.map(podAccount) }),
       ...(lastPoll !== undefined && { lastPoll: timeText(lastPoll) }),

@@ -44,6 +44,14 @@ export interface SeenBoot {
 /** Looks for the boot of the node that is noted with a hold. Undefined where the watch does not show the node. */
 export type BootOf = (node: HeldNode) => SeenBoot | undefined;
 
+/** Since when a hold has been in its stage. */
+export interface SeenStage {
+  /** In milliseconds since the epoch, for a person. */
+  readonly since: number;
+  /** By a clock that does not jump, in milliseconds. */
+  readonly at: number;
+}
+
 /** A client that asked this replica. */
 interface Client {
   readonly group: Group;
@@ -77,7 +85,7 @@ export class StatusMemory {
   /** The image of each holder's node at the grant, by group, id and grant. */
   readonly #images = new Map<string, string>();
   /** Since when each hold has been in its stage, by group, id and grant. */
-  readonly #stages = new Map<string, { readonly stage: Stage; readonly since: number }>();
+  readonly #stages = new Map<string, SeenStage & { readonly stage: Stage }>();
 
   /** A client was refused a slot. */
   refused(group: Group, id: ClientId, refusal: Refusal, at: number): void {
@@ -193,13 +201,13 @@ export class StatusMemory {
     for (const turns of this.#turns.values()) yield* turns;
   }
 
-  /** Notes the stage of a hold. @returns Since when this replica has seen it there, in milliseconds since the epoch. */
-  stage(group: Group, { id, since }: Pick<Holder, "id" | "since">, stage: Stage, now: number): number {
+  /** Notes the stage of a hold. @returns Since when this replica has seen it there. `now` is that of this moment. */
+  stage(group: Group, { id, since }: Pick<Holder, "id" | "since">, stage: Stage, now: SeenStage): SeenStage {
     const key = keyOf(group, id, since);
     const known = this.#stages.get(key);
-    if (known?.stage === stage) return known.since;
+    if (known?.stage === stage) return known;
     this.#stages.delete(key);
-    this.#stages.set(key, { stage, since: now });
+    this.#stages.set(key, { stage, ...now });
     forgetOldest(this.#stages, MAX_CLIENTS);
     return now;
   }

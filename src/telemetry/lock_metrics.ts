@@ -134,18 +134,21 @@ export class LockMetrics {
   /**
    * Sets the series of one group.
    *
-   * @param slots How many clients of the group may hold a slot at a time.
-   * @param now The current time, in milliseconds since the epoch.
+   * @param facts `slots` is how many clients of the group may hold a slot at a time, `now` the current time, in
+   * milliseconds since the epoch, and `heldMs` the age of the oldest hold, 0 without one.
    */
-  show(group: Group, { holders, transitions, notes }: GroupState, slots: number, now: number): void {
-    const since = holders.length > 0 ? Math.min(...holders.map((holder) => holder.since)) : now;
+  show(
+    group: Group,
+    { holders, transitions, notes }: GroupState,
+    { slots, now, heldMs }: { readonly slots: number; readonly now: number; readonly heldMs: number },
+  ): void {
     this.#state.set({ group }, holders.length > 0 ? 1 : 0);
     this.#transitions.set({ group }, finite(transitions));
     this.#holders.set({ group }, holders.length);
     this.#slots.set({ group }, slots);
     this.#paused.set({ group }, pauseAt(notes, now) === undefined ? 0 : 1);
     this.#deferred.set({ group }, (notes?.deferred ?? []).filter(({ until }) => now < until).length);
-    this.#heldSeconds.set({ group }, Math.max(0, finite((now - since) / 1000)));
+    this.#heldSeconds.set({ group }, finite(heldMs / 1000));
   }
 }
 

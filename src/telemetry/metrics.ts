@@ -10,6 +10,7 @@ import type { YieldCause } from "../lock/hold_outcomes.ts";
 import type { Group } from "../lock/identity.ts";
 import type { IgnoredReason, ReasonKind } from "../lock/policy.ts";
 import type { Versioned } from "../lock/lock_store.ts";
+import type { Holder } from "../lock/semaphore.ts";
 import { within } from "../lock/within.ts";
 import { addClusterMetrics, type ClusterSource } from "./cluster_metrics.ts";
 import { addConfigMetrics, type ConfigSource } from "./config_metrics.ts";
@@ -40,6 +41,8 @@ export interface LockSource {
   slotsOf(group: Group): number;
   /** When the windows of a group next allow a grant, in milliseconds since the epoch; undefined where it has none. */
   nextOpeningOf?(group: Group): number | undefined;
+  /** For how long this process has seen a hold, in milliseconds: the clock of its grant may have been ahead. */
+  seenForMs?(group: Group, holder: Holder): number;
 }
 
 /** All metrics of one server. */
@@ -181,7 +184,11 @@ export class Metrics {
     this.#locks.reset();
     this.#drains?.show(groups);
     for (const [group, { state }] of groups ?? []) {
-      this.#locks.show(group, state, this.#source?.slotsOf(group) ?? 0, this.#clock.now());
+      const now = this.#clock.now();
+      const ages = state.holders.map((holder) => {
+        return Math.max(now - holder.since, this.#source?.seenForMs?.(group, holder) ?? 0);
+      });
+      this.#locks.show(group, state, { slots: this.#source?.slotsOf(group) ?? 0, now, heldMs: Math.max(0, ...ages) });
     }
     this.#drains?.showStuck(this.#holds?.() ?? []);
     const waiting = this.#waiting?.(groups?.keys() ?? []) ?? new Map<Group, number>();

@@ -162,7 +162,9 @@ Deno.test("a drain is told which Node and hold it is for, and whether the node w
     again: false,
   });
   equal(task.memory, drains.memoryOf(ownerOf()));
-  equal(drains.join(ownerOf(), heldNode("b", { phase: "drained" })).task.again, true);
+  const age = { atLeastMs: 1, atMostMs: 2 };
+  const again = drains.join(ownerOf(), heldNode("b", { phase: "drained" }), {}, age);
+  deepEqual([again.task.again, again.task.age], [true, age]);
   await drains[Symbol.asyncDispose]();
 });
 

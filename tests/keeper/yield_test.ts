@@ -129,6 +129,24 @@ Deno.test("a replica that was killed during the drain leaves a hold that another
   await second.kill();
 });
 
+for (const [where, ms, early] of [["behind", -86_400_000, 120_000], ["ahead", 86_400_000, 0]] as const) {
+  Deno.test(`a hold that another replica took yields in its time, although the clock of its API server was a day ${where}`, async () => {
+    const world = new World();
+    const { ask, kill } = await world.replica();
+    const store = new MemoryLockStore(world.backend);
+    const since = world.clock.now() + ms;
+    const node = { name: "a", uid: "uid-a", machineId: MACHINE, phase: "draining" as const };
+    const holders = [{ id: ID, since, renewed: since, slots: 1, node }];
+    await store.write(GROUP, await store.read(GROUP), { holders, transitions: 1, renewed: since });
+    equal((await ask()).kind, "draining");
+    await world.clock.pass(TIMEOUT_MS - early - 12_000);
+    deepEqual([world.holders, world.isCordoned], [[ID], true]);
+    await world.clock.pass(12_000);
+    deepEqual([world.holders, world.isCordoned], [[], false]);
+    await kill();
+  });
+}
+
 Deno.test("where a node has become empty since its client stopped asking, the hold stays, and its next request is a yes", async () => {
   const world = new World();
   const { ask, kill } = await world.replica();

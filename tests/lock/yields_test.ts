@@ -8,6 +8,7 @@
 import { deepEqual, equal, match, ok, rejects } from "node:assert/strict";
 import { GroupView } from "../../src/lock/group_view.ts";
 import { GroupWriter } from "../../src/lock/group_writer.ts";
+import { HoldAges } from "../../src/lock/hold_ages.ts";
 import { Holds } from "../../src/lock/holds.ts";
 import { type ClientId, parseClientId, parseGroup } from "../../src/lock/identity.ts";
 import { type LockObserver, LockService } from "../../src/lock/lock_service.ts";
@@ -413,7 +414,12 @@ function setUpAlone(
   backend.groups.set(group, { state, version: 1 });
   const clock = new IdleClock();
   const store = makeStore(backend);
-  const view = new GroupView();
+  const ages = new HoldAges(clock);
+  const view = new GroupView({
+    synced: () => ages.synced(),
+    lost: () => ages.lost(),
+    changed: (of, _, after) => ages.changed(of, after),
+  });
   const holds = new Holds(new GroupWriter(store, view, { clock }), { slotsOf: () => 1, clock, observer: {} });
   const keeper = new ScriptedKeeper(() => backend.groups.get(group)!.state.holders[0]);
   const rules = new Map<string, DrainRule>();
@@ -421,6 +427,7 @@ function setUpAlone(
   const yields = new Yields(holds, view, {
     ...(hasKeeper && { keeper }),
     ruleOf: (of) => rules.get(of) ?? { onTimeout: "yield", timeoutMs: TIMEOUT_MS },
+    ageOf: (of, hold) => ages.of(of, hold),
     clock,
     random: () => draws.push(0) && 0,
   });
@@ -599,6 +606,36 @@ Deno.test("where nobody said how long a drain may take, it is looked at after 15
   await clock.pass(1);
   equal(keeper.drained.length, 1);
   equal(keeper.uncordoned.length, 1);
+});
+
+Deno.test("a hold yields in its time although the clock of its grant was ahead", async () => {
+  const ahead = { ...HOLD, since: SINCE + 86_400_000 };
+  const { keeper, yields, clock, watching } = setUpAlone(stateWith([ahead]));
+  keeper.drains = TIMED_OUT;
+  await using _ = watching();
+  await clock.pass(0);
+  yields.toDrain(ahead, group);
+  await clock.pass(TIMEOUT_MS - 1);
+  equal(keeper.drained.length, 0);
+  await clock.pass(1);
+  equal(keeper.drained.length, 1);
+  deepEqual(keeper.drained[0]!.age, { atLeastMs: TIMEOUT_MS, atMostMs: Infinity });
+  equal(keeper.uncordoned.length, 1);
+});
+
+Deno.test("a hold does not yield before its time although the clock of its grant was behind", async () => {
+  const { keeper, yields, clock, change, watching } = setUpAlone(stateWith([]));
+  keeper.drains = TIMED_OUT;
+  await using _ = watching();
+  await clock.pass(0);
+  const behind = { ...HOLD, since: clock.now() - 86_400_000 };
+  await change(() => stateWith([behind]));
+  yields.toDrain(behind, group);
+  // The watch may show a grant two minutes late.
+  await clock.pass(TIMEOUT_MS - 120_001);
+  equal(keeper.drained.length, 0);
+  await clock.pass(1);
+  equal(keeper.drained.length, 1);
 });
 
 Deno.test("a hold that cannot yield is not remembered, and one that can is once", () => {

@@ -12,13 +12,21 @@ const MINUTE = 60_000;
 const NOW = Date.parse("2026-11-26T12:00:00Z");
 
 Deno.test("a hold is stuck by the thresholds of the file in force, and by the time limit of its group's drains", () => {
-  const clock = { now: () => NOW, sleep: () => Promise.reject(new Error("nothing waits here")) };
+  const clock = {
+    now: () => NOW,
+    monotonic: () => 7_000,
+    sleep: () => Promise.reject(new Error("nothing waits here")),
+  };
   const config = parseConfig({ "drain-timeout": "15m" }, { KUBECONFIG: "/nowhere" });
   const status = new Status(config, { version: "1", clock: clock as never });
   const name = parseGroup("workers")!;
   const node = { name: "node-a", uid: "u", phase: "draining" as const };
   const holders = [{ id: "h1" as ClientId, since: NOW - 30 * MINUTE, node }];
-  const locks = { isInStep: true, knownGroups: new Map([[name, { version: 1, state: { holders, transitions: 1 } }]]) };
+  const locks = {
+    isInStep: true,
+    seenForMs: () => 0,
+    knownGroups: new Map([[name, { version: 1, state: { holders, transitions: 1 } }]]),
+  };
   let timeoutMs: number | undefined;
   const answer = { slots: 1, reasons: [], ignored: [] };
   const file = { hash: "0", errors: [], current: NO_POLICIES };

@@ -26,6 +26,8 @@ function sources(states: Record<string, GroupState>, more: Partial<AccountSource
   return {
     replica: { replica: "fleetlock-0", program: "1.2.3", store: "memory", started: at(NOW - 1) },
     now: () => NOW,
+    monotonic: () => (more.now?.() ?? NOW) - NOW + 1_000,
+    seenForMs: () => 0,
     groups: () => groups as unknown as ReturnType<AccountSources["groups"]>,
     named: () => [],
     isInStep: () => true,
@@ -190,6 +192,35 @@ Deno.test("a drain has lasted since the grant, also where this replica has just 
   const shown = new Accountant(sources({ workers: { holders: [draining], transitions: 1 } })).account().groups[0]!;
   deepEqual([shown.holders[0]!.stage, shown.holders[0]!.isStuck], ["draining", true]);
   equal(shown.holders[0]!.pods, undefined);
+});
+
+Deno.test("whether a hold is stuck does not depend on a clock that is wrong, or that somebody sets", () => {
+  let monotonic = 5_000;
+  let now = NOW;
+  let seenForMs = 0;
+  const ahead: Holder = { ...holder, since: NOW + 24 * 60 * MINUTE };
+  const draining: Holder = { ...ahead, node: { ...ahead.node!, phase: "draining" } };
+  const stuck = (one: Holder) => {
+    const facts = { kind: "seen", isReady: true, bootId: "b1" } as const;
+    const nodes = { isSynced: true, factsOf: () => facts, nameOf: () => undefined, drainOf: () => undefined };
+    const of = (_: Group, { since }: Holder) => (equal(since, one.since), seenForMs);
+    const all = sources({ workers: { holders: [one], transitions: 1 } }, {
+      now: () => now,
+      monotonic: () => monotonic,
+      seenForMs: of,
+      memory,
+      nodes,
+    });
+    return new Accountant(all).account().groups[0]!.holders[0]!.isStuck;
+  };
+  const memory = new StatusMemory();
+  deepEqual([stuck(draining), stuck(ahead)], [false, false]);
+  seenForMs = 20 * MINUTE;
+  equal(stuck(draining), true);
+  now -= 24 * 60 * MINUTE;
+  equal(stuck(ahead), false);
+  monotonic += 20 * MINUTE;
+  equal(stuck(ahead), true);
 });
 
 Deno.test("what the nodes show counts only while their watch is in step", () => {

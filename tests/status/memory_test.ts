@@ -2,6 +2,7 @@ import { deepEqual, equal } from "node:assert/strict";
 import { type ClientId, type Group, parseGroup } from "../../src/lock/identity.ts";
 import type { Refusal } from "../../src/lock/outcomes.ts";
 import type { GroupState } from "../../src/lock/semaphore.ts";
+import type { Stage } from "../../src/status/account.ts";
 import { type SeenBoot, StatusMemory } from "../../src/status/memory.ts";
 
 const NOW = Date.parse("2026-11-26T12:00:00Z");
@@ -50,12 +51,17 @@ Deno.test("a turn is over when its hold is gone, whoever ended it, also where th
 Deno.test("a hold's stage has begun when it was first seen, and begins anew with another stage or another hold", () => {
   const memory = new StatusMemory();
   const hold = { id: id("a"), since: NOW };
-  equal(memory.stage(WORKERS, hold, "draining", NOW), NOW);
-  equal(memory.stage(WORKERS, hold, "draining", NOW + 5_000), NOW);
-  equal(memory.stage(WORKERS, hold, "rebooting", NOW + 6_000), NOW + 6_000);
-  equal(memory.stage(WORKERS, { ...hold, since: NOW + 1 }, "rebooting", NOW + 7_000), NOW + 7_000);
-  equal(memory.stage(OTHERS, hold, "rebooting", NOW + 8_000), NOW + 8_000);
-  equal(memory.stage(WORKERS, hold, "rebooting", NOW + 9_000), NOW + 6_000);
+  const moment = (ms: number) => ({ since: NOW + ms, at: 70_000 + ms });
+  const is = (group: Group, of: typeof hold, stage: Stage, now: number, since: number) => {
+    const { since: told, at } = memory.stage(group, of, stage, moment(now));
+    deepEqual({ since: told, at }, moment(since));
+  };
+  is(WORKERS, hold, "draining", 0, 0);
+  is(WORKERS, hold, "draining", 5_000, 0);
+  is(WORKERS, hold, "rebooting", 6_000, 6_000);
+  is(WORKERS, { ...hold, since: NOW + 1 }, "rebooting", 7_000, 7_000);
+  is(OTHERS, hold, "rebooting", 8_000, 8_000);
+  is(WORKERS, hold, "rebooting", 9_000, 6_000);
 });
 
 Deno.test("what is remembered is bounded, and the oldest is forgotten first", () => {

@@ -212,6 +212,12 @@ Deno.test("a value written by hand, or by a clock ahead of this one, does not ma
   equal(series.get('fleetlock_lock_held_seconds{group="nan"}'), 0);
   equal(series.get('fleetlock_lock_transition_count{group="nan"}'), 0);
   equal(series.get('fleetlock_lock_held_seconds{group="ahead"}'), 0);
+  metrics.collectLocks({
+    slotsOf: () => 1,
+    groups: () => Promise.resolve(new Map([[parseGroup("ahead")!, state(9e12, 1)]])),
+    seenForMs: (group, { since }) => (deepEqual([group, since], ["ahead", 9e12]), 7_000),
+  });
+  equal((await scrape(metrics)).get('fleetlock_lock_held_seconds{group="ahead"}'), 7);
 });
 
 Deno.test("a store that is slow to list its groups does not delay the page", async () => {

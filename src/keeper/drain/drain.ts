@@ -13,6 +13,7 @@
  * @module
  */
 
+import { ageWithin } from "../../lock/hold_ages.ts";
 import type { PodLeft } from "../../lock/node_keeper.ts";
 import { CallRetry } from "./call_retry.ts";
 import { CordonGuard } from "./cordon_guard.ts";
@@ -84,7 +85,7 @@ export class Drain {
     const { clock } = context;
     const now = knownTime(clock);
     // Without the API server's time, only the time counts that this process sees passing.
-    const passedMs = now === undefined ? 0 : Math.max(now - task.owner.since, 0);
+    const passedMs = ageWithin(now === undefined ? 0 : Math.max(now - task.owner.since, 0), task.age);
     this.#deadline = clock.monotonic() + this.#options.timeoutMs - passedMs;
     this.#retry = new CallRetry({
       clock,

@@ -4,6 +4,7 @@
  * @module
  */
 
+import type { AgeBounds } from "../../lock/hold_ages.ts";
 import type { PodLeft, TimeoutPolicy } from "../../lock/node_keeper.ts";
 import type { StayingPod } from "../../lock/yes.ts";
 import type { ServerClock } from "../../kubernetes/server_clock.ts";
@@ -46,6 +47,8 @@ export interface DrainTask {
   readonly memory: DrainMemory;
   /** The hold. */
   readonly owner: CordonOwner;
+  /** How old the hold is, as far as this process has seen that by itself; undefined where it has not. */
+  readonly age?: AgeBounds;
   /** Whether the node was drained for this hold before, and only has to be proven empty again. */
   readonly again: boolean;
 }

@@ -168,7 +168,7 @@ class Cluster {
     };
     const cordon: DrainContext["cordon"] = {
       set: async ({ name, uid }, by, holdExists, readFirst) => {
-        deepEqual([name, by], ["n", owner]);
+        deepEqual([name, by], ["n", change.owner ?? owner]);
         this.readFirst.push(readFirst);
         if (this.isUnpatchable) return "gone";
         if (this.cordonFault !== undefined) throw this.cordonFault;
@@ -790,6 +790,28 @@ for (
     equal(cluster.clock.passed, 300_000);
   });
 }
+
+Deno.test("the time-out counts from the grant, within what this process has seen of the hold's age", async () => {
+  for (
+    const [sinceMs, age, expected] of [
+      [-100_000, undefined, 200_000],
+      [-100_000, { atLeastMs: 0, atMostMs: Infinity }, 200_000],
+      // The clock of the grant was behind, or that of this API server is ahead.
+      [-7_200_000, { atLeastMs: 1_000, atMostMs: 121_000 }, 179_000],
+      // The other way round.
+      [7_200_000, { atLeastMs: 60_000, atMostMs: Infinity }, 240_000],
+      [7_200_000, { atLeastMs: 300_000, atMostMs: Infinity }, 0],
+    ] as const
+  ) {
+    const cluster = new Cluster(1);
+    cluster.answer = () => Promise.resolve({ kind: "blocked", budget: "web", reason: "its budget" });
+    const since = cluster.clock.now() + sinceMs;
+    const change = { owner: { ...owner, since }, ...(age && { age }) };
+    const { kind } = await cluster.drain({ timeoutMs: 300_000 }, change).end;
+    equal(kind, "failed");
+    equal(cluster.clock.passed, expected);
+  }
+});
 
 Deno.test("a hold whose node others uncordon again and again yields once the time-out has passed by the API server's time", async () => {
   for (

@@ -50,7 +50,9 @@ function explanationText(answer: Explanation, now: string, screen?: Screen): str
   switch (verdict) {
     case "holds":
       lines.push(paint("bold", `${client} holds a slot of group ${group}, granted ${ago(holder!.since, now)}.`));
-      lines.push(`  stage: ${holder!.stage}${holder!.stageSince ? ` for ${lasting(holder!.stageSince, now)}` : ""}`);
+      if (holder!.stage !== "unknown") {
+        lines.push(`  stage: ${holder!.stage}${holder!.stageSince ? ` for ${lasting(holder!.stageSince, now)}` : ""}`);
+      }
       if (holder!.release !== undefined) lines.push(...wrap(releaseText(holder!.release, now), screen, "  ", "    "));
       for (const { pod, reason } of holder!.pods ?? []) {
         lines.push(...wrap(`${pod}: ${reason}`, screen, "    ", "      "));

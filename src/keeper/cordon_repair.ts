@@ -49,6 +49,8 @@ export class CordonRepair {
   readonly #suspects = new Set<string>();
   /** The state in which each node was last found right, so that a state is checked once. */
   readonly #checked = new Map<string, string>();
+  /** The nodes and groups of the holds whose end was shown since all nodes were checked last. */
+  readonly #ended = new Set<string>();
   readonly #sleep: WakeableSleep;
 
   /** Makes one that does nothing before {@link run}. */
@@ -62,9 +64,15 @@ export class CordonRepair {
     if (this.#checked.get(node.name) !== stateOf(node)) this.suspect(node);
   }
 
-  /** Asks for a check of a node whatever was found before, because its lock may have changed. */
-  suspect(node: NodeView): void {
+  /**
+   * Asks for a check of a node whatever was found before, because its lock may have changed.
+   *
+   * @param ended The group of a hold that the node is cordoned for, where the watch of the locks has just shown its end.
+   * That the cordon is still there then is normal.
+   */
+  suspect(node: NodeView, ended?: Group): void {
     if (node.cordon === undefined) return;
+    if (ended !== undefined) this.#ended.add(`${node.name} ${ended}`);
     this.#tellOthers(node);
     this.#checked.delete(node.name);
     this.#suspects.add(node.name);
@@ -74,6 +82,7 @@ export class CordonRepair {
   /** Asks for a check of all nodes. */
   suspectAll(): void {
     this.#checked.clear();
+    this.#ended.clear();
     for (const node of this.#context.nodes.marked) this.suspect(node);
   }
 
@@ -107,6 +116,13 @@ export class CordonRepair {
     }
   }
 
+  #tellLifted(name: string, owner: CordonOwner): void {
+    const { reports } = this.#context;
+    // A check often comes before the replica that released the hold lifts the cordon.
+    if (this.#ended.delete(`${name} ${owner.group}`)) reports.endedCordonLifted(name, owner);
+    else reports.staleCordonLifted(name, owner);
+  }
+
   async #check(name: string, signal: AbortSignal): Promise<void> {
     const { namespace, nodes, cordon, reports, isBusy, clientHolds } = this.#context;
     // The node is read before its locks, because a hold that begins in between changes the node before relying on it.
@@ -122,7 +138,7 @@ export class CordonRepair {
     switch (await cordon.repair(node, (owner) => !isGone(owner), signal)) {
       case "repaired": {
         if (!isOurs) reports.annotationRemoved(name, node.unschedulable);
-        else for (const owner of ours.filter(isGone)) reports.staleCordonLifted(name, owner);
+        else for (const owner of ours.filter(isGone)) this.#tellLifted(name, owner);
         break;
       }
       case "right":

@@ -212,7 +212,7 @@ export class KubernetesNodeKeeper implements NodeKeeper {
    */
   holdEnded(group: Group, id: ClientId): void {
     for (const node of this.#nodes.marked) {
-      if (this.#ownedBy(node, group, id).length > 0) this.#repair.suspect(node);
+      if (this.#ownedBy(node, group, id).length > 0) this.#repair.suspect(node, group);
     }
     this.#checkHolds(this.#drains.owners(group, id)).catch(() => {});
   }

@@ -38,6 +38,13 @@ export class NodeReports {
     this.#uncordonedEvent(node, `${id} in group ${group} no longer holds its slot`);
   }
 
+  /** We lifted a cordon of ours whose hold has just ended, before the replica that ended the hold did so. */
+  endedCordonLifted(node: string, { group, id }: CordonOwner): void {
+    this.#targets.observer?.repaired?.();
+    this.#targets.log?.info("uncordoned the node: its hold has just ended", { node, group, id });
+    this.#uncordonedEvent(node, `${id} in group ${group} no longer holds its slot`);
+  }
+
   /** We removed our stale annotation from a node that others uncordoned, and cordoned again or not. */
   annotationRemoved(node: string, isCordoned: boolean): void {
     this.#targets.log?.info(

@@ -86,14 +86,22 @@ export function listSome(texts: readonly string[]): string {
 /**
  * Says who holds the slots of a group, and since when.
  *
+ * @param holders They may be more than `slots`, since fewer slots end no hold.
  * @param now Milliseconds since the epoch, for the age of each hold.
  */
 export function describeHolders(holders: readonly Holder[], slots: number, group: Group, now: number): string {
   if (holders.length === 0) return `group "${group}" has no reboot slot now`;
-  const which = slots === 1 && holders.length === 1
+  const named = list(holders, HOLDERS_NAMED, (holder) => describeHolder(holder, now));
+  if (holders.length > slots) {
+    const who = holders.length === 1 ? "1 client holds" : `${holders.length} clients hold`;
+    return `${who} a reboot slot of group "${group}", which has ${
+      slots === 0 ? "none" : `only ${slots}`
+    } now: ${named}`;
+  }
+  const which = slots === 1
     ? `reboot slot of group "${group}" is`
     : `all ${slots} reboot slots of group "${group}" are`;
-  return `${which} held by ${list(holders, HOLDERS_NAMED, (holder) => describeHolder(holder, now))}`;
+  return `${which} held by ${named}`;
 }
 
 /** Shows the sentence of a policy's reason. */

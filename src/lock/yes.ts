@@ -96,7 +96,7 @@ export interface StayingPod {
   /** The pod. */
   readonly pod: SeenPod;
   /**
-   * - `tolerates_cordon`: it tolerates the cordon and was created after the grant, so that its controller would always put it back;
+   * - `tolerates_cordon`: it tolerates the cordon and was created after the grant: the cordon does not keep such pods away;
    * - `put_back`: its controller has put pods back after each of {@link MAX_EVICTIONS} evictions;
    * - `kubelet_dead`: its grace period is over, and the kubelet that would confirm its end does not answer.
    */

@@ -25,31 +25,34 @@ export function dateOf(moment: number, timeZone: string): Temporal.PlainDate {
   return Temporal.Instant.fromEpochMilliseconds(Math.floor(moment)).toZonedDateTimeISO(timeZone).toPlainDate();
 }
 
-/** What was written last, by moment and time zone: all hosts that wait hear of the same few moments again and again. */
+/** What was written last, by moment, time zone and precision: all hosts that wait hear of the same few moments again and again. */
 const written = new Map<string, string>();
 
 /** How many moments are remembered. */
 const MAX_WRITTEN = 256;
 
+/** How exactly a moment is written. */
+export type Precision = "minute" | "second";
+
 /**
- * Writes a moment for a person.
+ * Writes a moment for a person, rounded down.
  *
  * @param moment Milliseconds since the epoch.
- * @returns For example `Fri 2026-11-27 22:00 +01:00`.
+ * @returns For example `Fri 2026-11-27 22:00 +01:00`, or with seconds `Fri 2026-11-27 22:00:30 +01:00`.
  */
-export function describeMoment(moment: number, timeZone: string): string {
-  const key = `${moment} ${timeZone}`;
+export function describeMoment(moment: number, timeZone: string, precision: Precision = "minute"): string {
+  const key = `${moment} ${timeZone} ${precision}`;
   let text = written.get(key);
   if (text === undefined) {
     if (written.size >= MAX_WRITTEN) written.clear();
-    written.set(key, text = writeMoment(moment, timeZone));
+    written.set(key, text = writeMoment(moment, timeZone, precision));
   }
   return text;
 }
 
-function writeMoment(moment: number, timeZone: string): string {
+function writeMoment(moment: number, timeZone: string, precision: Precision): string {
   const zoned = Temporal.Instant.fromEpochMilliseconds(Math.floor(moment)).toZonedDateTimeISO(timeZone);
   const weekday = ["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"][zoned.dayOfWeek - 1];
-  const time = zoned.toPlainTime().toString({ smallestUnit: "minute" });
+  const time = zoned.toPlainTime().toString({ smallestUnit: precision });
   return `${weekday} ${zoned.toPlainDate()} ${time} ${zoned.offset}`;
 }

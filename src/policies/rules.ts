@@ -24,6 +24,9 @@ export interface Rule {
 /** A reason without the name of its rule. */
 export type Finding = Omit<Reason, "rule">;
 
+/** The `settle` from which on whole minutes are exact enough for its end, in milliseconds. */
+const SECONDS_COUNT_MS = 600_000;
+
 /**
  * Every rule, in the order in which their reasons are told where several last equally long: first what a person has
  * ordered, then the calendar, then what heals by itself.
@@ -115,9 +118,8 @@ function settling({ question, options, returned, now, timeZone }: Snapshot): Fin
   if (options.settleMs === 0 || returned === undefined) return undefined;
   const until = returned + options.settleMs;
   if (until <= now) return undefined;
-  const sentence = `group "${question.group}" settles after the reboot of a host until ${
-    describeMoment(until, timeZone)
-  }`;
+  const end = describeMoment(until, timeZone, options.settleMs < SECONDS_COUNT_MS ? "second" : "minute");
+  const sentence = `group "${question.group}" settles after the reboot of a host until ${end}`;
   return { kind: "settling", until, sentence };
 }
 

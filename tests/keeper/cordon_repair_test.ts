@@ -114,6 +114,29 @@ Deno.test("of a node that is cordoned for two holds, only the one that has ended
   deepEqual([test.nodes.get("a")?.unschedulable, test.told], [true, ["staleCordonLifted a ended"]]);
 });
 
+Deno.test("a cordon whose hold was shown to end is told as such, until it is lifted or all nodes are checked", async () => {
+  await using test = setUp();
+  const both = cordonedFor(owner("ended"), owner("stale"));
+  const shown = parseGroup("ended")!;
+  test.repair.suspect(test.put("a", both), shown);
+  // Another node of the same group.
+  test.repair.suspect(test.put("b", cordonedFor(owner("ended"))));
+  await test.clock.advance(0);
+  deepEqual(test.told, ["endedCordonLifted a ended", "staleCordonLifted a stale", "staleCordonLifted b ended"]);
+  test.told.length = 0;
+  test.repair.suspect(test.put("a", cordonedFor(owner("ended"))));
+  await test.clock.advance(0);
+  deepEqual(test.told, ["staleCordonLifted a ended"]);
+  test.told.length = 0;
+  test.busy.add("a");
+  test.repair.suspect(test.put("a", cordonedFor(owner("ended"))), shown);
+  await test.clock.advance(0);
+  test.busy.clear();
+  test.repair.suspectAll();
+  await test.clock.advance(0);
+  deepEqual(test.told, ["staleCordonLifted a ended"]);
+});
+
 Deno.test("a node without our annotation is not checked", async () => {
   await using test = setUp();
   test.repair.suspect(test.put("a", { unschedulable: true }));

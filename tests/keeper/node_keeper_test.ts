@@ -178,7 +178,7 @@ Deno.test("a drain whose hold is over ends with its cordon, when its client says
 
 Deno.test("a cordon that is left of a hold is lifted when a watch of the locks tells of its end", async () => {
   await using world = await setUp();
-  const { keeper, hold, held, clock, cordon, isCordoned } = world;
+  const { keeper, hold, held, clock, cordon, isCordoned, messages } = world;
   held.set(`${group} ${OTHER_ID}`, { since: hold.since });
   await cordon("mine", [`ops/${group}`, ID, hold.since]);
   await cordon("of another client", [`ops/${group}`, OTHER_ID, hold.since]);
@@ -188,6 +188,7 @@ Deno.test("a cordon that is left of a hold is lifted when a watch of the locks t
   keeper.holdEnded(group, ID);
   await clock.pass(60_000);
   deepEqual([isCordoned("mine"), isCordoned("of another client")], [false, true]);
+  deepEqual(messages(), ["uncordoned the node: its hold has just ended"]);
 });
 
 Deno.test("drains and cordons of holds that are over are found without a cause, once in a while", async () => {

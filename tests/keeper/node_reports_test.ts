@@ -25,6 +25,11 @@ const REPORTS: [what: string, report: (reports: NodeReports) => void, told: unkn
     ["warning", "lifted a stale cordon: its client holds no slot", HOLD],
     ["event", "Node a", "Uncordoned", "Uncordoned: alice in group web no longer holds its slot", false],
   ]],
+  ["a cordon that is lifted right after its hold", (reports) => reports.endedCordonLifted("a", OWNER), [
+    ["repaired"],
+    ["info", "uncordoned the node: its hold has just ended", HOLD],
+    ["event", "Node a", "Uncordoned", "Uncordoned: alice in group web no longer holds its slot", false],
+  ]],
   ["an annotation that is removed from a cordoned node", (reports) => reports.annotationRemoved("a", true), [
     ["info", "removed our stale annotation from a node: others uncordoned it and cordoned it again", { node: "a" }],
   ]],

@@ -82,8 +82,18 @@ const SENTENCES: [what: string, told: string, sentence: string][] = [
   [
     "more holders than slots",
     describeHolders([held("ab", NOW), held("cdef", NOW)], 1, GROUP, NOW),
-    'all 1 reboot slots of group "workers" are held by a… since 2026-01-01T12:00:00Z (0 s) and cd… since ' +
-    "2026-01-01T12:00:00Z (0 s)",
+    '2 clients hold a reboot slot of group "workers", which has only 1 now: a… since 2026-01-01T12:00:00Z (0 s) and ' +
+    "cd… since 2026-01-01T12:00:00Z (0 s)",
+  ],
+  [
+    "more holders than a sentence names, and than slots",
+    describeHolders(["ab", "cd", "ef", "gh"].map((id) => held(id, NaN)), 2, GROUP, NOW),
+    '4 clients hold a reboot slot of group "workers", which has only 2 now: a…, c…, e… and 1 other',
+  ],
+  [
+    "a holder in a group without slots",
+    describeHolders([held("ab", NaN)], 0, GROUP, NOW),
+    '1 client holds a reboot slot of group "workers", which has none now: a…',
   ],
   [
     "more holders than a sentence names, with the latest time that a date can have and later ones",

@@ -14,6 +14,8 @@ Deno.test("a moment is written with its weekday, date, time to the minute and of
   });
   equal(describeMoment(at("2026-07-01T00:00Z") + 0.5, BERLIN), "Wed 2026-07-01 02:00 +02:00");
   equal(describeMoment(at("2026-07-01T00:00Z"), "UTC"), "Wed 2026-07-01 00:00 +00:00");
+  equal(describeMoment(at("2026-07-01T00:00Z"), "UTC", "second"), "Wed 2026-07-01 00:00:00 +00:00");
+  equal(describeMoment(at("2026-07-01T00:00:59.999Z"), "UTC", "second"), "Wed 2026-07-01 00:00:59 +00:00");
 });
 
 Deno.test("however many moments are written, each is written as itself, and what is written often is made once", () => {

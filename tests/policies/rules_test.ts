@@ -177,6 +177,12 @@ const cases: readonly Case[] = [
     ends: 6 * MINUTE,
   },
   {
+    name: "a group that settles for so short a time that seconds count",
+    snapshot: snapshot({ options: options({ settleMs: 50_000 }) }, noted({ returned: NOW - 10_000 })),
+    says: 'settle: settling: group "workers" settles after the reboot of a host until Thu 2026-11-26 13:00:40 +01:00',
+    ends: 40_000,
+  },
+  {
     name: "a node that could not be read",
     snapshot: snapshot({ asking: failed }),
     says: "hold: node_on_hold: nobody knows whether the node is on hold: it does not answer",

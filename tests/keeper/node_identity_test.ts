@@ -205,7 +205,7 @@ Deno.test("the bootID to note is the one that the proof has read, not the one th
 Deno.test("a host that joined again as another Node is drained there too, although the old Node is still there", async () => {
   const cluster = new FakeCluster();
   cluster.put(A);
-  const { keeper, log } = await setUp(cluster, { ghostMs: 0 });
+  const { keeper, log } = await setUp(cluster, { ghostMs: 60_000 });
   await using _ = keeper;
   cluster.holdBack();
   cluster.put({ ...A, ready: "Unknown", unschedulable: true });

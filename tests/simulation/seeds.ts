@@ -39,4 +39,9 @@ export const KEPT_SEEDS: readonly KeptSeed[] = [
     incidents: [0, 1, 2, 3, 4, 6, 7, 8, 9, 17, 28, 33, 35, 38, 47, 48, 49, 54, 56, 57, 61, 62, 65, 79, 81],
     about: "an eviction that waited for its turn, and left after the watch had shown the node uncordoned",
   },
+  {
+    seed: 32391,
+    about:
+      "an eviction from a node that a search for another client's Nodes had shown uncordoned, while the watch was silent",
+  },
 ];

@@ -37,6 +37,8 @@ export interface SeenNodes {
   peek(name: string): NodeView | undefined;
   /** The Nodes with an id. */
   peekById(id: string): NodeView[];
+  /** Notes a Node as one of our own calls returned it. What else rests on what is seen should know of it, too. */
+  learn(node: NodeView): void;
   /** Waits until a condition is met, which is asked after each change. */
   until(condition: () => boolean, ms: number, signal: AbortSignal): Promise<boolean>;
 }
@@ -165,7 +167,7 @@ export class FreshNodes {
 
   async #read(wanted: ReadonlySet<string>): Promise<NodeView[]> {
     const isWanted = (node: NodeView) => node.ids.some((id) => wanted.has(id));
-    return await this.#byWaiting(wanted) ?? await this.#byVersions(isWanted) ?? await this.#calls.listNodes(isWanted);
+    return await this.#byWaiting(wanted) ?? await this.#byVersions(isWanted) ?? await this.#byListing(isWanted);
   }
 
   /** @returns Undefined where that is not worth a try, or did not succeed. */
@@ -212,11 +214,19 @@ export class FreshNodes {
     const read = await Promise.all(others.map(async (listed) => {
       return { listed, node: await this.#calls.nodeAt(listed.name, version) };
     }));
+    for (const { node } of read) if (node !== undefined) seen.learn(node);
     for (const { listed, node } of read) {
       if (!isSameState(node, listed)) return undefined;
       if (isWanted(node)) found.push(node);
     }
     return found;
+  }
+
+  async #byListing(isWanted: (node: NodeView) => boolean): Promise<NodeView[]> {
+    return await this.#calls.listNodes((node) => {
+      this.#seen.learn(node);
+      return isWanted(node);
+    });
   }
 
   #areMany(): boolean {

@@ -147,6 +147,22 @@ for (const { fact, nodes = [], change, found, lists } of ROWS) {
   });
 }
 
+for (const [count, lists] of [[1, ["500", "one"]], [51, ["500", "50", "50"]]] as const) {
+  Deno.test(`what the search reads of ${count} other Nodes is known from then on, and is not read again`, async () => {
+    await using world = await World.begin(
+      ...Array.from({ length: 60 }, (_, n) => ({ ...named(n), unschedulable: true })),
+    );
+    world.cluster.holdBack();
+    for (let n = 0; n < count; n++) world.cluster.kubectl("uncordon", `n${n}`);
+    equal(world.watch.peek("n0")?.unschedulable, true);
+    equal(await world.find(), "");
+    deepEqual(world.lists, lists);
+    equal(world.watch.peek(`n${count - 1}`)?.unschedulable, false);
+    equal(await world.find(), "");
+    deepEqual(world.lists, [...lists, "500"]);
+  });
+}
+
 Deno.test("a host that joins again under another name between two calls is found", async () => {
   await using world = await World.begin(named(1));
   world.cluster.holdBack();
@@ -330,6 +346,9 @@ class Script implements SeenNodes, FreshNodesCalls {
   started(): Promise<void> {
     return Promise.resolve();
   }
+
+  /** What a watch makes of this is tested with {@link World}. */
+  learn(): void {}
 
   async until(condition: () => boolean, ms: number, signal: AbortSignal): Promise<boolean> {
     const over = new AbortController();

@@ -192,7 +192,8 @@ export class Yields {
         const yieldsAfterMs = rule.onTimeout === "yield" ? (rule.timeoutMs ?? TIMEOUT_MS) + watched.graceMs : undefined;
         const ageMs = ageWithin(clock.now() - holder.since, ageOf(group, holder));
         const timeLeftMs = isPaused || yieldsAfterMs === undefined ? 0 : yieldsAfterMs - ageMs;
-        const leftMs = Math.max(watched.notBefore - clock.monotonic(), timeLeftMs);
+        // A fraction of a millisecond may be too short for a sleep to pass it.
+        const leftMs = Math.ceil(Math.max(watched.notBefore - clock.monotonic(), timeLeftMs));
         if (leftMs > 0) nextInMs = Math.min(nextInMs, leftMs, AGAIN_MS);
         else if (isPaused) due.push([watched, () => this.#lookAtPaused(holder, group, state)]);
         else if (yieldsAfterMs !== undefined) due.push([watched, (signal) => this.#lookAtLate(holder, group, signal)]);

@@ -623,6 +623,23 @@ Deno.test("a hold yields in its time although the clock of its grant was ahead",
   equal(keeper.uncordoned.length, 1);
 });
 
+Deno.test("the watch sleeps whole milliseconds: the sum of a time and a fraction may be that time", async () => {
+  const { keeper, yields, clock, watching } = setUpAlone(stateWith([HOLD]));
+  keeper.drains = TIMED_OUT;
+  const slept: number[] = [];
+  const sleep = clock.sleep.bind(clock);
+  clock.sleep = (ms, signal) => (slept.push(ms), sleep(ms, signal));
+  await using _ = watching();
+  await clock.pass(0);
+  await clock.pass(0.25);
+  slept.length = 0;
+  yields.toDrain(HOLD, group);
+  await clock.until(sleep(TIMEOUT_MS));
+  equal(keeper.drained.length, 1);
+  ok(slept.length > 1);
+  deepEqual(slept.filter((ms) => !Number.isInteger(ms)), []);
+});
+
 Deno.test("a hold does not yield before its time although the clock of its grant was behind", async () => {
   const { keeper, yields, clock, change, watching } = setUpAlone(stateWith([]));
   keeper.drains = TIMED_OUT;

@@ -78,6 +78,8 @@ class Cluster {
   watcher?: ResourceWatcher<PodView>;
   evicting = 0;
   mostEvicting = 0;
+  /** Waits until an eviction or a deletion has its turn. */
+  turn: () => Promise<void> = () => Promise.resolve();
   /** Answers an eviction; it may wait. */
   answer: (pod: PodView) => Promise<EvictionAnswer> = () => Promise.resolve({ kind: "accepted" });
   getNode: () => Promise<unknown> = () => Promise.resolve();
@@ -135,7 +137,9 @@ class Cluster {
           signal.addEventListener("abort", () => resolve(), { once: true });
         });
       },
-      evict: async (pod) => {
+      evict: async (pod, _, mayLeave) => {
+        await this.turn();
+        if (mayLeave?.() === false) return { kind: "failed", reason: "withdrawn" };
         ok(this.node?.unschedulable || this.clock.passed <= this.mayEvictUntil, "evicted from an uncordoned node");
         this.mostEvicting = Math.max(this.mostEvicting, ++this.evicting);
         const answer = await this.answer(pod);
@@ -144,10 +148,12 @@ class Cluster {
         if (answer.kind === "accepted") this.evicted.push(pod);
         return answer;
       },
-      deletePod: (pod) => {
+      deletePod: async (pod, _, mayLeave) => {
+        await this.turn();
+        if (mayLeave?.() === false) return { kind: "failed", reason: "withdrawn" };
         this.deleted.push(this.clock.passed);
         this.end(pod);
-        return Promise.resolve({ kind: "accepted" });
+        return { kind: "accepted" };
       },
       listAttachments: (node) => {
         equal(node, "n");
@@ -788,6 +794,26 @@ for (
     deepEqual(end, { kind: "failed", node: "n", ...expected });
     deepEqual(pods.map(({ name }) => name), ["going"]);
     equal(cluster.clock.passed, 300_000);
+  });
+}
+
+for (const onTimeout of ["refuse", "delete"] as const) {
+  const what = onTimeout === "delete" ? "a deletion" : "an eviction";
+  Deno.test(`${what} that waits for its turn while others uncordon the node is not made, until it is cordoned again`, async () => {
+    const cluster = new Cluster(1);
+    if (onTimeout === "delete") cluster.answer = () => Promise.resolve({ kind: "blocked", budget: "web", reason: "b" });
+    let turns = 0;
+    cluster.turn = () => {
+      const isFirst = onTimeout === "refuse"
+        ? turns === 0
+        : cluster.deleting.length > 0 && cluster.calls.cordoned === 1;
+      turns++;
+      if (isFirst) cluster.node = { ...cluster.node!, unschedulable: false };
+      return Promise.resolve();
+    };
+    deepEqual(await cluster.drain({ timeoutMs: 60_000, onTimeout }).end, { kind: "emptied" });
+    deepEqual([cluster.calls.cordoned, cluster.evicted.length + cluster.deleted.length], [2, 1]);
+    ok(turns > 1);
   });
 }
 

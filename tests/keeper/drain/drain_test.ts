@@ -151,6 +151,7 @@ class Cluster {
       deletePod: async (pod, _, mayLeave) => {
         await this.turn();
         if (mayLeave?.() === false) return { kind: "failed", reason: "withdrawn" };
+        ok(this.node?.unschedulable, "deleted from an uncordoned node");
         this.deleted.push(this.clock.passed);
         this.end(pod);
         return { kind: "accepted" };

@@ -69,7 +69,8 @@ export interface DrainLeft {
 /** What is remembered of a hold. */
 interface Remembered {
   readonly owner: CordonOwner;
-  readonly memory: DrainMemory;
+  /** By the Node's UID. */
+  readonly memories: Map<string, DrainMemory>;
   /** By the Node's UID. */
   readonly paces: Map<string, DrainPace>;
 }
@@ -118,7 +119,7 @@ export class Drains implements AsyncDisposable {
     for (const other of this.of(owner.group, owner.id)) {
       if (!isSameHold(other.task.owner.since, owner.since)) other.stop("hold_gone");
     }
-    const memory = this.memoryOf(owner);
+    const memory = this.memoryOf(owner, { uid });
     const task = { node: name, uid, machineId, owner, memory, again: phase === "drained", ...(age && { age }) };
     this.#listener.drainBegan(task);
     const { timeoutMs = this.#options.timeoutMs, onTimeout = this.#options.onTimeout } = rule;
@@ -137,9 +138,12 @@ export class Drains implements AsyncDisposable {
     return this.#running.has(JSON.stringify([keyOf(owner), uid]));
   }
 
-  /** What the drains of a hold remember. */
-  memoryOf(owner: CordonOwner): DrainMemory {
-    return this.#rememberedOf(owner).memory;
+  /** What the drains of a Node of a hold remember. */
+  memoryOf(owner: CordonOwner, { uid }: Pick<HeldNode, "uid">): DrainMemory {
+    const { memories } = this.#rememberedOf(owner);
+    const memory = memories.get(uid) ?? new DrainMemory();
+    memories.set(uid, memory);
+    return memory;
   }
 
   /** When a Node of a hold may be drained again. */
@@ -201,7 +205,7 @@ export class Drains implements AsyncDisposable {
 
   #rememberedOf(owner: CordonOwner): Remembered {
     const key = keyOf(owner);
-    const known = this.#memories.get(key) ?? { owner, memory: new DrainMemory(), paces: new Map() };
+    const known = this.#memories.get(key) ?? { owner, memories: new Map(), paces: new Map() };
     this.#memories.set(key, known);
     return known;
   }

@@ -270,7 +270,7 @@ export class KubernetesNodeKeeper implements NodeKeeper {
 
   /** @returns Undefined where the client has gone meanwhile. */
   async #prove(hold: Hold, noted: HeldNode, signal: AbortSignal): Promise<HoldVerdict | undefined> {
-    const proof = { ...this.#proof, exhausted: this.#drains.memoryOf(this.#ownerOf(hold)).exhausted };
+    const proof = { ...this.#proof, exhausted: this.#drains.memoryOf(this.#ownerOf(hold), noted).exhausted };
     try {
       const options = { nodes: this.#nodes, calls: this.#calls, proof, clock: this.#clock };
       return await proveHold(hold, noted, options, signal);

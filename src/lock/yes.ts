@@ -137,7 +137,7 @@ export type Yes =
   | { readonly kind: "too_old" }
   | Exclude<NodeVerdict, { kind: "empty" }>;
 
-/** How often pods of one controller that were created after the grant are evicted in one hold. */
+/** How often pods of one controller that were created after the grant are evicted from one Node in one hold. */
 export const MAX_EVICTIONS = 3;
 
 /** How long a write proves a hold, and a read what it showed, in milliseconds. */

@@ -161,7 +161,7 @@ Deno.test("a drain is told which Node and hold it is for, and whether the node w
     memory: undefined,
     again: false,
   });
-  equal(task.memory, drains.memoryOf(ownerOf()));
+  equal(task.memory, drains.memoryOf(ownerOf(), heldNode("a")));
   const age = { atLeastMs: 1, atMostMs: 2 };
   const again = drains.join(ownerOf(), heldNode("b", { phase: "drained" }), {}, age);
   deepEqual([again.task.again, again.task.age], [true, age]);
@@ -258,12 +258,13 @@ Deno.test("what a hold's drains wait for is summed over its nodes, not over othe
 Deno.test("holds are remembered until they are over, or their drain is abandoned, whether or not a drain runs", async () => {
   const { drains, pass, told, lifted } = setUp({ timeoutMs: 20_000 });
   const [alice, bob] = [ownerOf(), ownerOf({ id: "bob" })];
-  const memory = drains.memoryOf(alice);
+  const memory = drains.memoryOf(alice, heldNode("a"));
   const pace = drains.paceOf(alice, heldNode("a"));
-  equal(drains.memoryOf(ownerOf()), memory);
+  equal(drains.memoryOf(ownerOf(), heldNode("a")), memory);
   equal(drains.paceOf(ownerOf(), heldNode("a")), pace);
   notEqual(drains.paceOf(alice, heldNode("b")), pace);
-  notEqual(drains.memoryOf(bob), memory);
+  notEqual(drains.memoryOf(bob, heldNode("a")), memory);
+  notEqual(drains.memoryOf(alice, heldNode("b")), memory);
   deepEqual(drains.owners(), [alice, bob]);
   deepEqual(drains.owners(alice.group, alice.id), [alice]);
   deepEqual(drains.owners(parseGroup("other")!, alice.id), []);
@@ -271,10 +272,10 @@ Deno.test("holds are remembered until they are over, or their drain is abandoned
   drains.join(bob, heldNode("b"));
   await pass(20_000);
   deepEqual(told.slice(2), ["a alice failed", "b bob failed"]);
-  equal(drains.memoryOf(alice), memory);
+  equal(drains.memoryOf(alice, heldNode("a")), memory);
   deepEqual(drains.end(alice), []);
   deepEqual(drains.owners(), [bob]);
-  notEqual(drains.memoryOf(alice), memory);
+  notEqual(drains.memoryOf(alice, heldNode("a")), memory);
   deepEqual(lifted, []);
 });
 
@@ -300,10 +301,10 @@ Deno.test("an abandoned drain's hold is forgotten, even if it is asked for while
   drains.join(ownerOf(), heldNode("a"));
   await settle();
   drains.end(ownerOf());
-  const memory = drains.memoryOf(ownerOf());
+  const memory = drains.memoryOf(ownerOf(), heldNode("a"));
   await settle();
   deepEqual(drains.owners(), []);
-  notEqual(drains.memoryOf(ownerOf()), memory);
+  notEqual(drains.memoryOf(ownerOf(), heldNode("a")), memory);
 });
 
 Deno.test("when the process ends, drains stop where they are with their cordons, and later ones too", async () => {

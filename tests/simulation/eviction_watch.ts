@@ -19,6 +19,9 @@ import { notedName } from "./yes_check.ts";
  */
 const MAX_LATE = 3;
 
+/** How long a replica may take to hear of the end of a hold, in milliseconds, while nothing disturbs it. */
+const TOLD_MS = 2_000;
+
 /** How many calls a replica may make in so many milliseconds. Its largest fleets here need a tenth of it. */
 const MAX_CALLS = 1_000;
 const STORM_WINDOW_MS = 10_000;
@@ -111,7 +114,7 @@ export class EvictionWatch {
     observer.note(node ?? "-", `${call.user} ${verb}s ${key}${isAccepted ? "" : " in vain"}`);
     const hold = this.#holdOf(node);
     if (verb === "delete") {
-      const isLate = hold !== undefined && scheduler.now - hold.at >= this.#timeoutMs - 2_000;
+      const isLate = hold === undefined ? this.#hasJustEnded(node) : scheduler.now - hold.at >= this.#timeoutMs - 2_000;
       if (plan.flags["drain-on-timeout"] !== "delete" || !isLate) {
         observer.violate("deletion", `${call.user} deletes ${key} of ${node}`, key, node);
       }
@@ -122,7 +125,7 @@ export class EvictionWatch {
     const created = observer.history.pods.versions(pod.metadata.uid)[0]!;
     // The times of objects are whole seconds.
     if (Math.floor(created.at / 1000) <= Math.floor(hold.at / 1000) + 2) return;
-    this.#countLate(process, call, `${hold.moment} ${controller}`, pod.metadata.uid, created.at);
+    this.#countLate(process, call, `${hold.moment} ${node} ${controller}`, pod.metadata.uid, created.at);
   }
 
   /** A process must count an eviction even where it does not learn what came of it. */
@@ -140,6 +143,21 @@ export class EvictionWatch {
       } put back after ${MAX_LATE} evictions`;
       this.#options.observer.violate("too many evictions", message);
     }
+  }
+
+  /** Whether a hold that noted a Node has ended so lately that a replica may not have heard of it. */
+  #hasJustEnded(name: string | undefined): boolean {
+    const { observer: { history }, scheduler } = this.#options;
+    for (const group of history.leases.keys) {
+      const versions = history.leases.versions(group);
+      const isNoted = versions.some(({ fact, revision }, index) => {
+        const until = versions[index + 1]?.at;
+        if (fact === undefined || until === undefined || until <= scheduler.now - TOLD_MS) return false;
+        return fact.holders.some((id) => notedName(history, group, id, revision) === name);
+      });
+      if (isNoted) return true;
+    }
+    return false;
   }
 
   /** The hold that a Node is cordoned for. */

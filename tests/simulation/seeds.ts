@@ -44,4 +44,16 @@ export const KEPT_SEEDS: readonly KeptSeed[] = [
     about:
       "an eviction from a node that a search for another client's Nodes had shown uncordoned, while the watch was silent",
   },
+  {
+    seed: 32504,
+    incidents: [0, 1, 2, 4],
+    about:
+      "a yes with pods left that came to a later Node of the host after others had been evicted from an earlier one",
+  },
+  {
+    seed: 32616,
+    incidents: [0, 10, 34, 35, 36, 55, 70, 71],
+    about:
+      "a release while the host's kubelet is not back, where the noted Node had shown the host's machine-id for a while",
+  },
 ];

@@ -9,7 +9,7 @@ import type { SeenNode } from "../../lock/yes.ts";
 import { isNewer, type NodeView } from "../nodes/node.ts";
 import { successorOf } from "../nodes/node_choice.ts";
 import type { CallRetry } from "./call_retry.ts";
-import type { NodeMemory } from "./drain_memory.ts";
+import type { DrainMemory } from "./drain_memory.ts";
 import type { DrainContext, DrainTask } from "./drain_task.ts";
 
 /** The state of a drain's node. */
@@ -136,9 +136,8 @@ export class CordonGuard {
     if (node?.uid === task.uid) this.#read = node;
   }
 
-  get #memory(): NodeMemory {
-    const { memory, uid } = this.#options.task;
-    return memory.node(uid);
+  get #memory(): DrainMemory {
+    return this.#options.task.memory;
   }
 
   get #seen(): NodeView | undefined {

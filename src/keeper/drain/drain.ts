@@ -121,7 +121,7 @@ export class Drain {
 
   /** @returns Undefined where the hold is gone. */
   async #drain(): Promise<DrainEnd | undefined> {
-    const { node, uid, again, memory } = this.task;
+    const { node, again, memory } = this.task;
     const state = await this.#guard.begin();
     if (state === "not_held") return undefined;
     if (this.#guard.isRegisteredAgain) return { kind: "emptied" };
@@ -137,7 +137,7 @@ export class Drain {
         return { ...emptied, node, ...this.#ifYields() };
       case "empty":
         if (!again && !this.#guard.isGone) await this.#awaitDetachment(emptied.claims);
-        memory.node(uid).wasEmptied = true;
+        memory.wasEmptied = true;
         return { kind: "emptied" };
     }
   }

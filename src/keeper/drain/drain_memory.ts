@@ -1,6 +1,7 @@
 /**
- * What this process remembers of one hold's drain, over several runs of it. Nothing that a yes rests on depends on what
- * another replica remembers: whatever is forgotten only makes a drain evict once more.
+ * What this process remembers of one hold's drain of one Node, over several runs of it. The host of a hold may move to
+ * another Node, where nobody has put a pod back yet. Nothing that a yes rests on depends on what another replica
+ * remembers: whatever is forgotten only makes a drain evict once more.
  *
  * @module
  */
@@ -40,16 +41,21 @@ export interface Eviction {
   readonly time?: number;
 }
 
-/** The memory of one Node of a hold. */
-export class NodeMemory {
+/** See the module. */
+export class DrainMemory {
   /** Whether it was cordoned for the hold. */
   wasCordoned = false;
   /** How often its cordon was set again after others had lifted it. */
   cordonedAgain = 0;
   /** Whether a drain found it empty. If there is another drain, what that one saw has changed. */
   wasEmptied = false;
+  /** See {@link "../../lock/yes.ts".NodeEvidence.exhausted}. */
+  readonly exhausted: Map<string, number> = new Map();
   /** The UIDs of the pods that the first list showed. */
   #first: ReadonlySet<string> | undefined;
+  readonly #paces = new Map<string, Pace>();
+  /** The UIDs of the pods whose eviction was counted, and whether one of them is known to have been accepted. */
+  readonly #counted = new Map<string, boolean>();
 
   /** Notes a list of the pods on the Node. The first one tells what was there. */
   listed(pods: readonly PodView[]): void {
@@ -63,23 +69,6 @@ export class NodeMemory {
    */
   isLate({ uid, createdAt }: PodView, grantedAt: number): boolean {
     return isAfter(createdAt, grantedAt) || (this.#first !== undefined && !this.#first.has(uid));
-  }
-}
-
-/** The memory of one hold. */
-export class DrainMemory {
-  /** See {@link "../../lock/yes.ts".NodeEvidence.exhausted}. */
-  readonly exhausted: Map<string, number> = new Map();
-  readonly #paces = new Map<string, Pace>();
-  /** The UIDs of the pods whose eviction was counted, and whether one of them is known to have been accepted. */
-  readonly #counted = new Map<string, boolean>();
-  readonly #nodes = new Map<string, NodeMemory>();
-
-  /** What is remembered of a Node, named by its UID. The host of a hold may move from one to another. */
-  node(uid: string): NodeMemory {
-    const known = this.#nodes.get(uid) ?? new NodeMemory();
-    this.#nodes.set(uid, known);
-    return known;
   }
 
   /** The earliest time of the next eviction of a pod that came late, for what paces it ({@link paceOf}). */

@@ -19,7 +19,7 @@
 import type { PodLeft } from "../../lock/node_keeper.ts";
 import { judgeNode, type NodeEvidence, type SeenPod, type StayingPod } from "../../lock/yes.ts";
 import { Budget } from "./budget.ts";
-import type { DrainMemory, NodeMemory } from "./drain_memory.ts";
+import type { DrainMemory } from "./drain_memory.ts";
 import { type Claim, type EvictionAnswer, judge, paceOf, type PodPolicy, type PodView, type Verdict } from "./pods.ts";
 import { seenPod } from "./proof.ts";
 
@@ -37,7 +37,7 @@ export type QueueFacts = Omit<NodeEvidence, "pods" | "exhausted">;
 export interface EvictionQueueOptions {
   /** Which pods are evicted. */
   readonly policy: PodPolicy;
-  /** What is remembered of the hold. */
+  /** What is remembered of the hold's drains of the node. */
   readonly memory: DrainMemory;
   /** Gives a number from 0 (inclusive) to 1 (exclusive), for jitter. */
   random(): number;
@@ -252,9 +252,8 @@ export class EvictionQueue {
     }
   }
 
-  get #memory(): NodeMemory {
-    const { memory, facts } = this.#options;
-    return memory.node(facts().noted.uid);
+  get #memory(): DrainMemory {
+    return this.#options.memory;
   }
 
   #jitter(): number {

@@ -94,13 +94,17 @@ export class ReturnWait {
     const read = hold.node && await calls.getNode(hold.node.name);
     if (read !== undefined) nodes.learn(read);
     const noted = read?.uid === hold.node?.uid ? read : undefined;
-    if (noted !== undefined) {
+    const hasId = noted?.ids.includes(comparableId(hold.id)) === true;
+    if (noted !== undefined && hasId) {
       const state = judgeReturn(hold, [noted]);
       if (state.kind === "ready") return state;
     }
     // A hold that notes no Node was granted to a host that had none. If one has joined since then, the watch shows it.
     const hadNode = hold.node !== undefined || hold.isNodeUnreadable === true;
     const others = await this.#readOthers(hold, hadNode && noted === undefined);
+    // The noted one showed the client's id once. Where it does not any more, and another one does, that one is the host's,
+    // and the noted bootID says nothing of it.
+    if (noted !== undefined && !hasId && others.length > 0) return judgeReturn({}, others);
     return judgeReturn(hold, noted === undefined ? others : [noted, ...others]);
   }
 

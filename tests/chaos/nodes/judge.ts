@@ -70,13 +70,15 @@ function wrongAt(history: History, yes: Yes, revision: number): string[] {
   if (!matches && !isNoted(history, yes, grant, revision)) return [];
   const wrong: string[] = [];
   // Nobody can tell that a Node is the host's which is not the noted one and does not show its id.
-  const noted = notedUid(history, yes, revision);
+  const { uid: noted, since } = recordOf(history, yes, revision);
   const isAnothers = node !== undefined && noted !== undefined && node.uid !== noted && !isNodeOf(node, yes);
   const registered = isAnothers ? registrationOf(history, yes.node, node.uid) : Infinity;
   if (node !== undefined && !isAnothers && !node.unschedulable) wrong.push(`the node ${yes.node} is not cordoned`);
   for (const pod of history.podsOn(yes.node, revision)) {
     if (boundAt(history, yes.node, pod) >= registered) continue;
-    if (!mayStay(history, yes, pod, node, grant)) wrong.push(`the pod ${pod.name} is left on ${yes.node}`);
+    if (!mayStay(history, yes, pod, node, { revision: grant, since })) {
+      wrong.push(`the pod ${pod.name} is left on ${yes.node}`);
+    }
   }
   return wrong;
 }
@@ -99,13 +101,16 @@ function isNoted(history: History, { group, id }: Yes, grant: number, revision: 
   );
 }
 
-/** The UID of the Node that a hold notes; undefined where it notes none. */
-function notedUid(history: History, { group, id }: Yes, revision: number): string | undefined {
+/** What a hold notes: the UID of its Node, and when it was granted, in milliseconds since the epoch. */
+function recordOf(history: History, { group, id }: Yes, revision: number): { uid?: string; since?: number } {
   try {
-    const holders: { id: string; uid?: string }[] = JSON.parse(history.leases.at(group, revision)?.record ?? "[]");
-    return holders.find((holder) => holder.id === id)?.uid;
+    const holders: { id: string; uid?: string; since?: string }[] = JSON.parse(
+      history.leases.at(group, revision)?.record ?? "[]",
+    );
+    const { uid, since } = holders.find((holder) => holder.id === id) ?? {};
+    return { uid, ...(since !== undefined && { since: Date.parse(since) }) };
   } catch {
-    return undefined;
+    return {};
   }
 }
 
@@ -130,13 +135,15 @@ function mayStay(
   yes: Yes,
   pod: PodFact,
   node: NodeFact | undefined,
-  grant: number,
+  grant: { readonly revision: number; readonly since?: number },
 ): boolean {
   if (pod.isMirror || pod.controller?.kind === "DaemonSet") return true;
   if (pod.isFinished && pod.deletionAt === undefined) return true;
-  const created = history.pods.versions(pod.uid)[0]!.revision;
-  if (pod.toleratesCordon && created > grant) return true;
-  if (endedBefore(history, yes, pod, grant, created) >= PUT_BACK_AFTER) return true;
+  const { revision: created, at } = history.pods.versions(pod.uid)[0]!;
+  // The grant is noted with the time at which its write began, which may take effect later.
+  const isLate = created > grant.revision || (grant.since !== undefined && at > grant.since);
+  if (pod.toleratesCordon && isLate) return true;
+  if (endedBefore(history, yes, pod, grant.revision, created) >= PUT_BACK_AFTER) return true;
   return node?.ready === "Unknown" && pod.deletionAt !== undefined && yes.at >= pod.deletionAt + DEAD_KUBELET_MS;
 }
 

@@ -49,7 +49,7 @@ function setUp(start: { seen?: NodeView; read?: NodeView; set?: Set; isSynced?: 
     retry: new CallRetry({ clock, deadline: clock.monotonic(), deniedMs: 0, signal, retrying: () => {} }),
     signal,
   });
-  return { guard, world, clock, told, memory: task.memory.node("n1") };
+  return { guard, world, clock, told, memory: task.memory };
 }
 
 Deno.test("a cordon counts as set for ten seconds after a write has shown it, and for one while the watch is not in step", async () => {

@@ -58,7 +58,7 @@ Deno.test("only evictions of pods that came late count, and each further one is 
 });
 
 Deno.test("a Node is remembered as neither cordoned nor emptied, and a pod is late only beside a first list without it", () => {
-  const node = new DrainMemory().node("n1");
+  const node = new DrainMemory();
   deepEqual([node.wasCordoned, node.wasEmptied, node.cordonedAgain], [false, false, 0]);
   const old = { ...view("a"), createdAt: TIME - 1_000 };
   equal(node.isLate(old, TIME), false);

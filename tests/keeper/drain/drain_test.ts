@@ -251,7 +251,7 @@ for (const concurrency of [1, 3, 100]) {
 Deno.test("a denied call is repeated for a while, because an API server that has just started denies everything", async () => {
   const cluster = new Cluster(0);
   cluster.peek = () => undefined;
-  cluster.memory.node("n1").wasCordoned = true;
+  cluster.memory.wasCordoned = true;
   let denials = 3;
   cluster.getNode = () => denials-- > 0 ? Promise.reject(denied("get", "nodes")) : Promise.resolve();
   deepEqual(await cluster.drain().end, { kind: "emptied" });
@@ -260,7 +260,7 @@ Deno.test("a denied call is repeated for a while, because an API server that has
 Deno.test("a call that stays denied ends the drain with the missing permission, long before its time-out", async () => {
   const cluster = new Cluster(0);
   cluster.peek = () => undefined;
-  cluster.memory.node("n1").wasCordoned = true;
+  cluster.memory.wasCordoned = true;
   cluster.getNode = () => Promise.reject(denied("get", "nodes"));
   await rejects(cluster.drain({ timeoutMs: 3_600_000 }).end, ForbiddenError);
   ok(cluster.clock.passed < 60_000);
@@ -276,7 +276,7 @@ Deno.test("a call that the API server refuses for good ends the drain at once, w
 Deno.test("a drain repeats its calls until the time-out while the cluster does not answer", async () => {
   const cluster = new Cluster(0);
   cluster.peek = () => undefined;
-  cluster.memory.node("n1").wasCordoned = true;
+  cluster.memory.wasCordoned = true;
   cluster.getNode = () => Promise.reject(new UnavailableError("away"));
   await rejects(cluster.drain({ timeoutMs: 600_000 }).end, /away/);
   ok(cluster.clock.passed >= 600_000);
@@ -436,7 +436,7 @@ Deno.test("a watch of the nodes that is behind costs one read, and does not stop
   const cluster = new Cluster(5);
   const stale = nodeView({ unschedulable: false });
   cluster.peek = () => stale;
-  cluster.memory.node("n1").wasCordoned = true;
+  cluster.memory.wasCordoned = true;
   cluster.node = nodeView();
   deepEqual(await cluster.drain().end, { kind: "emptied" });
   deepEqual([cluster.calls.read, cluster.calls.cordoned, cluster.evicted.length], [1, 0, 5]);
@@ -444,8 +444,8 @@ Deno.test("a watch of the nodes that is behind costs one read, and does not stop
 
 Deno.test("a node that nobody touches any more is drained, after others have uncordoned it too often", async () => {
   const cluster = new Cluster(0);
-  cluster.memory.node("n1").wasCordoned = true;
-  cluster.memory.node("n1").cordonedAgain = 3;
+  cluster.memory.wasCordoned = true;
+  cluster.memory.cordonedAgain = 3;
   deepEqual(await cluster.drain().end, { kind: "emptied" });
   deepEqual([cluster.calls.cordoned, cluster.node?.unschedulable], [1, true]);
 });
@@ -663,7 +663,7 @@ Deno.test("a drain whose hold is gone before it cordons the node is abandoned", 
   deepEqual(await cluster.drain().end, { kind: "abandoned" });
   deepEqual([cluster.calls.cordoned, cluster.calls.lifted], [0, 1]);
   deepEqual([cluster.pods.size, cluster.clock.passed], [1, 0]);
-  equal(cluster.memory.node("n1").wasCordoned, false);
+  equal(cluster.memory.wasCordoned, false);
 });
 
 for (const [reason, kind, lifted] of [["hold_gone", "abandoned", 1], ["closing", "draining", 0]] as const) {
@@ -1038,13 +1038,13 @@ for (
     deepEqual(await cluster.drain().end, { kind: "emptied" });
     deepEqual(cluster.readFirst, [readFirst]);
     equal(cluster.told.filter((event) => event === "cordoned").length, 1);
-    equal(cluster.memory.node("n1").wasCordoned, true);
+    equal(cluster.memory.wasCordoned, true);
   });
 }
 
 Deno.test("a later drain of the hold reads the node before its first eviction, and cordons it again after a read", async () => {
   const cluster = new Cluster(1);
-  cluster.memory.node("n1").wasCordoned = true;
+  cluster.memory.wasCordoned = true;
   // The watch has not shown yet that others have lifted the cordon.
   cluster.peek = () => nodeView({ unschedulable: true });
   deepEqual(await cluster.drain().end, { kind: "emptied" });

@@ -250,6 +250,24 @@ Deno.test("a host that is ready under another name is back, though the noted Nod
   deepEqual([outcome(), calls], [{ kind: "ready", rebooted: true }, ["a 0", "b 0"]]);
 });
 
+Deno.test("where the noted Node no longer has the client's id and another one has, that one must show that its kubelet runs", async () => {
+  for (const bootId of ["1", "2"]) {
+    const another = view("b", { bootId: "3", ready: "Unknown" });
+    const { outcome, pass, state, change } = await setUp([view("a", { ids: ["other"], bootId }), another]);
+    await pass(10_000);
+    equal(outcome(), undefined, "the kubelet of the noted Node says nothing of the host");
+    change({ ...another, ready: "True" });
+    await pass(2_000);
+    equal(outcome(), undefined, "it may look as before the reboot");
+    state.renewed = 2;
+    await pass(10_000);
+    deepEqual(outcome(), { kind: "ready" });
+  }
+  // Nobody else has the id, so that the noted one counts.
+  const { outcome } = await setUp([view("a", { ids: ["other"], bootId: "2" })]);
+  deepEqual(outcome(), { kind: "ready", rebooted: true });
+});
+
 Deno.test("the Node of another host does not count, nor a later one of the noted name that is not the host's", async () => {
   const other = view("b", { ids: [], bootId: "2" });
   const { outcome, pass } = await setUp([NOT_READY, other]);

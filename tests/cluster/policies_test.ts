@@ -84,6 +84,19 @@ async function untilReply(ask: () => Promise<Reply>, wanted: Partial<Reply>): Pr
   }, { timeoutMs: 30_000, what: () => `${JSON.stringify(wanted)}; the last reply was ${JSON.stringify(last)}` });
 }
 
+/**
+ * Waits until a server shows that something speaks against grants of the group `workers`: a host that asks before that
+ * gets its yes, and keeps it.
+ */
+async function untilBlocked(url: string, kind: string): Promise<void> {
+  let text = "";
+  await until(async () => {
+    text = await (await fetch(`${url}/status.json`)).text();
+    const groups: { name: string; blocks: { kind: string }[] }[] = JSON.parse(text).groups;
+    return groups.some(({ name, blocks }) => name === "workers" && blocks.some((block) => block.kind === kind));
+  }, { timeoutMs: 30_000, what: () => `${kind} in ${text}` });
+}
+
 /** The time of day in UTC, so many hours from now by the API server's clock, which is this machine's. */
 function timeIn(hours: number): string {
   return new Date(Date.now() + hours * HOUR_MS).toISOString().slice(11, 16);
@@ -117,6 +130,7 @@ clusterTest("nodes that others cordoned or that are not ready take a slot, until
   const [asking, cordoned, sick] = test.hosts as [TestNode, TestNode, TestNode];
   await plane().kubectl("cordon", cordoned.name);
   await setNodeStatus(plane(), sick.name, { ready: "False" });
+  await untilBlocked(test.url, "fleet_unhealthy");
   const refused = await untilReply(() => preReboot(test.url, asking.id, "workers"), { kind: "fleet_unhealthy" });
   equal(refused.status, 423);
   for (const { name } of [cordoned, sick]) ok(refused.value!.includes(name), refused.value!);
@@ -131,6 +145,7 @@ clusterTest("too many nodes that are not ready speak against a reboot", async ()
   const [asking, first, second] = test.hosts as [TestNode, TestNode, TestNode];
   await setNodeStatus(plane(), first.name, { ready: "False" });
   await setNodeStatus(plane(), second.name, { ready: "Unknown" });
+  await untilBlocked(test.url, "fleet_unhealthy");
   const refused = await untilReply(() => preReboot(test.url, asking.id, "workers"), { kind: "fleet_unhealthy" });
   match(refused.value!, /2 nodes of group "workers" are not ready and at most 1 may be/);
   await setNodeStatus(plane(), first.name, { ready: "True" });
@@ -213,6 +228,7 @@ clusterTest("a Node that is not ready counts again once its slot is freed by han
   const lease = `/apis/coordination.k8s.io/v1/namespaces/${test.namespace}/leases/fleetlock-workers`;
   const patch = { metadata: { annotations: { "fleetlock.internal/hand": "1" } }, spec: { holderIdentity: "" } };
   await plane().request("PATCH", lease, patch, "application/merge-patch+json");
+  await untilBlocked(test.url, "fleet_unhealthy");
   const refused = await untilReply(() => preReboot(test.url, next.id, "workers"), { kind: "fleet_unhealthy" });
   match(refused.value!, new RegExp(`at most 0 may be: ${sick.name} \\(not ready\\)`));
   await setNodeStatus(plane(), sick.name, { ready: "True" });
@@ -241,6 +257,7 @@ clusterTest("after a reboot the group settles, and a release without one does no
   equal((await back).status, 200);
   equal((await preReboot(test.url, two.id, "workers")).status, 200);
   await test.reboot(two, "workers");
+  await untilBlocked(test.all.urls[1]!, "settling");
   const refused = await untilReply(() => preReboot(test.all.urls[1]!, three.id, "workers"), { kind: "settling" });
   match(refused.value!, /settles after the reboot of a host until /);
   await test.say({ groups: { workers: { settle: "1s" } } });
@@ -253,6 +270,7 @@ clusterTest("a pause that kubectl sets on the Lease refuses with its reason unti
   equal((await preReboot(test.url, one.id, "workers")).status, 200);
   await test.annotateLease("workers", 'fleetlock.internal/paused={"reason":"a storage upgrade","by":"ops"}');
   await test.reboot(one, "workers");
+  await untilBlocked(test.all.urls[1]!, "paused");
   const refused = await untilReply(() => preReboot(test.all.urls[1]!, two.id, "workers"), { kind: "paused" });
   match(refused.value!, /ops.*a storage upgrade|a storage upgrade.*ops/);
   await test.annotateLease("workers", "fleetlock.internal/paused=soon");

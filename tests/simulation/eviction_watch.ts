@@ -125,7 +125,9 @@ export class EvictionWatch {
     const created = observer.history.pods.versions(pod.metadata.uid)[0]!;
     // The times of objects are whole seconds.
     if (Math.floor(created.at / 1000) <= Math.floor(hold.at / 1000) + 2) return;
-    this.#countLate(process, call, `${hold.moment} ${node} ${controller}`, pod.metadata.uid, created.at);
+    // A Node that registers again under its name is another one.
+    const on = (node && api.store.get("nodes", node)?.metadata.uid) ?? node;
+    this.#countLate(process, call, `${hold.moment} ${on} ${controller}`, pod.metadata.uid, created.at);
   }
 
   /** A process must count an eviction even where it does not learn what came of it. */

@@ -130,8 +130,8 @@ export const MUTANTS: readonly Mutant[] = [
     name: "evictions go on after an uncordon",
     about: "a drain looks at the cordon once",
     file: "src/keeper/drain/cordon_guard.ts",
-    find: "if (this.#state !== undefined && seen === this.#checked) return this.#state;",
-    replace: "if (this.#state !== undefined) return this.#state;",
+    find: "return !this.isGone && seen?.uid === this.#options.task.uid && seen.unschedulable;",
+    replace: "return !this.isGone && seen?.uid === this.#options.task.uid;",
     seeds: [6],
   },
   {

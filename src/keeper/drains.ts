@@ -6,7 +6,7 @@
  */
 
 import type { Clock } from "../lock/clock.ts";
-import type { AgeBounds } from "../lock/hold_ages.ts";
+import { type AgeBounds, isSameHold } from "../lock/hold_ages.ts";
 import type { ClientId, Group } from "../lock/identity.ts";
 import type { DrainRule, PodLeft } from "../lock/node_keeper.ts";
 import type { HeldNode } from "../lock/semaphore.ts";
@@ -23,9 +23,6 @@ export interface DrainsListener {
   /** A drain ended, by itself or (with `end` undefined) by a fault. */
   drainEnded(task: DrainTask, end: DrainEnd | undefined, error?: unknown): void;
 }
-
-/** Two times of a grant to one client that differ by less than this, in milliseconds, mean the same grant. */
-const SAME_HOLD_MS = 1_000;
 
 /**
  * The first and the longest pause between two drains that were for nothing, in milliseconds; it doubles with each. Pods
@@ -66,13 +63,17 @@ export interface DrainLeft {
   readonly blocked: number;
 }
 
+/** What is remembered of a Node of a hold. */
+interface RememberedNode {
+  readonly memory: DrainMemory;
+  readonly pace: DrainPace;
+}
+
 /** What is remembered of a hold. */
 interface Remembered {
   readonly owner: CordonOwner;
-  /** By the Node's UID. */
-  readonly memories: Map<string, DrainMemory>;
-  /** By the Node's UID. */
-  readonly paces: Map<string, DrainPace>;
+  /** By the UID. The host of a hold may move from one Node to another. */
+  readonly nodes: Map<string, RememberedNode>;
 }
 
 /** See the module. Dispose of it to stop the drains where they are. */
@@ -139,19 +140,13 @@ export class Drains implements AsyncDisposable {
   }
 
   /** What the drains of a Node of a hold remember. */
-  memoryOf(owner: CordonOwner, { uid }: Pick<HeldNode, "uid">): DrainMemory {
-    const { memories } = this.#rememberedOf(owner);
-    const memory = memories.get(uid) ?? new DrainMemory();
-    memories.set(uid, memory);
-    return memory;
+  memoryOf(owner: CordonOwner, node: Pick<HeldNode, "uid">): DrainMemory {
+    return this.#rememberedOf(owner, node).memory;
   }
 
   /** When a Node of a hold may be drained again. */
-  paceOf(owner: CordonOwner, { uid }: HeldNode): DrainPace {
-    const { paces } = this.#rememberedOf(owner);
-    const pace = paces.get(uid) ?? new DrainPace(this.#clock);
-    paces.set(uid, pace);
-    return pace;
+  paceOf(owner: CordonOwner, node: Pick<HeldNode, "uid">): DrainPace {
+    return this.#rememberedOf(owner, node).pace;
   }
 
   /** The drains that run for a client in a group. */
@@ -203,11 +198,13 @@ export class Drains implements AsyncDisposable {
     await Promise.allSettled(running.map((drain) => drain.end));
   }
 
-  #rememberedOf(owner: CordonOwner): Remembered {
+  #rememberedOf(owner: CordonOwner, { uid }: Pick<HeldNode, "uid">): RememberedNode {
     const key = keyOf(owner);
-    const known = this.#memories.get(key) ?? { owner, memories: new Map(), paces: new Map() };
-    this.#memories.set(key, known);
-    return known;
+    const hold = this.#memories.get(key) ?? { owner, nodes: new Map() };
+    this.#memories.set(key, hold);
+    const node = hold.nodes.get(uid) ?? { memory: new DrainMemory(), pace: new DrainPace(this.#clock) };
+    hold.nodes.set(uid, node);
+    return node;
   }
 
   #ended(key: string, task: DrainTask, end: DrainEnd | undefined, error?: unknown): void {
@@ -215,15 +212,6 @@ export class Drains implements AsyncDisposable {
     if (end?.kind === "abandoned") this.#memories.delete(keyOf(task.owner));
     this.#listener.drainEnded(task, end, error);
   }
-}
-
-/**
- * Whether two times of a grant to one client mean the same grant. The times of one grant may differ by less than a
- * second: a Lease that has lost its annotation, or that another program wrote, may keep only whole seconds. Two grants
- * to one client are further apart, since the host releases its slot in between.
- */
-export function isSameHold(since: number, other: number): boolean {
-  return Math.abs(since - other) < SAME_HOLD_MS;
 }
 
 function keyOf({ group, id, since }: CordonOwner): string {

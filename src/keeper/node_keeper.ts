@@ -8,6 +8,7 @@
  * @module
  */
 
+import { isSameHold } from "../lock/hold_ages.ts";
 import type { Clock } from "../lock/clock.ts";
 import type { ClientId, Group } from "../lock/identity.ts";
 import type {
@@ -27,7 +28,7 @@ import type { DrainEnd } from "./drain/drain.ts";
 import type { DrainContext } from "./drain/drain_task.ts";
 import { PodCalls } from "./drain/pod_calls.ts";
 import type { ProofOptions } from "./drain/proof.ts";
-import { type DrainLeft, Drains, isSameHold } from "./drains.ts";
+import { type DrainLeft, Drains } from "./drains.ts";
 import { FleetView } from "./fleet_view.ts";
 import { GoneHosts } from "./gone_hosts.ts";
 import { findNode, type HoldVerdict, proveHold } from "./hold_proof.ts";

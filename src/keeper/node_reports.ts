@@ -32,17 +32,13 @@ export class NodeReports {
   }
 
   /** We lifted a stale cordon of ours, because its client no longer holds a slot. */
-  staleCordonLifted(node: string, { group, id }: CordonOwner): void {
-    this.#targets.observer?.repaired?.();
-    this.#targets.log?.warning("lifted a stale cordon: its client holds no slot", { node, group, id });
-    this.#uncordonedEvent(node, `${id} in group ${group} no longer holds its slot`);
+  staleCordonLifted(node: string, owner: CordonOwner): void {
+    this.#repaired(node, owner, "warning", "lifted a stale cordon: its client holds no slot");
   }
 
   /** We lifted a cordon of ours whose hold has just ended, before the replica that ended the hold did so. */
-  endedCordonLifted(node: string, { group, id }: CordonOwner): void {
-    this.#targets.observer?.repaired?.();
-    this.#targets.log?.info("uncordoned the node: its hold has just ended", { node, group, id });
-    this.#uncordonedEvent(node, `${id} in group ${group} no longer holds its slot`);
+  endedCordonLifted(node: string, owner: CordonOwner): void {
+    this.#repaired(node, owner, "info", "uncordoned the node: its hold has just ended");
   }
 
   /** We removed our stale annotation from a node that others uncordoned, and cordoned again or not. */
@@ -160,6 +156,12 @@ export class NodeReports {
     if (this.#told.size >= MAX_TOLD) this.#told.clear();
     this.#told.add(text);
     this.#targets.log?.warning(message, fields);
+  }
+
+  #repaired(node: string, { group, id }: CordonOwner, level: "info" | "warning", message: string): void {
+    this.#targets.observer?.repaired?.();
+    this.#targets.log?.[level](message, { node, group, id });
+    this.#uncordonedEvent(node, `${id} in group ${group} no longer holds its slot`);
   }
 
   #uncordonedEvent(node: string, why: string): void {

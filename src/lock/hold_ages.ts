@@ -25,8 +25,8 @@ export interface AgeBounds {
  */
 const LATE_MS = 120_000;
 
-/** A record that has lost its annotation keeps whole seconds, so times that differ by less, in milliseconds, are one. */
-const SAME_GRANT_MS = 1_000;
+/** Two times of a grant to one client that differ by less than this, in milliseconds, mean the same grant. */
+const SAME_HOLD_MS = 1_000;
 
 const UNKNOWN: AgeBounds = { atLeastMs: 0, atMostMs: Infinity };
 
@@ -70,7 +70,7 @@ export class HoldAges {
     const notBefore = (this.#isInStep ? at : this.#inStepUntil) - LATE_MS;
     const seen = holders.map(({ id, since }): [ClientId, Seen] => {
       const before = known?.get(id);
-      return [id, isOf(before, since) ? before : { since, at, notBefore }];
+      return [id, before && isSameHold(before.since, since) ? before : { since, at, notBefore }];
     });
     if (seen.length === 0) this.#seen.delete(group);
     else this.#seen.set(group, new Map(seen));
@@ -79,14 +79,19 @@ export class HoldAges {
   /** Tells between which ages a hold is now. */
   of(group: Group, { id, since }: Pick<Holder, "id" | "since">): AgeBounds {
     const seen = this.#seen.get(group)?.get(id);
-    if (!isOf(seen, since)) return UNKNOWN;
+    if (seen === undefined || !isSameHold(seen.since, since)) return UNKNOWN;
     const now = this.#clock.monotonic();
     return { atLeastMs: now - seen.at, atMostMs: now - seen.notBefore };
   }
 }
 
-function isOf(seen: Seen | undefined, since: number): seen is Seen {
-  return seen !== undefined && Math.abs(seen.since - since) < SAME_GRANT_MS;
+/**
+ * Whether two times of a grant to one client mean the same grant. The times of one grant may differ by less than a
+ * second: a Lease that has lost its annotation, or that another program wrote, may keep only whole seconds. Two grants
+ * to one client are further apart, since the host releases its slot in between.
+ */
+export function isSameHold(since: number, other: number): boolean {
+  return Math.abs(since - other) < SAME_HOLD_MS;
 }
 
 /** Corrects an age that a clock claims, in milliseconds. */

@@ -1,9 +1,9 @@
 /** What the command `explain` prints about a hold. @module */
 
 import { equal } from "node:assert/strict";
-import { run } from "../../src/cli/cli.ts";
 import type { Stage } from "../../src/status/account.ts";
 import { account, before, client, group, holder } from "../support/accounts.ts";
+import { runCommand } from "../support/command_line.ts";
 
 /** Runs the command against a server that shows one hold in a stage. */
 async function explained(stage: Stage): Promise<string> {
@@ -11,17 +11,8 @@ async function explained(stage: Stage): Promise<string> {
   const answer = () => Response.json(account([group({ name: "workers", holders: [held] })]));
   await using server = Deno.serve({ hostname: "127.0.0.1", port: 0, onListen() {} }, answer);
   const url = `http://127.0.0.1:${server.addr.port}`;
-  let text = "";
-  await run(["explain", "workers", "node-a", "--server", url], new AbortController().signal, {
-    stdout: (more) => text += more,
-    stderr: (more) => text += more,
-    isTerminal: () => false,
-    screen: () => undefined,
-    ask: () => Promise.resolve(undefined),
-    environment: () => ({}),
-    onHangup: () => ({ [Symbol.dispose]() {} }),
-  });
-  return text;
+  const { stdout, stderr } = await runCommand(["explain", "workers", "node-a", "--server", url]);
+  return stdout + stderr;
 }
 
 Deno.test("a hold is explained with its stage, and without one where the stage is unknown", async () => {

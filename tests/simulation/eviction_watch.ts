@@ -149,6 +149,7 @@ export class EvictionWatch {
 
   /** Whether a hold that noted a Node has ended so lately that a replica may not have heard of it. */
   #hasJustEnded(name: string | undefined): boolean {
+    if (name === undefined) return false;
     const { observer: { history }, scheduler } = this.#options;
     for (const group of history.leases.keys) {
       const versions = history.leases.versions(group);

@@ -6,7 +6,7 @@
  */
 
 import type { History } from "../chaos/nodes/history.ts";
-import { judgeYes } from "../chaos/nodes/judge.ts";
+import { judgeYes, recordOf } from "../chaos/nodes/judge.ts";
 
 /** A request of a host. */
 export interface Asked {
@@ -72,14 +72,8 @@ export function situationsOf(history: History, { node, respondedMoment, arrivedA
 
 /** The name of the Node that a hold notes. */
 export function notedName(history: History, group: string, id: string, moment: number): string | undefined {
-  const record = history.leases.at(group, moment)?.record;
-  try {
-    const holders: { id: string; node?: unknown }[] = JSON.parse(record ?? "[]");
-    const node = holders.find((holder) => holder.id === id)?.node;
-    return typeof node === "string" ? node : undefined;
-  } catch {
-    return undefined;
-  }
+  const { node } = recordOf(history, { group, id }, moment);
+  return typeof node === "string" ? node : undefined;
 }
 
 /** Whether the Node of a host's name had its id all the time from a moment to the answer. */

@@ -9,7 +9,6 @@ import type { SeenNode } from "../../lock/yes.ts";
 import { isNewer, type NodeView } from "../nodes/node.ts";
 import { successorOf } from "../nodes/node_choice.ts";
 import type { CallRetry } from "./call_retry.ts";
-import type { DrainMemory } from "./drain_memory.ts";
 import type { DrainContext, DrainTask } from "./drain_task.ts";
 
 /** The state of a drain's node. */
@@ -104,8 +103,7 @@ export class CordonGuard {
 
   /** Cordons the node (get and patch nodes), unless an earlier drain of the hold has done so. */
   async begin(): Promise<GuardedState> {
-    const { uid } = this.#options.task;
-    const memory = this.#memory;
+    const { uid, memory } = this.#options.task;
     // Others who have stopped lifting the cordon must not hold back the host for ever.
     memory.cordonedAgain = Math.min(memory.cordonedAgain, PAUSES_MS.length - 1);
     // If what the watch shows were enough, a node that an earlier drain found empty would not be drained again.
@@ -136,10 +134,6 @@ export class CordonGuard {
     if (node?.uid === task.uid) this.#read = node;
   }
 
-  get #memory(): DrainMemory {
-    return this.#options.task.memory;
-  }
-
   get #seen(): NodeView | undefined {
     return this.#options.context.view.peek(this.#options.task.node);
   }
@@ -164,9 +158,9 @@ export class CordonGuard {
 
   async #restore(): Promise<GuardedState> {
     const { task, context: { clock, listener }, signal } = this.#options;
-    const pauseMs = PAUSES_MS[this.#memory.cordonedAgain];
+    const pauseMs = PAUSES_MS[task.memory.cordonedAgain];
     if (pauseMs === undefined) return this.#is("insisted", this.#seen);
-    this.#memory.cordonedAgain++;
+    task.memory.cordonedAgain++;
     listener.uncordonedByOthers(task);
     await clock.sleep(pauseMs, signal);
     return await this.#set(true);

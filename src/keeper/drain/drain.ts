@@ -85,7 +85,7 @@ export class Drain {
     const { clock } = context;
     const now = knownTime(clock);
     // Without the API server's time, only the time counts that this process sees passing.
-    const passedMs = ageWithin(now === undefined ? 0 : Math.max(now - task.owner.since, 0), task.age);
+    const passedMs = ageWithin(now === undefined ? 0 : now - task.owner.since, task.age);
     this.#deadline = clock.monotonic() + this.#options.timeoutMs - passedMs;
     this.#retry = new CallRetry({
       clock,

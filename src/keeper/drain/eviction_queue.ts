@@ -84,7 +84,7 @@ export class EvictionQueue {
 
   /** Notes all pods that are on the node now. */
   listed(pods: readonly PodView[]): void {
-    this.#memory.listed(pods);
+    this.#options.memory.listed(pods);
     const uids = new Set(pods.map((pod) => pod.uid));
     for (const uid of this.#entries.keys()) if (!uids.has(uid)) this.#entries.delete(uid);
     for (const pod of pods) this.seen(pod);
@@ -92,7 +92,7 @@ export class EvictionQueue {
 
   /** Notes a pod that is new or has changed. */
   seen(pod: PodView): void {
-    const { policy, facts } = this.#options;
+    const { policy, memory, facts } = this.#options;
     const verdict = judge(pod, policy);
     if (verdict.kind === "skip") {
       this.#entries.delete(pod.uid);
@@ -103,7 +103,7 @@ export class EvictionQueue {
     if (entry !== undefined) {
       Object.assign(entry, now);
     } else {
-      const isLate = this.#memory.isLate(pod, facts().grantedAt);
+      const isLate = memory.isLate(pod, facts().grantedAt);
       const reason = "its eviction has not begun";
       this.#entries.set(pod.uid, { ...now, isLate, tries: 0, accepted: false, notBefore: -Infinity, reason });
     }
@@ -250,10 +250,6 @@ export class EvictionQueue {
       entry.budget = undefined;
       entry.notBefore = -Infinity;
     }
-  }
-
-  get #memory(): DrainMemory {
-    return this.#options.memory;
   }
 
   #jitter(): number {

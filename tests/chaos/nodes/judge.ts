@@ -101,14 +101,18 @@ function isNoted(history: History, { group, id }: Yes, grant: number, revision: 
   );
 }
 
-/** What a hold notes: the UID of its Node, and when it was granted, in milliseconds since the epoch. */
-function recordOf(history: History, { group, id }: Yes, revision: number): { uid?: string; since?: number } {
+/** What a hold notes: the name and the UID of its Node, and when it was granted, in milliseconds since the epoch. */
+export function recordOf(
+  history: History,
+  { group, id }: Pick<Yes, "group" | "id">,
+  revision: number,
+): { node?: unknown; uid?: string; since?: number } {
   try {
-    const holders: { id: string; uid?: string; since?: string }[] = JSON.parse(
+    const holders: { id: string; node?: unknown; uid?: string; since?: string }[] = JSON.parse(
       history.leases.at(group, revision)?.record ?? "[]",
     );
-    const { uid, since } = holders.find((holder) => holder.id === id) ?? {};
-    return { uid, ...(since !== undefined && { since: Date.parse(since) }) };
+    const { node, uid, since } = holders.find((holder) => holder.id === id) ?? {};
+    return { node, uid, ...(since !== undefined && { since: Date.parse(since) }) };
   } catch {
     return {};
   }

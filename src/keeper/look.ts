@@ -24,7 +24,7 @@ export interface MissingPermissions {
 /** What a {@link Look} works with. */
 export interface LookOptions {
   /** Finds the client's node. */
-  readonly nodes: Pick<NodeWatch, "byId" | "peekById" | "started" | "isSynced" | "isGhost">;
+  readonly nodes: Pick<NodeWatch, "listById" | "peekById" | "started" | "isSynced" | "isGhost">;
   /** Lists its pods. */
   readonly pods: Pick<PodCalls, "listPods">;
   /** Which pods are evicted. */
@@ -59,17 +59,20 @@ export class Look {
 
   /** See {@link "../lock/node_keeper.ts".NodeKeeper.look}. */
   async forClient(id: ClientId): Promise<LookOutcome> {
-    const { nodes, permissions, ambiguous } = this.#options;
+    const { nodes, permissions, clock, ambiguous } = this.#options;
     const missing = permissions?.missingForDrain();
     if (missing !== undefined) return { kind: "permission_missing", permission: describePermission(missing) };
     await nodes.started();
-    // No yes rests on this. Where the watch is behind a Node that has just joined, the proof of the yes finds that Node.
-    const found = nodes.isSynced ? nodes.peekById(id) : await this.#unlessRefused(ALL_NODES, () => nodes.byId(id));
+    const readAt = clock.monotonic();
+    // What the watch shows is enough for a Node, since no yes rests on it. That there is none, a search must show: the yes
+    // may rest on that.
+    const seen = nodes.isSynced ? nodes.peekById(id) : [];
+    const found = seen.length > 0 ? seen : await this.#unlessRefused(ALL_NODES, () => nodes.listById(id));
     if (!Array.isArray(found)) return found;
     const choice = chooseNode(found, (node) => nodes.isGhost(node));
     switch (choice.kind) {
       case "none":
-        return { kind: "clear" };
+        return { kind: "clear", searched: { readAt, confirmedAt: clock.monotonic() } };
       case "ambiguous":
         ambiguous(id, choice.nodes);
         return choice;

@@ -59,10 +59,21 @@ export interface NodeIdentity {
   readonly bootId?: string;
 }
 
+/** When the facts about a host were read, by the monotonic clock, in milliseconds. */
+export interface ReadTimes {
+  /** When the oldest reading began. */
+  readonly readAt: number;
+  /** As of when that is known which may change at any moment: whether the node is cordoned, and that there is none. */
+  readonly confirmedAt: number;
+}
+
 /** What is known before a grant, before any step that cannot be taken back. */
 export type LookOutcome =
-  /** Nothing speaks against a grant. `node` is the client's; undefined if no Node has its id, by a reading that began after the call. */
-  | { readonly kind: "clear"; readonly node?: NodeIdentity }
+  /**
+   * Nothing speaks against a grant. `node` is the client's; undefined if no Node has its id, by a reading that began after
+   * the call. `searched` says when that was, so that a grant that follows needs no other search.
+   */
+  | { readonly kind: "clear"; readonly node?: NodeIdentity; readonly searched?: ReadTimes }
   /** Several nodes have the client's id. */
   | { readonly kind: "ambiguous"; readonly nodes: readonly string[] }
   /** The operator's policy forbids the eviction of these pods. */

@@ -12,7 +12,7 @@ import type { Ticket } from "./group_writer.ts";
 import type { Proven } from "./hold_outcomes.ts";
 import { type Holds, refuseFull } from "./holds.ts";
 import type { Group } from "./identity.ts";
-import type { DrainOutcome, NodeIdentity, NodeKeeper } from "./node_keeper.ts";
+import type { DrainOutcome, NodeIdentity, NodeKeeper, ReadTimes } from "./node_keeper.ts";
 import { type PreRebootOutcome, type Refused, refused } from "./outcomes.ts";
 import { amend, type DrainPhase, type HeldNode, holderOf, mayHaveHadYes } from "./semaphore.ts";
 import type { Yields } from "./yields.ts";
@@ -46,19 +46,12 @@ export interface ProverOptions {
   readonly yields: Yields;
 }
 
-/** Everything that a yes rests on, as far as it was seen. */
-interface Evidence {
+/** Everything that a yes rests on, as far as it was seen. The times are those of `host`. */
+interface Evidence extends ReadTimes {
   readonly kind: "evidence";
   readonly hold: Proven;
   readonly host: HostEvidence;
-  /** {@link Clock.monotonic} as of which `host` is known. */
-  readonly readAt: number;
-  /** The same of what changes at any moment: whether the node is cordoned, and that there is none. */
-  readonly confirmedAt: number;
 }
-
-/** When the facts of a host were read. */
-type Times = Pick<Evidence, "readAt" | "confirmedAt">;
 
 /** See the module. Its methods throw {@link "./errors.ts".UnavailableError} where the store or the cluster fails. */
 export class Prover {
@@ -75,12 +68,14 @@ export class Prover {
    * Answers a client that holds a slot, as a write of this request has shown.
    *
    * @param arrival The request's ticket.
+   * @param searched When a search of this request has shown that the client has no node, before the write that granted
+   * the slot; undefined where none has.
    */
-  async prove(acquired: Proven, group: Group, arrival: Ticket): Promise<PreRebootOutcome> {
+  async prove(acquired: Proven, group: Group, arrival: Ticket, searched?: ReadTimes): Promise<PreRebootOutcome> {
     const deadline = this.#options.clock.monotonic() + this.#options.replyWaitMs;
     let hold = acquired;
     for (let tries = 0; tries < MAX_TRIES; tries++) {
-      const evidence = await this.#drain(hold, group, deadline);
+      const evidence = await this.#drain(hold, group, deadline, tries === 0 ? searched : undefined);
       if (evidence.kind === "refused") return evidence;
       hold = evidence.hold;
       let answer = this.#judge(evidence, group);
@@ -116,7 +111,12 @@ export class Prover {
   }
 
   /** Drains the host, and notes with the hold which node that is and that it is drained. */
-  async #drain(acquired: Proven, group: Group, deadline: number): Promise<Evidence | Refused> {
+  async #drain(
+    acquired: Proven,
+    group: Group,
+    deadline: number,
+    searched: ReadTimes | undefined,
+  ): Promise<Evidence | Refused> {
     const { keeper, clock, stopping, yields } = this.#options;
     let hold: Proven | Refused = acquired;
     if (keeper === undefined) return await this.#withoutDrain(hold, group);
@@ -124,6 +124,8 @@ export class Prover {
       const paused = await yields.toPause(hold.holder, group, hold.written.state);
       if (paused !== undefined) return paused;
       const { node } = hold.holder;
+      // The write of the grant came after the search, and shows that no other request has found a node.
+      if (searched !== undefined) return { kind: "evidence", hold, host: { kind: "no_node" }, ...searched };
       const called = clock.monotonic();
       const waitMs = Math.max(0, deadline - called);
       const outcome = await keeper.drain(yields.toDrain(hold.holder, group), waitMs, stopping);
@@ -176,7 +178,7 @@ export class Prover {
    * The evidence of a host without a node. Looking for one may take long, so a fresh read must show the same hold after
    * it: somebody may have freed the slot, or another request may have found a node.
    */
-  async #withoutNode(hold: Proven, group: Group, host: HostEvidence, times: Times): Promise<Evidence | Refused> {
+  async #withoutNode(hold: Proven, group: Group, host: HostEvidence, times: ReadTimes): Promise<Evidence | Refused> {
     const now = await this.#holds.reread(hold.holder, group);
     if (now === undefined || now.node !== undefined || now.isNodeUnreadable) return refused({ kind: "contended" });
     return { kind: "evidence", hold, host, ...times };
@@ -191,7 +193,7 @@ export class Prover {
     group: Group,
     node: NodeIdentity | undefined,
     host: HostEvidence,
-    times: Times,
+    times: ReadTimes,
   ): Promise<Evidence | Refused> {
     const evidence: Evidence = { kind: "evidence", hold, host, ...times };
     // The write that would note it comes only now, so the age of the last one does not matter yet.
@@ -247,12 +249,12 @@ export class Prover {
 }
 
 /** The times of what a drain found, which was called at a moment. */
-function timesOf({ readAt, confirmedAt }: Extract<DrainOutcome, { kind: "drained" }>, called: number): Times {
+function timesOf({ readAt, confirmedAt }: Extract<DrainOutcome, { kind: "drained" }>, called: number): ReadTimes {
   return { readAt: readAt ?? called, confirmedAt: confirmedAt ?? readAt ?? called };
 }
 
 /** The times of what was found at once. */
-function asOf(at: number): Times {
+function asOf(at: number): ReadTimes {
   return { readAt: at, confirmedAt: at };
 }
 

@@ -474,6 +474,75 @@ Deno.test("a grant without a Node is told once; one with a Node, a renewal and a
   }
 });
 
+/** A look that finds no Node, as of now or of a moment ago. */
+const searchedAt = (clock: HastyClock, ageMs = 0): LookOutcome => {
+  const at = clock.monotonic() - ageMs;
+  return { kind: "clear", searched: { readAt: at, confirmedAt: at } };
+};
+
+Deno.test("a host without a Node that was searched for before its grant gets its yes by one write", async () => {
+  const { clock, keeper, store, locks } = setUp();
+  keeper.looks = () => Promise.resolve(searchedAt(clock));
+  const calls: string[] = [];
+  const [read, write] = [store.read.bind(store), store.write.bind(store)];
+  store.read = (...args) => (calls.push("read"), read(...args));
+  store.write = (...args) => (calls.push("write"), write(...args));
+  const stop = new AbortController();
+  const watching = locks.watch(stop.signal);
+  equal((await locks.preReboot(alice, group)).kind, "granted");
+  deepEqual(calls, ["write"]);
+  deepEqual(keeper.drained, []);
+  stop.abort();
+  await watching;
+});
+
+/** How old the search is when the grant is written, how long the write takes, and how many searches follow. */
+for (const [ageMs, writeMs, drains] of [[0, 1_000, 0], [0, 1_001, 1], [600, 400, 0], [600, 401, 1]] as const) {
+  Deno.test(`a search that was ${ageMs} ms old before a write of ${writeMs} ms ${drains ? "is made again" : "is enough"}`, async () => {
+    const { clock, keeper, store, locks, held } = setUp();
+    keeper.looks = () => Promise.resolve(searchedAt(clock, ageMs));
+    keeper.drains = () => Promise.resolve({ ...NO_NODE, confirmedAt: clock.monotonic() });
+    const write = store.write.bind(store);
+    store.write = async (...args) => {
+      const written = await write(...args);
+      await clock.advance(writeMs);
+      return written;
+    };
+    equal((await locks.preReboot(alice, group)).kind, "granted");
+    equal(keeper.drained.length, drains);
+    equal(held()?.id, alice);
+  });
+}
+
+Deno.test("a Node that joins after the search and before a slow grant's end is drained", async () => {
+  const { clock, keeper, store, locks, held } = setUp();
+  keeper.looks = () => Promise.resolve(searchedAt(clock));
+  keeper.drains = (hold) => Promise.resolve(hold.node ? drained() : { kind: "moved", node: worker });
+  const write = store.write.bind(store);
+  store.write = async (...args) => {
+    const written = await write(...args);
+    if (keeper.drained.length === 0) await clock.advance(1_001);
+    return written;
+  };
+  equal((await locks.preReboot(alice, group)).kind, "granted");
+  equal(held()?.node?.phase, "drained");
+});
+
+for (const node of [undefined, noted("draining")]) {
+  Deno.test(`a hold ${node ? "with a node" : "without one"} that another request takes after the search is searched for again`, async () => {
+    const { backend, clock, keeper, locks } = setUp();
+    keeper.looks = async () => {
+      const searched = searchedAt(clock);
+      await put(backend, { node });
+      return searched;
+    };
+    keeper.look = async () => await (keeper.looks as () => Promise<LookOutcome>)();
+    keeper.drains = node ? drained() : NO_NODE;
+    equal((await locks.preReboot(alice, group)).kind, "renewed");
+    equal(keeper.drained.length, 1);
+  });
+}
+
 for (const held of [true, false]) {
   Deno.test(`a client that reports for another group than it ${held ? "holds is told of" : "held is not told of"}, and gets its yes`, async () => {
     const told: string[][] = [];

@@ -16,7 +16,7 @@ export interface ValueParser<T> {
 
 /** Where the server listens. */
 export interface ListenAddress {
-  /** A host name, or an IPv4 or IPv6 address without brackets. `0.0.0.0` stands for every address, of IPv6 too. */
+  /** A host name, or an IPv4 or IPv6 address without brackets. `0.0.0.0` and `::` stand for every address of both. */
   readonly hostname: string;
   /** The port, from 0 to 65535. Port 0 takes a free one. */
   readonly port: number;
@@ -43,7 +43,7 @@ export function oneOf<const T extends string>(...words: readonly T[]): ValuePars
 
 /** An integer from 1 to 999999999. */
 export const positiveInteger: ValueParser<number> = {
-  expected: "a positive integer",
+  expected: "an integer from 1 to 999999999",
   parse(raw) {
     const value = /^\d{1,9}$/.test(raw) ? Number(raw) : 0;
     return value >= 1 ? value : undefined;

@@ -66,14 +66,14 @@ export class Server {
   readonly #listeners: readonly Listener[];
 
   /**
-   * Starts to listen. The wildcard `0.0.0.0` listens on IPv6 too where the host has it, as in Go.
+   * Starts to listen. Each of the wildcards `0.0.0.0` and `::` listens on IPv4 and IPv6 where the host has them, as in Go.
    *
    * @throws {Error} What `Deno.serve` throws, such as `Deno.errors.AddrInUse`.
    */
   constructor(options: ServerOptions) {
     const { address } = options;
     const open = (each: Address) => new Listener(each, options, this.#stopping.signal);
-    const wildcard = address.hostname === "0.0.0.0";
+    const wildcard = address.hostname === "0.0.0.0" || address.hostname === "::";
     this.#listeners = wildcard ? listenEverywhere(address.port, open) : [open(address)];
     const { hostname, port } = this.#listeners[0]!.address;
     this.address = { hostname: wildcard ? address.hostname : hostname, port };

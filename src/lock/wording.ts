@@ -6,7 +6,7 @@
  * @module
  */
 
-import type { Group } from "./identity.ts";
+import { type Group, MAX_ID_LENGTH } from "./identity.ts";
 import type { PodLeft } from "./node_keeper.ts";
 import type { Deferral, Pause } from "./policy.ts";
 import type { Holder } from "./semaphore.ts";
@@ -17,8 +17,8 @@ const HOLDERS_NAMED = 3;
 /** How many pods or nodes a sentence names. */
 const OBJECTS_NAMED = 5;
 
-/** How much of a client's id is shown, in characters: twice as much as Zincati sends. */
-const ID_SHOWN = 64;
+/** How much of a client's id is shown, in characters: all of one that a client can have. */
+const ID_SHOWN = MAX_ID_LENGTH;
 
 /** How much of an id is shown to strangers, in characters. */
 const ID_START = 8;

@@ -97,7 +97,7 @@ if (Deno.env.get("KUBEBUILDER_ASSETS")) {
   if (nodes === undefined) {
     await benchCluster(heading, row, cyclesPerSecond, { seconds, polls: quick ? 50_000 : 1_000_000 }, cluster);
   }
-  const sizes = nodes?.split(",").map(Number) ?? (quick ? [] : [1_000, 5_000]);
+  const sizes = nodes?.split(",").map(Number) ?? (quick ? [] : [1_000, 5_000, 15_000]);
   await benchBigClusters(cluster, heading, row, sizes, {
     watchSeconds: quick ? 30 : 300,
     polls: quick ? 50_000 : 500_000,

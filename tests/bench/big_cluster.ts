@@ -150,6 +150,11 @@ export async function benchBigClusters(
     row("JSON of one Node", `${(bytes / 1_000).toFixed(1)} kB`);
     row("first yes of a new server", `${(await firstYes(cluster)).toFixed(1)} s`, aim && `(aim: ${aim.firstYes} s)`);
 
+    {
+      await using _beats = startHeartbeats(cluster.plane, (n) => nodeName(n % size), HEARTBEATS_PER_SECOND);
+      row("first yes of a new server, with heartbeats", `${(await firstYes(cluster)).toFixed(1)} s`);
+    }
+
     await using server = await cluster.startServer();
     const { url, process: { pid } } = server;
     const peak = () => `${peakMegabytes(pid).toFixed(0)} MB`;

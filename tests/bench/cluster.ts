@@ -232,7 +232,7 @@ export async function benchCluster(
   {
     await using server = await cluster.startServer();
     const { pid } = server.process;
-    row("after start, with synced watches", `${residentMegabytes(pid).toFixed(0)} MB`, "(aim: 60, executable 70)");
+    row("after start, with synced watches", `${residentMegabytes(pid).toFixed(0)} MB`, "(aim: 60, executable 65)");
     await preReboot(server.url, "holder");
     const poll = fleetLockRequest("/v1/pre-reboot", "other");
     await load(server.url, 64, () => poll, { requests: options.polls / 2 });

@@ -42,6 +42,9 @@ clusterTest("the API server accepts the manifests without warnings and creates t
     "service/fleetlock",
     "serviceaccount/fleetlock",
   ]);
+  // README says so.
+  const asFiles = plane().kubectl("apply", "-f", MANIFESTS, "--dry-run=server");
+  await rejects(asFiles, /no matches for kind "Kustomization"/);
   await plane().kubectl("apply", "-k", MANIFESTS);
   for (const object of objects) await plane().kubectl("get", object, "--namespace", "default");
 });

@@ -33,7 +33,8 @@ Deno.test("flags take precedence over variables, and variables over defaults; an
 const refused: [Parameters<typeof parseConfig>[0], Record<string, string>, RegExp][] = [
   [{ "log-level": "loud" }, inPod, /^--log-level must be trace, debug, info, warning or error: it is "loud"$/],
   [{}, { ...inPod, FLEETLOCK_LOG_FORMAT: "xml" }, /^FLEETLOCK_LOG_FORMAT must be json or text: it is "xml"$/],
-  [{ "max-groups": "0" }, inPod, /^--max-groups must be a positive integer: it is "0"$/],
+  [{ "max-groups": "0" }, inPod, /^--max-groups must be an integer from 1 to 999999999: it is "0"$/],
+  [{ "max-groups": "1000000000" }, inPod, /^--max-groups must be an integer from 1 to 999999999: it is "1000000000"$/],
   [{ "max-groups": "1.5" }, inPod, /^--max-groups must be/],
   [{ "max-groups": "1e3" }, inPod, /^--max-groups must be/],
   [{ address: "8080" }, inPod, /^--address must be host:port, as in "0.0.0.0:8080" or "\[::\]:8080": it is "8080"$/],

@@ -154,7 +154,7 @@ Deno.test("a bad file, or none, changes nothing and is told of once; the good on
 
     await Deno.writeTextFile(path, "defaults: {slots: 0}");
     await until(() => file.errors.length > 0);
-    const expected = "must be a positive integer or a percentage above 0%, as in 2 or 10%: it is 0";
+    const expected = "must be an integer from 1 to 999999999 or a percentage above 0%, as in 2 or 10%: it is 0";
     deepEqual(file.errors, [`${path}:1:19: defaults.slots: ${expected}`]);
     equal(file.failures, 1);
 

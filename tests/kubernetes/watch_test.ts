@@ -513,6 +513,26 @@ for (const [what, answer, message] of INCOMPLETE) {
   });
 }
 
+/** The ways whose end depends on a deadline, and the deadline by default, in milliseconds. */
+for (const [what, deadline] of [["go silent", 15_000], ["go on for too long", 120_000]] as const) {
+  Deno.test(`initial events that ${what} are lost after ${deadline} ms by default`, async () => {
+    const clock = new FakeClock();
+    const [, answer] = INCOMPLETE.find(([way]) => way === what)!;
+    await using fake = await fakeApiServer((request) => {
+      if (asksForAll(request)) return answer(clock);
+      return parametersOf(request).has("watch") ? lines([], false) : page("5", "", node("b", "1"));
+    });
+    await watching(fake.client, { clock, pauseMs: 1e6, maxPauseMs: 1e6 }, async (told) => {
+      for (let turn = 0; told.length === 0 && turn < 1_000; turn++) {
+        if (clock.nextIn !== undefined) await clock.advance(Math.min(clock.nextIn, 500));
+        await new Promise((resolve) => setTimeout(resolve, 5));
+      }
+      deepEqual(told, ["lost"]);
+      ok(clock.passed >= deadline && clock.passed < deadline * 1.2, `${clock.passed}`);
+    });
+  });
+}
+
 Deno.test("a watch that is ended during its initial events does not make the next one list in pages", async () => {
   await using fake = await fakeApiServer((request, count) => {
     if (!asksForAll(request)) return lines([], false);

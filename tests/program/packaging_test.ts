@@ -21,7 +21,7 @@ function found(text: string, pattern: RegExp): string[] {
 
 Deno.test("README, Containerfile and workflow name the Deno that runs these tests", () => {
   const versions = {
-    readme: found(read("README.md"), /deno@(\S+) task/g),
+    readme: found(read("README.md"), /deno@([\d.]*\d)/g),
     containerfile: found(read("Containerfile"), /denoland\/deno:(\S+)/g),
     workflow: found(read(".github/workflows/ci.yaml"), /DENO_VERSION: (\S+)/g),
   };

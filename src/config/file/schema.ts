@@ -237,7 +237,7 @@ export const GROUP_SCHEMA: MappingSchema<SaidGroup> = v.object({
   slots: v.optional(
     amount(
       1,
-      "a positive integer or a percentage above 0%, as in 2 or 10%",
+      "an integer from 1 to 999999999 or a percentage above 0%, as in 2 or 10%",
       "How many hosts may hold a slot at the same time: a number or a percentage, rounded down and at least 1",
     ),
   ),

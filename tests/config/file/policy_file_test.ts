@@ -147,7 +147,7 @@ const REFUSED: [name: string, text: string, expected: string[]][] = [
   ["a tag", group("slots: !!int 5"), ["f.yaml:2:14: groups.a.slots: must not have a tag"]],
   ["an unknown alias", group("slots: *x"), [
     'f.yaml:2:14: groups.a.slots: stands for the anchor "x", which is not defined before it',
-    "f.yaml:2:14: groups.a.slots: must be a positive integer or a percentage above 0%, as in 2 or 10%: it is empty",
+    "f.yaml:2:14: groups.a.slots: must be an integer from 1 to 999999999 or a percentage above 0%, as in 2 or 10%: it is empty",
   ]],
   ["a key that stands twice", "groups: {}\ntimeZone: UTC\ngroups: {}", [
     "f.yaml:3:1: groups: stands here a second time",
@@ -191,12 +191,12 @@ const REFUSED: [name: string, text: string, expected: string[]][] = [
     "wrong slots",
     "defaults: {slots: 0}\ngroups: {a: {slots: 1.5}, b: {slots: 0%}, c: {slots: 200%}, d: {slots: [1]}, e: {slots: -1.5}}",
     [
-      "f.yaml:1:19: defaults.slots: must be a positive integer or a percentage above 0%, as in 2 or 10%: it is 0",
-      "f.yaml:2:21: groups.a.slots: must be a positive integer or a percentage above 0%, as in 2 or 10%: it is 1.5",
-      'f.yaml:2:38: groups.b.slots: must be a positive integer or a percentage above 0%, as in 2 or 10%: it is "0%"',
-      'f.yaml:2:54: groups.c.slots: must be a positive integer or a percentage above 0%, as in 2 or 10%: it is "200%"',
-      "f.yaml:2:72: groups.d.slots: must be a positive integer or a percentage above 0%, as in 2 or 10%: it is a list",
-      "f.yaml:2:89: groups.e.slots: must be a positive integer or a percentage above 0%, as in 2 or 10%: it is -1.5",
+      "f.yaml:1:19: defaults.slots: must be an integer from 1 to 999999999 or a percentage above 0%, as in 2 or 10%: it is 0",
+      "f.yaml:2:21: groups.a.slots: must be an integer from 1 to 999999999 or a percentage above 0%, as in 2 or 10%: it is 1.5",
+      'f.yaml:2:38: groups.b.slots: must be an integer from 1 to 999999999 or a percentage above 0%, as in 2 or 10%: it is "0%"',
+      'f.yaml:2:54: groups.c.slots: must be an integer from 1 to 999999999 or a percentage above 0%, as in 2 or 10%: it is "200%"',
+      "f.yaml:2:72: groups.d.slots: must be an integer from 1 to 999999999 or a percentage above 0%, as in 2 or 10%: it is a list",
+      "f.yaml:2:89: groups.e.slots: must be an integer from 1 to 999999999 or a percentage above 0%, as in 2 or 10%: it is -1.5",
     ],
   ],
   ["wrong words", group("unavailable: yes, mode: dry, drain: {onTimeout: wait}, health: {budgets: true}"), [

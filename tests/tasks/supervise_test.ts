@@ -158,7 +158,7 @@ Deno.test(
     await project.programs(1);
     Deno.kill(-shell.pid, "SIGINT");
     await groupEnds(shell.pid);
-    await until(() => project.output.includes("got SIGINT"), { what: () => project.output });
+    await until(() => /^got SIGINT$/m.test(project.output), { what: () => project.output });
   },
 );
 

@@ -98,25 +98,36 @@ Deno.test("a simulation that was killed leaves slots, which the next one names, 
   deepEqual(await holders(server), []);
 });
 
-/** Runs a command on a terminal of its own, which is closed when this process is killed. */
+/** Runs a command on a terminal of its own, which is closed when this process is killed: then its shell ends first. */
 const ON_TERMINAL = [
   "sh",
   "-c",
-  `line=; for each; do line="$line '$each'"; done; exec script --quiet --command "$line" /dev/null`,
+  `line=; for each; do line="$line '$each'"; done; exec script --quiet --command "$line; true" /dev/null`,
   "sh",
 ];
 
+/** Runs a command to its end whatever happens to the terminal, and writes its exit code beside itself. */
+const KEEPS_CODE = 'trap : HUP\n"$@"\necho $? > "$0.code"\n';
+
 Deno.test({
-  name: "a simulation whose terminal is closed releases what its hosts hold",
+  name: "a simulation whose terminal is closed releases what its hosts hold, and ends well",
   ignore: !hasScript(),
   fn: async () => {
-    await using server = await startProgram(["--store=memory"]);
-    const terminal = await startSimulation(server, ON_TERMINAL);
-    terminal.kill("SIGKILL");
-    await terminal.output();
-    await until(async () => (await holders(server)).length === 0);
-    const next = await runQuickly(server);
-    equal(next.code, 0, next.stderr);
+    const folder = await Deno.makeTempDir({ prefix: "fleetlock-test-" });
+    try {
+      await Deno.writeTextFile(`${folder}/run`, KEEPS_CODE);
+      await using server = await startProgram(["--store=memory"]);
+      const terminal = await startSimulation(server, [...ON_TERMINAL, "sh", `${folder}/run`]);
+      terminal.kill("SIGKILL");
+      await terminal.output();
+      const code = await until(() => Deno.readTextFile(`${folder}/run.code`).catch(() => undefined));
+      equal(code, "0\n");
+      deepEqual(await holders(server), []);
+      const next = await runQuickly(server);
+      equal(next.code, 0, next.stderr);
+    } finally {
+      await Deno.remove(folder, { recursive: true });
+    }
   },
 });
 

@@ -152,7 +152,7 @@ Deno.test(
   nothingSanitized,
   async () => {
     await using project = await Project.create();
-    // As npx: its shell ends at once on the signal of the terminal.
+    // As npx: the signal of the terminal reaches its shell, the task and the program, and the task passes it on.
     const script = `"${Deno.execPath()}" task simulate --slow; true`;
     const shell = project.start("sh", ["-c", script], { npm_command: "exec" });
     await project.programs(1);

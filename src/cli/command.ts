@@ -37,7 +37,7 @@ export interface Screen {
 
 /** What a command uses of its process. */
 export interface Io {
-  /** Writes to standard output. @throws {Deno.errors.BrokenPipe} Nobody reads it any more. */
+  /** Writes to standard output. @throws {Deno.errors.BrokenPipe} Nobody reads it any more, or its terminal is closed. */
   readonly stdout: (text: string) => void;
   /** Writes to standard error. */
   readonly stderr: (text: string) => void;
@@ -100,7 +100,18 @@ export function printError(io: Io, message: string): void {
   io.stderr(`fleetlock: ${message}\n`);
 }
 
+/** @throws {Deno.errors.BrokenPipe} Nobody reads the stream any more, or its terminal is closed. */
 function writeAll(stream: typeof Deno.stdout, text: string): void {
   let rest = new TextEncoder().encode(text);
-  while (rest.length > 0) rest = rest.subarray(stream.writeSync(rest));
+  try {
+    while (rest.length > 0) rest = rest.subarray(stream.writeSync(rest));
+  } catch (cause) {
+    if (!isTerminalClosed(cause)) throw cause;
+    throw new Deno.errors.BrokenPipe("The terminal is closed", { cause });
+  }
+}
+
+/** Whether an error says that the terminal that was written to is closed. Deno has no class of its own for it. */
+function isTerminalClosed(error: unknown): boolean {
+  return error instanceof Error && "code" in error && error.code === "EIO";
 }

@@ -11,7 +11,7 @@ import { EXIT, type Io, printError } from "./command.ts";
 
 /**
  * Runs a simulation until every host has completed its rounds, the duration has
- * passed, or the signal aborts.
+ * passed, the signal aborts, or the terminal is closed (SIGHUP).
  *
  * @param flags The flags that were given, by name.
  * @returns The exit code.
@@ -28,7 +28,11 @@ export async function simulate(
     };
     const options = parseSimulationOptions({ ...flags, ...switches });
     const progress = { write: io.stderr, isTerminal: io.isTerminal() };
-    const summary = await runSimulation(options, { write: io.stdout, progress }, signal);
+    // The default action of SIGHUP ends the process, and the hosts' slots would stay taken.
+    const hangup = new AbortController();
+    using _hangup = io.onHangup(() => hangup.abort("SIGHUP"));
+    const stop = AbortSignal.any([signal, hangup.signal]);
+    const summary = await runSimulation(options, { write: io.stdout, progress }, stop);
     return summary.violationCount === 0 && summary.ended !== "unreachable" ? EXIT.OK : EXIT.FAILED;
   } catch (error) {
     if (!(error instanceof SimulationOptionsError)) throw error;

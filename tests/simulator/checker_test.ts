@@ -319,6 +319,23 @@ Deno.test("findLinearization takes few states where many hosts start at the same
   equal(findLinearization(operations, { slots: 1, maxStates: 1_000 }).kind, "linearizable");
 });
 
+/** A group whose search takes some 8,000 states: 12 lost requests, any 6 of which may have been granted. */
+function hardHistory(group: string): Operation[] {
+  const lost = Array.from({ length: 12 }, (_, index) => operation(`c${index} pre-reboot ${index}-? unknown timeout`));
+  return [...lost, operation("x pre-reboot 200-300 refused lock_held")].map((each) => ({ ...each, group }));
+}
+
+Deno.test("the searches of all groups share one number of states, so that many hard groups take no longer than few", () => {
+  for (
+    const { groups, searched } of [{ groups: 1, searched: 1 }, { groups: 3, searched: 3 }, { groups: 50, searched: 0 }]
+  ) {
+    const operations = Array.from({ length: groups }, (_, index) => hardHistory(`g${index}`)).flat();
+    const result = checkHistory(operations, { slots: 6 });
+    deepEqual([result.searched, result.notSearched], [searched, groups - searched]);
+    deepEqual(result.violations, []);
+  }
+});
+
 Deno.test("checkHistory says how far it is", () => {
   const [first, second] = history("a pre-reboot 0-10 granted\nb pre-reboot 12-14 granted");
   const shown: [number, number][] = [];

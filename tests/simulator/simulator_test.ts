@@ -5,6 +5,8 @@
  */
 
 import { deepEqual, equal, match, ok, rejects } from "node:assert/strict";
+import { systemClock } from "../../src/lock/clock.ts";
+import { parseClientId, parseGroup } from "../../src/lock/identity.ts";
 import { parseHistory } from "../../src/simulator/history.ts";
 import { parseSimulationOptions, type SimulationOptions } from "../../src/simulator/options.ts";
 import { formatSummary, type Summary } from "../../src/simulator/report.ts";
@@ -202,19 +204,95 @@ Deno.test("the summary is one JSON object with --format json", async () => {
   );
 });
 
+/** The rows of the groups that a table on a terminal showed last. */
+function lastRows(shown: string): { group: string; refused: number; unreachable: number }[] {
+  const table = shown.slice(shown.lastIndexOf("unreachable  rebooting"));
+  // deno-lint-ignore no-control-regex
+  return [...table.matchAll(/^\x1b\[2K(sim-\d+) +\S+ +\d+ +\d+ +(\d+) +(\d+) /gm)]
+    .map(([, group, refused, unreachable]) => ({
+      group: group!,
+      refused: Number(refused),
+      unreachable: Number(unreachable),
+    }));
+}
+
+function sum(numbers: readonly number[]): number {
+  return numbers.reduce((total, each) => total + each, 0);
+}
+
 for (const isTerminal of [true, false]) {
   Deno.test(`progress ${isTerminal ? "stays in place on a terminal" : "is one line after another elsewhere"}`, async () => {
     await using server = new ProtocolServer(1);
     let shown = "";
     const options = parseSimulationOptions({ ...FAST, target: server.url.href });
-    await runSimulation(options, { write: () => {}, progress: { write: (text) => shown += text, isTerminal } });
+    const progress = { write: (text: string) => void (shown += text), isTerminal };
+    const { refusals } = await runSimulation(options, { write: () => {}, progress });
+    const refused = refusals.lock_held!;
     if (isTerminal) {
       match(shown, /sim-1 +6\/6 +0 +6 +\d+ +0/);
       match(shown, /turns 12\/12/);
       ok(shown.includes("\x1b[4A"));
+      const rows = lastRows(shown);
+      deepEqual(rows.map((each) => [each.group, each.unreachable]), [["sim-1", 0], ["sim-2", 0]]);
+      equal(sum(rows.map((each) => each.refused)), refused);
     } else {
       ok(!shown.includes("\x1b"));
-      match(shown, /^ +\d+ s {2}turns 12\/12 .*\n$/m);
+      match(shown, new RegExp(`^ +\\d+ s {2}turns 12/12 .* refused ${refused}\n$`, "m"));
     }
+    ok(refused > 0);
+    ok(!shown.includes("Checking"), shown);
   });
 }
+
+Deno.test("where the server goes away, the table counts the requests without a reply, and the summary who may hold a slot", async () => {
+  const server = new ProtocolServer(1);
+  let [shown, written] = ["", ""];
+  // At this speed a host that got its yes reboots for a second or more.
+  const changes = { target: server.url.href, groups: "1", speed: "60", "give-up-after": "300ms" };
+  const running = runSimulation(parseSimulationOptions({ ...FAST, ...changes }), {
+    write: (text) => written += text,
+    progress: { write: (text) => shown += text, isTerminal: true },
+  });
+  const asked = () => server.seen.filter((each) => each.path.endsWith("pre-reboot"));
+  // The first one to ask is the client that looks at the server before the run. The next one is granted the slot.
+  const { body } = await until(() => asked()[1], { timeoutMs: 30_000 });
+  await server[Symbol.asyncDispose]();
+  const { left, errors, ended } = await running;
+  equal(ended, "unreachable");
+  const { id } = JSON.parse(body).client_params;
+  ok(left.some((each) => each.client === id && each.group === "sim-1"), JSON.stringify(left));
+  match(written, new RegExp(`^left +${left.length} slots? possibly; the next run releases them with --clear$`, "m"));
+  ok(errors.unreachable! > 0);
+  const [row] = lastRows(shown);
+  // The table ends with the run. The hosts try once more to release their slots.
+  const lost = errors.unreachable! + (errors.connection ?? 0);
+  ok(row!.unreachable > 0 && row!.unreachable <= lost, `${row!.unreachable} of ${lost}`);
+});
+
+Deno.test("the summary says how many slots of an earlier run were released, and names no slots that are left", async () => {
+  await using server = new ProtocolServer(1);
+  await server.locks.preReboot(parseClientId("sim7-simulated")!, parseGroup("sim-1")!);
+  const { written } = await simulate(server, { clear: true });
+  match(written, /^cleared +1 slot of an earlier run at the start$/m);
+  ok(!/^left /m.test(written), written);
+  const { written: next } = await simulate(server);
+  ok(!/^(cleared|left) /m.test(next), next);
+});
+
+Deno.test("a check that takes long says how far it is", async () => {
+  await using server = new ProtocolServer(1);
+  let shown = "";
+  let jumpedMs = 0;
+  // From the end of the run on, each look at the clock comes more than a second after the one before.
+  const clock = {
+    ...systemClock,
+    monotonic: () => systemClock.monotonic() + (shown.includes("turns 12/12") ? jumpedMs += 1_000 : 0),
+  };
+  const progress = { write: (text: string) => void (shown += text), isTerminal: false };
+  await runSimulation(parseSimulationOptions({ ...FAST, target: server.url.href }), {
+    write: () => {},
+    progress,
+    clock,
+  });
+  match(shown, /\nChecking the history: 0 of 2 groups\nChecking the history: 1 of 2 groups\n$/);
+});

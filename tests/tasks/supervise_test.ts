@@ -12,13 +12,24 @@ import { until } from "../support/condition.ts";
 
 const root = fileURLToPath(new URL("../../", import.meta.url));
 
-/** Stands in for the program: names its pid, its arguments and its store, and ends when asked to. */
+/**
+ * Stands in for the program: names its pid, its arguments and its store, and ends when asked to, with `--slow` only
+ * after a second. As in the program, a signal that comes soon after the first one belongs to it. It tells when the task
+ * ended before it.
+ */
 const PROGRAM = `
 const [first, code] = Deno.args.filter((each) => each !== "--log-format" && each !== "text");
+let asked;
+const task = Deno.ppid;
 for (const signal of ["SIGTERM", "SIGINT"]) {
   Deno.addSignalListener(signal, () => {
-    console.log("got " + signal);
-    Deno.exit(0);
+    if (asked !== undefined && performance.now() - asked < 500) return;
+    if (asked !== undefined) Deno.exit(1);
+    asked = performance.now();
+    setTimeout(() => {
+      console.log("got " + signal + (Deno.ppid === task ? "" : " after the end of the task"));
+      Deno.exit(0);
+    }, Deno.args.includes("--slow") ? 1_000 : 0);
   });
 }
 // A test may send its signal as soon as it sees this line.
@@ -132,6 +143,48 @@ for (const name of ["dev", "simulate"]) {
       shell.kill("SIGTERM");
       await groupEnds(shell.pid);
       match(project.output, /got SIGTERM/);
+    },
+  );
+}
+
+Deno.test(
+  "task simulate is waited for on SIGINT to the process group, and shows its summary",
+  nothingSanitized,
+  async () => {
+    await using project = await Project.create();
+    // As npx: the signal of the terminal reaches its shell, the task and the program, and the task passes it on.
+    const script = `"${Deno.execPath()}" task simulate --slow; true`;
+    const shell = project.start("sh", ["-c", script], { npm_command: "exec" });
+    await project.programs(1);
+    Deno.kill(-shell.pid, "SIGINT");
+    await groupEnds(shell.pid);
+    await until(() => /^got SIGINT$/m.test(project.output), { what: () => project.output });
+  },
+);
+
+/** What a shell runs to say its pid. */
+const SAYS_PID = "echo shell=$$; ";
+
+for (const victim of ["npm", "the shell of npm"]) {
+  Deno.test(
+    `task dev stops its server when ${victim} is killed, and what is between it and deno task goes on`,
+    nothingSanitized,
+    async () => {
+      await using project = await Project.create();
+      // As npx where the package of deno runs a script of its own: npm, its shell, the script, deno task.
+      const shim = `"${Deno.execPath()}" task dev; true`;
+      const shell = `${SAYS_PID} sh -c '${shim}'; true`;
+      const npm = project.start("bash", [
+        "-c",
+        `exec -a "npm exec deno task dev" bash -c '"$@"; true' - sh -c "$0"`,
+        shell,
+      ], {
+        npm_command: "exec",
+      });
+      await project.programs(1);
+      Deno.kill(victim === "npm" ? npm.pid : Number(/shell=(\d+)/.exec(project.output)![1]), "SIGKILL");
+      await groupEnds(npm.pid);
+      await until(() => project.output.includes("got SIGTERM"), { what: () => project.output });
     },
   );
 }

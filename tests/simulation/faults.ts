@@ -10,6 +10,7 @@ import { ADMINISTRATOR_ACTS } from "./administrator.ts";
 import { CLUSTER_ACTS } from "./cluster_acts.ts";
 import { BUSY_ACTS } from "./busy_acts.ts";
 import { GONE_NODE_ACTS } from "./gone_nodes.ts";
+import { JOIN_ACTS } from "./join_acts.ts";
 import type { LinkState } from "./world/network.ts";
 import { POLICY_ACTS } from "./policy_acts.ts";
 import type { World } from "./world.ts";
@@ -152,6 +153,7 @@ export const INCIDENTS: Readonly<Record<string, Fault>> = {
   ...POLICY_ACTS,
   ...GONE_NODE_ACTS,
   ...BUSY_ACTS,
+  ...JOIN_ACTS,
 };
 
 /** The names of what can happen under every seed of a cluster. */

@@ -15,6 +15,7 @@ const HOSTS_OF_A_FLEET = 20;
 /** The situations that a long exploration must have reached; one that was not shows as 0. */
 const SITUATIONS: readonly string[] = [
   "Node in a foreground deletion",
+  "Node joined again right before a request",
   "Node registered under another name right before a request",
   "call of a killed process arrives",
   "conflict",

@@ -6,6 +6,11 @@
  * @module
  */
 
+import { KEPT_SEEDS, type KeptSeed } from "../seeds.ts";
+
+/** A seed, and what is chosen instead of it. */
+export type Schedule = Pick<KeptSeed, "seed" | "options" | "incidents">;
+
 /** One fault. */
 export interface Mutant {
   /** Its name. */
@@ -18,10 +23,10 @@ export interface Mutant {
   readonly find: string;
   /** What replaces it. */
   readonly replace: string;
-  /** Seeds that find it, the first one first: a change of the program may change what happens under a seed. */
-  readonly seeds: readonly number[];
-  /** The places of the incidents of the seed that happen; all where undefined. */
-  readonly incidents?: readonly number[];
+  /** A part of the text of the violation that must show it, which is its kind, a colon and its message. */
+  readonly expects: string;
+  /** What finds it, the first one first: a change of the program may change what happens under a seed. */
+  readonly schedules: readonly Schedule[];
 }
 
 /**
@@ -50,7 +55,8 @@ export const MUTANTS: readonly Mutant[] = [
     file: "src/lock/semaphore.ts",
     find: `if (state.holders.length >= slots) return { kind: "full" };`,
     replace: `if (state.holders.length > slots) return { kind: "full" };`,
-    seeds: [1],
+    expects: "",
+    schedules: [{ seed: 1 }],
   },
   {
     name: "writes are not conditional",
@@ -60,7 +66,8 @@ export const MUTANTS: readonly Mutant[] = [
     replace: `const last = await this.get(body.metadata!.name!, signal);
     const metadata = { ...body.metadata, resourceVersion: last?.metadata?.resourceVersion };
     const parameters = { name: body.metadata!.name!, namespace: this.namespace, body: { ...body, metadata } };`,
-    seeds: [13],
+    expects: "",
+    schedules: [{ seed: 13 }],
   },
   {
     name: "grant on a Lease that is being deleted",
@@ -68,7 +75,8 @@ export const MUTANTS: readonly Mutant[] = [
     file: "src/stores/lease/store.ts",
     find: "const ending = deletionTimestamp ?",
     replace: "const ending = deletionTimestamp === null ?",
-    seeds: [5],
+    expects: "",
+    schedules: [{ seed: 5 }],
   },
   {
     name: "yes on an uncordoned node",
@@ -76,7 +84,8 @@ export const MUTANTS: readonly Mutant[] = [
     file: "src/lock/yes.ts",
     find: `if (!node.unschedulable) return { kind: "uncordoned" };`,
     replace: "",
-    seeds: [11],
+    expects: "",
+    schedules: [{ seed: 11 }],
   },
   {
     name: "the proof trusts the drain",
@@ -84,7 +93,8 @@ export const MUTANTS: readonly Mutant[] = [
     file: "src/keeper/drain/proof.ts",
     find: "pods: pods.map((pod) => seenPod(pod, policy)),",
     replace: "pods: pods.slice(0, 0).map((pod) => seenPod(pod, policy)),",
-    seeds: [57],
+    expects: "",
+    schedules: [{ seed: 57 }],
   },
   {
     name: "pods that tolerate the cordon always stay",
@@ -92,7 +102,8 @@ export const MUTANTS: readonly Mutant[] = [
     file: "src/lock/yes.ts",
     find: "if (pod.toleratesCordon && isAfter(pod.createdAt, grantedAt))",
     replace: "if (pod.toleratesCordon)",
-    seeds: [2],
+    expects: "",
+    schedules: [{ seed: 2 }],
   },
   {
     name: "one eviction exhausts a controller",
@@ -100,7 +111,8 @@ export const MUTANTS: readonly Mutant[] = [
     file: "src/lock/yes.ts",
     find: "export const MAX_EVICTIONS = 3;",
     replace: "export const MAX_EVICTIONS = 1;",
-    seeds: [4],
+    expects: "",
+    schedules: [{ seed: 4 }],
   },
   {
     name: "endless evictions",
@@ -108,7 +120,8 @@ export const MUTANTS: readonly Mutant[] = [
     file: "src/lock/yes.ts",
     find: "export const MAX_EVICTIONS = 3;",
     replace: "export const MAX_EVICTIONS = 300;",
-    seeds: [4],
+    expects: "",
+    schedules: [{ seed: 4 }],
   },
   {
     name: "a dead kubelet's pods are gone at once",
@@ -116,7 +129,8 @@ export const MUTANTS: readonly Mutant[] = [
     file: "src/lock/yes.ts",
     find: "if (isDead && isAfter(now, pod.graceEndsAt, DEAD_KUBELET_MS))",
     replace: "if (isDead && pod.graceEndsAt !== undefined)",
-    seeds: [6],
+    expects: "",
+    schedules: [{ seed: 6 }],
   },
   {
     name: "back as soon as the node is ready",
@@ -124,7 +138,8 @@ export const MUTANTS: readonly Mutant[] = [
     file: "src/keeper/nodes/node_return.ts",
     find: "if (ready.some((node) => !mayBeSameBoot(node))) return",
     replace: "if (ready.length > 0) return",
-    seeds: [9],
+    expects: "",
+    schedules: [{ seed: 9 }],
   },
   {
     name: "evictions go on after an uncordon",
@@ -132,7 +147,8 @@ export const MUTANTS: readonly Mutant[] = [
     file: "src/keeper/drain/cordon_guard.ts",
     find: "return !this.isGone && seen?.uid === this.#options.task.uid && seen.unschedulable;",
     replace: "return !this.isGone && seen?.uid === this.#options.task.uid;",
-    seeds: [6],
+    expects: "",
+    schedules: [{ seed: 6 }],
   },
   {
     name: "budgets are overridden at once",
@@ -140,7 +156,8 @@ export const MUTANTS: readonly Mutant[] = [
     file: "src/keeper/drain/next_step.ts",
     find: "return isLate ? timeOut(situation, policy) : undefined;",
     replace: "return timeOut(situation, policy) ?? (isLate ? undefined : undefined);",
-    seeds: [6],
+    expects: "",
+    schedules: [{ seed: 6 }],
   },
   {
     name: "watches are opened again without a pause",
@@ -148,7 +165,8 @@ export const MUTANTS: readonly Mutant[] = [
     file: "src/kubernetes/watch.ts",
     find: "await clock.sleep(pauseAfter(error, failures, options), signal).catch(() => {});",
     replace: "pauseAfter(error, failures, options);",
-    seeds: [1],
+    expects: "",
+    schedules: [{ seed: 1 }],
   },
   {
     name: "stale cordons are not cleaned up",
@@ -156,7 +174,8 @@ export const MUTANTS: readonly Mutant[] = [
     file: "src/keeper/cordon_repair.ts",
     find: "for (const owner of ours) if (!(await clientHolds(owner))) gone.add(owner.group);",
     replace: "for (const owner of ours) if (!(await clientHolds(owner))) gone.delete(owner.group);",
-    seeds: [2],
+    expects: "",
+    schedules: [{ seed: 2 }],
   },
   {
     name: "our annotation goes and the cordon stays",
@@ -164,7 +183,8 @@ export const MUTANTS: readonly Mutant[] = [
     file: "src/keeper/nodes/cordon.ts",
     find: "return left.length === 0 ? { unschedulable: null, cordon: null }",
     replace: "return left.length === 0 ? { cordon: null }",
-    seeds: [1],
+    expects: "",
+    schedules: [{ seed: 1 }],
   },
   {
     name: "the watch of a drain is left open",
@@ -172,7 +192,8 @@ export const MUTANTS: readonly Mutant[] = [
     file: "src/keeper/drain/pods_on_node.ts",
     find: "AbortSignal.any([options.signal, this.#ended.signal]));",
     replace: "AbortSignal.any([options.signal]));",
-    seeds: [1],
+    expects: "",
+    schedules: [{ seed: 1 }],
   },
   {
     name: "the watch tells where else a host runs",
@@ -180,8 +201,8 @@ export const MUTANTS: readonly Mutant[] = [
     file: "src/keeper/hold_proof.ts",
     find: "(await nodes.listById(hold.id))",
     replace: "(nodes as unknown as { peekById(id: unknown): NodeView[] }).peekById(hold.id)",
-    seeds: [43],
-    incidents: [21, 25, 27, 36, 42, 49, 52, 53, 57, 61, 63, 80, 104, 111],
+    expects: "",
+    schedules: [kept(43)],
   },
   {
     name: "an answer counts although the watch is ahead of it",
@@ -191,7 +212,8 @@ export const MUTANTS: readonly Mutant[] = [
         return this.#is("cordoned", seen);`,
     replace: `      case "already":
         return this.#is("cordoned", this.#seen);`,
-    seeds: [101],
+    expects: "",
+    schedules: [{ seed: 101 }],
   },
   {
     name: "hosts yield after their yes",
@@ -199,7 +221,8 @@ export const MUTANTS: readonly Mutant[] = [
     file: "src/lock/semaphore.ts",
     find: 'return node === undefined || node.phase === "drained" || hadYes',
     replace: "return node === undefined || hadYes",
-    seeds: [10],
+    expects: "",
+    schedules: [{ seed: 10 }],
   },
   {
     name: "a pause holds nobody back",
@@ -207,7 +230,8 @@ export const MUTANTS: readonly Mutant[] = [
     file: "src/policies/rules.ts",
     find: `  { name: "paused", judge: paused },`,
     replace: "",
-    seeds: [5],
+    expects: "",
+    schedules: [{ seed: 5 }],
   },
   {
     name: "a write drops the pause",
@@ -216,7 +240,8 @@ export const MUTANTS: readonly Mutant[] = [
     find: "[PAUSED_ANNOTATION]: toText(written.paused, { value: before.paused, text: paused }),",
     replace:
       "[PAUSED_ANNOTATION]: paused === undefined ? toText(written.paused, { value: before.paused, text: paused }) : undefined,",
-    seeds: [5],
+    expects: "",
+    schedules: [{ seed: 5 }],
   },
   {
     name: "a Node that is gone for a moment frees the slot",
@@ -224,7 +249,8 @@ export const MUTANTS: readonly Mutant[] = [
     file: "src/lock/gone_nodes.ts",
     find: "return began + grace - this.#options.clock.monotonic();",
     replace: "return began - this.#options.clock.monotonic();",
-    seeds: [7],
+    expects: "",
+    schedules: [{ seed: 7 }],
   },
   {
     name: "Nodes are listed from a cache",
@@ -233,7 +259,8 @@ export const MUTANTS: readonly Mutant[] = [
     find: "const options = { path, query, limit: VERSIONS_PER_PAGE, metadataOnly: true };",
     replace:
       `const options = { path, query: { ...query, resourceVersion: "0" }, limit: VERSIONS_PER_PAGE, metadataOnly: true };`,
-    seeds: [1],
+    expects: "",
+    schedules: [{ seed: 1 }],
   },
   {
     name: "the watch need not reach the version of the Nodes",
@@ -241,7 +268,8 @@ export const MUTANTS: readonly Mutant[] = [
     file: "src/keeper/nodes/fresh_nodes.ts",
     find: `if (!isReached()) return "late";`,
     replace: `if (!seen.isSynced) return "late";`,
-    seeds: [3],
+    expects: "",
+    schedules: [{ seed: 3 }],
   },
   {
     name: "a version of the Nodes that went back is reached",
@@ -249,7 +277,8 @@ export const MUTANTS: readonly Mutant[] = [
     file: "src/keeper/nodes/fresh_nodes.ts",
     find: `if (version < moment) return "went_back";`,
     replace: "",
-    seeds: [27],
+    expects: "",
+    schedules: [{ seed: 27 }],
   },
   {
     name: "what a search reads of Nodes is not told to the drains",
@@ -257,6 +286,14 @@ export const MUTANTS: readonly Mutant[] = [
     file: "src/keeper/nodes/fresh_nodes.ts",
     find: "for (const { node } of read) if (node !== undefined) seen.learn(node);",
     replace: "",
-    seeds: [32391],
+    expects: "",
+    schedules: [{ seed: 32391 }],
   },
 ];
+
+/** The schedule that is kept of a seed. */
+function kept(seed: number): Schedule {
+  const known = KEPT_SEEDS.find((one) => one.seed === seed);
+  if (known === undefined) throw new Error(`the seed ${seed} is not kept`);
+  return known;
+}

@@ -290,7 +290,7 @@ export function uncordon(world: World, name: string): void {
 }
 
 /** Cordons a Node if it is not cordoned. Returns whether it did. */
-function cordon(world: World, name: string): boolean {
+export function cordon(world: World, name: string): boolean {
   const node = world.api.store.get("nodes", name);
   if (node === undefined || node.spec?.unschedulable) return false;
   world.observer.adminCordons.add(name);

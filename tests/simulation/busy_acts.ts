@@ -66,12 +66,13 @@ export const BUSY_ACTS: Readonly<Record<string, Fault>> = {
 };
 
 /** The hosts that hold a slot and go on asking. */
-function askingHolders({ api, hosts }: World): Host[] {
+export function askingHolders({ api, hosts }: World): Host[] {
   const held = new Set(api.store.list("leases").flatMap(holdersOf));
   return hosts.filter(({ id, askingSince }) => askingSince !== undefined && held.has(id));
 }
 
-function rename(world: World, random: Random, host: Host, replica: Replica, isMissed: boolean): void {
+/** Starts a host's kubelet again under another name, where the watch of the replica may miss that. */
+export function rename(world: World, random: Random, host: Host, replica: Replica, isMissed: boolean): void {
   const { machine } = host;
   if (world.isHealed || !machine.isKubeletUp || machine.isDown) return;
   const before = machine.name;

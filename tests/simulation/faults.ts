@@ -7,10 +7,10 @@
 
 import type { Random } from "../../src/simulator/random.ts";
 import { ADMINISTRATOR_ACTS } from "./administrator.ts";
+import { AIMED_ACTS } from "./aimed_acts.ts";
 import { CLUSTER_ACTS } from "./cluster_acts.ts";
 import { BUSY_ACTS } from "./busy_acts.ts";
 import { GONE_NODE_ACTS } from "./gone_nodes.ts";
-import { JOIN_ACTS } from "./join_acts.ts";
 import type { LinkState } from "./world/network.ts";
 import { POLICY_ACTS } from "./policy_acts.ts";
 import type { World } from "./world.ts";
@@ -153,7 +153,7 @@ export const INCIDENTS: Readonly<Record<string, Fault>> = {
   ...POLICY_ACTS,
   ...GONE_NODE_ACTS,
   ...BUSY_ACTS,
-  ...JOIN_ACTS,
+  ...AIMED_ACTS,
 };
 
 /** The names of what can happen under every seed of a cluster. */

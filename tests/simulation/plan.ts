@@ -6,12 +6,12 @@
  */
 
 import { Random } from "../../src/simulator/random.ts";
+import { aimedIncidentsUntil } from "./aimed_acts.ts";
 import { busyIncidentsUntil } from "./busy_acts.ts";
 import { CLUSTER_ACTS } from "./cluster_acts.ts";
 import { FAULT_KINDS } from "./faults.ts";
 import { goneNodesOf } from "./gone_nodes.ts";
 import type { Habits } from "./hosts/host.ts";
-import { joinIncidentsUntil } from "./join_acts.ts";
 import { POLICY_ACTS } from "./policy_acts.ts";
 import type { Workload } from "./world/controllers.ts";
 import type { Budget } from "./world/budgets.ts";
@@ -145,7 +145,7 @@ export function planOf(seed: number, options: PlanOptions = {}): Plan {
       ...cluster.incidentsUntil(faultsEndMs),
       ...incidentsUntil(faultsEndMs),
       ...(nodesChangeOften ? busyIncidentsUntil(seed, faultsEndMs) : []),
-      ...(nodesChangeOften ? joinIncidentsUntil(seed, faultsEndMs) : []),
+      ...(nodesChangeOften ? aimedIncidentsUntil(seed, faultsEndMs) : []),
     ].sort((one, other) => one.at - other.at),
   };
 }

@@ -34,7 +34,7 @@ const BEAT_MS = 2_500;
 interface Trap {
   readonly replica: Replica;
   left: number;
-  readonly spring: () => void;
+  readonly spring: (call: ApiCall) => void;
 }
 
 /** See the module. */
@@ -155,7 +155,7 @@ export class World implements Disposable {
   };
 
   /** Calls `spring` once, right after a call of a replica that changes something has taken effect. */
-  readonly onCall = (replica: Replica, skipped: number, spring: () => void): void => {
+  readonly onCall = (replica: Replica, skipped: number, spring: (call: ApiCall) => void): void => {
     this.#traps.add({ replica, left: skipped, spring });
   };
 
@@ -262,7 +262,7 @@ export class World implements Disposable {
     for (const trap of this.#traps) {
       if (trap.replica.process !== process || trap.left-- > 0) continue;
       this.#traps.delete(trap);
-      trap.spring();
+      trap.spring(call);
     }
   }
 }

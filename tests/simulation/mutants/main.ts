@@ -29,11 +29,11 @@ async function runMutant(mutant: Mutant, schedules: readonly Schedule[]): Promis
   try {
     for (const file of ["src", ...FILES]) copySync(new URL(file, ROOT).pathname, `${folder}/${file}`);
     await Deno.symlink(new URL("node_modules", ROOT).pathname, `${folder}/node_modules`);
-    const path = `${folder}/${mutant.file}`;
-    const source = await Deno.readTextFile(path);
-    const parts = source.split(mutant.find);
-    if (parts.length !== 2) throw new Error(`its text is in ${mutant.file} ${parts.length - 1} times`);
-    await Deno.writeTextFile(path, parts.join(mutant.replace));
+    for (const { file, find, replace } of [mutant, ...mutant.also ?? []]) {
+      const parts = (await Deno.readTextFile(`${folder}/${file}`)).split(find);
+      if (parts.length !== 2) throw new Error(`its text is in ${file} ${parts.length - 1} times`);
+      await Deno.writeTextFile(`${folder}/${file}`, parts.join(replace));
+    }
     return await probe(folder, { schedules, expects: mutant.expects });
   } finally {
     await Deno.remove(folder, { recursive: true });

@@ -11,18 +11,24 @@ import { KEPT_SEEDS, type KeptSeed } from "../seeds.ts";
 /** A seed, and what is chosen instead of it. */
 export type Schedule = Pick<KeptSeed, "seed" | "options" | "incidents">;
 
-/** One fault. */
-export interface Mutant {
-  /** Its name. */
-  readonly name: string;
-  /** What goes wrong. */
-  readonly about: string;
+/** One change of the program. */
+export interface Edit {
   /** The file, as a path from the project's root. */
   readonly file: string;
   /** The text to replace. It is in the file exactly once. */
   readonly find: string;
   /** What replaces it. */
   readonly replace: string;
+}
+
+/** One fault. */
+export interface Mutant extends Edit {
+  /** Its name. */
+  readonly name: string;
+  /** What goes wrong. */
+  readonly about: string;
+  /** Further changes, where the program guards against the fault twice. */
+  readonly also?: readonly Edit[];
   /** A part of the text of the violation that must show it, which is its kind, a colon and its message. */
   readonly expects: string;
   /** What finds it, the first one first: a change of the program may change what happens under a seed. */

@@ -61,7 +61,7 @@ export const MUTANTS: readonly Mutant[] = [
     file: "src/lock/semaphore.ts",
     find: `if (state.holders.length >= slots) return { kind: "full" };`,
     replace: `if (state.holders.length > slots) return { kind: "full" };`,
-    expects: "",
+    expects: "as holder number",
     schedules: [{ seed: 1 }],
   },
   {
@@ -72,7 +72,7 @@ export const MUTANTS: readonly Mutant[] = [
     replace: `const last = await this.get(body.metadata!.name!, signal);
     const metadata = { ...body.metadata, resourceVersion: last?.metadata?.resourceVersion };
     const parameters = { name: body.metadata!.name!, namespace: this.namespace, body: { ...body, metadata } };`,
-    expects: "",
+    expects: "wrong grant: ",
     schedules: [{ seed: 13 }],
   },
   {
@@ -81,7 +81,7 @@ export const MUTANTS: readonly Mutant[] = [
     file: "src/stores/lease/store.ts",
     find: "const ending = deletionTimestamp ?",
     replace: "const ending = deletionTimestamp === null ?",
-    expects: "",
+    expects: "got a yes on a Lease that is being deleted",
     schedules: [{ seed: 5 }],
   },
   {
@@ -90,7 +90,7 @@ export const MUTANTS: readonly Mutant[] = [
     file: "src/lock/yes.ts",
     find: `if (!node.unschedulable) return { kind: "uncordoned" };`,
     replace: "",
-    expects: "",
+    expects: "is not cordoned",
     schedules: [{ seed: 11 }],
   },
   {
@@ -99,7 +99,7 @@ export const MUTANTS: readonly Mutant[] = [
     file: "src/keeper/drain/proof.ts",
     find: "pods: pods.map((pod) => seenPod(pod, policy)),",
     replace: "pods: pods.slice(0, 0).map((pod) => seenPod(pod, policy)),",
-    expects: "",
+    expects: "is left on",
     schedules: [{ seed: 57 }],
   },
   {
@@ -108,7 +108,7 @@ export const MUTANTS: readonly Mutant[] = [
     file: "src/lock/yes.ts",
     find: "if (pod.toleratesCordon && isAfter(pod.createdAt, grantedAt))",
     replace: "if (pod.toleratesCordon)",
-    expects: "",
+    expects: "is left on",
     schedules: [{ seed: 2 }],
   },
   {
@@ -117,7 +117,7 @@ export const MUTANTS: readonly Mutant[] = [
     file: "src/lock/yes.ts",
     find: "export const MAX_EVICTIONS = 3;",
     replace: "export const MAX_EVICTIONS = 1;",
-    expects: "",
+    expects: "is left on",
     schedules: [{ seed: 4 }],
   },
   {
@@ -126,7 +126,7 @@ export const MUTANTS: readonly Mutant[] = [
     file: "src/lock/yes.ts",
     find: "export const MAX_EVICTIONS = 3;",
     replace: "export const MAX_EVICTIONS = 300;",
-    expects: "",
+    expects: "too many evictions: ",
     schedules: [{ seed: 4 }],
   },
   {
@@ -135,7 +135,7 @@ export const MUTANTS: readonly Mutant[] = [
     file: "src/lock/yes.ts",
     find: "if (isDead && isAfter(now, pod.graceEndsAt, DEAD_KUBELET_MS))",
     replace: "if (isDead && pod.graceEndsAt !== undefined)",
-    expects: "",
+    expects: "is left on",
     schedules: [{ seed: 6 }],
   },
   {
@@ -144,7 +144,7 @@ export const MUTANTS: readonly Mutant[] = [
     file: "src/keeper/nodes/node_return.ts",
     find: "if (ready.some((node) => !mayBeSameBoot(node))) return",
     replace: "if (ready.length > 0) return",
-    expects: "",
+    expects: "early release: ",
     schedules: [{ seed: 9 }],
   },
   {
@@ -153,7 +153,7 @@ export const MUTANTS: readonly Mutant[] = [
     file: "src/keeper/drain/cordon_guard.ts",
     find: "return !this.isGone && seen?.uid === this.#options.task.uid && seen.unschedulable;",
     replace: "return !this.isGone && seen?.uid === this.#options.task.uid;",
-    expects: "",
+    expects: "eviction after uncordon: ",
     schedules: [{ seed: 6 }],
   },
   {
@@ -162,7 +162,7 @@ export const MUTANTS: readonly Mutant[] = [
     file: "src/keeper/drain/next_step.ts",
     find: "return isLate ? timeOut(situation, policy) : undefined;",
     replace: "return timeOut(situation, policy) ?? (isLate ? undefined : undefined);",
-    expects: "",
+    expects: "deletion: ",
     schedules: [{ seed: 6 }],
   },
   {
@@ -171,7 +171,7 @@ export const MUTANTS: readonly Mutant[] = [
     file: "src/kubernetes/watch.ts",
     find: "await clock.sleep(pauseAfter(error, failures, options), signal).catch(() => {});",
     replace: "pauseAfter(error, failures, options);",
-    expects: "",
+    expects: "storm: ",
     schedules: [{ seed: 1 }],
   },
   {
@@ -180,7 +180,7 @@ export const MUTANTS: readonly Mutant[] = [
     file: "src/keeper/cordon_repair.ts",
     find: "for (const owner of ours) if (!(await clientHolds(owner))) gone.add(owner.group);",
     replace: "for (const owner of ours) if (!(await clientHolds(owner))) gone.delete(owner.group);",
-    expects: "",
+    expects: "is still cordoned for",
     schedules: [{ seed: 2 }],
   },
   {
@@ -189,16 +189,16 @@ export const MUTANTS: readonly Mutant[] = [
     file: "src/keeper/nodes/cordon.ts",
     find: "return left.length === 0 ? { unschedulable: null, cordon: null }",
     replace: "return left.length === 0 ? { cordon: null }",
-    expects: "",
+    expects: "is still cordoned",
     schedules: [{ seed: 1 }],
   },
   {
-    name: "the watch of a drain is left open",
-    about: "each drain leaves a watch behind",
+    name: "a drain does not end its watch",
+    about: "a drain that has emptied its node waits for its watch for ever",
     file: "src/keeper/drain/pods_on_node.ts",
     find: "AbortSignal.any([options.signal, this.#ended.signal]));",
     replace: "AbortSignal.any([options.signal]));",
-    expects: "",
+    expects: "got no turn in time",
     schedules: [{ seed: 1 }],
   },
   {
@@ -207,7 +207,7 @@ export const MUTANTS: readonly Mutant[] = [
     file: "src/keeper/hold_proof.ts",
     find: "(await nodes.listById(hold.id))",
     replace: "(nodes as unknown as { peekById(id: unknown): NodeView[] }).peekById(hold.id)",
-    expects: "",
+    expects: "is not cordoned",
     schedules: [kept(43)],
   },
   {
@@ -218,17 +218,22 @@ export const MUTANTS: readonly Mutant[] = [
         return this.#is("cordoned", seen);`,
     replace: `      case "already":
         return this.#is("cordoned", this.#seen);`,
-    expects: "",
-    schedules: [{ seed: 101 }],
+    expects: "eviction after uncordon: ",
+    schedules: [kept(101)],
   },
   {
     name: "hosts yield after their yes",
-    about: "a pause or a time-out frees the slot of a host that may be rebooting",
-    file: "src/lock/semaphore.ts",
-    find: 'return node === undefined || node.phase === "drained" || hadYes',
-    replace: "return node === undefined || hadYes",
-    expects: "",
-    schedules: [{ seed: 10 }],
+    about: "a pause frees the slot of a host that may be rebooting",
+    file: "src/lock/yields.ts",
+    find: "if (pause?.drains !== true || mayHaveHadYes(holder)) return undefined;",
+    replace: "if (pause?.drains !== true) return undefined;",
+    also: [{
+      file: "src/lock/holds.ts",
+      find: "if (mayHaveHadYes(holder) || !(isPaused || isTimedOut)) return STAYS;",
+      replace: "if (!(isPaused || isTimedOut)) return STAYS;",
+    }],
+    expects: "wrong yield: ",
+    schedules: [{ seed: 44 }],
   },
   {
     name: "a pause holds nobody back",
@@ -236,7 +241,7 @@ export const MUTANTS: readonly Mutant[] = [
     file: "src/policies/rules.ts",
     find: `  { name: "paused", judge: paused },`,
     replace: "",
-    expects: "",
+    expects: "is granted a slot while the group is paused",
     schedules: [{ seed: 5 }],
   },
   {
@@ -246,7 +251,7 @@ export const MUTANTS: readonly Mutant[] = [
     find: "[PAUSED_ANNOTATION]: toText(written.paused, { value: before.paused, text: paused }),",
     replace:
       "[PAUSED_ANNOTATION]: paused === undefined ? toText(written.paused, { value: before.paused, text: paused }) : undefined,",
-    expects: "",
+    expects: "changes the pause",
     schedules: [{ seed: 5 }],
   },
   {
@@ -255,7 +260,7 @@ export const MUTANTS: readonly Mutant[] = [
     file: "src/lock/gone_nodes.ts",
     find: "return began + grace - this.#options.clock.monotonic();",
     replace: "return began - this.#options.clock.monotonic();",
-    expects: "",
+    expects: "early release: ",
     schedules: [{ seed: 7 }],
   },
   {
@@ -265,7 +270,7 @@ export const MUTANTS: readonly Mutant[] = [
     find: "const options = { path, query, limit: VERSIONS_PER_PAGE, metadataOnly: true };",
     replace:
       `const options = { path, query: { ...query, resourceVersion: "0" }, limit: VERSIONS_PER_PAGE, metadataOnly: true };`,
-    expects: "",
+    expects: "stale read: ",
     schedules: [{ seed: 1 }],
   },
   {
@@ -274,7 +279,7 @@ export const MUTANTS: readonly Mutant[] = [
     file: "src/keeper/nodes/fresh_nodes.ts",
     find: `if (!isReached()) return "late";`,
     replace: `if (!seen.isSynced) return "late";`,
-    expects: "",
+    expects: "is not cordoned",
     schedules: [{ seed: 3 }],
   },
   {
@@ -283,7 +288,7 @@ export const MUTANTS: readonly Mutant[] = [
     file: "src/keeper/nodes/fresh_nodes.ts",
     find: `if (version < moment) return "went_back";`,
     replace: "",
-    expects: "",
+    expects: "unproven yes: ",
     schedules: [{ seed: 27 }],
   },
   {
@@ -292,8 +297,94 @@ export const MUTANTS: readonly Mutant[] = [
     file: "src/keeper/nodes/fresh_nodes.ts",
     find: "for (const { node } of read) if (node !== undefined) seen.learn(node);",
     replace: "",
-    expects: "",
-    schedules: [{ seed: 32391 }],
+    expects: "eviction after uncordon: ",
+    schedules: [kept(32391)],
+  },
+  {
+    name: "an eviction that waits for its turn leaves whatever the watch shows",
+    about: "evictions from a node that the watch has shown uncordoned while they waited for others",
+    file: "src/keeper/drain/emptying.ts",
+    find: "const mayLeave = () => guard.isUnchanged;",
+    replace: "const mayLeave = () => guard !== undefined;",
+    expects: "eviction after uncordon: ",
+    schedules: [kept(41187)],
+  },
+  {
+    name: "what drains remember is of the hold, whichever its Node is",
+    about: "pods of the host's next Node stay, because others were evicted from an earlier one",
+    file: "src/keeper/drains.ts",
+    find: "const node = hold.nodes.get(uid) ?? {",
+    replace: "const node = hold.nodes.values().next().value ?? {",
+    expects: "is left on",
+    schedules: [kept(32504)],
+  },
+  {
+    name: "the noted Node tells of the return although it has lost the id",
+    about: "a release by a Node that has become another host's, while the client's own one is not back",
+    file: "src/keeper/nodes/return_wait.ts",
+    find: "const hasId = noted?.ids.includes(comparableId(hold.id)) === true;",
+    replace: "const hasId = noted !== undefined;",
+    expects: "early release: ",
+    schedules: [kept(32616)],
+  },
+  {
+    name: "what the watch has reached before the question proves",
+    about: "a yes by a version of the Nodes that is of another past, since etcd was restored from a backup",
+    file: "src/keeper/nodes/fresh_nodes.ts",
+    find: "const target = version > moment ? version : version + 1n;",
+    replace: "const target = version;",
+    expects: "is not cordoned",
+    schedules: [kept(30001)],
+  },
+  {
+    name: "yes while the Node is being deleted",
+    about: "the host's next Node is not cordoned",
+    file: "src/lock/yes.ts",
+    find: `if (node.deleting) return { kind: "node_ending" };`,
+    replace: "",
+    expects: "is being deleted, and the next one would not be cordoned",
+    schedules: [{ seed: 20 }],
+  },
+  {
+    name: "a Node without the id ends the search for others",
+    about: "a yes on a Node that has lost the client's id, while the client runs on another one",
+    file: "src/keeper/hold_proof.ts",
+    find: "const others = (await nodes.listById(hold.id)).filter",
+    replace: "const others = (hasId ? await nodes.listById(hold.id) : []).filter",
+    expects: "is not cordoned",
+    schedules: [{ seed: 15 }],
+  },
+  {
+    name: "the look takes what the watch does not show for gone",
+    about: "a yes without a drain for a host whose Node has joined right before it asked",
+    file: "src/keeper/look.ts",
+    find: "const found = seen.length > 0 ? seen : await",
+    replace: "const found = nodes.isSynced ? seen : await",
+    expects: "is not cordoned",
+    schedules: [{ seed: 15 }],
+  },
+  {
+    name: "proofs do not age",
+    about: "a replica that stopped after its reads says yes by them",
+    file: "src/lock/yes.ts",
+    find: "export const PROOF_TTL_MS = 15_000;",
+    replace: "export const PROOF_TTL_MS = 15_000_000;",
+    also: [{
+      file: "src/lock/prover.ts",
+      find: "const READ_TTL_MS = 1_000;",
+      replace: "const READ_TTL_MS = 1_000_000;",
+    }],
+    expects: "is not cordoned",
+    schedules: [{ seed: 15 }],
+  },
+  {
+    name: "an administrator's cordon counts as ours",
+    about: "a node that was uncordoned and cordoned again by others is uncordoned by us",
+    file: "src/keeper/nodes/node.ts",
+    find: "return manager !== FIELD_MANAGER && annotations",
+    replace: `return manager === "" && annotations`,
+    expects: "cordon lifted: ",
+    schedules: [{ seed: 8 }],
   },
 ];
 

@@ -36,23 +36,35 @@ export interface Mutant extends Edit {
 }
 
 /**
- * See the module.
+ * See the module. Those from "an eviction that waits for its turn" on reverse what the history has fixed.
  *
- * These were tried under 24 to 62 seeds and not found, so they are left to the unit tests. Races of a few milliseconds
- * between two replicas, which faults that are drawn at random hit once in hundreds of seeds: a late release that frees the
- * next hold, a cache that brings a deleted Lease back, a cordon that is lifted before the release, a yield or a grant that
- * does not look at the group again before its write, a proof that is too old. Situations that need several incidents in
- * one order: evictions without the pod's UID, a yes while the Node is being deleted, an administrator's cordon taken for
- * ours, a drain that goes on after its hold, an eviction whose answer is lost and does not count, the kubelet's first
- * renewal. What nothing here notices, since a watch ends after some minutes anyway and a call that waits for its
- * deadline is tried again: a silent watch or connection that is never given up, and the end of a drain that nobody awaits.
+ * These reversals were tried under 24 to 80 seeds and not found. Each is noticed by the unit tests that are named.
  *
- * These were tried under 6 to 60 seeds only: a request of a client that is gone frees a slot, which hardly a seed reaches;
- * a hold of another stage that is freed because its Node is gone; a host without a Node whose Nodes are not listed
- * afresh, or whose hold is not read again. Of the wait for the watch of the Nodes, under 16 seeds that do that: what our
- * own calls show ahead of the watch, a call's answer that takes a Node away which the watch has shown since, and a
- * reading that later requests share. An eviction that leaves although the node was uncordoned while it waited for its turn
- * was found by one of 4,000 seeds.
+ * Races of a few milliseconds between two replicas, or of a write and a request:
+ *
+ * - a late release frees the client's next hold, or the cordon is lifted before the release: `lock/drain_flow_test.ts`;
+ * - a client that has hung up frees its slot: `lock/presence_test.ts`;
+ * - a grant does not look at the group again before its write: `lock/policy_flow_test.ts`;
+ * - a hold without a Node is not read again after the search: `lock/used_holds_test.ts` (300558);
+ * - a request that waited drains once more for a hold that has ended: `keeper/being_deleted_test.ts` (400021);
+ * - a reading that is older than a second counts, which the search and the write take only under load:
+ *   `lock/yes_flow_test.ts`; and the Node is not read again after a slow search: `keeper/hold_proof_test.ts` (10088);
+ * - a cordon is lifted from a version that a restore of etcd has given to an administrator's cordon:
+ *   `keeper/nodes/node_uncordon_test.ts` (200043);
+ * - of two Nodes of a host of which none is ready, the noted one counts: `keeper/nodes/node_choice_test.ts` (20372).
+ *
+ * What something else makes good before a promise is broken:
+ *
+ * - an eviction's 404, which may be about its budget, ends the wait for the pod: the proof lists the pods once more.
+ *   `keeper/drain/eviction_queue_test.ts`;
+ * - a cache brings a deleted Lease back: only refusals rest on it, until the watch ends after some minutes.
+ *   `lock/group_view_test.ts`;
+ * - evictions without the pod's UID: `keeper/drain/pod_calls_test.ts`;
+ * - an eviction whose answer is lost does not count: `keeper/drain/eviction_queue_test.ts`;
+ * - the kubelet's first renewal is enough: `keeper/nodes/node_return_test.ts`;
+ * - a silent watch or connection is never given up, though it ends after some minutes anyway:
+ *   `kubernetes/watch_test.ts` and `kubernetes/connection_pool_test.ts`;
+ * - nobody awaits the end of a drain that fails: `keeper/drain/drain_test.ts`.
  */
 export const MUTANTS: readonly Mutant[] = [
   {

@@ -15,18 +15,13 @@ const HOSTS_OF_A_FLEET = 20;
 /** The situations that a long exploration must have reached; one that was not shows as 0. */
 const SITUATIONS: readonly string[] = [
   "Node in a foreground deletion",
-  "Node joined again right before a request",
-  "Node lost its id right before a request",
   "Node registered under another name right before a request",
   "call of a killed process arrives",
   "conflict",
-  "cordon taken over by an administrator",
-  "group paused after a yes",
   "list in pages",
   "page of a list expired",
   "pod in a foreground deletion",
   "refused by a budget or overload",
-  "replica stopped between the note of a drain and its yes",
   "several hosts reboot at a time",
   "version expired",
   ...["proven", "went_back", "late", "changed"].map((outcome) => `wait for the watch of the Nodes: ${outcome}`),

@@ -149,11 +149,11 @@ const FAULTS: Readonly<Record<string, Fault>> = {
 export const INCIDENTS: Readonly<Record<string, Fault>> = {
   ...FAULTS,
   ...ADMINISTRATOR_ACTS,
+  ...AIMED_ACTS,
   ...CLUSTER_ACTS,
   ...POLICY_ACTS,
   ...GONE_NODE_ACTS,
   ...BUSY_ACTS,
-  ...AIMED_ACTS,
 };
 
 /** The names of what can happen under every seed of a cluster. */

@@ -53,7 +53,7 @@ export function goneNodesOf(seed: number, store: Plan["store"]): GonePlan {
 
 /** What happens, by name. */
 export const GONE_NODE_ACTS: Readonly<Record<string, Fault>> = {
-  "Node deleted for good"(world, random) {
+  "Node deleted for good"(world, random, took) {
     const { scheduler } = world;
     const begin = scheduler.now;
     const look = () => {
@@ -62,7 +62,10 @@ export const GONE_NODE_ACTS: Readonly<Record<string, Fault>> = {
         return machine.isDown && machine.node !== undefined && heldDownUntil <= scheduler.now;
       });
       if (host === undefined) scheduler.after(5_000, look);
-      else deleteNode(world, random, host);
+      else {
+        took();
+        deleteNode(world, random, host);
+      }
     };
     look();
   },

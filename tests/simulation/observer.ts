@@ -151,16 +151,13 @@ export class Observer {
 
   /** Notes for the histories that a slot was freed without a request. */
   #noteFreed(group: string, id: string): void {
+    this.#noteUnasked(id, group, "steady-state");
+  }
+
+  #noteUnasked(client: string, group: string, operation: Operation["operation"]): void {
     const invoked = this.#ns(this.#scheduler.now);
-    this.operations.push({
-      client: id,
-      group,
-      operation: "steady-state",
-      invoked,
-      completed: invoked,
-      outcome: "released",
-      kind: "",
-    });
+    const outcome = operation === "pre-reboot" ? "granted" : "released";
+    this.operations.push({ client, group, operation, invoked, completed: invoked, outcome, kind: "" });
   }
 
   /** Notes that the store goes back to a backup, with all that was written since. */
@@ -270,6 +267,16 @@ export class Observer {
   /** Notes that a host's turn is over: it was released, or refused before it rebooted. */
   over(id: string): void {
     this.#turns.delete(id);
+  }
+
+  /** Notes that the machine of a host has crashed, so that nobody waits for the answer to what it asked. */
+  crashed(id: string): void {
+    this.#asking.delete(id);
+  }
+
+  /** Notes for the histories that an administrator gives a slot to a client, without a request. */
+  granting(group: string, id: string): void {
+    this.#noteUnasked(id, group, "pre-reboot");
   }
 
   /** Takes a change of the store. */

@@ -60,6 +60,8 @@ export class ApiServer {
   caller: string | undefined;
   /** Whether the next call for a further page of a list finds that etcd has forgotten its version. */
   expiresNextPage = false;
+  /** Called when that happens. */
+  onExpiredPage: () => void = () => {};
   readonly #options: ApiOptions;
   readonly #pages: Pages = new Map();
   #serial = 0;
@@ -92,7 +94,12 @@ export class ApiServer {
     const name = rawName && decodeURIComponent(rawName);
     const body = call.body === undefined ? undefined : JSON.parse(call.body);
     if (plural === "selfsubjectaccessreviews") return this.#review(body);
-    if (plural === "events") return this.#event(call, namespace!, body, name);
+    if (plural === "events") {
+      if (call.method === "POST" && this.denied.has("create events")) {
+        throw forbidden("create", { plural, group }, "", namespace);
+      }
+      return this.#event(call, namespace!, body, name);
+    }
     const kind = KINDS[plural];
     if (kind === undefined || kind.group !== group) {
       throw new ApiStatus(404, "", "the server could not find the requested resource");
@@ -107,6 +114,7 @@ export class ApiServer {
       }
       if (this.expiresNextPage && parameters.has("continue")) {
         this.expiresNextPage = false;
+        this.onExpiredPage();
         for (const token of this.#pages.keys()) this.#pages.set(token, { after: "", revision: 0 });
       }
       const { pageSize = Infinity } = this.#options;

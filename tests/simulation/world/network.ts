@@ -47,6 +47,10 @@ export interface NetworkListener {
   sent(call: ApiCall): void;
   /** A call has arrived and was answered with a status; 0 for a watch, and 410 for one whose version is forgotten. */
   arrived(call: ApiCall, status: number, answer: ApiAnswer | undefined): void;
+  /** A call that has taken effect gets no answer, or one that says that it failed. */
+  lost(call: ApiCall): void;
+  /** A call leaves as another one ends, while as many are under way as may be: it has waited for its turn. */
+  waited(): void;
   /** The replica is shown an object, by an answer or a watch. */
   shown(object: Stored): void;
 }
@@ -60,11 +64,16 @@ export interface LinkOptions {
   readonly process: SimulatedProcess;
   /** The replica's name. */
   readonly user: string;
+  /** How many of its calls may be under way at a time, as it was told; watches do not count. @default {Infinity} */
+  readonly concurrency?: number;
   readonly listener: NetworkListener;
 }
 
 /** How often a watch gets a bookmark, in milliseconds. */
 const BOOKMARK_MS = 60_000;
+
+/** How late the next line of a watch that is behind arrives at least, in milliseconds. */
+const BEHIND_MS = 1_000;
 
 /** A watch that is open. */
 class OpenWatch {
@@ -77,6 +86,8 @@ class OpenWatch {
   #controller!: ReadableStreamDefaultController<Uint8Array>;
   /** When the last line arrives. Lines do not overtake each other. */
   #last = 0;
+  /** Whether a line was lost. */
+  #hasMissed = false;
 
   constructor(link: Link, request: WatchRequest) {
     this.#link = link;
@@ -89,6 +100,11 @@ class OpenWatch {
     if (request.isExpired) this.#later(() => this.close());
     else if (request.hasBookmarks) this.#bookmarkLater();
     link.options.scheduler.after(request.windowMs, () => this.#later(() => this.close()));
+  }
+
+  /** Whether it has not shown what has happened: a line was lost, or arrives far later than others do. */
+  get isBehind(): boolean {
+    return this.#hasMissed || this.#last > this.#link.options.scheduler.now + BEHIND_MS;
   }
 
   /** Shows a change. */
@@ -142,10 +158,12 @@ class OpenWatch {
     if (this.isSilent || this.#link.state.isCut) {
       // What is lost on a connection is not sent again on it: TCP waits for far longer than the run.
       this.isSilent = true;
+      this.#hasMissed = true;
       return;
     }
     const line = new TextEncoder().encode(`{"type":"${event.type}","object":${textOf(event.object)}}\n`);
     this.#later(() => {
+      this.#hasMissed ||= this.isSilent;
       if (!this.isOpen || this.isSilent) return;
       this.#link.options.listener.shown(event.object);
       this.#controller.enqueue(line);
@@ -168,6 +186,9 @@ export class Link {
   readonly watches: Set<OpenWatch> = new Set();
   /** How many calls are under way. */
   calling = 0;
+  /** How many of them are not watches, and when the last one ended while as many were under way as may be. */
+  #taken = 0;
+  #freedAt = -1;
   /** The connections that may have gone silent, which no call on them notices. */
   #silent = 0;
   #opened = 0;
@@ -205,6 +226,8 @@ export class Link {
       ...(init.body !== undefined && init.body !== null && { body: init.body as string }),
       user,
     };
+    const isStream = isWatchOf(call);
+    if (!isStream) this.#take();
     return new Promise((resolve, reject) => {
       this.calling++;
       let watch: OpenWatch | undefined;
@@ -213,6 +236,7 @@ export class Link {
         if (isSettled) return;
         isSettled = true;
         this.calling--;
+        if (!isStream) this.#give();
         how();
         // An abort ends a watch, too.
         if (watch === undefined) signal?.removeEventListener("abort", abort);
@@ -237,6 +261,22 @@ export class Link {
         isSilent,
       });
     });
+  }
+
+  /** Whether a watch of the Leases or the Nodes has not shown what has happened. */
+  isBehind(plural: string): boolean {
+    return [...this.watches].some((watch) => watch.isBehind && watch.request.kind.plural === plural);
+  }
+
+  #take(): void {
+    const { scheduler, concurrency = Infinity, listener } = this.options;
+    this.#taken++;
+    if (this.#taken >= concurrency && this.#freedAt === scheduler.now) listener.waited();
+  }
+
+  #give(): void {
+    const { scheduler, concurrency = Infinity } = this.options;
+    if (this.#taken-- >= concurrency) this.#freedAt = scheduler.now;
   }
 
   /** Shows a change to the watches. */
@@ -295,12 +335,14 @@ export class Link {
       const failure = random.chance(server.failChance) ? server.failStatus : undefined;
       // A call that fails may have taken effect.
       const takesEffect = failure === undefined || (failure >= 500 && random.chance(0.5));
-      const isWatch = /[?&]watch=(1|true)/.test(call.path);
+      const isWatch = isWatchOf(call);
       if (isWatch && way.isSettled()) return;
       const answer = takesEffect && (failure === undefined || !isWatch) ? api.handle(call) : undefined;
       const shown = failure === undefined ? answer! : failed(failure);
       listener.arrived(call, failure ?? statusOf(answer!), answer);
-      if (state.isCut || way.isSilent() || random.chance(state.lossChance)) return;
+      const isLost = state.isCut || way.isSilent() || random.chance(state.lossChance);
+      if (answer !== undefined && (isLost || failure !== undefined) && statusOf(answer) < 300) listener.lost(call);
+      if (isLost) return;
       const date = new Date(scheduler.now).toUTCString();
       // Changes between the opening of a watch and the arrival of its headers are not lost: it begins here.
       if (shown.kind === "watch") return this.#open(call, shown, date, way);
@@ -336,6 +378,11 @@ export class Link {
     const shown = JSON.parse(answer.body);
     for (const object of shown.items ?? [shown]) this.options.listener.shown({ kind: "Node", ...object });
   }
+}
+
+/** Whether a call opens a watch. */
+function isWatchOf({ path }: ApiCall): boolean {
+  return /[?&]watch=(1|true)/.test(path);
 }
 
 /** The status of an answer; 0 for a watch that shows something. */

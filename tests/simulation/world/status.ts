@@ -75,7 +75,12 @@ export function invalid(message: string, field: string): ApiStatus {
 }
 
 /** The authorizer denies a call. */
-export function forbidden(verb: string, { plural, group }: Kind, subresource = "", namespace?: string): ApiStatus {
+export function forbidden(
+  verb: string,
+  { plural, group }: Pick<Kind, "plural" | "group">,
+  subresource = "",
+  namespace?: string,
+): ApiStatus {
   const what = subresource === "" ? plural : `${plural}/${subresource}`;
   const where = namespace === undefined ? "at the cluster scope" : `in the namespace "${namespace}"`;
   return new ApiStatus(

@@ -367,8 +367,6 @@ export function holdersOf(lease: Stored): string[] {
 
 /** A host: mostly one in its turn or being drained, where an act hurts most. */
 export function someHost({ hosts }: World, random: Random): Host {
-  const cordoned = hosts.filter(({ machine }) => {
-    return machine.node?.metadata.annotations?.["fleetlock.internal/cordoned-for"] !== undefined;
-  });
+  const cordoned = hosts.filter((host) => host.isCordoned);
   return random.pick(cordoned.length > 0 && random.chance(0.75) ? cordoned : hosts);
 }

@@ -33,12 +33,15 @@ export interface LaterPlan {
 
 const NOTHING: LaterPlan = { flags: {}, incidentsUntil: () => [] };
 
+const KILLED = "replica killed while it drains";
+
 /** What happens only to Leases, Nodes and the API server. */
 const CLUSTER_KINDS: readonly string[] = [
   "one of several holders taken out of the Lease",
   "holder added that never asks",
   "annotation of the holders broken",
   "right to write taken away for a while",
+  KILLED,
 ];
 
 const HOST_KINDS: readonly string[] = ["agent started again while it asks", "machine crashes"];
@@ -57,17 +60,21 @@ export function laterPlanOf(seed: number, store: Plan["store"], groups: number):
   const inCluster = store === "kubernetes";
   const isFull = random.chance(0.4) && inCluster && groups > 1;
   const isNarrow = random.chance(0.3) && inCluster;
-  const maxWaiting = 1 + random.below(8);
+  const maxWaiting = 1 + random.below(4);
+  // Drains end by their time-out only where something holds them up.
+  const isLate = random.chance(0.3) && inCluster;
   const kinds = [
     ...HOST_KINDS.filter(() => random.chance(0.7)),
     ...CLUSTER_KINDS.filter(() => random.chance(0.5) && inCluster),
     ...(isFull ? [ROOM] : []),
+    ...(isLate ? ["budget allows nothing for a while"] : []),
   ];
   const pauseMs = random.pick([60_000, 200_000]);
   return {
     flags: {
       // Each group but one has a place. The last one gets it when somebody deletes the Lease of another.
       ...(isFull && { "max-groups": `${groups - 1}` }),
+      ...(isLate && { "drain-on-timeout": random.pick(["proceed", "delete"]), "drain-timeout": "2m" }),
       ...(isNarrow && { "kube-concurrency": `${1 + random.below(3)}` }),
     },
     ...(isNarrow && { maxWaiting }),
@@ -121,11 +128,22 @@ export const LATER_ACTS: Readonly<Record<string, Fault>> = {
     world.note(group, `an administrator sets the records of its holders to ${text ?? "nothing"}`);
     took();
     setRecord(world, group, text);
-    world.scheduler.after(random.between(20_000, 400_000), () => mendRecord(world, group));
+    world.scheduler.after(
+      random.between(20_000, random.chance(0.5) ? 200_000 : 900_000),
+      () => mendRecord(world, group),
+    );
   },
   "right to write taken away for a while"(world, random, took) {
     took();
     takeRight(world, random, ["create leases", "delete pods", "get pods", "create events"]);
+  },
+  [KILLED](world, random, took) {
+    const replica = world.hosts.find((host) => host.isCordoned && host.waitsFor?.process !== undefined)?.waitsFor;
+    if (replica === undefined) return;
+    world.note(replica.name, "is killed while a host that is being drained waits for its answer");
+    took();
+    replica.kill();
+    world.scheduler.after(random.between(100, 60_000), () => world.startReplica(replica, 0));
   },
   [ROOM](world, random, took) {
     const lease = pickLease(world, random, (one) => holdersOf(one).length === 0);
@@ -166,10 +184,7 @@ function deleteLease(world: World, lease: Stored): void {
 
 /** A host: mostly one that is being drained, where an act hurts most. */
 function pickDrained(hosts: readonly Host[], random: Random): Host {
-  const drained = hosts.filter(({ askingSince, lastReply, machine }) => {
-    const owner = machine.node?.metadata.annotations?.["fleetlock.internal/cordoned-for"];
-    return askingSince !== undefined && (owner !== undefined || lastReply.includes('"draining"'));
-  });
+  const drained = hosts.filter(({ askingSince, isCordoned }) => askingSince !== undefined && isCordoned);
   return random.pick(drained.length > 0 && random.chance(0.7) ? drained : hosts);
 }
 

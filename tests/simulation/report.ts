@@ -41,7 +41,7 @@ const SITUATIONS: readonly string[] = [
   ...["proven", "went_back", "late", "changed"].map((outcome) => `wait for the watch of the Nodes: ${outcome}`),
   "write whose answer was lost",
   "yes after another process's drain",
-  "yes after the kill of the process that drained",
+  "yes after kill",
   "yes: after a wait",
   "yes: past the time-out, with pods left (proceed)",
   "yes: with a dead kubelet",

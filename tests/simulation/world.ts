@@ -19,6 +19,7 @@ import { Timeline } from "./timeline.ts";
 import { type ApiCall, ApiServer } from "./world/api.ts";
 import { Controllers } from "./world/controllers.ts";
 import { ifPossible, Machine } from "./world/machine.ts";
+import { LimitWatch } from "./world/limits.ts";
 import type { NetworkListener, ServerState } from "./world/network.ts";
 import { Replica } from "./world/replica.ts";
 
@@ -61,6 +62,7 @@ export class World implements Disposable {
   readonly #beats: Random | undefined;
   /** How many groups there may be; undefined where there are never too many. */
   readonly maxGroups: number | undefined;
+  readonly #limits: LimitWatch;
   /** How many slots each group has in the end. */
   readonly #slots: number;
 
@@ -82,6 +84,7 @@ export class World implements Disposable {
     this.#slots = observer.slots = plan.slots;
     observer.freesGone = plan.goneAfterMs !== undefined;
     observer.seesLocks = plan.store === "kubernetes";
+    this.#limits = new LimitWatch(() => scheduler.now, (what) => timeline.count(`limit reached: ${what}`));
     const maxGroups = plan.flags["max-groups"];
     this.maxGroups = maxGroups === undefined ? undefined : Number(maxGroups);
     this.#folder = plan.store === "sqlite" ? Deno.makeTempDirSync({ prefix: "fleetlock-simulation-" }) : undefined;
@@ -146,8 +149,9 @@ export class World implements Disposable {
     });
   }
 
-  /** Removes the database. */
+  /** Removes the database, and ends the count of limits that are reached. */
   [Symbol.dispose](): void {
+    this.#limits[Symbol.dispose]();
     if (this.#folder !== undefined) Deno.removeSync(this.#folder, { recursive: true });
   }
 
@@ -231,7 +235,6 @@ export class World implements Disposable {
       lost: ({ method }) => {
         if (method !== "GET") this.timeline.count("write whose answer was lost");
       },
-      waited: () => this.timeline.count("limit reached: a call waits for its turn"),
       shown: (object) => this.evictions.shown(process, object),
       arrived: (call, status) => this.#arrived(process, call, status),
     };
@@ -247,11 +250,8 @@ export class World implements Disposable {
         if (link?.isBehind(plural)) timeline.count(`stale watch of the ${plural} at a request`);
       }
     },
-    answered: ({ group, id, machine }, { link }, endpoint, { status, text }) => {
+    answered: ({ group, id, machine }, { link }, endpoint, { status }) => {
       const { timeline, observer, scheduler } = this;
-      if (text.includes("calls to the API server are waiting already")) {
-        timeline.count("limit reached: the queue of calls is full");
-      }
       if (status >= 400 && status < 500 && link?.isBehind("leases")) timeline.count("stale watch at a refusal");
       if (status >= 300 || endpoint !== "pre-reboot") return;
       if (link?.isBehind("leases") || link?.isBehind("nodes")) timeline.count("stale watch at a yes");

@@ -72,8 +72,8 @@ interface Interruption {
   readonly kubeletMs: number;
 }
 
-/** The process whose drain a host waits for. */
-interface Drainer {
+/** A process that was asked. */
+interface AskedProcess {
   readonly name: string;
   readonly process: SimulatedProcess | undefined;
 }
@@ -103,6 +103,7 @@ export class Host {
   #interrupt: ((interruption: Interruption) => void) | undefined;
   /** What has ended the last wait; undefined where the agent goes on as before. */
   #interruption: Interruption | undefined;
+  #waitsFor: Replica | undefined;
   /** Ends once a host that crashed while it asked for nothing is up again. */
   #recovered: Promise<void> = Promise.resolve();
 
@@ -130,6 +131,16 @@ export class Host {
   /** Whether it asks, reboots or reports. */
   get isBusy(): boolean {
     return this.#isBusy;
+  }
+
+  /** Whether its Node is cordoned for somebody. */
+  get isCordoned(): boolean {
+    return this.machine.node?.metadata.annotations?.["fleetlock.internal/cordoned-for"] !== undefined;
+  }
+
+  /** The replica whose answer to pre-reboot it waits for; undefined at other times. */
+  get waitsFor(): Replica | undefined {
+    return this.#waitsFor;
   }
 
   /** Lives until it is done. */
@@ -234,18 +245,20 @@ export class Host {
   async #ask(): Promise<Turn> {
     const { random, scheduler, observer, habits, group } = this.#options;
     let turn: Turn | undefined;
-    let drainer: Drainer | undefined;
+    let before: AskedProcess | undefined;
     let postpone = random.chance(habits.postponeChance) ? 1 + random.below(3) : 0;
     for (;;) {
       const replica = random.pick(this.#options.replicas);
       this.beforeNextAsk?.(replica);
       this.beforeNextAsk = undefined;
       const asked = observer.asked(this.id, this.group, "pre-reboot", this.machine);
+      const now: AskedProcess = { name: nameOf(replica), process: replica.process };
+      const wasCordoned = this.isCordoned;
       const reply = await this.#send("pre-reboot", replica, asked);
+      before = this.#countDrains(reply, now, before, wasCordoned);
       if (reply !== undefined && reply.status >= 200 && reply.status < 300) {
         turn ??= observer.begin(this.id, group, this.machine);
         observer.yes(turn, asked);
-        this.#countYes(replica, drainer);
         if (postpone-- <= 0) return turn;
         await this.#sleepAsking(60_000);
       } else {
@@ -254,7 +267,6 @@ export class Host {
           observer.over(this.id);
           turn = undefined;
         }
-        if (reply?.kind === "draining") drainer = this.#drainerAfter(replica, drainer);
         if (this.#interruption === undefined) await this.#sleepAsking(random.between(...POLL_MS));
       }
       const interruption = this.#interruption;
@@ -262,25 +274,34 @@ export class Host {
       this.#interruption = undefined;
       await this.#recover(interruption, turn);
       if (turn !== undefined) observer.over(this.id);
-      turn = drainer = undefined;
+      turn = before = undefined;
       await scheduler.sleep(interruption.findMs);
     }
   }
 
-  #countYes(replica: Replica, drainer: Drainer | undefined): void {
+  /**
+   * Counts drains that a process goes on with, and yeses after them.
+   *
+   * @param before The process that was killed while it answered, or else the first one that drained.
+   * @param wasCordoned Whether the Node was cordoned when the request was sent.
+   * @returns The same after the request.
+   */
+  #countDrains(
+    reply: Reply | undefined,
+    now: AskedProcess,
+    before: AskedProcess | undefined,
+    wasCordoned: boolean,
+  ): AskedProcess | undefined {
     const { observer } = this.#options;
-    if (drainer === undefined || drainer.name === nameOf(replica)) return;
-    observer.count("yes after another process's drain");
-    if (drainer.process?.isDead) observer.count("yes after the kill of the process that drained");
-  }
-
-  /** Counts drains that others go on with. @returns Whose drain the host waits for. */
-  #drainerAfter(replica: Replica, before: Drainer | undefined): Drainer {
-    const now: Drainer = { name: nameOf(replica), process: replica.process };
-    if (before === undefined || before.name === now.name) return before ?? now;
-    this.#options.observer.count(before.process?.isDead ? "resumed drain, after a kill" : "drain of several processes");
-    // The first one counts, unless it is gone.
-    return before.process?.isDead ? now : before;
+    const isYes = reply !== undefined && reply.status < 300;
+    const isDraining = reply?.kind === "draining";
+    if (reply === undefined && now.process?.isDead) return now;
+    if (before === undefined || before.name === now.name) return before ?? (isDraining ? now : undefined);
+    if (!isYes && !isDraining) return before;
+    const wasKilled = before.process?.isDead === true;
+    if (wasCordoned) observer.count(wasKilled ? "resumed drain, after a kill" : "drain of several processes");
+    if (isYes) observer.count(wasKilled ? "yes after kill" : "yes after another process's drain");
+    return wasKilled ? now : before;
   }
 
   async #reboot(turn: Turn): Promise<void> {
@@ -336,6 +357,7 @@ export class Host {
         if (isOver) return;
         isOver = true;
         this.#interrupt = undefined;
+        this.#waitsFor = undefined;
         scheduler.cancel(cut);
         const kind = answer === undefined || answer.status < 300 ? undefined : JSON.parse(answer.text).kind;
         this.lastReply = answer === undefined ? why : `${answer.status} ${answer.text.trim()}`;
@@ -344,6 +366,7 @@ export class Host {
       };
       const hungUp = new AbortController();
       if (endpoint === "pre-reboot") {
+        this.#waitsFor = replica;
         this.#interrupt = (interruption) => {
           this.#interruption = interruption;
           end(undefined, interruption.kind);

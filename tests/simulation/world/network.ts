@@ -49,8 +49,6 @@ export interface NetworkListener {
   arrived(call: ApiCall, status: number, answer: ApiAnswer | undefined): void;
   /** A call that has taken effect gets no answer, or one that says that it failed. */
   lost(call: ApiCall): void;
-  /** A call leaves as another one ends, while as many are under way as may be: it has waited for its turn. */
-  waited(): void;
   /** The replica is shown an object, by an answer or a watch. */
   shown(object: Stored): void;
 }
@@ -64,8 +62,6 @@ export interface LinkOptions {
   readonly process: SimulatedProcess;
   /** The replica's name. */
   readonly user: string;
-  /** How many of its calls may be under way at a time, as it was told; watches do not count. @default {Infinity} */
-  readonly concurrency?: number;
   readonly listener: NetworkListener;
 }
 
@@ -186,9 +182,6 @@ export class Link {
   readonly watches: Set<OpenWatch> = new Set();
   /** How many calls are under way. */
   calling = 0;
-  /** How many of them are not watches, and when the last one ended while as many were under way as may be. */
-  #taken = 0;
-  #freedAt = -1;
   /** The connections that may have gone silent, which no call on them notices. */
   #silent = 0;
   #opened = 0;
@@ -226,8 +219,6 @@ export class Link {
       ...(init.body !== undefined && init.body !== null && { body: init.body as string }),
       user,
     };
-    const isStream = isWatchOf(call);
-    if (!isStream) this.#take();
     return new Promise((resolve, reject) => {
       this.calling++;
       let watch: OpenWatch | undefined;
@@ -236,7 +227,6 @@ export class Link {
         if (isSettled) return;
         isSettled = true;
         this.calling--;
-        if (!isStream) this.#give();
         how();
         // An abort ends a watch, too.
         if (watch === undefined) signal?.removeEventListener("abort", abort);
@@ -266,17 +256,6 @@ export class Link {
   /** Whether a watch of the Leases or the Nodes has not shown what has happened. */
   isBehind(plural: string): boolean {
     return [...this.watches].some((watch) => watch.isBehind && watch.request.kind.plural === plural);
-  }
-
-  #take(): void {
-    const { scheduler, concurrency = Infinity, listener } = this.options;
-    this.#taken++;
-    if (this.#taken >= concurrency && this.#freedAt === scheduler.now) listener.waited();
-  }
-
-  #give(): void {
-    const { scheduler, concurrency = Infinity } = this.options;
-    if (this.#taken-- >= concurrency) this.#freedAt = scheduler.now;
   }
 
   /** Shows a change to the watches. */
@@ -335,7 +314,7 @@ export class Link {
       const failure = random.chance(server.failChance) ? server.failStatus : undefined;
       // A call that fails may have taken effect.
       const takesEffect = failure === undefined || (failure >= 500 && random.chance(0.5));
-      const isWatch = isWatchOf(call);
+      const isWatch = /[?&]watch=(1|true)/.test(call.path);
       if (isWatch && way.isSettled()) return;
       const answer = takesEffect && (failure === undefined || !isWatch) ? api.handle(call) : undefined;
       const shown = failure === undefined ? answer! : failed(failure);
@@ -378,11 +357,6 @@ export class Link {
     const shown = JSON.parse(answer.body);
     for (const object of shown.items ?? [shown]) this.options.listener.shown({ kind: "Node", ...object });
   }
-}
-
-/** Whether a call opens a watch. */
-function isWatchOf({ path }: ApiCall): boolean {
-  return /[?&]watch=(1|true)/.test(path);
 }
 
 /** The status of an answer; 0 for a watch that shows something. */

@@ -118,7 +118,6 @@ export class Replica {
       random: random.fork(),
       process,
       user: name,
-      concurrency: Number(flags["kube-concurrency"] ?? Infinity),
       listener: listener(process),
     });
     const running: Running = { process, link };

@@ -94,6 +94,8 @@ export class Observer {
   readonly #freed: { group: string; id: string; at: number }[] = [];
   /** Since which moment a client asks for a slot, by its id. */
   readonly #asking = new Map<string, number>();
+  /** The machines of the hosts that have crashed and not asked since, by their ids. */
+  readonly #crashed = new Map<string, Machine>();
   /** When each hold began: `group/id` to the moment and the time. */
   readonly #grants = new Map<string, { moment: number; at: number; hadYes?: true }>();
   /** The Lease of each group. */
@@ -172,6 +174,7 @@ export class Observer {
 
   /** Notes a request that a host is about to send. */
   asked(id: string, group: string, endpoint: "pre-reboot" | "steady-state", machine: Machine): Asked {
+    this.#crashed.delete(id);
     if (endpoint === "steady-state") this.#asking.delete(id);
     else if (!this.#asking.has(id)) this.#asking.set(id, this.#moment);
     const asked: Asked = {
@@ -270,8 +273,9 @@ export class Observer {
   }
 
   /** Notes that the machine of a host has crashed, so that nobody waits for the answer to what it asked. */
-  crashed(id: string): void {
+  crashed(id: string, machine: Machine): void {
     this.#asking.delete(id);
+    this.#crashed.set(id, machine);
   }
 
   /** Notes for the histories that an administrator gives a slot to a client, without a request. */
@@ -368,21 +372,21 @@ export class Observer {
     if (this.writer() === undefined) return;
     const turn = this.#turns.get(id);
     const asking = this.#asking.get(id);
-    if (
-      this.freesGone && !notesDeferral(before, after, id) && turn !== undefined && turn.reportedAt === undefined &&
-      !this.#wasFreed(group, id, Math.max(grant?.at ?? -Infinity, turn.yesAt - PROOF_MS))
-    ) {
-      const wrong = wrongGoneRelease(this.history, before, turn.machine, this.#scheduler.now);
+    const isInTurn = turn !== undefined && turn.reportedAt === undefined &&
+      !this.#wasFreed(group, id, Math.max(grant?.at ?? -Infinity, turn.yesAt - PROOF_MS));
+    const machine = isInTurn ? turn.machine : this.#crashed.get(id);
+    if (this.freesGone && !notesDeferral(before, after, id) && machine !== undefined) {
+      const wrong = wrongGoneRelease(this.history, before, machine, this.#scheduler.now);
       if (wrong) this.violate("early release", `${this.writer()} freed the slot of ${id}: ${wrong}`, id, group);
       this.count("release of a hold whose Node is gone");
       this.freeing(group, id);
       return;
     }
-    if (isYield(before, after, id, asking !== undefined)) {
+    if (isYield(before, after, id, asking !== undefined || this.#crashed.has(id))) {
       this.count("yield");
-      const isInTurn = turn !== undefined && turn.reportedAt === undefined &&
+      const isUsed = turn !== undefined && turn.reportedAt === undefined &&
         !this.#wasFreed(group, id, turn.yesAt - PROOF_MS);
-      if (isInTurn || grant?.hadYes || mayHaveHadYes(before, id)) {
+      if (isUsed || grant?.hadYes || mayHaveHadYes(before, id)) {
         this.violate("wrong yield", `${this.writer()} takes the slot of ${id}, which has had its yes`, id, group);
       }
       this.#noteFreed(group, id);

@@ -193,7 +193,7 @@ export class Host {
     const isIdle = !this.#isBusy && !this.machine.isDown;
     if ((this.#interrupt === undefined && !isIdle) || !this.machine.isKubeletUp) return false;
     observer.note(this.id, `${this.machine.name} crashes`);
-    observer.crashed(this.id);
+    observer.crashed(this.id, this.machine);
     const interruption = interruptionOf("crashed", random);
     this.machine.goDown();
     if (this.#interrupt !== undefined) this.#interrupt(interruption);

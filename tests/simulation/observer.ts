@@ -13,15 +13,7 @@ import type { Scheduler } from "./engine/scheduler.ts";
 import type { Timeline } from "./timeline.ts";
 import type { Machine } from "./world/machine.ts";
 import type { Answered, Replica } from "./world/replica.ts";
-import {
-  changesPause,
-  isYield,
-  mayHaveHadYes,
-  notedSlots,
-  notedUid,
-  notesDeferral,
-  wrongGrant,
-} from "./group_check.ts";
+import { changesPause, isYield, mayHaveHadYes, notedUid, notesDeferral, recordOf, wrongGrant } from "./group_check.ts";
 import { wrongGoneRelease } from "./gone_nodes.ts";
 import type { Stored } from "./world/objects.ts";
 import type { Change } from "./world/store.ts";
@@ -78,6 +70,8 @@ export class Observer {
   writer: () => string | undefined = () => undefined;
   /** How many slots each group has, where the locks are not seen. */
   slots = 1;
+  /** The most slots that a replica gives each group now. */
+  mostSlots: () => number = () => this.slots;
   /** Whether the locks are Leases, so that it sees what a yes rests on. */
   seesLocks = true;
   /** Until when a hold's drain may take, in milliseconds, where the operator lets the reboot go on after it. */
@@ -236,7 +230,8 @@ export class Observer {
 
   /** Takes a yes that has arrived. */
   yes(turn: Turn, asked: Asked): void {
-    if (this.seesLocks) turn.slots = Math.max(1, notedSlots(this.#leases.get(turn.group), turn.id));
+    // A hold whose record an administrator has broken goes on under the slots of now.
+    if (this.seesLocks) turn.slots = recordOf(this.#leases.get(turn.group), turn.id)?.slots ?? this.mostSlots();
     this.#checkExclusion(turn, asked);
     if (!this.#turns.has(turn.id)) this.#turns.set(turn.id, turn);
     if (!this.seesLocks) return;

@@ -89,6 +89,7 @@ export class World implements Disposable {
     this.maxGroups = maxGroups === undefined ? undefined : Number(maxGroups);
     this.#folder = plan.store === "sqlite" ? Deno.makeTempDirSync({ prefix: "fleetlock-simulation-" }) : undefined;
     const store = { kubernetes: "kubernetes", memory: "memory", sqlite: `sqlite:${this.#folder}/locks.db` }[plan.store];
+    observer.mostSlots = () => Math.max(...this.replicas.map((replica) => replica.slots));
     observer.writer = () => this.replicas.find(({ name }) => name === api.caller)?.name;
     if (plan.flags["drain-on-timeout"] === "proceed") observer.proceedsAfterMs = drainTimeoutMs(plan);
     this.evictions = new EvictionWatch({

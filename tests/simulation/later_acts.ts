@@ -60,7 +60,8 @@ export function laterPlanOf(seed: number, store: Plan["store"], groups: number):
   const inCluster = store === "kubernetes";
   const isFull = random.chance(0.4) && inCluster && groups > 1;
   const isNarrow = random.chance(0.3) && inCluster;
-  const maxWaiting = 1 + random.below(4);
+  // A replica asks for about twenty permissions at once, which mostly find room.
+  const maxWaiting = 12 + random.below(16);
   // Drains end by their time-out only where something holds them up.
   const isLate = random.chance(0.3) && inCluster;
   const kinds = [

@@ -106,6 +106,7 @@ export class Host {
   #waitsFor: Replica | undefined;
   /** Ends once a host that crashed while it asked for nothing is up again. */
   #recovered: Promise<void> = Promise.resolve();
+  #isRecovering = false;
 
   /** Makes one that does nothing yet. */
   constructor(machine: Machine, options: HostOptions) {
@@ -186,18 +187,21 @@ export class Host {
    * Its machine goes down without having been allowed to, and boots the system that it ran. Nobody tells the replicas:
    * a request that is under way goes on.
    *
-   * @returns Whether it could: a machine that reboots or reports, or whose kubelet does not run, is left alone.
+   * @returns Whether it could: one that reboots, reports or has just crashed, or whose kubelet does not run, is left alone.
    */
   crash(random: Random): boolean {
     const { observer } = this.#options;
-    const isIdle = !this.#isBusy && !this.machine.isDown;
+    const isIdle = !this.#isBusy && !this.#isRecovering;
     if ((this.#interrupt === undefined && !isIdle) || !this.machine.isKubeletUp) return false;
     observer.note(this.id, `${this.machine.name} crashes`);
     observer.crashed(this.id, this.machine);
     const interruption = interruptionOf("crashed", random);
     this.machine.goDown();
     if (this.#interrupt !== undefined) this.#interrupt(interruption);
-    else this.#recovered = this.#recover(interruption);
+    else {
+      this.#isRecovering = true;
+      this.#recovered = this.#recover(interruption).then(() => void (this.#isRecovering = false));
+    }
     return true;
   }
 
@@ -224,7 +228,7 @@ export class Host {
     await Promise.all([kubelet(), agent()]);
   }
 
-  /** Waits, and takes what ends the wait. @returns What it was; undefined where the time passed. */
+  /** Waits while it asks: until the time has passed or something interrupts it. */
   #sleepAsking(ms: number): Promise<void> {
     const { scheduler } = this.#options;
     return new Promise((resolve) => {

@@ -92,6 +92,8 @@ export class Observer {
   readonly #crashed = new Map<string, Machine>();
   /** When each hold began: `group/id` to the moment and the time. */
   readonly #grants = new Map<string, { moment: number; at: number; hadYes?: true }>();
+  /** When the last hold of each client was granted that was seen: `group/id` to the time. */
+  readonly #grantTimes = new Map<string, number>();
   /** The Lease of each group. */
   readonly #leases = new Map<string, Stored>();
   /** Since which moment a group's Lease has been ending; absent while it is not. */
@@ -330,7 +332,12 @@ export class Observer {
           if (was.includes(id) && !isRestored) continue;
           const wrong = this.writer() && wrongGrant(before, object, id, version.at);
           if (wrong) this.violate("wrong grant", wrong, id, group);
-          this.#grants.set(`${group}/${id}`, { moment: this.#moment, at: grantedAt(fact.record, id, version.at) });
+          const key = `${group}/${id}`;
+          // The record may have been broken by hand before the backup. The program then knows the time from elsewhere.
+          const seenAt = isRestored ? this.#grantTimes.get(key) ?? version.at : version.at;
+          const at = grantedAt(fact.record, id, seenAt);
+          this.#grantTimes.set(key, at);
+          this.#grants.set(key, { moment: this.#moment, at });
         }
         if (this.writer() !== undefined && !isGone && changesPause(before, object)) {
           this.violate("wrong grant", `${this.writer()} changes the pause of ${group}`, group);

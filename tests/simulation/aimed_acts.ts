@@ -52,8 +52,8 @@ function look(world: World, act: () => boolean): void {
 
 /** What happens, by name. */
 export const AIMED_ACTS: Readonly<Record<string, Fault>> = {
-  "Node joins again as its host asks for a free slot"(world, random) {
-    const { api, hosts, scheduler, timeline } = world;
+  "Node joins again as its host asks for a free slot"(world, random, took) {
+    const { api, hosts, scheduler } = world;
     const held = new Set(api.store.list("leases").flatMap(holdersOf));
     const waiting = hosts.filter(({ id, isDone, machine }) => {
       return !isDone && !held.has(id) && machine.isKubeletUp && !machine.isDown && machine.node !== undefined;
@@ -73,7 +73,7 @@ export const AIMED_ACTS: Readonly<Record<string, Fault>> = {
         scheduler.after(0, () => void (host.beforeNextAsk = join));
         return;
       }
-      timeline.count("Node joined again right before a request");
+      took();
       world.note(machine.name, "its kubelet is started again, and its host asks");
       for (const watch of replica.link?.watches ?? []) if (watch.request.kind.plural === "nodes") watch.isSilent = true;
       machine.startKubelet();
@@ -81,15 +81,15 @@ export const AIMED_ACTS: Readonly<Record<string, Fault>> = {
     };
     host.beforeNextAsk = join;
   },
-  "Node loses its id as its host asks under another name"(world, random) {
+  "Node loses its id as its host asks under another name"(world, random, took) {
     look(world, () => {
       const host = askingHolders(world).find(({ machine }) => !machine.isNamed && machine.node !== undefined);
       if (host === undefined) return false;
       const before = host.machine.name;
       host.beforeNextAsk = (replica) => {
-        rename(world, random, host, replica, true);
+        rename(world, random, () => {}, host, replica, true);
         if (host.machine.name === before) return;
-        world.timeline.count("Node lost its id right before a request");
+        took();
         world.note(before, "it shows another machine-id");
         ifPossible(() =>
           world.api.store.update("nodes", before, (node) => {
@@ -101,7 +101,7 @@ export const AIMED_ACTS: Readonly<Record<string, Fault>> = {
       return true;
     });
   },
-  "replica stops between the note of a drain and its yes"(world, random) {
+  "replica stops between the note of a drain and its yes"(world, random, took) {
     const { replicas, scheduler, timeline, onCall } = world;
     const replica = random.pick(replicas);
     const trap = (call: ApiCall) => {
@@ -110,7 +110,7 @@ export const AIMED_ACTS: Readonly<Record<string, Fault>> = {
         if (!world.isHealed) scheduler.after(0, () => onCall(replica, 0, trap));
         return;
       }
-      timeline.count("replica stopped between the note of a drain and its yes");
+      took();
       timeline.add(replica.name, "stops right after it has noted a drain");
       const { process } = replica;
       process.pause();
@@ -119,7 +119,7 @@ export const AIMED_ACTS: Readonly<Record<string, Fault>> = {
     };
     onCall(replica, 0, trap);
   },
-  "group paused with its drains while a host that may reboot asks again"(world, random) {
+  "group paused with its drains while a host that may reboot asks again"(world, random, took) {
     const { api, scheduler, observer } = world;
     look(world, () => {
       const host = world.hosts.find(({ id, group, askingSince }) => {
@@ -127,7 +127,7 @@ export const AIMED_ACTS: Readonly<Record<string, Fault>> = {
       });
       if (host === undefined) return false;
       const key = `ops/fleetlock-${host.group}`;
-      world.timeline.count("group paused after a yes");
+      took();
       world.note(host.group, "an administrator pauses it with its drains");
       const pauseText = '{"reason":"it burns","drains":true}';
       ifPossible(() => api.store.update("leases", key, (lease) => withAnnotation(lease, PAUSED, pauseText)));
@@ -138,7 +138,7 @@ export const AIMED_ACTS: Readonly<Record<string, Fault>> = {
       return true;
     });
   },
-  "administrator takes over the cordon of a host that reboots"(world) {
+  "administrator takes over the cordon of a host that reboots"(world, _random, took) {
     look(world, () => {
       const host = world.hosts.find(({ machine: { isDown, node } }) => {
         return isDown && node?.spec?.unschedulable && !world.observer.adminCordons.has(node.metadata.name);
@@ -146,7 +146,7 @@ export const AIMED_ACTS: Readonly<Record<string, Fault>> = {
       if (host === undefined) return false;
       const { name } = host.machine;
       uncordon(world, name);
-      if (cordon(world, name)) world.timeline.count("cordon taken over by an administrator");
+      if (cordon(world, name)) took();
       return true;
     });
   },

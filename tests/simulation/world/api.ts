@@ -63,6 +63,8 @@ export class ApiServer {
   caller: string | undefined;
   /** Whether the next call for a further page of a list finds that etcd has forgotten its version. */
   expiresNextPage = false;
+  /** Called when that happens. */
+  onExpiredPage: () => void = () => {};
   readonly #options: ApiOptions;
   readonly #pages: Pages = new Map();
   readonly #events = new Map<string, Stored>();
@@ -114,6 +116,7 @@ export class ApiServer {
       }
       if (this.expiresNextPage && parameters.has("continue")) {
         this.expiresNextPage = false;
+        this.onExpiredPage();
         for (const token of this.#pages.keys()) this.#pages.set(token, { after: "", revision: 0 });
       }
       const { pageSize = Infinity } = this.#options;

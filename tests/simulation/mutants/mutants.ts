@@ -259,4 +259,14 @@ export const MUTANTS: readonly Mutant[] = [
     replace: "",
     seeds: [32391],
   },
+  {
+    name: "an existing group is refused at the limit",
+    about: "no group gets a slot once there are as many groups as may be",
+    file: "src/lock/lock_service.ts",
+    find: "using place = await this.#places.reserve(group);",
+    replace:
+      "using place = (await this.groups()).size >= this.#places.limit ? undefined : await this.#places.reserve(group);",
+    seeds: [54095],
+    incidents: [0],
+  },
 ];

@@ -398,6 +398,16 @@ export const MUTANTS: readonly Mutant[] = [
     expects: "cordon lifted: ",
     schedules: [{ seed: 8 }],
   },
+  {
+    name: "an existing group is refused at the limit",
+    about: "no group gets a slot once there are as many groups as may be",
+    file: "src/lock/lock_service.ts",
+    find: "using place = await this.#places.reserve(group);",
+    replace:
+      "using place = (await this.groups()).size >= this.#places.limit ? undefined : await this.#places.reserve(group);",
+    expects: "got no turn in time",
+    schedules: [{ seed: 54095, incidents: [0] }],
+  },
 ];
 
 /** The schedule that is kept of a seed. */

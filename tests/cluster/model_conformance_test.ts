@@ -1,7 +1,8 @@
 /** The modelled API server of the simulation answers as a real one does. @module */
 
 import { deepEqual } from "node:assert/strict";
-import { type Case, CASES, type PlainAnswer, type Subject } from "../simulation/conformance/cases.ts";
+import { type Case, CASES, MERGE, type PlainAnswer, type Subject } from "../simulation/conformance/cases.ts";
+import { DRAIN_CASES } from "../simulation/conformance/drain_cases.ts";
 import { RESTORE_CASES } from "../simulation/conformance/restore_cases.ts";
 import { modelSubject } from "../simulation/conformance/model_subject.ts";
 import { clusterTest, type ControlPlane, useControlPlane } from "../support/control_plane.ts";
@@ -16,10 +17,17 @@ async function realSubject(plane: ControlPlane): Promise<Subject & AsyncDisposab
     .catch(() => {});
   const client = Deno.createHttpClient({ caCerts: [plane.ca] });
   const over = new AbortController();
-  const send = (method: string, path: string, body: unknown, type: string, accept: string) =>
+  const send = (
+    method: string,
+    path: string,
+    body: unknown,
+    type: string,
+    accept: string,
+    token: string = plane.adminToken,
+  ) =>
     fetch(plane.server + path, {
       method,
-      headers: { authorization: `Bearer ${plane.adminToken}`, "content-type": type, accept },
+      headers: { authorization: `Bearer ${token}`, "content-type": type, accept },
       body: body === undefined ? undefined : JSON.stringify(body),
       client,
       signal: over.signal,
@@ -57,11 +65,32 @@ async function realSubject(plane: ControlPlane): Promise<Subject & AsyncDisposab
     expire: (token) => btoa(JSON.stringify({ ...JSON.parse(atob(token)), rv: 1 })).replace(/=+$/, ""),
     overload: () => overload(plane, namespace, client),
     backUp: () => plane.backUpEtcd(),
-    async forbid(app) {
-      await plane.request("POST", `/apis/policy/v1/namespaces/${namespace}/poddisruptionbudgets`, {
-        metadata: { name: "none" },
-        spec: { minAvailable: 1_000, selector: { matchLabels: { app } } },
-      });
+    async budget({ name, app, minAvailable, healthy }) {
+      const path = `/apis/policy/v1/namespaces/${namespace}/poddisruptionbudgets`;
+      const spec = { minAvailable, selector: { matchLabels: { app } } };
+      await send("POST", path, { metadata: { name }, spec }, "application/json", "application/json")
+        .then((answer) => answer.body?.cancel());
+      // There is no controller that would do so.
+      const status = {
+        observedGeneration: 1,
+        disruptionsAllowed: Math.max(0, healthy - minAvailable),
+        currentHealthy: healthy,
+        desiredHealthy: minAvailable,
+        expectedPods: healthy,
+      };
+      await send("PATCH", `${path}/${name}/status`, { status }, MERGE, "application/json").then((it) =>
+        it.body?.cancel()
+      );
+    },
+    async renew(node) {
+      const path = "/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases";
+      const renewTime = new Date().toISOString().replace("Z", "000Z");
+      const spec = { holderIdentity: node, leaseDurationSeconds: 40, renewTime };
+      await plane.request("POST", path, { metadata: { name: node }, spec });
+    },
+    async callWithout(_right, method, path, body, { type = "application/json", accept = "application/json" } = {}) {
+      const response = await send(method, path, body, type, accept, await plane.createUser(namespace, []));
+      return { status: response.status, body: await response.json() };
     },
     [Symbol.asyncDispose]() {
       over.abort();
@@ -121,4 +150,5 @@ function agree(cases: Readonly<Record<string, Case>>, restarts: boolean): void {
 }
 
 agree(CASES, false);
+agree(DRAIN_CASES, false);
 agree(RESTORE_CASES, true);

@@ -10,6 +10,7 @@ import { UnavailableError } from "../../src/lock/errors.ts";
 import { parseClientId } from "../../src/lock/identity.ts";
 import type { LookOutcome } from "../../src/lock/node_keeper.ts";
 import { FakeClock } from "../support/fake_clock.ts";
+import { isGarbage } from "../support/garbage.ts";
 
 const ALICE = parseClientId("alice")!;
 const NODE: NodeView = { ...viewNode({ metadata: { name: "a", uid: "uid-a" } }), bootId: "1", ready: "True" };
@@ -200,3 +201,19 @@ for (const [what, on, kind] of REFUSALS) {
     equal((await look.forClient(ALICE)).kind, "clear");
   });
 }
+
+Deno.test("a refusal that is over is forgotten at the next one, so that nodes of the past take no memory", async () => {
+  const found = [NODE];
+  const { look, clock } = setUp({ found, on: () => [BARE] });
+  const refuse = async (uid: string) => {
+    found[0] = { ...NODE, uid };
+    return new WeakRef(await look.forClient(ALICE));
+  };
+  const refusal = await refuse("uid-1");
+  await clock.advance(29_999);
+  await refuse("uid-2");
+  equal(await isGarbage(refusal), false);
+  await clock.advance(1);
+  await refuse("uid-3");
+  equal(await isGarbage(refusal), true);
+});

@@ -76,3 +76,7 @@ Deno.test("a sleep of the system's clock ends after its time, or with the signal
   stop.abort("stop");
   await rejects(sleeping, (reason) => reason === "stop");
 });
+
+Deno.test("a sleep needs no signal", async () => {
+  await systemClock.sleep(1);
+});

@@ -1,6 +1,7 @@
 import { deepEqual, equal } from "node:assert/strict";
 import { KeptAnswers } from "../../src/service/kept_answers.ts";
 import { FakeClock } from "../support/fake_clock.ts";
+import { isGarbage } from "../support/garbage.ts";
 
 const describe = (error: unknown) => (error as Error).message;
 
@@ -54,4 +55,20 @@ Deno.test("the answer to one question leaves those to others as they are", async
   await clock.advance(1);
   await ask("d", 4);
   deepEqual(["a", "b", "d"].map((key) => kept.known(key).kind), ["not_asked", "known", "known"]);
+});
+
+Deno.test("an answer that is over is forgotten at the next question, so that questions of the past take no memory", async () => {
+  const clock = new FakeClock();
+  const kept = new KeptAnswers<object>({ clock });
+  const ask = async (key: string) => {
+    const answer = await kept.ask(key, () => Promise.resolve({}), describe);
+    return new WeakRef(answer);
+  };
+  const answer = await ask("a");
+  await clock.advance(9_999);
+  await ask("b");
+  equal(await isGarbage(answer), false);
+  await clock.advance(1);
+  await ask("c");
+  equal(await isGarbage(answer), true);
 });

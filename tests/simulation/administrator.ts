@@ -18,40 +18,45 @@ const CORDONED_FOR = "fleetlock.internal/cordoned-for";
 
 /** Everything that administrators do, by name. */
 export const ADMINISTRATOR_ACTS: Readonly<Record<string, Fault>> = {
-  "node uncordoned": (world, random) => uncordon(world, someHost(world, random).machine.name),
-  "node cordoned for a while"(world, random) {
+  "node uncordoned"(world, random, took) {
+    if (uncordon(world, someHost(world, random).machine.name)) took();
+  },
+  "node cordoned for a while"(world, random, took) {
     const { name } = someHost(world, random).machine;
     if (!cordon(world, name)) return;
+    took();
     world.scheduler.after(random.between(2_000, 300_000), () => uncordon(world, name));
   },
-  "node uncordoned, and cordoned again"(world, random) {
+  "node uncordoned, and cordoned again"(world, random, took) {
     const { name } = someHost(world, random).machine;
-    uncordon(world, name);
+    if (uncordon(world, name)) took();
     world.scheduler.after(random.between(0, 4_000), () => {
       if (!cordon(world, name)) return;
       world.scheduler.after(random.between(5_000, 200_000), () => uncordon(world, name));
     });
   },
-  "holder taken out of the Lease"(world, random) {
+  "holder taken out of the Lease"(world, random, took) {
     const { group } = someHost(world, random);
-    freeAll(world, group, (lease) => ({ ...lease, spec: { ...lease.spec, holderIdentity: "" } }));
+    if (freeAll(world, group)) took();
   },
-  "Lease deleted"(world, random) {
+  "Lease deleted"(world, random, took) {
     const { group } = someHost(world, random);
     const key = `ops/fleetlock-${group}`;
     const lease = world.api.store.get("leases", key);
     if (lease === undefined) return;
     for (const id of holdersOf(lease)) world.observer.freeing(group, id);
     world.note(group, "an administrator deletes the Lease");
+    took();
     ifPossible(() => world.api.store.delete("leases", key));
   },
-  "Lease deleted with a finalizer"(world, random) {
+  "Lease deleted with a finalizer"(world, random, took) {
     const { group } = someHost(world, random);
     const key = `ops/fleetlock-${group}`;
     const { store } = world.api;
     const lease = store.get("leases", key);
     if (lease === undefined || lease.metadata.deletionTimestamp) return;
     world.note(group, "an administrator deletes the Lease, which has a finalizer");
+    took();
     store.update("leases", key, (now) => ({ ...now, metadata: { ...now.metadata, finalizers: ["sim/hold"] } }));
     store.delete("leases", key);
     world.scheduler.after(random.between(1_000, 120_000), () => {
@@ -61,17 +66,18 @@ export const ADMINISTRATOR_ACTS: Readonly<Record<string, Fault>> = {
       store.update("leases", key, (last) => ({ ...last, metadata: { ...last.metadata, finalizers: [] } }));
     });
   },
-  "Node deleted and registered again"(world, random) {
+  "Node deleted and registered again"(world, random, took) {
     const { machine } = someHost(world, random);
     if (machine.node === undefined) return;
     world.note(machine.name, "an administrator deletes the Node");
+    took();
     world.api.store.delete("nodes", machine.name);
     world.scheduler.after(random.between(0, 60_000), () => {
       // Its kubelet is started again. That of a machine that is down starts with it.
       if (machine.isKubeletUp && machine.node === undefined) machine.report();
     });
   },
-  "id lost for a while"(world, random) {
+  "id lost for a while"(world, random, took) {
     const { machine } = someHost(world, random);
     const { store } = world.api;
     const change = (isLost: boolean) =>
@@ -87,34 +93,37 @@ export const ADMINISTRATOR_ACTS: Readonly<Record<string, Fault>> = {
           return { ...node, status: { ...node.status, nodeInfo } };
         })
       );
-    change(true);
+    if (change(true) !== undefined) took();
     world.scheduler.after(random.between(500, 60_000), () => change(false));
   },
-  "budget allows nothing for a while"(world, random) {
+  "budget allows nothing for a while"(world, random, took) {
     const { budgets } = world.api.disruptions;
     if (budgets.length === 0) return;
     const budget = random.pick(budgets);
     budget.isFrozen = true;
+    took();
     world.note(budget.name, "allows nothing");
     world.scheduler.after(random.between(2_000, random.chance(0.3) ? 1_500_000 : 120_000), () => {
       budget.isFrozen = false;
       world.note(budget.name, "allows something again");
     });
   },
-  "budget deleted and made again for a while"(world, random) {
+  "budget deleted and made again for a while"(world, random, took) {
     const { budgets } = world.api.disruptions;
     if (budgets.length === 0) return;
     const budget = random.pick(budgets);
     budget.isVanishing = true;
+    took();
     world.note(budget.name, "is deleted and made again");
     world.scheduler.after(random.between(1_000, 60_000), () => void (budget.isVanishing = false));
   },
-  "Node deleted with a finalizer"(world, random) {
+  "Node deleted with a finalizer"(world, random, took) {
     const { machine } = someHost(world, random);
     const { store } = world.api;
     const { name } = machine;
     if (machine.node === undefined || machine.node.metadata.deletionTimestamp) return;
     world.note(name, "an administrator deletes the Node, which has a finalizer");
+    took();
     store.update("nodes", name, (node) => ({ ...node, metadata: { ...node.metadata, finalizers: ["sim/hold"] } }));
     store.delete("nodes", name);
     world.scheduler.after(random.between(5_000, 240_000), () => {
@@ -126,22 +135,24 @@ export const ADMINISTRATOR_ACTS: Readonly<Record<string, Fault>> = {
       });
     });
   },
-  "host never comes back for long"(world, random) {
+  "host never comes back for long"(world, random, took) {
     const host = world.hosts.find(({ machine }) => machine.isDown);
     if (host === undefined || host.heldDownUntil > world.scheduler.now) return;
     host.heldDownUntil = world.scheduler.now + random.between(300_000, 1_800_000);
     world.note(host.machine.name, "it does not come up for long");
+    took();
     if (!random.chance(0.5)) return;
     // An administrator lets the others go on meanwhile.
     world.scheduler.after(random.between(60_000, 300_000), () => {
-      freeAll(world, host.group, (lease) => ({ ...lease, spec: { ...lease.spec, holderIdentity: "" } }));
+      freeAll(world, host.group);
     });
   },
-  "Node registered under another name"(world, random) {
+  "Node registered under another name"(world, random, took) {
     const { machine } = someHost(world, random);
     if (!machine.isKubeletUp || machine.isDown) return;
     const before = machine.name;
     world.note(before, `its kubelet is started again as ${before}y`);
+    took();
     machine.stopKubelet();
     machine.name = `${before}y`;
     machine.startKubelet();
@@ -150,13 +161,14 @@ export const ADMINISTRATOR_ACTS: Readonly<Record<string, Fault>> = {
       ifPossible(() => world.api.store.delete("nodes", before));
     });
   },
-  "annotation of a cordon edited"(world, random) {
+  "annotation of a cordon edited"(world, random, took) {
     const { machine } = someHost(world, random);
     const text = random.pick(["", "{}", "[]", "?"]);
     ifPossible(() =>
       world.api.store.update("nodes", machine.name, (node) => {
         if (node.metadata.annotations?.[CORDONED_FOR] === undefined) return node;
         world.note(machine.name, `an administrator sets the annotation of its cordon to ${text || "nothing"}`);
+        took();
         // A Node that is not cordoned may be cordoned by the program all the same.
         if (node.spec?.unschedulable) world.observer.adminCordons.add(machine.name);
         const { [CORDONED_FOR]: _, ...annotations } = node.metadata.annotations;
@@ -171,7 +183,7 @@ export const ADMINISTRATOR_ACTS: Readonly<Record<string, Fault>> = {
       else uncordon(world, machine.name);
     });
   },
-  "etcd restored from a backup"(world, random) {
+  "etcd restored from a backup"(world, random, took) {
     const { api, scheduler, observer, replicas } = world;
     const backup = api.store.backup();
     const cordons = new Set(observer.adminCordons);
@@ -179,6 +191,7 @@ export const ADMINISTRATOR_ACTS: Readonly<Record<string, Fault>> = {
     scheduler.after(random.between(5_000, 600_000), () => {
       if (world.isHealed) return;
       world.note("etcd", "goes back to the backup");
+      took();
       observer.restoring(
         api.store.list("leases").flatMap((lease) => {
           return holdersOf(lease).map((id) => ({ group: lease.metadata.name.replace(/^fleetlock-/, ""), id }));
@@ -226,10 +239,11 @@ export const ADMINISTRATOR_ACTS: Readonly<Record<string, Fault>> = {
       });
     });
   },
-  "kubelet dead for a while"(world, random) {
+  "kubelet dead for a while"(world, random, took) {
     const { machine } = someHost(world, random);
     if (!machine.isKubeletUp || machine.isDown) return;
     world.note(machine.name, "its kubelet is dead");
+    took();
     machine.stopKubelet();
     world.scheduler.after(random.between(5_000, 400_000), () => {
       if (machine.isDown) return;
@@ -237,19 +251,22 @@ export const ADMINISTRATOR_ACTS: Readonly<Record<string, Fault>> = {
       machine.startKubelet();
     });
   },
-  "pods stop slowly for a while"(world, random) {
+  "pods stop slowly for a while"(world, random, took) {
     const { machine } = someHost(world, random);
     machine.isSlow = true;
     world.note(machine.name, "its pods stop slowly");
+    took();
     world.scheduler.after(random.between(10_000, 300_000), () => void (machine.isSlow = false));
   },
-  "scheduler behind for a while"(world, random) {
+  "scheduler behind for a while"(world, random, took) {
     world.controllers.behindMs = random.between(2_000, 20_000);
     world.note("scheduler", "is behind");
+    took();
     world.scheduler.after(random.between(10_000, 300_000), () => void (world.controllers.behindMs = 1_500));
   },
-  "right taken away for a while"(world, random) {
-    const right = random.pick([
+  "right taken away for a while"(world, random, took) {
+    took();
+    takeRight(world, random, [
       "list pods",
       "watch pods",
       "create pods/eviction",
@@ -263,14 +280,19 @@ export const ADMINISTRATOR_ACTS: Readonly<Record<string, Fault>> = {
       "watch leases",
       "list volumeattachments",
     ]);
-    world.api.denied.add(right);
-    world.note("API server", `denies ${right}`);
-    world.scheduler.after(random.between(1_000, 180_000), () => {
-      world.api.denied.delete(right);
-      world.note("API server", `allows ${right} again`);
-    });
   },
 };
+
+/** Takes one of some rights away from all replicas for a while. */
+export function takeRight(world: World, random: Random, rights: readonly string[]): void {
+  const right = random.pick(rights);
+  world.api.denied.add(right);
+  world.note("API server", `denies ${right}`);
+  world.scheduler.after(random.between(1_000, 180_000), () => {
+    world.api.denied.delete(right);
+    world.note("API server", `allows ${right} again`);
+  });
+}
 
 /** Uncordons a Node and removes what is left of the annotation of its cordon. */
 export function clearCordon(world: World, name: string): void {
@@ -283,14 +305,14 @@ export function clearCordon(world: World, name: string): void {
   uncordon(world, name);
 }
 
-/** Uncordons a Node as `kubectl uncordon` does. */
-export function uncordon(world: World, name: string): void {
+/** Uncordons a Node as `kubectl uncordon` does. @returns Whether it was cordoned. */
+export function uncordon(world: World, name: string): boolean {
   world.observer.adminCordons.delete(name);
-  changeCordon(world, name, false);
+  return changeCordon(world, name, false);
 }
 
 /** Cordons a Node if it is not cordoned. Returns whether it did. */
-function cordon(world: World, name: string): boolean {
+export function cordon(world: World, name: string): boolean {
   const node = world.api.store.get("nodes", name);
   if (node === undefined || node.spec?.unschedulable) return false;
   world.observer.adminCordons.add(name);
@@ -298,10 +320,10 @@ function cordon(world: World, name: string): boolean {
   return true;
 }
 
-function changeCordon(world: World, name: string, unschedulable: boolean): void {
+function changeCordon(world: World, name: string, unschedulable: boolean): boolean {
   const { store } = world.api;
   const node = store.get("nodes", name);
-  if (node === undefined || (node.spec?.unschedulable === true) === unschedulable) return;
+  if (node === undefined || (node.spec?.unschedulable === true) === unschedulable) return false;
   world.note(name, `an administrator ${unschedulable ? "cordons" : "uncordons"} it`);
   const time = `${new Date(world.scheduler.now).toISOString().slice(0, 19)}Z`;
   store.update("nodes", name, (before) => {
@@ -309,15 +331,18 @@ function changeCordon(world: World, name: string, unschedulable: boolean): void 
     const after = { ...before, spec: unschedulable ? { ...spec, unschedulable } : spec };
     return ownFields(before, after, "kubectl", time);
   });
+  return true;
 }
 
-function freeAll(world: World, group: string, change: (lease: Stored) => Stored): void {
+/** Frees all slots of a group. @returns Whether there were any. */
+export function freeAll(world: World, group: string): boolean {
   const key = `ops/fleetlock-${group}`;
   const lease = world.api.store.get("leases", key);
-  if (lease === undefined || holdersOf(lease).length === 0) return;
+  if (lease === undefined || holdersOf(lease).length === 0) return false;
   for (const id of holdersOf(lease)) world.observer.freeing(group, id);
   world.note(group, "an administrator frees its slots");
-  world.api.store.update("leases", key, change);
+  world.api.store.update("leases", key, (now) => ({ ...now, spec: { ...now.spec, holderIdentity: "" } }));
+  return true;
 }
 
 /** Frees the slots of hosts that neither ask nor reboot, which only a restored Lease names. */
@@ -342,8 +367,6 @@ export function holdersOf(lease: Stored): string[] {
 
 /** A host: mostly one in its turn or being drained, where an act hurts most. */
 export function someHost({ hosts }: World, random: Random): Host {
-  const cordoned = hosts.filter(({ machine }) => {
-    return machine.node?.metadata.annotations?.["fleetlock.internal/cordoned-for"] !== undefined;
-  });
+  const cordoned = hosts.filter((host) => host.isCordoned);
   return random.pick(cordoned.length > 0 && random.chance(0.75) ? cordoned : hosts);
 }

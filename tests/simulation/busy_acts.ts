@@ -34,7 +34,7 @@ export function busyIncidentsUntil(seed: number, endMs: number): Incident[] {
 
 /** What happens, by name. */
 export const BUSY_ACTS: Readonly<Record<string, Fault>> = {
-  [RENAME](world, random) {
+  [RENAME](world, random, took) {
     const { scheduler } = world;
     const begin = scheduler.now;
     const isMissed = random.chance(0.7);
@@ -42,15 +42,15 @@ export const BUSY_ACTS: Readonly<Record<string, Fault>> = {
       if (world.isHealed || scheduler.now - begin > LOOK_MS) return;
       const [host] = askingHolders(world);
       if (host === undefined) return void scheduler.after(5_000, look);
-      host.beforeNextAsk = (replica) => rename(world, random, host, replica, isMissed);
+      host.beforeNextAsk = (replica) => rename(world, random, took, host, replica, isMissed);
     };
     look();
   },
   // Watches then show the old history, and the versions of the new one come again.
-  [RESTORE](world, random) {
+  [RESTORE](world, random, took) {
     const { scheduler, observer } = world;
     const begin = scheduler.now;
-    ADMINISTRATOR_ACTS["etcd restored from a backup"]!(world, random);
+    ADMINISTRATOR_ACTS["etcd restored from a backup"]!(world, random, () => {});
     const look = () => {
       if (world.isHealed || scheduler.now - begin > LOOK_MS + 1_000) return;
       if (observer.restoredAt < begin) {
@@ -58,7 +58,7 @@ export const BUSY_ACTS: Readonly<Record<string, Fault>> = {
         return void scheduler.after(random.between(100, 2_000), look);
       }
       for (const host of askingHolders(world)) {
-        host.beforeNextAsk = (replica) => rename(world, random, host, replica, false);
+        host.beforeNextAsk = (replica) => rename(world, random, took, host, replica, false);
       }
     };
     scheduler.after(1_000, look);
@@ -66,15 +66,24 @@ export const BUSY_ACTS: Readonly<Record<string, Fault>> = {
 };
 
 /** The hosts that hold a slot and go on asking. */
-function askingHolders({ api, hosts }: World): Host[] {
+export function askingHolders({ api, hosts }: World): Host[] {
   const held = new Set(api.store.list("leases").flatMap(holdersOf));
   return hosts.filter(({ id, askingSince }) => askingSince !== undefined && held.has(id));
 }
 
-function rename(world: World, random: Random, host: Host, replica: Replica, isMissed: boolean): void {
+/** Starts a host's kubelet again under another name, where the watch of the replica may miss that. */
+export function rename(
+  world: World,
+  random: Random,
+  took: () => void,
+  host: Host,
+  replica: Replica,
+  isMissed: boolean,
+): void {
   const { machine } = host;
   if (world.isHealed || !machine.isKubeletUp || machine.isDown) return;
   const before = machine.name;
+  took();
   world.timeline.count("Node registered under another name right before a request");
   world.note(before, `its kubelet is started again as ${before}z, and its host asks`);
   if (isMissed) {

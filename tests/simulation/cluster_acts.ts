@@ -16,13 +16,13 @@ const FOREGROUND = "foregroundDeletion";
 
 /** Everything of the kind, by name. */
 export const CLUSTER_ACTS: Readonly<Record<string, Fault>> = {
-  "machine-id changed to another for a while"(world, random) {
-    showMachineId(world, random, random.hex(32));
+  "machine-id changed to another for a while"(world, random, took) {
+    showMachineId(world, random, took, random.hex(32));
   },
-  "machine-id of another host for a while"(world, random) {
-    showMachineId(world, random, random.pick(world.hosts).machine.machineId);
+  "machine-id of another host for a while"(world, random, took) {
+    showMachineId(world, random, took, random.pick(world.hosts).machine.machineId);
   },
-  "pod deleted in the foreground"(world, random) {
+  "pod deleted in the foreground"(world, random, took) {
     const { machine } = someHost(world, random);
     const pods = world.api.store.list("pods").filter(({ spec, metadata }) => {
       return spec.nodeName === machine.name && !metadata.deletionTimestamp;
@@ -33,8 +33,9 @@ export const CLUSTER_ACTS: Readonly<Record<string, Fault>> = {
     // The garbage collector removes the finalizer, as the controllers of the model do.
     world.api.store.delete("pods", keyOf(pod), { graceMs: 30_000, isForeground: true });
     world.timeline.count("pod in a foreground deletion");
+    took();
   },
-  "Node deleted in the foreground"(world, random) {
+  "Node deleted in the foreground"(world, random, took) {
     const { machine } = someHost(world, random);
     const { store } = world.api;
     const { name } = machine;
@@ -42,6 +43,7 @@ export const CLUSTER_ACTS: Readonly<Record<string, Fault>> = {
     world.note(name, "an administrator deletes the Node in the foreground");
     store.delete("nodes", name, { isForeground: true });
     world.timeline.count("Node in a foreground deletion");
+    took();
     world.scheduler.after(random.between(200, 20_000), () => {
       ifPossible(() =>
         store.update("nodes", name, (node) => {
@@ -54,13 +56,14 @@ export const CLUSTER_ACTS: Readonly<Record<string, Fault>> = {
       });
     });
   },
-  "versions compacted in the middle of a list"(world) {
+  "versions compacted in the middle of a list"(world, _random, took) {
     world.api.expiresNextPage = true;
+    world.api.onExpiredPage = took;
   },
 };
 
 /** Makes a Node show a machine-id that is not its host's. Its host goes on to send the id that it had. */
-function showMachineId(world: World, random: Random, machineId: string): void {
+function showMachineId(world: World, random: Random, took: () => void, machineId: string): void {
   const { machine } = someHost(world, random);
   if (machine.isNamed || machineId === machine.machineId) return;
   const show = (machineID: string) =>
@@ -70,6 +73,7 @@ function showMachineId(world: World, random: Random, machineId: string): void {
       })
     );
   if (show(machineId) === undefined) return;
+  took();
   world.note(machine.name, `it shows the machine-id ${machineId.slice(0, 8)}`);
   world.scheduler.after(random.between(500, 120_000), () => {
     world.note(machine.name, "it shows its own machine-id");

@@ -9,6 +9,7 @@ import { Random } from "../../src/simulator/random.ts";
 import type { History, NodeFact, Version } from "../chaos/nodes/history.ts";
 import type { Fault } from "./faults.ts";
 import type { Host } from "./hosts/host.ts";
+import { recordOf } from "./group_check.ts";
 import type { Incident, Plan } from "./plan.ts";
 import type { Machine } from "./world/machine.ts";
 import { ifPossible } from "./world/machine.ts";
@@ -53,7 +54,7 @@ export function goneNodesOf(seed: number, store: Plan["store"]): GonePlan {
 
 /** What happens, by name. */
 export const GONE_NODE_ACTS: Readonly<Record<string, Fault>> = {
-  "Node deleted for good"(world, random) {
+  "Node deleted for good"(world, random, took) {
     const { scheduler } = world;
     const begin = scheduler.now;
     const look = () => {
@@ -62,7 +63,10 @@ export const GONE_NODE_ACTS: Readonly<Record<string, Fault>> = {
         return machine.isDown && machine.node !== undefined && heldDownUntil <= scheduler.now;
       });
       if (host === undefined) scheduler.after(5_000, look);
-      else deleteNode(world, random, host);
+      else {
+        took();
+        deleteNode(world, random, host);
+      }
     };
     look();
   },
@@ -98,8 +102,7 @@ export function wrongGoneRelease(
   { id, machineId, isNamed }: Pick<Machine, "id" | "machineId" | "isNamed">,
   now: number,
 ): string | undefined {
-  const record = JSON.parse(before.metadata.annotations?.["fleetlock.internal/holders"] ?? "[]")
-    .find((one: { readonly id: string }) => one.id === id);
+  const record = recordOf(before, id);
   if (record?.node === undefined) return "its hold notes no Node";
   const from = now - GRACE_MS;
   if (record.renewed !== undefined && Date.parse(record.renewed) > from + CLOCK_MS) {

@@ -20,6 +20,8 @@ const CLOCK_MS = 2_000;
 /** What matters of a holder's record. */
 interface Recorded {
   readonly id: string;
+  readonly node?: string;
+  readonly renewed?: string;
   readonly slots?: number;
   readonly uid?: string;
   readonly phase?: string;
@@ -86,7 +88,8 @@ function deferralOf(lease: Stored | undefined, id: string): string | undefined {
   return deferral && JSON.stringify(deferral);
 }
 
-function recordOf(lease: Stored | undefined, id: string): Recorded | undefined {
+/** The record of a holder; undefined where there is none that can be read. */
+export function recordOf(lease: Stored | undefined, id: string): Recorded | undefined {
   try {
     return JSON.parse(textOf(lease, "fleetlock.internal/holders") ?? "[]").find((one: Recorded) => one.id === id);
   } catch {

@@ -13,15 +13,7 @@ import type { Scheduler } from "./engine/scheduler.ts";
 import type { Timeline } from "./timeline.ts";
 import type { Machine } from "./world/machine.ts";
 import type { Answered, Replica } from "./world/replica.ts";
-import {
-  changesPause,
-  isYield,
-  mayHaveHadYes,
-  notedSlots,
-  notedUid,
-  notesDeferral,
-  wrongGrant,
-} from "./group_check.ts";
+import { changesPause, isYield, mayHaveHadYes, notedUid, notesDeferral, recordOf, wrongGrant } from "./group_check.ts";
 import { wrongGoneRelease } from "./gone_nodes.ts";
 import type { Stored } from "./world/objects.ts";
 import type { Change } from "./world/store.ts";
@@ -78,6 +70,8 @@ export class Observer {
   writer: () => string | undefined = () => undefined;
   /** How many slots each group has, where the locks are not seen. */
   slots = 1;
+  /** The most slots that a replica gives each group now. */
+  mostSlots: () => number = () => this.slots;
   /** Whether the locks are Leases, so that it sees what a yes rests on. */
   seesLocks = true;
   /** Until when a hold's drain may take, in milliseconds, where the operator lets the reboot go on after it. */
@@ -94,8 +88,12 @@ export class Observer {
   readonly #freed: { group: string; id: string; at: number }[] = [];
   /** Since which moment a client asks for a slot, by its id. */
   readonly #asking = new Map<string, number>();
+  /** The machines of the hosts that have crashed and not asked since, by their ids. */
+  readonly #crashed = new Map<string, Machine>();
   /** When each hold began: `group/id` to the moment and the time. */
   readonly #grants = new Map<string, { moment: number; at: number; hadYes?: true }>();
+  /** When the last hold of each client was granted that was seen: `group/id` to the time. */
+  readonly #grantTimes = new Map<string, number>();
   /** The Lease of each group. */
   readonly #leases = new Map<string, Stored>();
   /** Since which moment a group's Lease has been ending; absent while it is not. */
@@ -151,16 +149,13 @@ export class Observer {
 
   /** Notes for the histories that a slot was freed without a request. */
   #noteFreed(group: string, id: string): void {
+    this.#noteUnasked(id, group, "steady-state");
+  }
+
+  #noteUnasked(client: string, group: string, operation: Operation["operation"]): void {
     const invoked = this.#ns(this.#scheduler.now);
-    this.operations.push({
-      client: id,
-      group,
-      operation: "steady-state",
-      invoked,
-      completed: invoked,
-      outcome: "released",
-      kind: "",
-    });
+    const outcome = operation === "pre-reboot" ? "granted" : "released";
+    this.operations.push({ client, group, operation, invoked, completed: invoked, outcome, kind: "" });
   }
 
   /** Notes that the store goes back to a backup, with all that was written since. */
@@ -175,6 +170,7 @@ export class Observer {
 
   /** Notes a request that a host is about to send. */
   asked(id: string, group: string, endpoint: "pre-reboot" | "steady-state", machine: Machine): Asked {
+    this.#crashed.delete(id);
     if (endpoint === "steady-state") this.#asking.delete(id);
     else if (!this.#asking.has(id)) this.#asking.set(id, this.#moment);
     const asked: Asked = {
@@ -236,7 +232,8 @@ export class Observer {
 
   /** Takes a yes that has arrived. */
   yes(turn: Turn, asked: Asked): void {
-    if (this.seesLocks) turn.slots = Math.max(1, notedSlots(this.#leases.get(turn.group), turn.id));
+    // A hold whose record an administrator has broken goes on under the slots of now.
+    if (this.seesLocks) turn.slots = recordOf(this.#leases.get(turn.group), turn.id)?.slots ?? this.mostSlots();
     this.#checkExclusion(turn, asked);
     if (!this.#turns.has(turn.id)) this.#turns.set(turn.id, turn);
     if (!this.seesLocks) return;
@@ -270,6 +267,17 @@ export class Observer {
   /** Notes that a host's turn is over: it was released, or refused before it rebooted. */
   over(id: string): void {
     this.#turns.delete(id);
+  }
+
+  /** Notes that the machine of a host has crashed, so that nobody waits for the answer to what it asked. */
+  crashed(id: string, machine: Machine): void {
+    this.#asking.delete(id);
+    this.#crashed.set(id, machine);
+  }
+
+  /** Notes for the histories that an administrator gives a slot to a client, without a request. */
+  granting(group: string, id: string): void {
+    this.#noteUnasked(id, group, "pre-reboot");
   }
 
   /** Takes a change of the store. */
@@ -324,7 +332,12 @@ export class Observer {
           if (was.includes(id) && !isRestored) continue;
           const wrong = this.writer() && wrongGrant(before, object, id, version.at);
           if (wrong) this.violate("wrong grant", wrong, id, group);
-          this.#grants.set(`${group}/${id}`, { moment: this.#moment, at: grantedAt(fact.record, id, version.at) });
+          const key = `${group}/${id}`;
+          // The record may have been broken by hand before the backup. The program then knows the time from elsewhere.
+          const seenAt = isRestored ? this.#grantTimes.get(key) ?? version.at : version.at;
+          const at = grantedAt(fact.record, id, seenAt);
+          this.#grantTimes.set(key, at);
+          this.#grants.set(key, { moment: this.#moment, at });
         }
         if (this.writer() !== undefined && !isGone && changesPause(before, object)) {
           this.violate("wrong grant", `${this.writer()} changes the pause of ${group}`, group);
@@ -361,21 +374,21 @@ export class Observer {
     if (this.writer() === undefined) return;
     const turn = this.#turns.get(id);
     const asking = this.#asking.get(id);
-    if (
-      this.freesGone && !notesDeferral(before, after, id) && turn !== undefined && turn.reportedAt === undefined &&
-      !this.#wasFreed(group, id, Math.max(grant?.at ?? -Infinity, turn.yesAt - PROOF_MS))
-    ) {
-      const wrong = wrongGoneRelease(this.history, before, turn.machine, this.#scheduler.now);
+    const isInTurn = turn !== undefined && turn.reportedAt === undefined &&
+      !this.#wasFreed(group, id, Math.max(grant?.at ?? -Infinity, turn.yesAt - PROOF_MS));
+    const machine = isInTurn ? turn.machine : this.#crashed.get(id);
+    if (this.freesGone && !notesDeferral(before, after, id) && machine !== undefined) {
+      const wrong = wrongGoneRelease(this.history, before, machine, this.#scheduler.now);
       if (wrong) this.violate("early release", `${this.writer()} freed the slot of ${id}: ${wrong}`, id, group);
       this.count("release of a hold whose Node is gone");
       this.freeing(group, id);
       return;
     }
-    if (isYield(before, after, id, asking !== undefined)) {
+    if (isYield(before, after, id, asking !== undefined || this.#crashed.has(id))) {
       this.count("yield");
-      const isInTurn = turn !== undefined && turn.reportedAt === undefined &&
+      const isUsed = turn !== undefined && turn.reportedAt === undefined &&
         !this.#wasFreed(group, id, turn.yesAt - PROOF_MS);
-      if (isInTurn || grant?.hadYes || mayHaveHadYes(before, id)) {
+      if (isUsed || grant?.hadYes || mayHaveHadYes(before, id)) {
         this.violate("wrong yield", `${this.writer()} takes the slot of ${id}, which has had its yes`, id, group);
       }
       this.#noteFreed(group, id);

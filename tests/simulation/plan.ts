@@ -6,11 +6,13 @@
  */
 
 import { Random } from "../../src/simulator/random.ts";
+import { aimedIncidentsUntil } from "./aimed_acts.ts";
 import { busyIncidentsUntil } from "./busy_acts.ts";
 import { CLUSTER_ACTS } from "./cluster_acts.ts";
 import { FAULT_KINDS } from "./faults.ts";
 import { goneNodesOf } from "./gone_nodes.ts";
 import type { Habits } from "./hosts/host.ts";
+import { laterPlanOf } from "./later_acts.ts";
 import { POLICY_ACTS } from "./policy_acts.ts";
 import type { Workload } from "./world/controllers.ts";
 import type { Budget } from "./world/budgets.ts";
@@ -59,7 +61,9 @@ export interface Plan {
   readonly pageSize: number;
   /** When all faults are over, in milliseconds from the start. */
   readonly faultsEndMs: number;
-  /** In the order of their times. */
+  /** How many calls of a replica may wait for their turn; undefined as the program says. */
+  readonly maxWaiting?: number;
+  /** In the order of their times, but for those of `later_acts.ts`, which come after all others. */
   readonly incidents: readonly Incident[];
 }
 
@@ -112,6 +116,7 @@ export function planOf(seed: number, options: PlanOptions = {}): Plan {
   const policies = policiesOf(seed, store);
   const { goneAfterMs, longerMs, incidentsUntil } = goneNodesOf(seed, store);
   const cluster = clusterOf(seed, store);
+  const later = laterPlanOf(seed, store, groups);
   // A sixth of the seeds: those that no test had named when this came.
   const nodesChangeOften = store === "kubernetes" && (options.nodesChangeOften ?? [3, 8].includes(seed % 12));
   const faultsEndMs = Math.ceil(count / groups) * updates * TURN_MS + longerMs;
@@ -123,7 +128,7 @@ export function planOf(seed: number, options: PlanOptions = {}): Plan {
     hosts,
     workloads,
     budgets,
-    flags: { ...flagsOf(random), ...policies.flags },
+    flags: { ...flagsOf(random), ...policies.flags, ...later.flags },
     habits: {
       // A host that asks once more after its yes is judged by one quick proof, which a drain does not hide.
       postponeChance: Math.max(random.chance(0.5) ? 0.3 : 0, nodesChangeOften ? 0.6 : 0),
@@ -138,13 +143,18 @@ export function planOf(seed: number, options: PlanOptions = {}): Plan {
     pageSize: cluster.pageSize,
     faultsEndMs,
     ...(goneAfterMs !== undefined && { goneAfterMs }),
+    ...(later.maxWaiting !== undefined && { maxWaiting: later.maxWaiting }),
     incidents: options.isCalm ? [] : [
-      ...incidentsOf(random, faultsEndMs, INCIDENT_KINDS[store]),
-      ...policies.incidentsUntil(faultsEndMs),
-      ...cluster.incidentsUntil(faultsEndMs),
-      ...incidentsUntil(faultsEndMs),
-      ...(nodesChangeOften ? busyIncidentsUntil(seed, faultsEndMs) : []),
-    ].sort((one, other) => one.at - other.at),
+      ...[
+        ...incidentsOf(random, faultsEndMs, INCIDENT_KINDS[store]),
+        ...policies.incidentsUntil(faultsEndMs),
+        ...cluster.incidentsUntil(faultsEndMs),
+        ...incidentsUntil(faultsEndMs),
+        ...(nodesChangeOften ? busyIncidentsUntil(seed, faultsEndMs) : []),
+      ].sort((one, other) => one.at - other.at),
+      ...later.incidentsUntil(faultsEndMs),
+      ...(nodesChangeOften ? aimedIncidentsUntil(seed, faultsEndMs) : []),
+    ],
   };
 }
 

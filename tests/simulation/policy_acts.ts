@@ -18,18 +18,19 @@ const ROLLOUT_MS = 120_000;
 
 /** Everything that administrators do by policies, by name. */
 export const POLICY_ACTS: Readonly<Record<string, Fault>> = {
-  "slots changed"(world, random) {
+  "slots changed"(world, random, took) {
     const slots = 1 + random.below(MAX_SLOTS);
     world.note("policies", `each group gets ${slots} slots`);
     for (const replica of world.replicas) {
       world.scheduler.after(random.between(0, ROLLOUT_MS), () => {
         if (world.isHealed) return;
+        if (replica.slots !== slots) took();
         replica.slots = slots;
         world.note(replica.name, `has ${slots} slots a group`);
       });
     }
   },
-  "group paused for a while"(world, random) {
+  "group paused for a while"(world, random, took) {
     const { group } = random.pick(world.hosts);
     const key = `ops/fleetlock-${group}`;
     const until = new Date(world.scheduler.now + random.between(20_000, 900_000)).toISOString();
@@ -45,6 +46,7 @@ export const POLICY_ACTS: Readonly<Record<string, Fault>> = {
       }))
     );
     if (set === undefined) return;
+    took();
     world.note(group, `an administrator pauses it: ${text}`);
     world.scheduler.after(random.between(10_000, 600_000), () => {
       world.note(group, "an administrator lifts its pause");

@@ -4,6 +4,7 @@
  * @module
  */
 
+import { REFUSALS } from "../../src/lock/outcomes.ts";
 import { INCIDENTS } from "./faults.ts";
 import type { RunResult } from "./run.ts";
 import type { Shrunk } from "./shrink.ts";
@@ -14,23 +15,40 @@ const HOSTS_OF_A_FLEET = 20;
 
 /** The situations that a long exploration must have reached; one that was not shows as 0. */
 const SITUATIONS: readonly string[] = [
+  "Lease in deletion at a request",
   "Node in a foreground deletion",
   "Node registered under another name right before a request",
   "call of a killed process arrives",
   "conflict",
+  "drain of several processes",
+  "groups whose history was searched for an order",
+  "limit reached: a call waits for its turn",
+  "limit reached: the queue of calls is full",
   "list in pages",
   "page of a list expired",
+  "pod deleted past its budget",
   "pod in a foreground deletion",
   "refused by a budget or overload",
+  "release of a hold whose Node is gone",
+  "request of a client that is gone is read",
+  "resumed drain, after a kill",
   "several hosts reboot at a time",
+  "stale watch at a refusal",
+  "stale watch at a yes",
+  "stale watch of the leases at a request",
+  "stale watch of the nodes at a request",
   "version expired",
   ...["proven", "went_back", "late", "changed"].map((outcome) => `wait for the watch of the Nodes: ${outcome}`),
+  "write whose answer was lost",
   "yes after another process's drain",
+  "yes after kill",
   "yes: after a wait",
+  "yes: past the time-out, with pods left (proceed)",
   "yes: with a dead kubelet",
   "yes: with pods that stay",
   "yes: without a Node",
   "yield",
+  ...Object.entries(REFUSALS).flatMap(([kind, { endpoints }]) => endpoints.map((endpoint) => `${endpoint}: ${kind}`)),
 ];
 
 /** How many lines of a timeline are printed. */

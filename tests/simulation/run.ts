@@ -94,8 +94,11 @@ export async function runPlan(plan: Plan, options: RunOptions = {}): Promise<Run
 }
 
 function happen(world: World, { kind, seed }: Incident): void {
-  world.timeline.count(`fault: ${kind}`);
-  INCIDENTS[kind]!(world, new Random(seed));
+  let isCounted = false;
+  INCIDENTS[kind]!(world, new Random(seed), () => {
+    if (!isCounted) world.timeline.count(`fault: ${kind}`);
+    isCounted = true;
+  });
 }
 
 /** Checks that nothing of the program is left in a cluster whose hosts are all done. */

@@ -5,12 +5,13 @@
  * @module
  */
 
+import { endLater } from "./later_acts.ts";
 import { clearCordon, freeForgotten, holdersOf } from "./administrator.ts";
 import { Random } from "../../src/simulator/random.ts";
 import type { SimulatedProcess } from "./engine/process.ts";
 import { Scheduler } from "./engine/scheduler.ts";
 import { EvictionWatch } from "./eviction_watch.ts";
-import { Host } from "./hosts/host.ts";
+import { Host, type HostListener } from "./hosts/host.ts";
 import { Observer } from "./observer.ts";
 import { drainTimeoutMs, type Plan } from "./plan.ts";
 import { endPolicies } from "./policy_acts.ts";
@@ -18,6 +19,7 @@ import { Timeline } from "./timeline.ts";
 import { type ApiCall, ApiServer } from "./world/api.ts";
 import { Controllers } from "./world/controllers.ts";
 import { ifPossible, Machine } from "./world/machine.ts";
+import { LimitWatch } from "./world/limits.ts";
 import type { NetworkListener, ServerState } from "./world/network.ts";
 import { Replica } from "./world/replica.ts";
 
@@ -34,7 +36,7 @@ const BEAT_MS = 2_500;
 interface Trap {
   readonly replica: Replica;
   left: number;
-  readonly spring: () => void;
+  readonly spring: (call: ApiCall) => void;
 }
 
 /** See the module. */
@@ -58,6 +60,9 @@ export class World implements Disposable {
   readonly #traps = new Set<Trap>();
   /** Determines when kubelets report; undefined where they report only what changes. */
   readonly #beats: Random | undefined;
+  /** How many groups there may be; undefined where there are never too many. */
+  readonly maxGroups: number | undefined;
+  readonly #limits: LimitWatch;
   /** How many slots each group has in the end. */
   readonly #slots: number;
 
@@ -79,8 +84,12 @@ export class World implements Disposable {
     this.#slots = observer.slots = plan.slots;
     observer.freesGone = plan.goneAfterMs !== undefined;
     observer.seesLocks = plan.store === "kubernetes";
+    this.#limits = new LimitWatch(() => scheduler.now, (what) => timeline.count(`limit reached: ${what}`));
+    const maxGroups = plan.flags["max-groups"];
+    this.maxGroups = maxGroups === undefined ? undefined : Number(maxGroups);
     this.#folder = plan.store === "sqlite" ? Deno.makeTempDirSync({ prefix: "fleetlock-simulation-" }) : undefined;
     const store = { kubernetes: "kubernetes", memory: "memory", sqlite: `sqlite:${this.#folder}/locks.db` }[plan.store];
+    observer.mostSlots = () => Math.max(...this.replicas.map((replica) => replica.slots));
     observer.writer = () => this.replicas.find(({ name }) => name === api.caller)?.name;
     if (plan.flags["drain-on-timeout"] === "proceed") observer.proceedsAfterMs = drainTimeoutMs(plan);
     this.evictions = new EvictionWatch({
@@ -112,6 +121,7 @@ export class World implements Disposable {
         goneAfterMs: plan.goneAfterMs,
         flags: { ...plan.flags, store },
         permissionIntervalMs: plan.permissionIntervalMs,
+        maxWaiting: plan.maxWaiting,
         freshNodes: {
           ...(plan.nodesChangeOften && { frequent: OFTEN }),
           waited: (outcome) => timeline.count(`wait for the watch of the Nodes: ${outcome}`),
@@ -129,6 +139,7 @@ export class World implements Disposable {
         habits: plan.habits,
         beginMs,
         updates,
+        listener: this.#hostListener,
       })
     );
     // The observer comes first: what controllers do about a change is a later one.
@@ -139,8 +150,9 @@ export class World implements Disposable {
     });
   }
 
-  /** Removes the database. */
+  /** Removes the database, and ends the count of limits that are reached. */
   [Symbol.dispose](): void {
+    this.#limits[Symbol.dispose]();
     if (this.#folder !== undefined) Deno.removeSync(this.#folder, { recursive: true });
   }
 
@@ -155,7 +167,7 @@ export class World implements Disposable {
   };
 
   /** Calls `spring` once, right after a call of a replica that changes something has taken effect. */
-  readonly onCall = (replica: Replica, skipped: number, spring: () => void): void => {
+  readonly onCall = (replica: Replica, skipped: number, spring: (call: ApiCall) => void): void => {
     this.#traps.add({ replica, left: skipped, spring });
   };
 
@@ -189,6 +201,7 @@ export class World implements Disposable {
     // Somebody sees to a workload that is put on a Node that is no more: its pods would come back there for ever.
     controllers.givesUpLostPins = true;
     freeForgotten(this);
+    endLater(this);
     endPolicies(this, this.#slots);
     // A backup may have brought a finalizer back that was done.
     for (const [plural, prefix] of [["leases", "ops/"], ["nodes", ""]] as const) {
@@ -220,10 +233,37 @@ export class World implements Disposable {
         this.#checkFresh(call);
         this.evictions.sent(process, call);
       },
+      lost: ({ method }) => {
+        if (method !== "GET") this.timeline.count("write whose answer was lost");
+      },
       shown: (object) => this.evictions.shown(process, object),
       arrived: (call, status) => this.#arrived(process, call, status),
     };
   }
+
+  /** Counts the situations of the requests of hosts. */
+  readonly #hostListener: HostListener = {
+    arrived: ({ group }, { link }) => {
+      const { timeline } = this;
+      const lease = this.api.store.get("leases", `ops/fleetlock-${group}`);
+      if (lease?.metadata.deletionTimestamp) timeline.count("Lease in deletion at a request");
+      for (const plural of ["leases", "nodes"]) {
+        if (link?.isBehind(plural)) timeline.count(`stale watch of the ${plural} at a request`);
+      }
+    },
+    answered: ({ group, id, machine }, { link }, endpoint, { status }) => {
+      const { timeline, observer, scheduler } = this;
+      if (status >= 400 && status < 500 && link?.isBehind("leases")) timeline.count("stale watch at a refusal");
+      if (status >= 300 || endpoint !== "pre-reboot") return;
+      if (link?.isBehind("leases") || link?.isBehind("nodes")) timeline.count("stale watch at a yes");
+      const held = observer.grantOf(group, id);
+      if (held === undefined || scheduler.now - held.at < observer.proceedsAfterMs) return;
+      const isLeft = observer.history.podsOn(machine.name, observer.moment).some(({ controller }) => {
+        return controller?.kind !== "DaemonSet";
+      });
+      if (isLeft) timeline.count("yes: past the time-out, with pods left (proceed)");
+    },
+  };
 
   /** No answer may come from a cache of the API server that is behind: what a yes rests on is read from etcd. */
   #checkFresh({ user, method, path }: ApiCall): void {
@@ -259,10 +299,11 @@ export class World implements Disposable {
     if (status === 200 && /[?&]continue=/.test(call.path)) timeline.count("list in pages");
     if (process.isDead) timeline.count("call of a killed process arrives");
     if (call.method === "GET" || status >= 400) return;
+    if (call.method === "DELETE" && /\/pods\//.test(path)) timeline.count("pod deleted past its budget");
     for (const trap of this.#traps) {
       if (trap.replica.process !== process || trap.left-- > 0) continue;
       this.#traps.delete(trap);
-      trap.spring();
+      trap.spring(call);
     }
   }
 }

@@ -92,6 +92,8 @@ const CASES: [what: string, situation: Partial<Situation>, policy: Partial<StepP
   ["past the time-out, to proceed, an untried pod", LATE, PROCEED, "evict"],
   ["past the time-out, to proceed, during the last eviction", { ...LATE, calling: 2 }, PROCEED, "wait"],
   ["past the time-out, to proceed, every pod was tried", { queue: blocked(), ...LATE }, PROCEED, "proceed"],
+  ["a budget holds all pods back, to delete", { queue: blocked() }, DELETE, "wait"],
+  ["a pod is due, to delete", {}, DELETE, "evict"],
   ["past the time-out, to delete", LATE, DELETE, "start_deleting"],
   ["past the time-out, to delete, during the last eviction", { ...LATE, calling: 1 }, DELETE, "wait"],
   ["while deleting, a pod is due", { ...LATE, deleteBy: 2 * DEADLINE }, DELETE, "evict"],

@@ -40,8 +40,23 @@ export interface Subject {
   overload(): Promise<PlainAnswer>;
   /** Makes a backup of etcd. Returns what goes back to it and starts the API server again. */
   backUp(): Promise<() => Promise<void>>;
-  /** Makes a budget over the pods with the label `app` that allows nothing. */
-  forbid(app: string): Promise<void>;
+  /** Makes a budget over pods, or tells it by its name how many run now, as its controller does. */
+  budget(budget: CaseBudget): Promise<void>;
+  /** Makes the kubelet of a Node renew its Lease, and create it first where there is none. */
+  renew(node: string): Promise<void>;
+  /** Makes a call as somebody who lacks a right, such as "get leases" or "create pods/eviction". */
+  callWithout(right: string, ...call: Parameters<Subject["call"]>): Promise<Answer>;
+}
+
+/** A PodDisruptionBudget. */
+export interface CaseBudget {
+  readonly name: string;
+  /** The label `app` of its pods. */
+  readonly app: string;
+  /** How many of them must run. */
+  readonly minAvailable: number;
+  /** How many of them run. */
+  readonly healthy: number;
 }
 
 /** A case. */
@@ -112,7 +127,8 @@ export function lease(name: string, holderIdentity: string, metadata: Json = {})
   };
 }
 
-function pod(name: string, nodeName?: string): Json {
+/** A pod to be created. */
+export function pod(name: string, nodeName?: string): Json {
   const container = { name: "main", image: "none" };
   return {
     metadata: { name, labels: { app: "web" } },
@@ -121,13 +137,13 @@ function pod(name: string, nodeName?: string): Json {
 }
 
 /** Tries to evict a pod whose budget allows nothing. */
-async function refusedByBudget({ namespace, prefix, call, forbid }: Subject, deleteOptions?: Json): Promise<Json> {
+async function refusedByBudget({ namespace, prefix, call, budget }: Subject, deleteOptions?: Json): Promise<Json> {
   const pods = `/api/v1/namespaces/${namespace}/pods`;
   await call("POST", "/api/v1/nodes", { metadata: { name: `${prefix}--n` } });
   await call("POST", pods, pod("a", `${prefix}--n`));
   const status = { phase: "Running", conditions: [{ type: "Ready", status: "True" }] };
   await call("PATCH", `${pods}/a/status`, { status }, { type: MERGE });
-  await forbid("web");
+  await budget({ name: "none", app: "web", minAvailable: 1_000, healthy: 1 });
   const body = { apiVersion: "policy/v1", kind: "Eviction", metadata: { name: "a", namespace } };
   const answer = await call("POST", `${pods}/a/eviction`, { ...body, ...(deleteOptions && { deleteOptions }) });
   await call("DELETE", `${pods}/a`, { gracePeriodSeconds: 0 });

@@ -12,11 +12,12 @@ import type { Subject } from "./cases.ts";
 
 /** Makes one. */
 export function modelSubject(): Subject {
+  const renewals = new Map<string, number>();
   const api = new ApiServer({
     now: () => Date.UTC(2030, 0, 7, 8),
     random: new Random(1),
     hasWatchList: true,
-    renewal: () => undefined,
+    renewal: (name) => renewals.get(name),
   });
   const subject: Subject = {
     namespace: "case",
@@ -57,9 +58,21 @@ export function modelSubject(): Subject {
       const backup = api.store.backup();
       return Promise.resolve(() => Promise.resolve(api.store.restore(backup)));
     },
-    forbid(app) {
-      api.disruptions.budgets.push({ name: "none", app, minAvailable: 1_000 });
+    budget({ name, app, minAvailable }) {
+      // It always knows how many run.
+      const { budgets } = api.disruptions;
+      if (!budgets.some((one) => one.name === name)) budgets.push({ name, app, minAvailable });
       return Promise.resolve();
+    },
+    renew(node) {
+      renewals.set(node, Date.UTC(2030, 0, 7, 8));
+      return Promise.resolve();
+    },
+    async callWithout(right, ...call) {
+      api.denied.add(right);
+      const answer = await subject.call(...call);
+      api.denied.delete(right);
+      return answer;
     },
   };
   return subject;

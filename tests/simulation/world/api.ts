@@ -10,7 +10,7 @@ import { PodDisruptions } from "./budgets.ts";
 import { page, type Pages } from "./lists.ts";
 import { keyOf, type Kind, KINDS, type Stored } from "./objects.ts";
 import { jsonPatch, mergePatch, ownFields } from "./patch.ts";
-import { ApiStatus, conflict, forbidden, invalid, notFound } from "./status.ts";
+import { ApiStatus, conflict, exists, forbidden, invalid, notFound } from "./status.ts";
 import { Store } from "./store.ts";
 import { type WatchRequest, watchRequest } from "./watches.ts";
 
@@ -45,6 +45,9 @@ export interface ApiOptions {
 
 const PATH = /^\/(?:api\/v1|apis\/([^/]+)\/v1)\/(?:namespaces\/([^/]+)\/)?([a-z]+)(?:\/([^/]+)(?:\/([a-z]+))?)?$/;
 
+/** Events are not kept as other objects are: nothing in the simulation reads them. */
+const EVENTS = { plural: "events", group: "events.k8s.io" };
+
 /** The kinds whose status is a subresource. */
 const HAS_STATUS: readonly string[] = ["nodes", "pods"];
 
@@ -60,8 +63,11 @@ export class ApiServer {
   caller: string | undefined;
   /** Whether the next call for a further page of a list finds that etcd has forgotten its version. */
   expiresNextPage = false;
+  /** Called when that happens. */
+  onExpiredPage: () => void = () => {};
   readonly #options: ApiOptions;
   readonly #pages: Pages = new Map();
+  readonly #events = new Map<string, Stored>();
   #serial = 0;
 
   /** Makes one over an empty store. */
@@ -92,7 +98,10 @@ export class ApiServer {
     const name = rawName && decodeURIComponent(rawName);
     const body = call.body === undefined ? undefined : JSON.parse(call.body);
     if (plural === "selfsubjectaccessreviews") return this.#review(body);
-    if (plural === "events") return this.#event(call, namespace!, body, name);
+    if (plural === "events") {
+      this.#authorize(call, EVENTS, name, subresource, false, namespace);
+      return this.#event(call, namespace!, body, name);
+    }
     const kind = KINDS[plural];
     if (kind === undefined || kind.group !== group) {
       throw new ApiStatus(404, "", "the server could not find the requested resource");
@@ -107,6 +116,7 @@ export class ApiServer {
       }
       if (this.expiresNextPage && parameters.has("continue")) {
         this.expiresNextPage = false;
+        this.onExpiredPage();
         for (const token of this.#pages.keys()) this.#pages.set(token, { after: "", revision: 0 });
       }
       const { pageSize = Infinity } = this.#options;
@@ -141,7 +151,7 @@ export class ApiServer {
 
   #authorize(
     call: ApiCall,
-    kind: Kind,
+    kind: Pick<Kind, "plural" | "group">,
     name: string | undefined,
     subresource: string | undefined,
     isWatch: boolean,
@@ -150,7 +160,7 @@ export class ApiServer {
     const verbs: Record<string, string> = { POST: "create", PUT: "update", PATCH: "patch", DELETE: "delete" };
     const verb = verbs[call.method] ?? (isWatch ? "watch" : name === undefined ? "list" : "get");
     const what = subresource === undefined ? kind.plural : `${kind.plural}/${subresource}`;
-    if (this.denied.has(`${verb} ${what}`)) throw forbidden(verb, kind, subresource, namespace);
+    if (this.denied.has(`${verb} ${what}`)) throw forbidden({ verb, kind, subresource, namespace, name });
   }
 
   #read(kind: Kind, key: string, namespace: string | undefined, name: string): Stored {
@@ -265,11 +275,18 @@ export class ApiServer {
     return ok({ ...version, metadata: {}, spec: body.spec, status: { allowed } }, 201);
   }
 
+  /** Events are known by their names alone, and change no version of the store. */
   #event(call: ApiCall, namespace: string, body: Stored, name?: string): ApiAnswer {
-    const metadata = { ...body.metadata, name: name ?? body.metadata.name, namespace, uid: "event" };
-    const event = { apiVersion: "events.k8s.io/v1", kind: "Event", ...body };
+    const key = `${namespace}/${name ?? body.metadata.name}`;
+    const known = this.#events.get(key);
+    if (call.method === "POST" && known !== undefined) throw exists(EVENTS, body.metadata.name);
+    if (call.method !== "POST" && known === undefined) throw notFound(EVENTS, key);
+    const metadata = { name: body.metadata?.name, ...known?.metadata, namespace, uid: "event" };
     const resourceVersion = `${this.store.revision + ++this.#serial}`;
-    return ok({ ...event, metadata: { ...metadata, resourceVersion } }, call.method === "POST" ? 201 : 200);
+    const version = { apiVersion: "events.k8s.io/v1", kind: "Event" };
+    const event = { ...version, ...known, ...body, metadata: { ...metadata, resourceVersion } };
+    this.#events.set(key, event);
+    return ok(event, call.method === "POST" ? 201 : 200);
   }
 
   #time(): string {

@@ -53,15 +53,14 @@ export class PodDisruptions {
     const kind = KINDS.pods!;
     if (pod === undefined) throw notFound(kind, key);
     if (uid !== undefined && uid !== pod.metadata.uid) {
-      throw conflict(
-        kind,
-        key,
-        `Precondition failed: UID in precondition: ${uid}, UID in object meta: ${pod.metadata.uid}`,
-      );
+      const why = `the UID in the precondition (${uid}) does not match the UID in record (${pod.metadata.uid}). ` +
+        "The object might have been deleted and then recreated";
+      throw conflict({ ...kind, plural: "Pod" }, key, why);
     }
     if (resourceVersion !== undefined && resourceVersion !== pod.metadata.resourceVersion) throw conflict(kind, key);
-    const isOver = pod.status?.phase === "Succeeded" || pod.status?.phase === "Failed";
-    if (!isOver && pod.status?.phase !== "Pending" && !pod.metadata.deletionTimestamp) this.#ask(pod);
+    // A pod that has not begun to run, or has ended, needs no budget.
+    const isRunning = pod.status?.phase === "Running" || pod.status?.phase === "Unknown";
+    if (isRunning && !pod.metadata.deletionTimestamp) this.#ask(pod);
     if (isDryRun) return;
     this.#store.delete("pods", key, { uid, graceMs: this.graceMs.get(pod.metadata.labels?.app) ?? 30_000 });
   }
@@ -78,7 +77,7 @@ export class PodDisruptions {
     if (budgets.length > 1) {
       throw new ApiStatus(
         500,
-        "InternalError",
+        "",
         "This pod has more than one PodDisruptionBudget, which the eviction subresource does not support.",
       );
     }
@@ -88,8 +87,11 @@ export class PodDisruptions {
     }
     if (budget === undefined || this.allowed(budget) > 0) return;
     this.refusals++;
-    const message = `The disruption budget ${budget.name} needs ${budget.minAvailable} healthy pods and has ` +
-      `${this.#healthy(budget.app)} currently`;
+    const healthy = this.#healthy(budget.app);
+    const what = healthy <= budget.minAvailable
+      ? `needs ${budget.minAvailable} healthy pods and has ${healthy} currently`
+      : "does not allow evicting pods currently";
+    const message = `The disruption budget ${budget.name} ${what}`;
     const text = "Cannot evict pod as it would violate the pod's disruption budget.";
     throw new ApiStatus(429, "TooManyRequests", text, { causes: [{ reason: "DisruptionBudget", message }] });
   }

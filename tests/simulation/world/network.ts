@@ -47,6 +47,8 @@ export interface NetworkListener {
   sent(call: ApiCall): void;
   /** A call has arrived and was answered with a status; 0 for a watch, and 410 for one whose version is forgotten. */
   arrived(call: ApiCall, status: number, answer: ApiAnswer | undefined): void;
+  /** A call that has taken effect gets no answer, or one that says that it failed. */
+  lost(call: ApiCall): void;
   /** The replica is shown an object, by an answer or a watch. */
   shown(object: Stored): void;
 }
@@ -66,6 +68,9 @@ export interface LinkOptions {
 /** How often a watch gets a bookmark, in milliseconds. */
 const BOOKMARK_MS = 60_000;
 
+/** How late the next line of a watch that is behind arrives at least, in milliseconds. */
+const BEHIND_MS = 1_000;
+
 /** A watch that is open. */
 class OpenWatch {
   readonly body: ReadableStream<Uint8Array>;
@@ -77,6 +82,8 @@ class OpenWatch {
   #controller!: ReadableStreamDefaultController<Uint8Array>;
   /** When the last line arrives. Lines do not overtake each other. */
   #last = 0;
+  /** Whether a line was lost. */
+  #hasMissed = false;
 
   constructor(link: Link, request: WatchRequest) {
     this.#link = link;
@@ -89,6 +96,11 @@ class OpenWatch {
     if (request.isExpired) this.#later(() => this.close());
     else if (request.hasBookmarks) this.#bookmarkLater();
     link.options.scheduler.after(request.windowMs, () => this.#later(() => this.close()));
+  }
+
+  /** Whether it has not shown what has happened: a line was lost, or arrives far later than others do. */
+  get isBehind(): boolean {
+    return this.#hasMissed || this.#last > this.#link.options.scheduler.now + BEHIND_MS;
   }
 
   /** Shows a change. */
@@ -142,10 +154,12 @@ class OpenWatch {
     if (this.isSilent || this.#link.state.isCut) {
       // What is lost on a connection is not sent again on it: TCP waits for far longer than the run.
       this.isSilent = true;
+      this.#hasMissed = true;
       return;
     }
     const line = new TextEncoder().encode(`{"type":"${event.type}","object":${textOf(event.object)}}\n`);
     this.#later(() => {
+      this.#hasMissed ||= this.isSilent;
       if (!this.isOpen || this.isSilent) return;
       this.#link.options.listener.shown(event.object);
       this.#controller.enqueue(line);
@@ -239,6 +253,11 @@ export class Link {
     });
   }
 
+  /** Whether a watch of the Leases or the Nodes has not shown what has happened. */
+  isBehind(plural: string): boolean {
+    return [...this.watches].some((watch) => watch.isBehind && watch.request.kind.plural === plural);
+  }
+
   /** Shows a change to the watches. */
   changed(change: Parameters<WatchRequest["shown"]>[0]): void {
     for (const watch of this.watches) {
@@ -300,7 +319,9 @@ export class Link {
       const answer = takesEffect && (failure === undefined || !isWatch) ? api.handle(call) : undefined;
       const shown = failure === undefined ? answer! : failed(failure);
       listener.arrived(call, failure ?? statusOf(answer!), answer);
-      if (state.isCut || way.isSilent() || random.chance(state.lossChance)) return;
+      const isLost = state.isCut || way.isSilent() || random.chance(state.lossChance);
+      if (answer !== undefined && (isLost || failure !== undefined) && statusOf(answer) < 300) listener.lost(call);
+      if (isLost) return;
       const date = new Date(scheduler.now).toUTCString();
       // Changes between the opening of a watch and the arrival of its headers are not lost: it begins here.
       if (shown.kind === "watch") return this.#open(call, shown, date, way);

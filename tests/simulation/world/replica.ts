@@ -33,6 +33,8 @@ export interface ReplicaOptions {
   readonly flags: Readonly<Record<string, string>>;
   /** How long it waits before it asks for its permissions again, in milliseconds. */
   readonly permissionIntervalMs: number;
+  /** How many of its calls may wait for their turn; undefined as the program says. */
+  readonly maxWaiting?: number;
   /** How it reads Nodes that its watch may not have seen. */
   readonly freshNodes: FreshNodesOptions;
   /** Called where the program fails to start or to stop. */
@@ -102,6 +104,7 @@ export class Replica {
       goneAfterMs,
       permissionIntervalMs,
       freshNodes,
+      maxWaiting,
       failed,
       listener,
     } = this.#options;
@@ -131,6 +134,7 @@ export class Replica {
       connection: {
         access: { server: "https://sim", credentials: () => Promise.resolve({ headers: {}, tls: NOBODY }) },
         open: () => link.connect(),
+        maxWaiting,
       },
       serve: (address, handler) => {
         running.handler = handler;

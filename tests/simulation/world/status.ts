@@ -11,7 +11,7 @@ export class ApiStatus extends Error {
   /** The class's name. */
   override readonly name = "ApiStatus";
 
-  /** Makes one. `details` are the Status object's. */
+  /** Makes one. `details` are the Status object's. Some have no reason, which is an empty one here. */
   constructor(
     readonly status: number,
     readonly reason: string,
@@ -28,21 +28,22 @@ export class ApiStatus extends Error {
   /** The Status object. */
   get body(): unknown {
     const { status: code, reason, message, details } = this;
-    return { apiVersion: "v1", kind: "Status", metadata: {}, status: "Failure", message, reason, details, code };
+    const common = { apiVersion: "v1", kind: "Status", metadata: {}, status: "Failure", message };
+    return { ...common, ...(reason !== "" && { reason }), details, code };
   }
 }
 
-function resource({ plural, group }: Kind): string {
+function resource({ plural, group }: Pick<Kind, "plural" | "group">): string {
   return group === "" ? plural : `${plural}.${group}`;
 }
 
 /** There is no object of a name. */
-export function notFound(kind: Kind, key: string): ApiStatus {
+export function notFound(kind: Pick<Kind, "plural" | "group">, key: string): ApiStatus {
   return new ApiStatus(404, "NotFound", `${resource(kind)} "${key.replace(/.*\//, "")}" not found`);
 }
 
 /** There is one of that name already. */
-export function exists(kind: Kind, name: string): ApiStatus {
+export function exists(kind: Pick<Kind, "plural" | "group">, name: string): ApiStatus {
   return new ApiStatus(409, "AlreadyExists", `${resource(kind)} "${name}" already exists`);
 }
 
@@ -74,14 +75,25 @@ export function invalid(message: string, field: string): ApiStatus {
   return new ApiStatus(422, "Invalid", message, { causes: [{ reason: "FieldValueForbidden", message, field }] });
 }
 
+/** What the authorizer denies. */
+export interface Denied {
+  readonly verb: string;
+  readonly kind: Pick<Kind, "plural" | "group">;
+  readonly subresource?: string;
+  readonly namespace?: string;
+  readonly name?: string;
+}
+
 /** The authorizer denies a call. */
-export function forbidden(verb: string, { plural, group }: Kind, subresource = "", namespace?: string): ApiStatus {
-  const what = subresource === "" ? plural : `${plural}/${subresource}`;
+export function forbidden({ verb, kind, subresource, namespace, name }: Denied): ApiStatus {
+  const { plural, group } = kind;
+  const what = subresource === undefined ? plural : `${plural}/${subresource}`;
+  const subject = name === undefined ? resource(kind) : `${resource(kind)} "${name}"`;
   const where = namespace === undefined ? "at the cluster scope" : `in the namespace "${namespace}"`;
   return new ApiStatus(
     403,
     "Forbidden",
-    `${what} is forbidden: User "system:serviceaccount:ops:fleetlock" cannot ${verb} resource "${what}" ` +
+    `${subject} is forbidden: User "system:serviceaccount:ops:fleetlock" cannot ${verb} resource "${what}" ` +
       `in API group "${group}" ${where}`,
   );
 }

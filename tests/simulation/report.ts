@@ -6,7 +6,6 @@
 
 import { INCIDENTS } from "./faults.ts";
 import type { RunResult } from "./run.ts";
-import type { Shrunk } from "./shrink.ts";
 import { clockOf } from "./timeline.ts";
 
 /** How many reboots make a fleet-day: 20 hosts that each reboot once, with drains. */
@@ -32,9 +31,6 @@ const SITUATIONS: readonly string[] = [
   "yes: without a Node",
   "yield",
 ];
-
-/** How many lines of a timeline are printed. */
-const LINES = 120;
 
 /** The sums of several runs. */
 export class Totals {
@@ -81,17 +77,4 @@ export function lineOf(result: RunResult): string {
   const what = violations.length === 0 ? "holds" : `FAILS: ${violations[0]!.kind}`;
   return `seed ${plan.seed}: ${plan.store}, ${plan.replicas} replicas, ${plan.hosts.length} hosts, ${turns} reboots, ` +
     `${clockOf(virtualMs)}, ${plan.incidents.length} incidents, run ${timeline.hash()}: ${what}`;
-}
-
-/** A failure: what is broken, the schedule, and the timeline. */
-export function failureOf(shrunk: Shrunk): string {
-  const { result: { plan, violations, timeline }, kept, runs } = shrunk;
-  return [
-    ...violations.map(({ kind, message }) => `${kind}: ${message}`),
-    `seed ${plan.seed}, incidents [${kept.join(", ")}] (shrunk in ${runs} runs):`,
-    ...plan.incidents.map(({ at, kind }) => `  ${clockOf(at + 30_000)} ${kind}`),
-    `flags: ${JSON.stringify(plan.flags)}`,
-    "timeline:",
-    ...timeline.text(LINES),
-  ].join("\n");
 }

@@ -44,19 +44,43 @@ export interface RunResult {
 export interface RunOptions {
   /** Whether to end at the first violation. @default {true} */
   readonly endsAtViolation?: boolean;
+  /** Called with the world before anything happens in it: for the tests of the simulation itself. */
+  readonly prepare?: (world: World) => void;
 }
 
-/** Runs a plan. */
+/** Runs a plan. What the code under test or the world throws is a violation of the run. */
 export async function runPlan(plan: Plan, options: RunOptions = {}): Promise<RunResult> {
   using faults = new GlobalFaults(plan.seed);
   using world = new World(plan);
-  const { scheduler, observer, timeline, hosts, replicas } = world;
+  const { scheduler, observer, timeline, hosts } = world;
   const start = scheduler.now;
-  faults.onUnhandled = (error) => {
-    observer.violate("fault", `nobody handles ${(error as Error)?.stack ?? error}`);
+  const failed = (what: string, error: unknown) => {
+    observer.violate("fault", `${what}: ${(error as Error)?.stack ?? error}`);
   };
-  const endsEarly = () => (options.endsAtViolation ?? true) && observer.violations.length > 0;
+  faults.onUnhandled = (error) => failed("nobody handles", error);
+  scheduler.onThrow = (error) => failed("an event throws", error);
+  try {
+    options.prepare?.(world);
+    await play(world, plan, () => (options.endsAtViolation ?? true) && observer.violations.length > 0);
+  } catch (error) {
+    failed("the run throws", error);
+  }
+  await turn();
 
+  return {
+    plan,
+    violations: observer.violations,
+    timeline,
+    turns: hosts.reduce((sum, host) => sum + host.turns, 0),
+    virtualMs: scheduler.now - start,
+    events: scheduler.count,
+  };
+}
+
+/** Lets everything happen, and checks what is left in the end, unless the run ends before. */
+async function play(world: World, plan: Plan, endsEarly: () => boolean): Promise<void> {
+  const { scheduler, observer, hosts, replicas } = world;
+  const start = scheduler.now;
   for (const { machine } of hosts) machine.startKubelet();
   scheduler.after(5_000, () => world.controllers.begin());
   for (const replica of replicas) world.startReplica(replica, 0);
@@ -70,27 +94,15 @@ export async function runPlan(plan: Plan, options: RunOptions = {}): Promise<Run
   const updates = Math.max(...plan.hosts.map((host) => host.updates));
   const bound = healedAt + (perGroup * updates + 1) * TURN_BOUND_MS;
   await scheduler.run(() => endsEarly() || (areDone() && scheduler.now >= healedAt), bound);
-  if (!endsEarly()) {
-    for (const host of hosts.filter((one) => !one.isDone)) {
-      observer.violate("no turn", `${host.id} of ${host.group} got no turn in time; last: ${host.lastReply}`, host.id);
-    }
+  if (endsEarly()) return;
+  for (const { id, group, machine, lastReply } of hosts.filter((one) => !one.isDone)) {
+    observer.violate("no turn", `${id} of ${group} got no turn in time; last: ${lastReply}`, id, group, machine.name);
   }
-  if (!endsEarly()) {
-    await scheduler.run(() => false, scheduler.now + REST_MS);
-    checkRest(world);
-    await stopAll(world);
-    if (!plan.incidents.some(({ kind }) => kind === "slots changed")) checkOperations(world, plan.slots);
-  }
-  await turn();
-
-  return {
-    plan,
-    violations: observer.violations,
-    timeline,
-    turns: hosts.reduce((sum, host) => sum + host.turns, 0),
-    virtualMs: scheduler.now - start,
-    events: scheduler.count,
-  };
+  if (endsEarly()) return;
+  await scheduler.run(() => false, scheduler.now + REST_MS);
+  checkRest(world);
+  await stopAll(world);
+  if (!plan.incidents.some(({ kind }) => kind === "slots changed")) checkOperations(world, plan.slots);
 }
 
 function happen(world: World, { kind, seed }: Incident): void {
@@ -143,21 +155,27 @@ class GlobalFaults implements Disposable {
   onUnhandled: (error: unknown) => void = () => {};
   readonly #random = Math.random;
   readonly #uuid = crypto.randomUUID;
-  readonly #listener = (event: PromiseRejectionEvent): void => {
+  readonly #rejected = (event: PromiseRejectionEvent): void => {
     event.preventDefault();
     this.onUnhandled(event.reason);
+  };
+  readonly #thrown = (event: ErrorEvent): void => {
+    event.preventDefault();
+    this.onUnhandled(event.error ?? event.message);
   };
 
   constructor(seed: number) {
     const random = new Random(seed ^ 0xd1ce);
     Math.random = () => random.next();
     crypto.randomUUID = () => `${random.hex(8)}-0000-4000-8000-${random.hex(12)}`;
-    globalThis.addEventListener("unhandledrejection", this.#listener);
+    globalThis.addEventListener("unhandledrejection", this.#rejected);
+    globalThis.addEventListener("error", this.#thrown);
   }
 
   [Symbol.dispose](): void {
     Math.random = this.#random;
     crypto.randomUUID = this.#uuid;
-    globalThis.removeEventListener("unhandledrejection", this.#listener);
+    globalThis.removeEventListener("unhandledrejection", this.#rejected);
+    globalThis.removeEventListener("error", this.#thrown);
   }
 }

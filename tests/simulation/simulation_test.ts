@@ -2,7 +2,7 @@
 
 import { deepEqual, equal, notEqual, ok } from "node:assert/strict";
 import { planOf } from "./plan.ts";
-import { failureOf } from "./report.ts";
+import { failureOf } from "./failure.ts";
 import { runPlan, type RunResult } from "./run.ts";
 import { KEPT_SEEDS } from "./seeds.ts";
 import { withIncidents } from "./shrink.ts";

@@ -61,7 +61,7 @@ Deno.test("the timeline of a failure is about what the violation is about", asyn
   ok(part.some((line) => line.includes("n1: Node schedulable")) && part.some((line) => line.includes("is started")));
 });
 
-Deno.test("a seed that fails ends the exploration with 1, and wrong flags with 2", async () => {
+Deno.test("wrong flags end the exploration with 2, and too little time for the seeds with 1", async () => {
   const run = async (...args: string[]) => {
     const { code, stderr } = await new Deno.Command(Deno.execPath(), {
       args: [

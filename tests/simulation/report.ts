@@ -25,6 +25,7 @@ const SITUATIONS: readonly string[] = [
   "page of a list expired",
   "pod in a foreground deletion",
   "refused by a budget or overload",
+  "replica waits at rest for what it waited for before the first request",
   "several hosts reboot at a time",
   "version expired",
   ...["proven", "went_back", "late", "changed"].map((outcome) => `wait for the watch of the Nodes: ${outcome}`),

@@ -17,6 +17,7 @@ import type { Violation } from "./observer.ts";
 import type { Incident, Plan } from "./plan.ts";
 import { Random } from "../../src/simulator/random.ts";
 import type { Timeline } from "./timeline.ts";
+import type { Replica } from "./world/replica.ts";
 import { World } from "./world.ts";
 
 /** How long a turn may take once the faults are over, in milliseconds. */
@@ -27,6 +28,13 @@ const REST_MS = 300_000;
 
 /** How long a replica may take to stop, in milliseconds. */
 const STOP_MS = 60_000;
+
+/** When the hosts begin, and when all replicas are in step and idle before, in milliseconds from the start. */
+const HOSTS_AT_MS = 20_000;
+const IDLE_AT_MS = 19_000;
+
+/** How often a replica that waits for something at rest is looked at again, a second later each time. */
+const IDLE_TRIES = 30;
 
 /** What a run found. */
 export interface RunResult {
@@ -47,6 +55,8 @@ export interface RunOptions {
   readonly endsAtViolation?: boolean;
   /** Called with the world before anything happens in it: for the tests of the simulation itself. */
   readonly prepare?: (world: World) => void;
+  /** Called once all hosts are done and nobody holds a slot, before the replicas are stopped: likewise. */
+  readonly atRest?: (world: World) => Promise<void>;
 }
 
 /** Runs a plan. What the code under test or the world throws is a violation of the run. */
@@ -62,7 +72,7 @@ export async function runPlan(plan: Plan, options: RunOptions = {}): Promise<Run
   scheduler.onThrow = (error) => failed("an event throws", error);
   try {
     options.prepare?.(world);
-    await play(world, plan, () => (options.endsAtViolation ?? true) && observer.violations.length > 0);
+    await play(world, plan, options);
   } catch (error) {
     failed("the run throws", error);
   }
@@ -79,13 +89,16 @@ export async function runPlan(plan: Plan, options: RunOptions = {}): Promise<Run
 }
 
 /** Lets everything happen, and checks what is left in the end, unless the run ends before. */
-async function play(world: World, plan: Plan, endsEarly: () => boolean): Promise<void> {
+async function play(world: World, plan: Plan, { endsAtViolation = true, atRest }: RunOptions): Promise<void> {
   const { scheduler, observer, hosts, replicas } = world;
   const start = scheduler.now;
+  const endsEarly = () => endsAtViolation && observer.violations.length > 0;
   for (const { machine } of hosts) machine.startKubelet();
   scheduler.after(5_000, () => world.controllers.begin());
   for (const replica of replicas) world.startReplica(replica, 0);
-  for (const host of hosts) scheduler.after(20_000, () => host.run());
+  const idle = new Map<Replica, Waits>();
+  for (const replica of replicas) scheduler.after(IDLE_AT_MS, () => idle.set(replica, waitsOf(replica)));
+  for (const host of hosts) scheduler.after(HOSTS_AT_MS, () => host.run());
   for (const incident of plan.incidents) scheduler.after(30_000 + incident.at, () => happen(world, incident));
   scheduler.after(30_000 + plan.faultsEndMs, () => world.heal());
 
@@ -102,6 +115,8 @@ async function play(world: World, plan: Plan, endsEarly: () => boolean): Promise
   if (endsEarly()) return;
   await scheduler.run(() => false, scheduler.now + REST_MS);
   checkRest(world);
+  await checkIdle(world, idle);
+  await atRest?.(world);
   await stopAll(world);
   checkOperations(world, plan);
 }
@@ -125,6 +140,38 @@ function checkRest({ api, observer }: World): void {
     const holders = holdersOf(lease);
     const { name } = lease.metadata;
     if (holders.length > 0) observer.violate("not at rest", `${name} is still held by ${holders.join(", ")}`, name);
+  }
+}
+
+/** What a replica waits for. */
+interface Waits {
+  readonly timers: number;
+  readonly watches: number;
+  readonly calls: number;
+}
+
+function waitsOf({ process, link }: Replica): Waits {
+  return { timers: process?.sleeping ?? 0, watches: link?.watches.size ?? 0, calls: link?.calling ?? 0 };
+}
+
+/**
+ * Checks that each replica waits for no more and no less than it did before the first request: the timers and the watches
+ * that run for ever. A drain that runs has a watch of its pods, and whatever waits for a time or an answer a timer. What
+ * is kept in memory without either does not show here; `memory_test.ts` looks at it.
+ */
+async function checkIdle({ replicas, scheduler, observer, timeline }: World, idle: ReadonlyMap<Replica, Waits>) {
+  for (const replica of replicas) {
+    const expected = JSON.stringify(idle.get(replica));
+    const isIdle = () => JSON.stringify(waitsOf(replica)) === expected;
+    // What is asked for from time to time may be under way.
+    for (let tries = 0; tries < IDLE_TRIES && !isIdle(); tries++) {
+      await scheduler.run(() => false, scheduler.now + 1_000);
+    }
+    if (isIdle()) timeline.count("replica waits at rest for what it waited for before the first request");
+    else {
+      const message = `${replica.name} waits for ${JSON.stringify(waitsOf(replica))} at rest instead of ${expected}`;
+      observer.violate("left over", message, replica.name);
+    }
   }
 }
 

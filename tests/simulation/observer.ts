@@ -97,6 +97,8 @@ export class Observer {
   readonly #scheduler: Scheduler;
   readonly #timeline: Timeline;
   readonly #turns = new Map<string, Turn>();
+  /** The machines of the clients that have asked, by their ids. */
+  readonly #machines = new Map<string, Machine>();
   readonly #freed: { group: string; id: string; at: number }[] = [];
   /** Since which moment a client asks for a slot, by its id. */
   readonly #asking = new Map<string, number>();
@@ -144,7 +146,9 @@ export class Observer {
   }
 
   /** Adds a violation. */
-  violate(kind: Violation["kind"], message: string, ...about: string[]): void {
+  violate(kind: Violation["kind"], message: string, ...names: string[]): void {
+    // What is about a client is about its machine, too.
+    const about = [...new Set(names.flatMap((name) => [name, this.#machines.get(name)?.name ?? name]))];
     this.violations.push({ kind, message, at: this.#scheduler.now, about });
     this.#timeline.add("VIOLATION", `${kind}: ${message}`);
   }
@@ -184,6 +188,7 @@ export class Observer {
   asked(id: string, group: string, endpoint: "pre-reboot" | "steady-state", machine: Machine): Asked {
     if (endpoint === "steady-state") this.#asking.delete(id);
     else if (!this.#asking.has(id)) this.#asking.set(id, this.#moment);
+    this.#machines.set(id, machine);
     const isReport = endpoint === "steady-state";
     // What has reached the process may be done, whether or not its client waits for it.
     const mayAct = () => {
@@ -448,8 +453,8 @@ export class Observer {
     if (others.length > 0) this.count("several hosts reboot at a time");
     if (others.length < Math.max(turn.slots, ...others.map(({ slots }) => slots))) return;
     const names = others.map((other) => `${other.id} on ${other.machine.name}`).join(" and ");
-    const about = [asked.node, ...others.flatMap((other) => [other.id, other.machine.name]), group];
-    this.violate("exclusion", `${id} on ${asked.node} has a yes while ${names} reboots`, id, ...about);
+    const about = [id, ...others.map((other) => other.id), group];
+    this.violate("exclusion", `${id} on ${asked.node} has a yes while ${names} reboots`, ...about);
   }
 
   /** Whether a host that had its yes still has its slot: until the store shows that it is freed, or it may be. */

@@ -68,6 +68,8 @@ Deno.test("a host that has reported is in its turn until the Lease no longer has
     if (isReleased) write(observer, held, free);
     yes(observer, "b");
     equal(exclusionsOf(observer), expected);
+    const [exclusion] = observer.violations.filter(({ kind }) => kind === "exclusion");
+    deepEqual(exclusion?.about, isReleased ? undefined : ["b", "n2", "a", "n1", "g"]);
   }
 });
 

@@ -421,7 +421,11 @@ export class Observer {
     if (asking !== undefined && grant !== undefined && grant.moment > asking) {
       this.violate("wrong release", `${this.writer()} freed a slot of ${group} that ${id} is asking for`, id, group);
     }
-    if (turn === undefined || this.#wasFreed(group, id, turn.yesAt - PROOF_MS)) return;
+    if (turn === undefined || this.#wasFreed(group, id, turn.yesAt - PROOF_MS)) {
+      // A hold that a backup brought back may be freed without a report: by a yield, or as its Node is gone.
+      if (this.wasRestored && turn?.reportedAt === undefined) this.#noteFreed(id, group);
+      return;
+    }
     if (turn.reportedAt === undefined) {
       this.violate("early release", `the slot of ${id} was freed before it reported`, id, group);
     } else if (!turn.machine.isBack && isNoted && this.#isNodeSame(turn, notedUid(before, id))) {

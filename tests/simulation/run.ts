@@ -48,6 +48,9 @@ const STOP_MS = 60_000;
 const HOSTS_AT_MS = 20_000;
 const IDLE_AT_MS = 19_000;
 
+/** How long after the last turn the replicas are idle again, in milliseconds. */
+const IDLE_AFTER_MS = 30_000;
+
 /** How often a replica that waits for something at rest is looked at again, a second later each time. */
 const IDLE_TRIES = 30;
 
@@ -129,6 +132,9 @@ async function play(world: World, plan: Plan, { endsAtViolation = true, atRest }
     observer.violate("no turn", `${id} of ${group} got no turn in time; last: ${lastReply}`, id, group, machine.name);
   }
   if (endsEarly()) return;
+  // Not only much later: a timer that is left over ends by itself at some time.
+  await scheduler.run(() => false, scheduler.now + IDLE_AFTER_MS);
+  await checkIdle(world, idle);
   await scheduler.run(() => false, scheduler.now + REST_MS);
   checkRest(world);
   await checkIdle(world, idle);

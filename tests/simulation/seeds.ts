@@ -111,6 +111,16 @@ export const KEPT_SEEDS: readonly KeptSeed[] = [
     about: "an observer's false alarm: a grant that is noted with the time at which its write began",
   },
   {
+    seed: 70061,
+    options: { nodesChangeOften: true },
+    about: "an observer's false alarm: a hold that a restore brought back, and that was freed as its Node was gone",
+  },
+  {
+    seed: 70078,
+    options: { nodesChangeOften: true },
+    about: "an observer's false alarm: a hold that a restore brought back, and that yielded",
+  },
+  {
     seed: 100280,
     about: "an observer's false alarm: the edited annotation of a Node that is not cordoned",
   },

@@ -91,7 +91,7 @@ export class Observer {
   /** Whether the store went back to a backup. */
   wasRestored = false;
   /** The most slots that a grant has noted. */
-  mostSlots = 0;
+  mostNoted = 0;
   /** When that was last, in milliseconds since the epoch. */
   restoredAt = -Infinity;
   readonly #scheduler: Scheduler;
@@ -156,18 +156,18 @@ export class Observer {
   /** Notes that an administrator frees a slot. */
   freeing(group: string, id: string): void {
     this.#freed.push({ group, id, at: this.#scheduler.now });
-    this.#noteFreed(id, group);
+    this.#noteFreed(group, id);
   }
 
   /** Notes for the histories that a slot was freed without a request. */
-  #noteFreed(client: string, group: string): void {
+  #noteFreed(group: string, client: string): void {
     const at = this.#ns(this.#scheduler.now);
     const times = { invoked: at, completed: at };
     this.operations.push({ client, group, operation: "steady-state", ...times, outcome: "released", kind: "" });
   }
 
   /** Notes for the histories that a slot was given without a request, after all that were freed at this time. */
-  #noteGiven(client: string, group: string): void {
+  #noteGiven(group: string, client: string): void {
     const at = this.#ns(this.#scheduler.now) + 1;
     const times = { invoked: at, completed: at };
     this.operations.push({ client, group, operation: "pre-reboot", ...times, outcome: "granted", kind: "" });
@@ -351,15 +351,15 @@ export class Observer {
         const isRestored = this.restoredAt === this.#scheduler.now && this.writer() === undefined;
         if (isRestored) {
           this.count("Lease changed by a restore of etcd");
-          for (const id of was) this.#noteFreed(id, group);
+          for (const id of was) this.#noteFreed(group, id);
         }
         for (const id of now) {
           // A backup may bring back an earlier hold of a client that has one.
           if (was.includes(id) && !isRestored) continue;
-          if (this.writer() === undefined) this.#noteGiven(id, group);
+          if (this.writer() === undefined) this.#noteGiven(group, id);
           const wrong = this.writer() && wrongGrant(before, object, id, version.at);
           if (wrong) this.violate("wrong grant", wrong, id, group);
-          this.mostSlots = Math.max(this.mostSlots, notedSlots(object, id));
+          this.mostNoted = Math.max(this.mostNoted, notedSlots(object, id));
           this.#grants.set(`${group}/${id}`, { moment: this.#moment, at: grantedAt(fact.record, id, version.at) });
         }
         if (this.writer() !== undefined && !isGone && changesPause(before, object)) {
@@ -414,7 +414,7 @@ export class Observer {
       if (isInTurn || grant?.hadYes || mayHaveHadYes(before, id)) {
         this.violate("wrong yield", `${this.writer()} takes the slot of ${id}, which has had its yes`, id, group);
       }
-      this.#noteFreed(id, group);
+      this.#noteFreed(group, id);
       return;
     }
     const isNoted = leaseFact(before).noted.includes(id);
@@ -423,7 +423,7 @@ export class Observer {
     }
     if (turn === undefined || this.#wasFreed(group, id, turn.yesAt - PROOF_MS)) {
       // A hold that a backup brought back may be freed without a report: by a yield, or as its Node is gone.
-      if (this.wasRestored && turn?.reportedAt === undefined) this.#noteFreed(id, group);
+      if (this.wasRestored && turn?.reportedAt === undefined) this.#noteFreed(group, id);
       return;
     }
     if (turn.reportedAt === undefined) {

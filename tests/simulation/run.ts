@@ -219,7 +219,7 @@ async function stopAll({ replicas, scheduler, observer }: World): Promise<void> 
 function checkOperations({ observer, timeline }: World, { incidents, slots }: Plan): void {
   const isFixed = !incidents.some(({ kind }) => kind === "slots changed");
   const operations = isFixed ? observer.operations : observer.operations.map(withoutRefusal);
-  const most = isFixed ? slots : Math.max(slots, observer.mostSlots);
+  const most = isFixed ? slots : Math.max(slots, observer.mostNoted);
   const result = checkHistory(operations, { slots: most, lateMs: 600_000, refusalWindowMs: 400_000 });
   for (const { kind, group, message } of result.violations) {
     observer.violate("history", `${kind} in ${group}: ${message}`, group);

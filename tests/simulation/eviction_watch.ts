@@ -1,6 +1,7 @@
 /**
- * The part of the observer that judges evictions: none leaves a process that has been shown the node uncordoned, those
- * of a hold stay within their bound, and a pod is deleted past its budget only where and when the operator allows it.
+ * The part of the observer that judges evictions and deletions: none leaves a process that has been shown the node
+ * uncordoned, those of a hold stay within their bound, and a pod is deleted past its budget only where and when the
+ * operator allows it.
  *
  * @module
  */
@@ -78,19 +79,20 @@ export class EvictionWatch {
   sent(process: SimulatedProcess, call: ApiCall): void {
     this.#processes.set(call, process);
     this.#countCall(process, call);
-    const key = evictedBy(call);
-    if (key === undefined) return;
+    const target = targetOf(call);
+    if (target === undefined) return;
+    const { verb, key, uid } = target;
     const { api, observer } = this.#options;
     const pod = api.store.get("pods", key);
-    // An eviction of an earlier pod of the name leaves this one alone.
-    const uid = JSON.parse(call.body!).deleteOptions?.preconditions?.uid;
+    // A call about an earlier pod of the name leaves this one alone.
     const isMeant = uid === undefined || uid === pod?.metadata.uid;
     const node = isMeant ? pod?.spec.nodeName : undefined;
     if (node !== undefined && this.#shownTo(process).get(node)?.isCordoned === false) {
       observer.violate(
         "eviction after uncordon",
-        `${call.user} evicts ${key} although ${node} was shown uncordoned`,
+        `${call.user} ${verb}s ${key} although ${node} was shown uncordoned`,
         node,
+        key,
       );
     }
   }
@@ -140,10 +142,11 @@ export class EvictionWatch {
     const last = [...evicted.values()][MAX_LATE - 1];
     if (!evicted.has(uid)) evicted.set(uid, this.#options.scheduler.now);
     if (last !== undefined && createdAt > last) {
-      const message = `${call.user} evicts a pod that ${
-        series.replace(/.* /, "")
-      } put back after ${MAX_LATE} evictions`;
-      this.#options.observer.violate("too many evictions", message);
+      const [, on, controller] = series.split(" ");
+      const message = `${call.user} evicts a pod that ${controller} put back after ${MAX_LATE} evictions`;
+      const { api, observer } = this.#options;
+      const node = [...api.store.all("nodes")].find(({ metadata }) => metadata.uid === on)?.metadata.name ?? on!;
+      observer.violate("too many evictions", message, node);
     }
   }
 
@@ -207,8 +210,15 @@ function holdersNoting({ history, moment }: Observer, group: string, node: strin
   return holders.filter((id) => notedName(history, group, id, moment) === node);
 }
 
-/** The key of the pod that a call evicts; undefined for other calls. */
-function evictedBy({ method, path }: ApiCall): string | undefined {
-  const [, namespace, name] = /^\/api\/v1\/namespaces\/([^/]+)\/pods\/([^/?]+)\/eviction/.exec(path) ?? [];
-  return method === "POST" && name !== undefined ? `${namespace}/${name}` : undefined;
+/** The pod that a call evicts or deletes, and the UID that it must have; undefined for other calls. */
+function targetOf(
+  { method, path, body }: ApiCall,
+): { verb: "evict" | "delete"; key: string; uid?: string } | undefined {
+  const [, namespace, name, eviction] = /^\/api\/v1\/namespaces\/([^/]+)\/pods\/([^/?]+)(\/eviction)?/.exec(path) ?? [];
+  if (name === undefined) return undefined;
+  const key = `${namespace}/${name}`;
+  const options = body === undefined ? {} : JSON.parse(body);
+  if (method === "DELETE") return { verb: "delete", key, uid: options.preconditions?.uid };
+  if (method !== "POST" || eviction === undefined) return undefined;
+  return { verb: "evict", key, uid: options.deleteOptions?.preconditions?.uid };
 }

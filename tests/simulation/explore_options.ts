@@ -37,13 +37,13 @@ export const USAGE = `usage: deno task explore [--seeds N] [--seed S] [--minutes
 Runs the real service in a simulated cluster, and checks what it promises.
   --seeds N      how many seeds to run (default: 20, or as many as fit into --minutes)
   --seed S       the first seed (default: 1); alone, it runs that one seed
-  --minutes M    how long to run
+  --minutes M    how long to run; with --seeds, fewer seeds within that time are a failure
   --replicas R   how many replicas, instead of the seed's choice
   --hosts H      how many hosts, instead of the seed's choice
-  --incidents L  only these of the seed's incidents, such as 3,17, as a failure names them
+  --incidents L  only these of the seed's incidents, such as 3,17, as a failure names them, or "none"
   --busy         Nodes count as many that change all the time, as in a big cluster
   --calm         no faults
-  --verbose      print the timeline of each run
+  --verbose      print the whole timeline of each run
   --no-shrink    do not look for a smaller schedule that still fails
   --go-on        go on with the next seed after a failure`;
 
@@ -60,7 +60,8 @@ export function parseOptions(args: readonly string[]): ExploreOptions {
       if (!(value > 0)) throw new TypeError(`--${name} must be a positive number`);
       numbers.set(name, value);
     } else if (name === "incidents") {
-      incidents = (inline ?? args[++index] ?? "").split(",").map(Number);
+      const list = inline ?? args[++index] ?? "";
+      incidents = ["", "none"].includes(list) ? [] : list.split(",").map(Number);
       if (!incidents.every((place) => Number.isSafeInteger(place) && place >= 0)) {
         throw new TypeError("--incidents must be a list of numbers");
       }

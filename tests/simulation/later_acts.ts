@@ -111,7 +111,6 @@ export const LATER_ACTS: Readonly<Record<string, Fault>> = {
     if (lease === undefined) return;
     const group = groupOf(lease);
     const id = random.hex(32);
-    world.observer.granting(group, id);
     world.note(group, `an administrator adds the holder ${id}, which never asks`);
     took();
     const holderIdentity = [...holdersOf(lease), id].join(",");

@@ -13,11 +13,20 @@ import type { Scheduler } from "./engine/scheduler.ts";
 import type { Timeline } from "./timeline.ts";
 import type { Machine } from "./world/machine.ts";
 import type { Answered, Replica } from "./world/replica.ts";
-import { changesPause, isYield, mayHaveHadYes, notedUid, notesDeferral, recordOf, wrongGrant } from "./group_check.ts";
+import {
+  changesPause,
+  isYield,
+  mayHaveHadYes,
+  notedSlots,
+  notedUid,
+  notesDeferral,
+  recordOf,
+  wrongGrant,
+} from "./group_check.ts";
 import { wrongGoneRelease } from "./gone_nodes.ts";
 import type { Stored } from "./world/objects.ts";
 import type { Change } from "./world/store.ts";
-import { type Asked, CLOCK_MS, notedName, PROOF_MS, situationsOf, wrongWith } from "./yes_check.ts";
+import { type Asked, CLOCK_MS, notedName, PROOF_MS, situationsOf, wrongAfterTimeout, wrongWith } from "./yes_check.ts";
 
 /** A broken promise. */
 export interface Violation {
@@ -56,6 +65,10 @@ export interface Turn {
   slots: number;
   /** When it first reported after the yes; undefined before. */
   reportedAt?: number;
+  /** The moment at which its hold began, where the locks are seen. */
+  hold?: number;
+  /** How many of its reports may have freed its slot: the service has got them, and has not refused them. */
+  reports: number;
 }
 
 /** See the module. */
@@ -78,13 +91,17 @@ export class Observer {
   proceedsAfterMs = Infinity;
   /** Whether the program frees holds whose Nodes are gone. */
   freesGone = false;
-  /** Whether the store went back to a backup, so that histories say nothing. */
+  /** Whether the store went back to a backup. */
   wasRestored = false;
+  /** The most slots that a grant has noted. */
+  mostNoted = 0;
   /** When that was last, in milliseconds since the epoch. */
   restoredAt = -Infinity;
   readonly #scheduler: Scheduler;
   readonly #timeline: Timeline;
   readonly #turns = new Map<string, Turn>();
+  /** The machines of the clients that have asked, by their ids. */
+  readonly #machines = new Map<string, Machine>();
   readonly #freed: { group: string; id: string; at: number }[] = [];
   /** Since which moment a client asks for a slot, by its id. */
   readonly #asking = new Map<string, number>();
@@ -136,7 +153,9 @@ export class Observer {
   }
 
   /** Adds a violation. */
-  violate(kind: Violation["kind"], message: string, ...about: string[]): void {
+  violate(kind: Violation["kind"], message: string, ...names: string[]): void {
+    // What is about a client is about its machine, too.
+    const about = [...new Set(names.flatMap((name) => [name, this.#machines.get(name)?.name ?? name]))];
     this.violations.push({ kind, message, at: this.#scheduler.now, about });
     this.#timeline.add("VIOLATION", `${kind}: ${message}`);
   }
@@ -148,20 +167,24 @@ export class Observer {
   }
 
   /** Notes for the histories that a slot was freed without a request. */
-  #noteFreed(group: string, id: string): void {
-    this.#noteUnasked(id, group, "steady-state");
+  #noteFreed(group: string, client: string): void {
+    const at = this.#ns(this.#scheduler.now);
+    const times = { invoked: at, completed: at };
+    this.operations.push({ client, group, operation: "steady-state", ...times, outcome: "released", kind: "" });
   }
 
-  #noteUnasked(client: string, group: string, operation: Operation["operation"]): void {
-    const invoked = this.#ns(this.#scheduler.now);
-    const outcome = operation === "pre-reboot" ? "granted" : "released";
-    this.operations.push({ client, group, operation, invoked, completed: invoked, outcome, kind: "" });
+  /** Notes for the histories that a slot was given without a request, after all that were freed at this time. */
+  #noteGiven(group: string, client: string): void {
+    const at = this.#ns(this.#scheduler.now) + 1;
+    const times = { invoked: at, completed: at };
+    this.operations.push({ client, group, operation: "pre-reboot", ...times, outcome: "granted", kind: "" });
   }
 
   /** Notes that the store goes back to a backup, with all that was written since. */
   restoring(holds: readonly { readonly group: string; readonly id: string }[]): void {
     this.wasRestored = true;
-    for (const { group, id } of holds) this.freeing(group, id);
+    // What the histories make of it shows in the changes that follow: a hold that the backup has, too, stays.
+    for (const { group, id } of holds) this.#freed.push({ group, id, at: this.#scheduler.now });
     this.restoredAt = this.#scheduler.now;
     this.#asking.clear();
     // What the backup does not know of, the program cannot know.
@@ -173,13 +196,27 @@ export class Observer {
     this.#crashed.delete(id);
     if (endpoint === "steady-state") this.#asking.delete(id);
     else if (!this.#asking.has(id)) this.#asking.set(id, this.#moment);
+    this.#machines.set(id, machine);
+    const isReport = endpoint === "steady-state";
+    // What has reached the process may be done, whether or not its client waits for it.
+    const mayAct = () => {
+      const turn = isReport && !asked.mayAct ? this.#turns.get(id) : undefined;
+      asked.mayAct = true;
+      if (turn !== undefined) turn.reports++;
+    };
     const asked: Asked = {
       invokedAt: this.#scheduler.now,
       node: machine.name,
       ...(!machine.isNamed && { machineId: machine.machineId }),
       respondedMoment: 0,
-      queued: () => void (asked.isQueued = true),
-      arrived: () => void (asked.arrivedAt = this.#scheduler.now),
+      queued: () => {
+        asked.isQueued = true;
+        mayAct();
+      },
+      arrived: () => {
+        asked.arrivedAt = this.#scheduler.now;
+        mayAct();
+      },
       responded: (isYes) => {
         asked.respondedAt = this.#scheduler.now;
         asked.respondedMoment = this.#moment;
@@ -207,7 +244,9 @@ export class Observer {
     const isDone = answer !== undefined && answer.status < 300;
     const isRefused = answer !== undefined && answer.status >= 400 && answer.status < 500;
     // The replica reads what is in the queue of its process when it goes on, after its client has given up.
-    const isSent = asked.arrivedAt !== undefined || asked.isQueued === true;
+    const isSent = asked.mayAct === true;
+    const turn = isRefused && endpoint === "steady-state" ? this.#turns.get(id) : undefined;
+    if (turn !== undefined && turn.reports > 0) turn.reports--;
     this.operations.push({
       client: id,
       group,
@@ -227,7 +266,7 @@ export class Observer {
 
   /** A host's turn begins: it has a yes. */
   begin(id: string, group: string, machine: Machine): Turn {
-    return { group, id, machine, yesAt: this.#scheduler.now, slots: this.slots };
+    return { group, id, machine, yesAt: this.#scheduler.now, slots: this.slots, reports: 0 };
   }
 
   /** Takes a yes that has arrived. */
@@ -237,6 +276,7 @@ export class Observer {
     this.#checkExclusion(turn, asked);
     if (!this.#turns.has(turn.id)) this.#turns.set(turn.id, turn);
     if (!this.seesLocks) return;
+    turn.hold = this.grantOf(turn.group, turn.id)?.moment;
     const respondedAt = asked.respondedAt!;
     const from = this.history.revisionAt(Math.max(asked.arrivedAt!, respondedAt - PROOF_MS));
     const { group, id } = turn;
@@ -257,11 +297,13 @@ export class Observer {
     if (nodeEnding !== undefined && nodeEnding <= from && isAboutNode) {
       wrong.push(`the Node ${asked.node} is being deleted, and the next one would not be cordoned`);
     }
-    // Past the time-out, the operator wants the reboot whatever is left.
-    const mayProceed = held !== undefined && respondedAt - held.at >= this.proceedsAfterMs - CLOCK_MS;
-    if (wrong.length > 0 && !mayProceed) {
-      this.violate("unproven yes", `${id} on ${asked.node} got a yes: ${wrong.join("; ")}`, id, group, asked.node);
-    }
+    const isLate = held !== undefined && respondedAt - held.at >= this.proceedsAfterMs - CLOCK_MS;
+    const broken = isLate && wrong.length > 0
+      ? wrongAfterTimeout(this.history, asked, group, id, from, restoredGrant ?? held.moment)
+      : wrong;
+    if (isLate && broken.length < wrong.length) this.count("yes: past the time-out, with pods left (proceed)");
+    if (broken.length === 0) return;
+    this.violate("unproven yes", `${id} on ${asked.node} got a yes: ${broken.join("; ")}`, id, group, asked.node);
   }
 
   /** Notes that a host's turn is over: it was released, or refused before it rebooted. */
@@ -273,11 +315,6 @@ export class Observer {
   crashed(id: string, machine: Machine): void {
     this.#asking.delete(id);
     this.#crashed.set(id, machine);
-  }
-
-  /** Notes for the histories that an administrator gives a slot to a client, without a request. */
-  granting(group: string, id: string): void {
-    this.#noteUnasked(id, group, "pre-reboot");
   }
 
   /** Takes a change of the store. */
@@ -326,12 +363,18 @@ export class Observer {
           group,
           `Lease ${isGone ? "deleted" : `held by ${now.join(",") || "nobody"}`} (${by}) ${phaseOf(fact.record)}`,
         );
+        const isRestored = this.restoredAt === this.#scheduler.now && this.writer() === undefined;
+        if (isRestored) {
+          this.count("Lease changed by a restore of etcd");
+          for (const id of was) this.#noteFreed(group, id);
+        }
         for (const id of now) {
           // A backup may bring back an earlier hold of a client that has one.
-          const isRestored = this.restoredAt === this.#scheduler.now && this.writer() === undefined;
           if (was.includes(id) && !isRestored) continue;
+          if (this.writer() === undefined) this.#noteGiven(group, id);
           const wrong = this.writer() && wrongGrant(before, object, id, version.at);
           if (wrong) this.violate("wrong grant", wrong, id, group);
+          this.mostNoted = Math.max(this.mostNoted, notedSlots(object, id));
           const key = `${group}/${id}`;
           // The record may have been broken by hand before the backup. The program then knows the time from elsewhere.
           const seenAt = isRestored ? this.#grantTimes.get(key) ?? version.at : version.at;
@@ -398,7 +441,11 @@ export class Observer {
     if (asking !== undefined && grant !== undefined && grant.moment > asking) {
       this.violate("wrong release", `${this.writer()} freed a slot of ${group} that ${id} is asking for`, id, group);
     }
-    if (turn === undefined || this.#wasFreed(group, id, turn.yesAt - PROOF_MS)) return;
+    if (turn === undefined || this.#wasFreed(group, id, turn.yesAt - PROOF_MS)) {
+      // A hold that a backup brought back may be freed without a report: by a yield, or as its Node is gone.
+      if (this.wasRestored && turn?.reportedAt === undefined) this.#noteFreed(group, id);
+      return;
+    }
     if (turn.reportedAt === undefined) {
       this.violate("early release", `the slot of ${id} was freed before it reported`, id, group);
     } else if (!turn.machine.isBack && isNoted && this.#isNodeSame(turn, notedUid(before, id))) {
@@ -426,15 +473,20 @@ export class Observer {
   /** The hosts that reboot at a time are never more than the most slots that a grant among them notes. */
   #checkExclusion(turn: Turn, asked: Asked): void {
     const { group, id } = turn;
-    const others = this.turnsOf(group).filter((other) => {
-      return other.id !== id && other.reportedAt === undefined &&
-        !this.#wasFreed(group, other.id, other.yesAt - PROOF_MS);
-    });
+    const others = this.turnsOf(group).filter((other) => other.id !== id && this.#isInTurn(other));
     if (others.length > 0) this.count("several hosts reboot at a time");
     if (others.length < Math.max(turn.slots, ...others.map(({ slots }) => slots))) return;
     const names = others.map((other) => `${other.id} on ${other.machine.name}`).join(" and ");
-    const message = `${id} on ${asked.node} has a yes while ${names} reboots`;
-    this.violate("exclusion", message, id, ...others.map((other) => other.id), group);
+    const about = [id, ...others.map((other) => other.id), group];
+    this.violate("exclusion", `${id} on ${asked.node} has a yes while ${names} reboots`, ...about);
+  }
+
+  /** Whether a host that had its yes still has its slot: until the store shows that it is freed, or it may be. */
+  #isInTurn({ group, id, yesAt, reportedAt, hold, reports }: Turn): boolean {
+    if (this.#wasFreed(group, id, yesAt - PROOF_MS)) return false;
+    if (reportedAt === undefined) return true;
+    if (!this.seesLocks) return reports === 0;
+    return hold !== undefined && this.grantOf(group, id)?.moment === hold;
   }
 
   #wasFreed(group: string, id: string, since: number): boolean {

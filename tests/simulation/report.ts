@@ -7,7 +7,6 @@
 import { REFUSALS } from "../../src/lock/outcomes.ts";
 import { INCIDENTS } from "./faults.ts";
 import type { RunResult } from "./run.ts";
-import type { Shrunk } from "./shrink.ts";
 import { clockOf } from "./timeline.ts";
 
 /** How many reboots make a fleet-day: 20 hosts that each reboot once, with drains. */
@@ -21,7 +20,10 @@ const SITUATIONS: readonly string[] = [
   "call of a killed process arrives",
   "conflict",
   "drain of several processes",
-  "groups whose history was searched for an order",
+  "history of a group: searched for an order",
+  "history of a group: too long or too wide to be searched",
+  "history of a run: its slots changed, so that only grants are checked",
+  "history of a run: over a restore of etcd",
   "limit reached: a call waits for its turn",
   "limit reached: the queue of calls is full",
   "list in pages",
@@ -30,6 +32,7 @@ const SITUATIONS: readonly string[] = [
   "pod in a foreground deletion",
   "refused by a budget or overload",
   "release of a hold whose Node is gone",
+  "replica waits at rest for what it waited for before the first request",
   "request of a client that is gone is read",
   "resumed drain, after a kill",
   "several hosts reboot at a time",
@@ -50,9 +53,6 @@ const SITUATIONS: readonly string[] = [
   "yield",
   ...Object.entries(REFUSALS).flatMap(([kind, { endpoints }]) => endpoints.map((endpoint) => `${endpoint}: ${kind}`)),
 ];
-
-/** How many lines of a timeline are printed. */
-const LINES = 120;
 
 /** The sums of several runs. */
 export class Totals {
@@ -99,17 +99,4 @@ export function lineOf(result: RunResult): string {
   const what = violations.length === 0 ? "holds" : `FAILS: ${violations[0]!.kind}`;
   return `seed ${plan.seed}: ${plan.store}, ${plan.replicas} replicas, ${plan.hosts.length} hosts, ${turns} reboots, ` +
     `${clockOf(virtualMs)}, ${plan.incidents.length} incidents, run ${timeline.hash()}: ${what}`;
-}
-
-/** A failure: what is broken, the schedule, and the timeline. */
-export function failureOf(shrunk: Shrunk): string {
-  const { result: { plan, violations, timeline }, kept, runs } = shrunk;
-  return [
-    ...violations.map(({ kind, message }) => `${kind}: ${message}`),
-    `seed ${plan.seed}, incidents [${kept.join(", ")}] (shrunk in ${runs} runs):`,
-    ...plan.incidents.map(({ at, kind }) => `  ${clockOf(at + 30_000)} ${kind}`),
-    `flags: ${JSON.stringify(plan.flags)}`,
-    "timeline:",
-    ...timeline.text(LINES),
-  ].join("\n");
 }

@@ -6,6 +6,12 @@
 
 import { createHash } from "node:crypto";
 
+/** The lines that matter whatever they are about. */
+const ALWAYS: readonly string[] = ["VIOLATION", "world", "policies"];
+
+/** The line of a call of a replica. */
+const CALL = /^(GET|POST|PUT|PATCH|DELETE) /;
+
 /** See the module. */
 export class Timeline {
   readonly #now: () => number;
@@ -30,14 +36,20 @@ export class Timeline {
     this.situations.set(situation, (this.situations.get(situation) ?? 0) + by);
   }
 
-  /** The last lines, about the given names alone where there are some. */
+  /**
+   * The last lines: all, or those about some names, together with what happens to the replicas and to the world.
+   *
+   * @param last How many at most. A line in front says how many more there are.
+   */
   text(last = Infinity, about: readonly string[] = []): string[] {
-    const chosen = about.length === 0
-      ? this.#lines
-      : this.#lines.filter((line) => about.some((name) => line.about === name || line.text.includes(name)));
-    return chosen.slice(-Math.min(last, chosen.length)).map(({ at, about, text }) =>
-      `${clockOf(at)} ${about}: ${text}`
-    );
+    const isAbout = matcherOf(about);
+    const chosen = about.length === 0 ? this.#lines : this.#lines.filter((line) => {
+      return ALWAYS.includes(line.about) || isAbout(line.about) || isAbout(line.text) ||
+        (/^r\d+$/.test(line.about) && !CALL.test(line.text));
+    });
+    const left = Math.max(0, chosen.length - last);
+    const lines = chosen.slice(left).map(({ at, about, text }) => `${clockOf(at)} ${about}: ${text}`);
+    return left === 0 ? lines : [`(${left} lines before)`, ...lines];
   }
 
   /** A fingerprint of the whole run. */
@@ -53,4 +65,11 @@ export function clockOf(ms: number): string {
   const seconds = ms / 1000;
   const part = (value: number) => String(Math.floor(value)).padStart(2, "0");
   return `${part(seconds / 3600)}:${part(seconds / 60 % 60)}:${(seconds % 60).toFixed(3).padStart(6, "0")}`;
+}
+
+/** Tells which texts contain one of some names as a word. Of `namespace/name`, the name is enough: paths write it apart. */
+function matcherOf(names: readonly string[]): (text: string) => boolean {
+  const words = names.map((name) => RegExp.escape(name.slice(name.lastIndexOf("/") + 1))).join("|");
+  const pattern = new RegExp(`(?<![\\w-])(?:${words})(?![\\w-])`);
+  return (text) => pattern.test(text);
 }

@@ -251,17 +251,11 @@ export class World implements Disposable {
         if (link?.isBehind(plural)) timeline.count(`stale watch of the ${plural} at a request`);
       }
     },
-    answered: ({ group, id, machine }, { link }, endpoint, { status }) => {
-      const { timeline, observer, scheduler } = this;
+    answered: (_host, { link }, endpoint, { status }) => {
+      const { timeline } = this;
       if (status >= 400 && status < 500 && link?.isBehind("leases")) timeline.count("stale watch at a refusal");
       if (status >= 300 || endpoint !== "pre-reboot") return;
       if (link?.isBehind("leases") || link?.isBehind("nodes")) timeline.count("stale watch at a yes");
-      const held = observer.grantOf(group, id);
-      if (held === undefined || scheduler.now - held.at < observer.proceedsAfterMs) return;
-      const isLeft = observer.history.podsOn(machine.name, observer.moment).some(({ controller }) => {
-        return controller?.kind !== "DaemonSet";
-      });
-      if (isLeft) timeline.count("yes: past the time-out, with pods left (proceed)");
     },
   };
 

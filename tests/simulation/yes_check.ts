@@ -5,7 +5,7 @@
  * @module
  */
 
-import type { History } from "../chaos/nodes/history.ts";
+import type { History, Version } from "../chaos/nodes/history.ts";
 import { judgeYes, recordOf } from "../chaos/nodes/judge.ts";
 
 /** A request of a host. */
@@ -19,6 +19,8 @@ export interface Asked {
   respondedMoment: number;
   /** Whether it waits, or has waited, in the queue of a process that is paused. */
   isQueued?: boolean;
+  /** Whether the replica has got it, or gets it when it goes on, so that it may take effect. */
+  mayAct?: boolean;
   /** It begins to wait there. */
   queued(): void;
   /** It has reached the replica. */
@@ -58,6 +60,38 @@ export function wrongWith(
   return noted === undefined || noted === asked.node || hadId(history, asked, id, from) ? wrong : judge(noted);
 }
 
+/**
+ * Says what is wrong with a yes past the drain's time-out where the operator lets the reboot go on. That waives the pods
+ * that are left, and what has become of the Node since the drain saw it last. It waives neither the hold nor that the
+ * Node was cordoned for it.
+ *
+ * @param from The first moment on which it may rest.
+ * @param grant The moment of the grant.
+ */
+export function wrongAfterTimeout(
+  history: History,
+  { node, respondedMoment: to }: Asked,
+  group: string,
+  id: string,
+  from: number,
+  grant: number,
+): string[] {
+  const wrong: string[] = [];
+  const isHeld = within(history.leases.versions(group), from, to).some(({ fact }) => fact?.holders.includes(id));
+  if (!isHeld) wrong.push("the Lease does not name the host as a holder");
+  const name = notedName(history, group, id, to) ?? node;
+  const nodes = within(history.nodes.versions(name), grant, to);
+  const isOpen = nodes.length > 0 && nodes.every(({ fact }) => fact !== undefined && !fact.unschedulable);
+  if (isOpen) wrong.push(`the node ${name} was never cordoned in this hold`);
+  return wrong;
+}
+
+/** The versions that were there at some moment from one to another, both included. */
+function within<T>(versions: readonly Version<T>[], from: number, to: number): readonly Version<T>[] {
+  const first = versions.findLastIndex(({ revision }) => revision <= from);
+  return versions.slice(Math.max(first, 0)).filter(({ revision }) => revision <= to);
+}
+
 /** The situations that a yes was given in. */
 export function situationsOf(history: History, { node, respondedMoment, arrivedAt, respondedAt }: Asked): string[] {
   const fact = history.nodes.at(node, respondedMoment);
@@ -78,9 +112,7 @@ export function notedName(history: History, group: string, id: string, moment: n
 
 /** Whether the Node of a host's name had its id all the time from a moment to the answer. */
 function hadId(history: History, { node, machineId, respondedMoment }: Asked, id: string, from: number): boolean {
-  const versions = history.nodes.versions(node).filter(({ revision }) => revision <= respondedMoment);
-  const first = versions.findLastIndex(({ revision }) => revision <= from);
-  return versions.slice(Math.max(first, 0)).every(({ fact }) => {
+  return within(history.nodes.versions(node), from, respondedMoment).every(({ fact }) => {
     return fact !== undefined && (fact.namedId === id || (machineId !== undefined && fact.machineId === machineId));
   });
 }

@@ -30,8 +30,15 @@ export interface ScheduledEvent {
   readonly owner: Owner | undefined;
 }
 
+/** How many events may happen at one time: more of them mean that something repeats itself without a pause. */
+const MAX_AT_ONCE = 100_000;
+
 /** See the module. */
 export class Scheduler {
+  /** Takes what an event throws. By default, it ends the run. */
+  onThrow: (error: unknown) => void = (error) => {
+    throw error;
+  };
   readonly #heap: ScheduledEvent[] = [];
   #now: number;
   #order = 0;
@@ -79,13 +86,17 @@ export class Scheduler {
    *
    * @param until The latest time, in milliseconds since the epoch.
    * @returns Whether the condition was met.
+   * @throws {Error} Time stands still.
    */
   async run(isDone: () => boolean, until: number): Promise<boolean> {
+    let atOnce = 0;
     while (!isDone()) {
       const next = this.#heap[0];
       if (next === undefined || next.at > until) return false;
       pop(this.#heap);
       if (next.run === undefined || next.owner?.isDead) continue;
+      atOnce = next.at > this.#now ? 0 : atOnce + 1;
+      if (atOnce > MAX_AT_ONCE) throw new Error(`time stands still: ${MAX_AT_ONCE} events at one time`);
       this.#now = Math.max(this.#now, next.at);
       if (next.owner?.backlog !== undefined) {
         next.owner.backlog.push(next);
@@ -94,7 +105,11 @@ export class Scheduler {
       this.#count++;
       const { run } = next;
       next.run = undefined;
-      run();
+      try {
+        run();
+      } catch (error) {
+        this.onThrow(error);
+      }
       await turn();
     }
     return true;

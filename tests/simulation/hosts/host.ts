@@ -124,9 +124,14 @@ export class Host {
     return this.machine.id;
   }
 
+  /** How many updates it has not applied yet. */
+  get turnsLeft(): number {
+    return Math.max(0, this.#options.updates - this.turns);
+  }
+
   /** Whether it has applied all its updates. */
   get isDone(): boolean {
-    return this.turns >= this.#options.updates;
+    return this.turnsLeft === 0;
   }
 
   /** Whether it asks, reboots or reports. */

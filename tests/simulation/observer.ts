@@ -420,14 +420,17 @@ export class Observer {
     const isInTurn = turn !== undefined && turn.reportedAt === undefined &&
       !this.#wasFreed(group, id, Math.max(grant?.at ?? -Infinity, turn.yesAt - PROOF_MS));
     const machine = isInTurn ? turn.machine : this.#crashed.get(id);
-    if (this.freesGone && !notesDeferral(before, after, id) && machine !== undefined) {
-      const wrong = wrongGoneRelease(this.history, before, machine, this.#scheduler.now);
+    const mayYield = isYield(before, after, id, asking !== undefined || this.#crashed.has(id));
+    const wrong = machine && wrongGoneRelease(this.history, before, machine, this.#scheduler.now);
+    // A host that is drained again, since an administrator took its slot after its yes, may yield to a pause.
+    const isGone = machine !== undefined && !notesDeferral(before, after, id) && !(wrong && mayYield);
+    if (this.freesGone && isGone) {
       if (wrong) this.violate("early release", `${this.writer()} freed the slot of ${id}: ${wrong}`, id, group);
       this.count("release of a hold whose Node is gone");
       this.freeing(group, id);
       return;
     }
-    if (isYield(before, after, id, asking !== undefined || this.#crashed.has(id))) {
+    if (mayYield) {
       this.count("yield");
       const isUsed = turn !== undefined && turn.reportedAt === undefined &&
         !this.#wasFreed(group, id, turn.yesAt - PROOF_MS);

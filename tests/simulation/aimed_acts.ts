@@ -167,7 +167,7 @@ function namesOfDrained(body = ""): string[] {
 }
 
 /** Whether the Lease of the host's group names nobody. */
-function hasFreeSlot({ api }: World, { group }: Host): boolean {
+export function hasFreeSlot({ api }: World, { group }: Host): boolean {
   const lease = api.store.get("leases", `ops/fleetlock-${group}`);
   return lease === undefined || holdersOf(lease).length === 0;
 }

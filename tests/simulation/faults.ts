@@ -16,6 +16,7 @@ import { AIMED_ACTS } from "./aimed_acts.ts";
 import { CLUSTER_ACTS } from "./cluster_acts.ts";
 import { BUSY_ACTS } from "./busy_acts.ts";
 import { GONE_NODE_ACTS } from "./gone_nodes.ts";
+import { HELD_BACK_ACTS } from "./held_back_acts.ts";
 import { LATER_ACTS } from "./later_acts.ts";
 import type { LinkState } from "./world/network.ts";
 import { POLICY_ACTS } from "./policy_acts.ts";
@@ -184,6 +185,7 @@ export const INCIDENTS: Readonly<Record<string, Fault>> = {
   ...GONE_NODE_ACTS,
   ...BUSY_ACTS,
   ...LATER_ACTS,
+  ...HELD_BACK_ACTS,
 };
 
 /** The names of what can happen under every seed of a cluster. */

@@ -26,7 +26,17 @@ import {
 import { wrongGoneRelease } from "./gone_nodes.ts";
 import type { Stored } from "./world/objects.ts";
 import type { Change } from "./world/store.ts";
-import { type Asked, CLOCK_MS, notedName, PROOF_MS, situationsOf, wrongAfterTimeout, wrongWith } from "./yes_check.ts";
+import {
+  type Asked,
+  CLOCK_MS,
+  HOLD_MS,
+  notedName,
+  PROOF_MS,
+  proofMomentsOf,
+  situationsOf,
+  wrongAfterTimeout,
+  wrongWith,
+} from "./yes_check.ts";
 
 /** A broken promise. */
 export interface Violation {
@@ -135,6 +145,14 @@ export class Observer {
   /** When a client's hold began; undefined where it has none. */
   grantOf(group: string, id: string): { moment: number; at: number } | undefined {
     return this.#grants.get(`${group}/${id}`);
+  }
+
+  /** Whether a client has a hold that has never noted a Node. */
+  isWithoutNode(group: string, id: string): boolean {
+    const grant = this.grantOf(group, id);
+    return grant !== undefined && this.history.leases.versions(group).every(({ revision, fact }) => {
+      return revision < grant.moment || !fact?.noted.includes(id);
+    });
   }
 
   /** The hosts of a group in their turns. */
@@ -278,7 +296,8 @@ export class Observer {
     if (!this.seesLocks) return;
     turn.hold = this.grantOf(turn.group, turn.id)?.moment;
     const respondedAt = asked.respondedAt!;
-    const from = this.history.revisionAt(Math.max(asked.arrivedAt!, respondedAt - PROOF_MS));
+    const moments = proofMomentsOf(this.history, asked);
+    const { heldFrom } = moments;
     const { group, id } = turn;
     const held = this.grantOf(group, id);
     // A backup brings back the time of a grant by the clock of who granted it. The first record of it tells the moment.
@@ -286,20 +305,20 @@ export class Observer {
       ? this.history.leases.versions(group).find(({ fact }) => fact && grantedAt(fact.record, id, Infinity) === held.at)
         ?.revision
       : undefined;
-    const wrong = wrongWith(this.history, asked, group, id, from, restoredGrant);
+    const wrong = wrongWith(this.history, asked, group, id, moments, restoredGrant);
     for (const situation of situationsOf(this.history, asked)) this.count(situation);
     const ending = this.#ending.get(group);
-    if (ending !== undefined && ending <= from) {
+    if (ending !== undefined && ending <= heldFrom) {
       this.violate("unproven yes", `${id} got a yes on a Lease that is being deleted`, id, group);
     }
     const nodeEnding = this.#endingNodes.get(asked.node);
     const isAboutNode = notedName(this.history, group, id, asked.respondedMoment) === asked.node;
-    if (nodeEnding !== undefined && nodeEnding <= from && isAboutNode) {
+    if (nodeEnding !== undefined && nodeEnding <= heldFrom && isAboutNode) {
       wrong.push(`the Node ${asked.node} is being deleted, and the next one would not be cordoned`);
     }
     const isLate = held !== undefined && respondedAt - held.at >= this.proceedsAfterMs - CLOCK_MS;
     const broken = isLate && wrong.length > 0
-      ? wrongAfterTimeout(this.history, asked, group, id, from, restoredGrant ?? held.moment)
+      ? wrongAfterTimeout(this.history, asked, group, id, heldFrom, restoredGrant ?? held.moment)
       : wrong;
     if (isLate && broken.length < wrong.length) this.count("yes: past the time-out, with pods left (proceed)");
     if (broken.length === 0) return;
@@ -418,7 +437,7 @@ export class Observer {
     const turn = this.#turns.get(id);
     const asking = this.#asking.get(id);
     const isInTurn = turn !== undefined && turn.reportedAt === undefined &&
-      !this.#wasFreed(group, id, Math.max(grant?.at ?? -Infinity, turn.yesAt - PROOF_MS));
+      !this.#wasFreed(group, id, Math.max(grant?.at ?? -Infinity, turn.yesAt - HOLD_MS));
     const machine = isInTurn ? turn.machine : this.#crashed.get(id);
     const mayYield = isYield(before, after, id, asking !== undefined || this.#crashed.has(id));
     const wrong = machine && wrongGoneRelease(this.history, before, machine, this.#scheduler.now);
@@ -433,7 +452,7 @@ export class Observer {
     if (mayYield) {
       this.count("yield");
       const isUsed = turn !== undefined && turn.reportedAt === undefined &&
-        !this.#wasFreed(group, id, turn.yesAt - PROOF_MS);
+        !this.#wasFreed(group, id, turn.yesAt - HOLD_MS);
       if (isUsed || grant?.hadYes || mayHaveHadYes(before, id)) {
         this.violate("wrong yield", `${this.writer()} takes the slot of ${id}, which has had its yes`, id, group);
       }
@@ -444,7 +463,7 @@ export class Observer {
     if (asking !== undefined && grant !== undefined && grant.moment > asking) {
       this.violate("wrong release", `${this.writer()} freed a slot of ${group} that ${id} is asking for`, id, group);
     }
-    if (turn === undefined || this.#wasFreed(group, id, turn.yesAt - PROOF_MS)) {
+    if (turn === undefined || this.#wasFreed(group, id, turn.yesAt - HOLD_MS)) {
       // A hold that a backup brought back may be freed without a report: by a yield, or as its Node is gone.
       if (this.wasRestored && turn?.reportedAt === undefined) this.#noteFreed(group, id);
       return;
@@ -486,7 +505,7 @@ export class Observer {
 
   /** Whether a host that had its yes still has its slot: until the store shows that it is freed, or it may be. */
   #isInTurn({ group, id, yesAt, reportedAt, hold, reports }: Turn): boolean {
-    if (this.#wasFreed(group, id, yesAt - PROOF_MS)) return false;
+    if (this.#wasFreed(group, id, yesAt - HOLD_MS)) return false;
     if (reportedAt === undefined) return true;
     if (!this.seesLocks) return reports === 0;
     return hold !== undefined && this.grantOf(group, id)?.moment === hold;

@@ -11,6 +11,7 @@ import { busyIncidentsUntil } from "./busy_acts.ts";
 import { CLUSTER_ACTS } from "./cluster_acts.ts";
 import { FAULT_KINDS } from "./faults.ts";
 import { goneNodesOf } from "./gone_nodes.ts";
+import { heldBackIncidentsUntil } from "./held_back_acts.ts";
 import type { Habits } from "./hosts/host.ts";
 import { laterPlanOf } from "./later_acts.ts";
 import { POLICY_ACTS } from "./policy_acts.ts";
@@ -63,7 +64,7 @@ export interface Plan {
   readonly faultsEndMs: number;
   /** How many calls of a replica may wait for their turn; undefined as the program says. */
   readonly maxWaiting?: number;
-  /** In the order of their times, but for those of `later_acts.ts`, which come after all others. */
+  /** In the order of their times, but for those that came later to the simulation, which come after all others. */
   readonly incidents: readonly Incident[];
 }
 
@@ -154,6 +155,7 @@ export function planOf(seed: number, options: PlanOptions = {}): Plan {
       ].sort((one, other) => one.at - other.at),
       ...later.incidentsUntil(faultsEndMs),
       ...(nodesChangeOften ? aimedIncidentsUntil(seed, faultsEndMs) : []),
+      ...heldBackIncidentsUntil(seed, store, faultsEndMs),
     ],
   };
 }

@@ -20,6 +20,7 @@ import { type ApiCall, ApiServer } from "./world/api.ts";
 import { Controllers } from "./world/controllers.ts";
 import { ifPossible, Machine } from "./world/machine.ts";
 import { LimitWatch } from "./world/limits.ts";
+import type { Stored } from "./world/objects.ts";
 import type { NetworkListener, ServerState } from "./world/network.ts";
 import { Replica } from "./world/replica.ts";
 
@@ -32,10 +33,14 @@ const OFTEN = { nodes: 0, changes: 1, withinMs: 3_600_000 };
 /** How much longer than a wait for the watch of the Nodes the next report of a kubelet may take, in milliseconds. */
 const BEAT_MS = 2_500;
 
+/** For how long a watch must have shown a Node at a yes without one that is wrong, in milliseconds. */
+const SHOWN_MS = 1_000;
+
 /** Something to do after a call of a replica has taken effect. */
 interface Trap {
   readonly replica: Replica;
   left: number;
+  readonly isMeant: (call: ApiCall) => boolean;
   readonly spring: (call: ApiCall) => void;
 }
 
@@ -166,9 +171,14 @@ export class World implements Disposable {
     replica.start(offsetMs);
   };
 
-  /** Calls `spring` once, right after a call of a replica that changes something has taken effect. */
-  readonly onCall = (replica: Replica, skipped: number, spring: (call: ApiCall) => void): void => {
-    this.#traps.add({ replica, left: skipped, spring });
+  /** Calls `spring` once, right after a call of a replica has taken effect: one that changes something, or that is meant. */
+  readonly onCall = (
+    replica: Replica,
+    skipped: number,
+    spring: (call: ApiCall) => void,
+    isMeant: (call: ApiCall) => boolean = ({ method }) => method !== "GET",
+  ): void => {
+    this.#traps.add({ replica, left: skipped, spring, isMeant });
   };
 
   /** Puts right all that faults have broken, so that the fleet can come to rest. */
@@ -251,11 +261,20 @@ export class World implements Disposable {
         if (link?.isBehind(plural)) timeline.count(`stale watch of the ${plural} at a request`);
       }
     },
-    answered: (_host, { link }, endpoint, { status }) => {
-      const { timeline } = this;
+    answered: ({ group, id, machine }, { name, link }, endpoint, { status }) => {
+      const { timeline, observer } = this;
       if (status >= 400 && status < 500 && link?.isBehind("leases")) timeline.count("stale watch at a refusal");
       if (status >= 300 || endpoint !== "pre-reboot") return;
       if (link?.isBehind("leases") || link?.isBehind("nodes")) timeline.count("stale watch at a yes");
+      const shown = link?.nodeShownFor(SHOWN_MS, (node) => isNodeOf(machine, node));
+      if (shown === undefined || !observer.isWithoutNode(group, id)) return;
+      observer.violate(
+        "unproven yes",
+        `${name} gives ${id} a yes without a Node, and was shown ${shown}`,
+        id,
+        group,
+        shown,
+      );
     },
   };
 
@@ -292,12 +311,18 @@ export class World implements Disposable {
     if (status === 410) timeline.count(/[?&]continue=/.test(call.path) ? "page of a list expired" : "version expired");
     if (status === 200 && /[?&]continue=/.test(call.path)) timeline.count("list in pages");
     if (process.isDead) timeline.count("call of a killed process arrives");
-    if (call.method === "GET" || status >= 400) return;
+    if (status >= 400) return;
     if (call.method === "DELETE" && /\/pods\//.test(path)) timeline.count("pod deleted past its budget");
     for (const trap of this.#traps) {
-      if (trap.replica.process !== process || trap.left-- > 0) continue;
+      if (trap.replica.process !== process || !trap.isMeant(call) || trap.left-- > 0) continue;
       this.#traps.delete(trap);
       trap.spring(call);
     }
   }
+}
+
+/** Whether a Node shows the id of a machine's host. */
+function isNodeOf({ id, machineId, isNamed }: Machine, node: Stored): boolean {
+  if (node.metadata.annotations?.["fleetlock.internal/id"] === id) return true;
+  return !isNamed && node.status?.nodeInfo?.machineID === machineId;
 }

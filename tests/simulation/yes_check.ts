@@ -29,16 +29,42 @@ export interface Asked {
   responded(isYes: boolean): void;
 }
 
-/** How old the facts of a yes may be when the replica answers, in milliseconds. */
-export const PROOF_MS = 15_000;
+/**
+ * How long before the answer the record must still show the hold and the Node be cordoned, in milliseconds. The program
+ * reads both within its last second; the rest is what a call takes at times. A pause of the process needs no more, since
+ * its clock goes on meanwhile and no answer leaves later than it was decided: all of that is one event of its process.
+ */
+export const HOLD_MS = 1_500;
+
+/**
+ * How old the other facts of a yes may be when the replica answers, in milliseconds. The program gives a search among
+ * very many Nodes 5 s.
+ */
+export const PROOF_MS = 5_500;
+
+/** For how long a request waits at least that counts as one after a wait, in milliseconds. */
+const WAIT_MS = 15_000;
 
 /** How far a replica's idea of the API server's time may be ahead, in milliseconds. */
 export const CLOCK_MS = 2_000;
 
+/** Since when what a yes rests on counts. */
+export interface ProofMoments {
+  /** The first moment on which it may rest. */
+  readonly from: number;
+  /** The first moment that counts for what may change at any time: see {@link HOLD_MS}. */
+  readonly heldFrom: number;
+}
+
+/** Since when what the answer to a request rests on counts. */
+export function proofMomentsOf(history: History, { arrivedAt, respondedAt }: Asked): ProofMoments {
+  const since = (ms: number) => history.revisionAt(Math.max(arrivedAt!, respondedAt! - ms));
+  return { from: since(PROOF_MS), heldFrom: since(HOLD_MS) };
+}
+
 /**
  * Says what is wrong with a yes.
  *
- * @param from The first moment on which it may rest.
  * @param restoredGrant The moment of the grant, where a backup brought back a hold that is older than its appearance.
  * @returns Empty where it holds.
  */
@@ -47,12 +73,13 @@ export function wrongWith(
   asked: Asked,
   group: string,
   id: string,
-  from: number,
+  { from, heldFrom }: ProofMoments,
   restoredGrant?: number,
 ): string[] {
   const { machineId, respondedMoment: to, respondedAt } = asked;
+  const at = respondedAt! + CLOCK_MS;
   const judge = (node: string) =>
-    judgeYes(history, { group, id, node, machineId, from, to, at: respondedAt! + CLOCK_MS, restoredGrant });
+    judgeYes(history, { group, id, node, machineId, from, heldFrom, to, at, restoredGrant });
   const wrong = judge(asked.node);
   if (wrong.length === 0) return wrong;
   // Where the host's Node has lost the id, nobody can tell that it is the host's: then the one that the hold notes counts.
@@ -65,7 +92,7 @@ export function wrongWith(
  * that are left, and what has become of the Node since the drain saw it last. It waives neither the hold nor that the
  * Node was cordoned for it.
  *
- * @param from The first moment on which it may rest.
+ * @param from The first moment on which what it says of the hold may rest.
  * @param grant The moment of the grant.
  */
 export function wrongAfterTimeout(
@@ -100,7 +127,7 @@ export function situationsOf(history: History, { node, respondedMoment, arrivedA
     ...(fact === undefined ? ["yes: without a Node"] : []),
     ...(fact?.ready === "Unknown" ? ["yes: with a dead kubelet"] : []),
     ...(left.length > 0 ? ["yes: with pods that stay"] : []),
-    ...(respondedAt! - arrivedAt! > PROOF_MS ? ["yes: after a wait"] : []),
+    ...(respondedAt! - arrivedAt! > WAIT_MS ? ["yes: after a wait"] : []),
   ];
 }
 

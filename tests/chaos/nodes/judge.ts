@@ -23,6 +23,11 @@ export interface Yes {
   readonly to: number;
   /** When the answer arrived, in milliseconds since the epoch. */
   readonly at: number;
+  /**
+   * The first revision that counts for what may change at any moment: that the record shows the hold, and that the Node is
+   * cordoned. As {@link from} where undefined.
+   */
+  readonly heldFrom?: number;
   /** The revision of the grant, where a backup brought back a hold that is older than its appearance. */
   readonly restoredGrant?: number;
 }
@@ -34,7 +39,8 @@ const DEAD_KUBELET_MS = 10_000;
 const PUT_BACK_AFTER = 3;
 
 /**
- * Judges a yes.
+ * Judges a yes. Where {@link Yes.heldFrom} is given, the hold of the moment at which everything was true, and that the
+ * Node is cordoned, must be shown from that revision on, too.
  *
  * @returns What was wrong at the last revision of the window; empty if the yes holds.
  */
@@ -63,17 +69,29 @@ function revisionsOf(history: History, { group, node, from, to }: Yes): number[]
 function wrongAt(history: History, yes: Yes, revision: number): string[] {
   const appeared = grantOf(history, yes, revision);
   const grant = appeared && Math.min(appeared, yes.restoredGrant ?? appeared);
-  if (grant === undefined) return ["the Lease does not name the host as a holder"];
-  const node = history.nodes.at(yes.node, revision);
   const matches = [...history.nodes.keys].some((name) => isNodeOf(history.nodes.at(name, revision), yes));
+  const held = heldMoments(history, yes, revision);
+  if (grant === undefined) {
+    // A search that finds no node may come before the grant.
+    const isGranted = !matches && held.some((moment) => !isNoted(history, yes, grantOf(history, yes, moment)!, moment));
+    return isGranted ? [] : ["the Lease does not name the host as a holder"];
+  }
+  if (held.length === 0) return ["the Lease did not show the hold any more when the yes was given"];
   // A hold that never noted a node, of a host that has none now, needs no drain.
-  if (!matches && !isNoted(history, yes, grant, revision)) return [];
+  if (!matches && !isNoted(history, yes, grant, revision)) {
+    const isWithoutNode = held.some((moment) => !isNoted(history, yes, grant, moment));
+    return isWithoutNode ? [] : ["the hold notes a node, which was not drained"];
+  }
+  const node = history.nodes.at(yes.node, revision);
   const wrong: string[] = [];
   // Nobody can tell that a Node is the host's which is not the noted one and does not show its id.
   const { uid: noted, since } = recordOf(history, yes, revision);
   const isAnothers = node !== undefined && noted !== undefined && node.uid !== noted && !isNodeOf(node, yes);
   const registered = isAnothers ? registrationOf(history, yes.node, node.uid) : Infinity;
   if (node !== undefined && !isAnothers && !node.unschedulable) wrong.push(`the node ${yes.node} is not cordoned`);
+  else if (node !== undefined && !isAnothers && wasUncordoned(history, yes, node.uid)) {
+    wrong.push(`the node ${yes.node} was not cordoned any more when the yes was given`);
+  }
   for (const pod of history.podsOn(yes.node, revision)) {
     if (boundAt(history, yes.node, pod) >= registered) continue;
     if (!mayStay(history, yes, pod, node, { revision: grant, since })) {
@@ -92,6 +110,32 @@ function grantOf(history: History, { group, id }: Yes, revision: number): number
     else grant ??= version.revision;
   }
   return grant;
+}
+
+/**
+ * The revisions from {@link Yes.heldFrom} on at which the record shows the very hold that it shows as of a revision, or
+ * one that was granted later where it shows none.
+ */
+function heldMoments(history: History, yes: Yes, revision: number): number[] {
+  const { heldFrom, to, group } = yes;
+  const grant = grantOf(history, yes, revision);
+  if (heldFrom === undefined) return grant === undefined ? [] : [revision];
+  const { since } = recordOf(history, yes, revision);
+  const later = history.leases.versions(group).map((version) => version.revision);
+  return [heldFrom, ...later.filter((each) => each > heldFrom && each <= to)].filter((each) => {
+    const other = grantOf(history, yes, each);
+    if (other === undefined || grant === undefined) return other !== undefined && other > revision;
+    // A backup may bring the hold back.
+    return other === grant || (since !== undefined && recordOf(history, yes, each).since === since);
+  });
+}
+
+/** Whether a Node was there and not cordoned all the time from {@link Yes.heldFrom} on. */
+function wasUncordoned(history: History, { node, heldFrom, to }: Yes, uid: string): boolean {
+  if (heldFrom === undefined) return false;
+  const versions = history.nodes.versions(node);
+  const later = versions.filter(({ revision }) => revision > heldFrom && revision <= to).map(({ fact }) => fact);
+  return [history.nodes.at(node, heldFrom), ...later].every((fact) => fact?.uid === uid && !fact.unschedulable);
 }
 
 /** Whether the record of a hold has ever named a node. */

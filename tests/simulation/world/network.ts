@@ -84,6 +84,8 @@ class OpenWatch {
   #last = 0;
   /** Whether a line was lost. */
   #hasMissed = false;
+  /** The Nodes that it has shown and that are there, by name, and since when it has shown them with their ids. */
+  readonly #shown = new Map<string, { readonly object: Stored; readonly at: number }>();
 
   constructor(link: Link, request: WatchRequest) {
     this.#link = link;
@@ -101,6 +103,17 @@ class OpenWatch {
   /** Whether it has not shown what has happened: a line was lost, or arrives far later than others do. */
   get isBehind(): boolean {
     return this.#hasMissed || this.#last > this.#link.options.scheduler.now + BEHIND_MS;
+  }
+
+  /**
+   * The name of a Node that it has shown for longer than some milliseconds and that suits; undefined where there is none,
+   * and where something is under way to the replica or was lost.
+   */
+  nodeShownFor(ms: number, suits: (node: Stored) => boolean): string | undefined {
+    const { now } = this.#link.options.scheduler;
+    if (this.#hasMissed || this.isSilent || this.#last > now) return undefined;
+    for (const [name, { object, at }] of this.#shown) if (now - at > ms && suits(object)) return name;
+    return undefined;
   }
 
   /** Shows a change. */
@@ -162,8 +175,18 @@ class OpenWatch {
       this.#hasMissed ||= this.isSilent;
       if (!this.isOpen || this.isSilent) return;
       this.#link.options.listener.shown(event.object);
+      this.#noteShown(event);
       this.#controller.enqueue(line);
     });
+  }
+
+  #noteShown({ type, object }: Stored): void {
+    const name = object.metadata?.name;
+    if (this.#request.kind.plural !== "nodes" || name === undefined) return;
+    if (type === "DELETED") return void this.#shown.delete(name);
+    const known = this.#shown.get(name);
+    const isSame = known !== undefined && idsOf(known.object) === idsOf(object);
+    this.#shown.set(name, { object, at: isSame ? known.at : this.#link.options.scheduler.now });
   }
 
   #later(run: () => void): void {
@@ -185,6 +208,8 @@ export class Link {
   /** The connections that may have gone silent, which no call on them notices. */
   #silent = 0;
   #opened = 0;
+  /** How much longer the answer to the call takes that arrives now, in milliseconds. */
+  #heldBackMs = 0;
 
   /** Makes one. The caller tells it of the changes of the store by {@link changed}. */
   constructor(options: LinkOptions) {
@@ -199,6 +224,14 @@ export class Link {
       // Calls and watches under way go on.
       close() {},
     };
+  }
+
+  /**
+   * Holds back the answer to the call that arrives now, by some milliseconds. The call has taken effect: so it goes with
+   * a connection that loses packets, or an API server that waits before it answers.
+   */
+  holdBack(ms: number): void {
+    this.#heldBackMs = ms;
   }
 
   /** Makes the connections that are open go silent for good: nobody is told, and only new ones work. */
@@ -256,6 +289,15 @@ export class Link {
   /** Whether a watch of the Leases or the Nodes has not shown what has happened. */
   isBehind(plural: string): boolean {
     return [...this.watches].some((watch) => watch.isBehind && watch.request.kind.plural === plural);
+  }
+
+  /** See {@link OpenWatch.nodeShownFor}. */
+  nodeShownFor(ms: number, suits: (node: Stored) => boolean): string | undefined {
+    for (const watch of this.watches) {
+      const name = watch.nodeShownFor(ms, suits);
+      if (name !== undefined) return name;
+    }
+    return undefined;
   }
 
   /** Shows a change to the watches. */
@@ -318,14 +360,16 @@ export class Link {
       if (isWatch && way.isSettled()) return;
       const answer = takesEffect && (failure === undefined || !isWatch) ? api.handle(call) : undefined;
       const shown = failure === undefined ? answer! : failed(failure);
+      this.#heldBackMs = 0;
       listener.arrived(call, failure ?? statusOf(answer!), answer);
+      const heldBackMs = this.#heldBackMs;
       const isLost = state.isCut || way.isSilent() || random.chance(state.lossChance);
       if (answer !== undefined && (isLost || failure !== undefined) && statusOf(answer) < 300) listener.lost(call);
       if (isLost) return;
       const date = new Date(scheduler.now).toUTCString();
       // Changes between the opening of a watch and the arrival of its headers are not lost: it begins here.
       if (shown.kind === "watch") return this.#open(call, shown, date, way);
-      scheduler.after(this.latency() + state.delayMs * random.next(), () => {
+      scheduler.after(this.latency() + state.delayMs * random.next() + heldBackMs, () => {
         if (way.isSettled()) return;
         this.#tell(call, shown);
         way.answer(shown, () => responseOf(shown, date, wantsBinaryList(call.accept)));
@@ -357,6 +401,11 @@ export class Link {
     const shown = JSON.parse(answer.body);
     for (const object of shown.items ?? [shown]) this.options.listener.shown({ kind: "Node", ...object });
   }
+}
+
+/** What tells which client runs on a Node. */
+function idsOf({ metadata, status }: Stored): string {
+  return `${status?.nodeInfo?.machineID} ${metadata.annotations?.["fleetlock.internal/id"]}`;
 }
 
 /** The status of an answer; 0 for a watch that shows something. */

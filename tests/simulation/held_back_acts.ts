@@ -1,0 +1,129 @@
+/**
+ * What happens while the answer to a call that has taken effect is on its way for seconds: the slot that it shows is freed,
+ * or the host whose Node it does not show joins. Faults that are drawn at random hold answers back at times at which
+ * nothing changes. They are drawn from random numbers of their own, for seeds that no test and no mutant names, and come
+ * after all other incidents of a plan.
+ *
+ * @module
+ */
+
+import { Random } from "../../src/simulator/random.ts";
+import { holdersOf } from "./administrator.ts";
+import { hasFreeSlot } from "./aimed_acts.ts";
+import type { Fault } from "./faults.ts";
+import type { Host } from "./hosts/host.ts";
+import type { Incident, Plan } from "./plan.ts";
+import type { ApiCall } from "./world/api.ts";
+import { ifPossible } from "./world/machine.ts";
+import type { Stored } from "./world/objects.ts";
+import type { Replica } from "./world/replica.ts";
+import type { World } from "./world.ts";
+
+/** How long an answer is held back, in milliseconds: longer than a proof lasts, and shorter than the program waits. */
+const HELD_BACK_MS = [2_000, 9_000] as const;
+
+/** How long a Node stays away for a search that does not come, in milliseconds. */
+const AWAY_MS = 1_500_000;
+
+/** The incidents of some seeds until a time, in milliseconds from the start. */
+export function heldBackIncidentsUntil(seed: number, store: Plan["store"], endMs: number): Incident[] {
+  if (store !== "kubernetes" || ![17, 19, 31].includes(seed % 36)) return [];
+  const random = new Random(seed ^ 0x4e1db);
+  const incidents: Incident[] = [];
+  for (let at = random.between(0, 200_000); at < endMs; at += random.between(0, 300_000)) {
+    incidents.push({ at, kind: random.pick(Object.keys(HELD_BACK_ACTS)), seed: random.bits() });
+  }
+  return incidents;
+}
+
+/** What happens, by name. */
+export const HELD_BACK_ACTS: Readonly<Record<string, Fault>> = {
+  "slot freed while the answer that shows it is held back"(world, random, took) {
+    const { replicas, scheduler, onCall } = world;
+    const replica = random.pick(replicas);
+    const isPause = random.chance(0.3);
+    const ms = random.between(...HELD_BACK_MS);
+    const freedMs = random.between(20, 800);
+    const holder = (call: ApiCall) => askingHolder(world, replica, call);
+    onCall(replica, 0, (call) => {
+      const { id, group } = holder(call)!;
+      const { process, link } = replica;
+      took();
+      world.note(replica.name, isPause ? "is paused after a write" : "waits for the answer to a write");
+      if (!isPause) link?.holdBack(ms);
+      else if (process?.backlog === undefined) {
+        process?.pause();
+        scheduler.after(ms, () => process?.resume());
+      }
+      scheduler.after(freedMs, () => free(world, group, id));
+    }, (call) => holder(call) !== undefined);
+  },
+  "Node joins while the answer to the search for it is held back"(world, random, took) {
+    const { api, hosts, scheduler, onCall } = world;
+    const held = new Set(api.store.list("leases").flatMap(holdersOf));
+    const waiting = hosts.filter(({ id, isDone, machine }) => {
+      return !isDone && !held.has(id) && machine.isKubeletUp && !machine.isDown && machine.node !== undefined;
+    });
+    if (waiting.length === 0 || world.isHealed) return;
+    const host = random.pick(waiting);
+    const { machine } = host;
+    const begin = scheduler.now;
+    const ms = random.between(...HELD_BACK_MS);
+    world.note(machine.name, "its kubelet is stopped, and an administrator deletes the Node");
+    machine.stopKubelet();
+    ifPossible(() => api.store.delete("nodes", machine.name));
+    const join = () => {
+      if (machine.isKubeletUp || machine.isDown || world.isHealed) return;
+      world.note(machine.name, "its kubelet is started again");
+      machine.startKubelet();
+      ifPossible(() => machine.report());
+    };
+    const ask = (replica: Replica) => {
+      if (machine.isKubeletUp || machine.isDown || world.isHealed) return;
+      if (scheduler.now - begin > AWAY_MS) return join();
+      // The host has taken the order, and asks again in five minutes.
+      scheduler.after(0, () => void (host.beforeNextAsk = ask));
+      if (!hasFreeSlot(world, host)) return;
+      onCall(replica, 0, () => {
+        if (host.waitsFor !== replica || machine.isKubeletUp) return;
+        took();
+        world.note(replica.name, `waits for the answer to a search, and ${machine.name} joins`);
+        replica.link?.holdBack(ms);
+        scheduler.after(random.between(0, 200), join);
+      }, isSearch);
+    };
+    host.beforeNextAsk = ask;
+  },
+};
+
+/** The host that waits for a replica's answer and whose hold a write shows that may come right before its yes. */
+function askingHolder({ hosts }: World, replica: Replica, { method, path, body = "" }: ApiCall): Host | undefined {
+  if (method !== "PUT" || !path.includes("/leases/")) return undefined;
+  const waiting = hosts.filter((host) => host.askingSince !== undefined && host.waitsFor === replica);
+  if (waiting.length === 0) return undefined;
+  const lease: Stored = JSON.parse(body);
+  const text = lease.metadata.annotations?.["fleetlock.internal/holders"] ?? "[]";
+  const records: { id: string; node?: unknown; phase?: string }[] = JSON.parse(text);
+  const isNear = (id: string) =>
+    records.some((one) => one.id === id && (one.node === undefined || one.phase === "drained"));
+  const ids = holdersOf(lease);
+  return waiting.find(({ id }) => ids.includes(id) && isNear(id));
+}
+
+/** Whether a call lists Nodes. */
+function isSearch({ method, path }: ApiCall): boolean {
+  return method === "GET" && /^\/api\/v1\/nodes\?/.test(path) && !/[?&]watch=/.test(path);
+}
+
+/** Frees the slot of a client, as an administrator does. */
+function free(world: World, group: string, id: string): void {
+  const key = `ops/fleetlock-${group}`;
+  const lease = world.api.store.get("leases", key);
+  if (lease === undefined || !holdersOf(lease).includes(id)) return;
+  world.note(group, `an administrator frees the slot of ${id}`);
+  world.observer.freeing(group, id);
+  world.api.store.update("leases", key, (now) => {
+    const holderIdentity = holdersOf(now).filter((each) => each !== id).join(",");
+    return { ...now, spec: { ...now.spec, holderIdentity } };
+  });
+}

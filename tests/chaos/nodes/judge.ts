@@ -89,7 +89,7 @@ function wrongAt(history: History, yes: Yes, revision: number): string[] {
   const isAnothers = node !== undefined && noted !== undefined && node.uid !== noted && !isNodeOf(node, yes);
   const registered = isAnothers ? registrationOf(history, yes.node, node.uid) : Infinity;
   if (node !== undefined && !isAnothers && !node.unschedulable) wrong.push(`the node ${yes.node} is not cordoned`);
-  else if (node !== undefined && !isAnothers && wasUncordoned(history, yes, node.uid)) {
+  else if (held.every((moment) => wasUncordoned(history, yes, recordOf(history, yes, moment)))) {
     wrong.push(`the node ${yes.node} was not cordoned any more when the yes was given`);
   }
   for (const pod of history.podsOn(yes.node, revision)) {
@@ -130,12 +130,15 @@ function heldMoments(history: History, yes: Yes, revision: number): number[] {
   });
 }
 
-/** Whether a Node was there and not cordoned all the time from {@link Yes.heldFrom} on. */
-function wasUncordoned(history: History, { node, heldFrom, to }: Yes, uid: string): boolean {
-  if (heldFrom === undefined) return false;
+/** Whether the host's Node of the noted name was there and not cordoned all the time from {@link Yes.heldFrom} on. */
+function wasUncordoned(history: History, yes: Yes, noted: { readonly node?: unknown; readonly uid?: string }): boolean {
+  const { node, heldFrom, to } = yes;
+  if (heldFrom === undefined || noted.node !== node) return false;
   const versions = history.nodes.versions(node);
   const later = versions.filter(({ revision }) => revision > heldFrom && revision <= to).map(({ fact }) => fact);
-  return [history.nodes.at(node, heldFrom), ...later].every((fact) => fact?.uid === uid && !fact.unschedulable);
+  return [history.nodes.at(node, heldFrom), ...later].every((fact) => {
+    return fact !== undefined && !fact.unschedulable && (fact.uid === noted.uid || isNodeOf(fact, yes));
+  });
 }
 
 /** Whether the record of a hold has ever named a node. */

@@ -9,8 +9,8 @@ class Cluster {
   readonly history = new History();
   revision = 0;
 
-  lease(holder: string, note?: string, group = "g"): this {
-    const holders = JSON.stringify([{ id: holder, ...(note && { node: note }) }]);
+  lease(holder: string, note?: string, group = "g", since?: string): this {
+    const holders = JSON.stringify([{ id: holder, ...(note && { node: note }), since }]);
     const metadata = { name: `fleetlock-${group}`, annotations: { "fleetlock.internal/holders": holders } };
     this.history.leases.add(group, this.#version(leaseFact({ metadata, spec: { holderIdentity: holder } })));
     return this;
@@ -149,4 +149,41 @@ Deno.test("what an administrator does after the last look is not held against a 
 Deno.test("a node that was empty and cordoned at different times proves nothing", () => {
   const cluster = new Cluster().lease("a", "n").node().node({ unschedulable: false }).pod("p").node();
   deepEqual(cluster.judge(3), LEFT);
+});
+
+const GONE = "the Lease did not show the hold any more when the yes was given";
+
+Deno.test("the hold of a yes is shown shortly before it, too: the very one", () => {
+  const wrongOf = (cluster: Cluster, last: number) => cluster.judge(4, { heldFrom: cluster.revision - last + 1 });
+  const freed = () => new Cluster().lease("a", "n").node().lease("b").lease("c");
+  // The Lease shows it as of the first of the last revisions.
+  deepEqual(wrongOf(freed(), 3), []);
+  deepEqual(wrongOf(freed(), 2), ["the Lease does not name the host as a holder"]);
+  const [once, again] = ["2030-01-01T00:00:00Z", "2030-01-01T00:00:09Z"];
+  const granted = (since: string) => {
+    return new Cluster().lease("a", "n", "g", once).node().lease("b").pod("p").lease("a", "n", "g", since);
+  };
+  // A backup brings it back.
+  deepEqual(wrongOf(granted(once), 1), []);
+  deepEqual(granted(again).judge(4, { heldFrom: 5, to: 2 }), [GONE]);
+  deepEqual(wrongOf(granted(again), 1), LEFT);
+});
+
+Deno.test("a yes without a node needs a hold that notes none shortly before it", () => {
+  const late = (cluster: Cluster) => cluster.judge(3, { heldFrom: cluster.revision });
+  // The search may come before the grant, and the node joins after the search.
+  deepEqual(late(new Cluster().noNode().node({ unschedulable: false }).lease("a")), []);
+  match(late(new Cluster().noNode().node({ unschedulable: false }).lease("b")).join(), /does not name the host/);
+  match(late(new Cluster().noNode().node({ unschedulable: false }).lease("a", "n")).join(), /is not cordoned/);
+  const noted = new Cluster().lease("a").noNode().noNode().lease("a", "n");
+  deepEqual(noted.judge(3, { heldFrom: noted.revision, to: noted.revision }), []);
+  const joined = new Cluster().lease("a").lease("a", "n").node({ unschedulable: false });
+  match(joined.judge(3, { heldFrom: joined.revision }).join(), /is not cordoned/);
+});
+
+Deno.test("a node that was uncordoned for a while before the yes proves nothing", () => {
+  const cluster = new Cluster().lease("a", "n").node().node({ unschedulable: false }).lease("a", "n");
+  const wrongOf = (last: number) => cluster.judge(4, { heldFrom: cluster.revision - last + 1 });
+  deepEqual(wrongOf(3), []);
+  deepEqual(wrongOf(2), ["the node n is not cordoned"]);
 });

@@ -6,13 +6,14 @@
  * @module
  */
 
-import { comparableId } from "../lock/identity.ts";
+import { type ClientId, comparableId } from "../lock/identity.ts";
 import type { DrainOutcome, Hold, PodLeft } from "../lock/node_keeper.ts";
 import type { Clock } from "../lock/clock.ts";
 import type { HeldNode } from "../lock/semaphore.ts";
 import { judgeNode, type NodeEvidence, type NodeVerdict, type SeenPod, type StayingPod } from "../lock/yes.ts";
 import { collectEvidence, type ProofOptions } from "./drain/proof.ts";
-import { identityOf, type NodeView } from "./nodes/node.ts";
+import { identityOf, type NodeView, seenIdentityOf } from "./nodes/node.ts";
+import type { FoundNodes } from "./nodes/fresh_nodes.ts";
 import type { NodeCalls } from "./nodes/node_calls.ts";
 import { chooseBeside, chooseNode, type NodeChoice, type Successor, successorOf } from "./nodes/node_choice.ts";
 import type { NodeWatch } from "./nodes/node_watch.ts";
@@ -28,7 +29,7 @@ export type HoldVerdict =
 /** What the functions below work with. */
 export interface HoldProofOptions {
   /** Finds the Nodes of a client. */
-  readonly nodes: Pick<NodeWatch, "byId" | "listById" | "isGhost">;
+  readonly nodes: Pick<NodeWatch, "byId" | "search" | "isSynced" | "peekById" | "isGhost">;
   /** Reads the noted Node. */
   readonly calls: Pick<NodeCalls, "getNode">;
   /** Collects the evidence. */
@@ -44,13 +45,13 @@ export interface HoldProofOptions {
  */
 export async function findNode(
   hold: Hold,
-  { nodes, clock }: Pick<HoldProofOptions, "nodes" | "clock">,
+  { nodes }: Pick<HoldProofOptions, "nodes">,
 ): Promise<HoldVerdict> {
-  const readAt = clock.monotonic();
-  const choice = chooseNode(await nodes.byId(hold.id), (node) => nodes.isGhost(node));
+  const { nodes: found, readAt } = await nodes.byId(hold.id);
+  const choice = chooseNode(found, (node) => nodes.isGhost(node));
   if (choice.kind !== "none") return elsewhere(choice);
   if (hold.isNodeUnreadable) return { kind: "unreadable" };
-  return { kind: "drained", host: { kind: "no_node" }, readAt, confirmedAt: clock.monotonic(), staying: [] };
+  return { kind: "drained", host: { kind: "no_node" }, readAt, confirmedAt: readAt, staying: [] };
 }
 
 /**
@@ -58,6 +59,12 @@ export async function findNode(
  * again after them: somebody may have uncordoned it meanwhile.
  */
 const SLOW_MS = 250;
+
+/** How long the search for the client's Nodes may take before it is made once more, in milliseconds. */
+const SLOW_SEARCH_MS = 1_000;
+
+/** How old the last search may be in the end, in milliseconds: beside very many Nodes, each takes seconds. */
+const OLD_SEARCH_MS = 5_000;
 
 /**
  * Proves a hold on the Node that it notes. The pods are listed last of all, since they may come at any moment, except
@@ -77,9 +84,10 @@ export async function proveHold(
   const read = await calls.getNode(noted.name, signal);
   const successor = successorOf(hold.id, noted, read);
   // All pods of the name are drained there, old and new.
-  if (read !== undefined && successor === "same_host") return { kind: "moved", node: identityOf(read) };
+  if (read !== undefined && successor === "same_host") return { kind: "moved", node: seenIdentityOf(read) };
   const node = read?.uid === noted.uid ? read : undefined;
-  const choice = await chooseFor(hold, noted, node, nodes);
+  let found = await searchFor(hold, noted, node, nodes);
+  if (clock.monotonic() - found.readAt > SLOW_SEARCH_MS) found = await searchFor(hold, noted, node, nodes);
   let evidence = await collectEvidence(noted, read, hold.since, proof, signal);
   if (clock.monotonic() - readAt > SLOW_MS) {
     confirmedAt = clock.monotonic();
@@ -89,6 +97,13 @@ export async function proveHold(
   }
   const verdict = judgeNode(evidence);
   if (verdict.kind !== "empty") return notEmpty(verdict, evidence, successor);
+  if (clock.monotonic() - found.readAt > OLD_SEARCH_MS) return { kind: "not_empty", pods: [] };
+  const isKnown = ({ uid }: NodeView) => uid === noted.uid || found.nodes.some((one) => one.uid === uid);
+  // What the watch shows proves nothing, but a Node that it shows may have joined after the search.
+  if (nodes.isSynced && !nodes.peekById(hold.id).every(isKnown)) {
+    return { kind: "not_empty", pods: [], reason: JOINED_REASON };
+  }
+  const choice = chooseFor(node, hold.id, found.nodes, nodes);
   switch (choice.kind) {
     case "ambiguous":
       return choice;
@@ -101,7 +116,7 @@ export async function proveHold(
   }
   const { staying } = verdict;
   const host = { kind: "node", evidence } as const;
-  return { kind: "drained", host, readAt, confirmedAt, node: identityOf(node ?? noted), staying };
+  return { kind: "drained", host, readAt, confirmedAt, node: node ? seenIdentityOf(node) : identityOf(noted), staying };
 }
 
 /** Whether two readings of a name show the same Node, of the same host, which has not rebooted between them. */
@@ -110,27 +125,42 @@ function isSameBoot(one: NodeView | undefined, other: NodeView | undefined): boo
 }
 
 /**
- * Finds out where the client runs.
+ * Finds the Nodes with the client's id, except the noted one.
  *
  * @param node The noted Node as just read; undefined where it is gone.
  */
-async function chooseFor(
+async function searchFor(
   hold: Hold,
   noted: HeldNode,
   node: NodeView | undefined,
   nodes: HoldProofOptions["nodes"],
-): Promise<NodeChoice> {
-  const isGhost = (one: NodeView) => nodes.isGhost(one);
-  if (node === undefined) return chooseNode(await nodes.byId(hold.id, noted.uid), isGhost);
-  const hasId = node.ids.includes(comparableId(hold.id));
+): Promise<FoundNodes> {
+  if (node === undefined) return await nodes.byId(hold.id, noted.uid);
   // The host may have joined again as another Node, which is not cordoned, while the noted one still looks ready. What
   // the watch has seen may be behind that.
-  const others = (await nodes.listById(hold.id)).filter(({ uid }) => uid !== node.uid);
-  return chooseBeside(node, hasId, others, isGhost);
+  const found = await nodes.search(hold.id);
+  return { ...found, nodes: found.nodes.filter(({ uid }) => uid !== node.uid) };
+}
+
+/**
+ * Decides where the client runs.
+ *
+ * @param node The noted Node as just read; undefined where it is gone.
+ * @param others The other Nodes that have its id.
+ */
+function chooseFor(
+  node: NodeView | undefined,
+  id: ClientId,
+  others: readonly NodeView[],
+  nodes: HoldProofOptions["nodes"],
+): NodeChoice {
+  const isGhost = (one: NodeView) => nodes.isGhost(one);
+  if (node === undefined) return chooseNode(others, isGhost);
+  return chooseBeside(node, node.ids.includes(comparableId(id)), others, isGhost);
 }
 
 function elsewhere(choice: Exclude<NodeChoice, { kind: "none" }>): HoldVerdict {
-  return choice.kind === "ambiguous" ? choice : { kind: "moved", node: identityOf(choice.node) };
+  return choice.kind === "ambiguous" ? choice : { kind: "moved", node: seenIdentityOf(choice.node) };
 }
 
 /** What a drain waits for, if not for pods. */
@@ -139,6 +169,9 @@ const REASONS: Readonly<Record<Exclude<NodeVerdict["kind"], "empty">, string | u
   uncordoned: "its Node is not cordoned",
   node_ending: "its Node is being deleted",
 };
+
+/** What a drain waits for where the search for the client's Nodes is to be made again. */
+const JOINED_REASON = "its host has just joined as another Node";
 
 /** Why a Node of the noted name is no proof: see {@link successorOf}. */
 const UNKNOWN_REASON = "its Node was replaced, and whose the new one is is unknown";

@@ -11,7 +11,7 @@ import type { LookOutcome } from "../lock/node_keeper.ts";
 import { describePermission, ForbiddenError, type Permission } from "../kubernetes/errors.ts";
 import { type PodPolicy, refusedPods } from "./drain/pods.ts";
 import type { PodCalls } from "./drain/pod_calls.ts";
-import { identityOf, type NodeView } from "./nodes/node.ts";
+import { type NodeView, seenIdentityOf } from "./nodes/node.ts";
 import { chooseNode } from "./nodes/node_choice.ts";
 import type { NodeWatch } from "./nodes/node_watch.ts";
 
@@ -59,27 +59,24 @@ export class Look {
 
   /** See {@link "../lock/node_keeper.ts".NodeKeeper.look}. */
   async forClient(id: ClientId): Promise<LookOutcome> {
-    const { nodes, permissions, clock, ambiguous } = this.#options;
+    const { nodes, permissions, ambiguous } = this.#options;
     const missing = permissions?.missingForDrain();
     if (missing !== undefined) return { kind: "permission_missing", permission: describePermission(missing) };
     await nodes.started();
-    const readAt = clock.monotonic();
-    // What the watch shows is enough for a Node, since no yes rests on it. That there is none, a search must show: the yes
-    // may rest on that.
-    const seen = nodes.isSynced ? nodes.peekById(id) : [];
-    const found = seen.length > 0 ? seen : await this.#unlessRefused(ALL_NODES, () => nodes.listById(id));
+    // No yes rests on this. Where the watch is behind a Node that has just joined, the proof of the yes finds that Node.
+    const found = nodes.isSynced ? nodes.peekById(id) : await this.#unlessRefused(ALL_NODES, () => nodes.listById(id));
     if (!Array.isArray(found)) return found;
     const choice = chooseNode(found, (node) => nodes.isGhost(node));
     switch (choice.kind) {
       case "none":
-        return { kind: "clear", searched: { readAt, confirmedAt: clock.monotonic() } };
+        return { kind: "clear" };
       case "ambiguous":
         ambiguous(id, choice.nodes);
         return choice;
       case "node": {
         const { node } = choice;
         const refusal = await this.#unlessRefused(node.uid, () => this.#refusalOf(node));
-        return refusal ?? { kind: "clear", node: identityOf(node) };
+        return refusal ?? { kind: "clear", node: seenIdentityOf(node) };
       }
     }
   }

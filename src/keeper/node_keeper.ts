@@ -35,7 +35,7 @@ import { findNode, type HoldVerdict, proveHold } from "./hold_proof.ts";
 import type { NodeKeeperOptions } from "./keeper_options.ts";
 import { Look } from "./look.ts";
 import { type CordonOwner, cordonOwners } from "./nodes/cordon.ts";
-import { identityOf, type NodeView } from "./nodes/node.ts";
+import { identityOf, type NodeView, seenIdentityOf } from "./nodes/node.ts";
 import { NodeCalls } from "./nodes/node_calls.ts";
 import { successorOf } from "./nodes/node_choice.ts";
 import { NodeCordon } from "./nodes/node_cordon.ts";
@@ -149,6 +149,11 @@ export class KubernetesNodeKeeper implements NodeKeeper {
     return await this.#look.forClient(id);
   }
 
+  /** See {@link NodeKeeper.showsNode}. */
+  showsNode(id: ClientId): boolean {
+    return this.#nodes.isSynced && this.#nodes.peekById(id).length > 0;
+  }
+
   /** See {@link NodeKeeper.takeSkip}. */
   takeSkip(node: NodeIdentity, skip: string): Promise<boolean> {
     return this.fleet.takeSkip(node, skip);
@@ -158,7 +163,7 @@ export class KubernetesNodeKeeper implements NodeKeeper {
   async drain(hold: Hold, waitMs: number, signal: AbortSignal): Promise<DrainOutcome> {
     const { node: noted } = hold;
     if (noted === undefined || hold.isNodeUnreadable) {
-      const found = await findNode(hold, { nodes: this.#nodes, clock: this.#clock });
+      const found = await findNode(hold, { nodes: this.#nodes });
       return this.#answer(hold, found) ?? { kind: "unreadable" };
     }
     const answered = new AbortController();
@@ -306,7 +311,7 @@ export class KubernetesNodeKeeper implements NodeKeeper {
     if (end.kind !== "proceed") return end;
     const { kind, pods } = end;
     const read = await this.#calls.getNode(noted.name);
-    return { kind, node: read?.uid === noted.uid ? identityOf(read) : identityOf(noted), pods };
+    return { kind, node: read?.uid === noted.uid ? seenIdentityOf(read) : identityOf(noted), pods };
   }
 
   #ownerOf({ group, id, since }: Hold): CordonOwner {

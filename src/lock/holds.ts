@@ -261,6 +261,21 @@ export class Holds {
     });
   }
 
+  /**
+   * Reads a hold afresh that this request has proven. Refused as "contended" where it has ended, or is about another node
+   * by now.
+   *
+   * @param hold The hold as this request has proven it.
+   */
+  confirm({ kind, holder }: Proven, group: Group): Promise<Proven | Refused> {
+    const began = this.#options.clock.monotonic();
+    return this.#writer.transact<Proven | Refused>(group, this.#writer.arrive(), ({ state, ending }) => {
+      const found = holderOf(state, holder.id);
+      if (found?.since !== holder.since || found.node?.uid !== holder.node?.uid) return CONTENDED;
+      return { kind: "answer", needs: "fresh", answer: { kind, holder: found, written: { state, ending, began } } };
+    });
+  }
+
   /** Reads a hold afresh. Undefined where it has ended. */
   async reread({ id, since }: Holder, group: Group): Promise<Holder | undefined> {
     const found = await this.find(id, group, this.#writer.arrive(), { held: "fresh", not_held: "fresh" });

@@ -20,7 +20,7 @@ import type { ClientId, Group } from "./identity.ts";
 import { UnavailableError } from "./errors.ts";
 import type { LockStore, Versioned } from "./lock_store.ts";
 import type { LockObserver, LockServiceOptions } from "./lock_service_options.ts";
-import type { NodeIdentity, NodeKeeper, ReadTimes } from "./node_keeper.ts";
+import type { NodeIdentity, NodeKeeper } from "./node_keeper.ts";
 import { type PreRebootOutcome, type Refused, refused, refusedFor, type SteadyStateOutcome } from "./outcomes.ts";
 import { type GrantPolicy, slotsOnly } from "./policy.ts";
 import { type HangUp, Presence } from "./presence.ts";
@@ -38,15 +38,6 @@ const NOTICE_MS = 20;
 interface Looked {
   readonly kind: "clear";
   readonly node?: NodeIdentity;
-  readonly searched?: ReadTimes;
-}
-
-/** A hold that this request has proven. */
-interface Acquired {
-  readonly kind: "acquired";
-  readonly hold: Proven;
-  /** When a search before the grant has shown that the client has no node; undefined where none has. */
-  readonly searched?: ReadTimes;
 }
 
 /**
@@ -198,7 +189,7 @@ export class LockService {
     using _asking = this.#gone.asking(id);
     const arrival = this.#writer.arrive();
     const acquired = await this.#acquire(id, group, arrival, hangUp);
-    if (acquired.kind === "acquired") return await this.#prover.prove(acquired.hold, group, arrival, acquired.searched);
+    if (acquired.kind !== "refused") return await this.#prover.prove(acquired, group, arrival);
     const { refusal } = acquired;
     if ("reasons" in refusal) this.#observer.refusedFor?.(refusal.reasons);
     return acquired;
@@ -241,25 +232,23 @@ export class LockService {
    * Takes or renews a slot: renew the hold if there is one, else ask whether a grant is allowed, then grant. What refuses
    * without a call comes first.
    */
-  async #acquire(id: ClientId, group: Group, arrival: Ticket, hangUp?: HangUp): Promise<Acquired | Refused> {
+  async #acquire(id: ClientId, group: Group, arrival: Ticket, hangUp?: HangUp): Promise<Proven | Refused> {
     const { groups } = this.#view;
     const gate = (state: GroupState) => refusedFor(this.#policy.peek({ group, id, state, groups }).reasons);
     const free = await this.#holds.renew(id, group, arrival, gate);
-    if (free.kind === "refused") return free;
-    if (free.kind !== "free") return { kind: "acquired", hold: free };
+    if (free.kind !== "free") return free;
     using place = await this.#places.reserve(group);
     if (place === undefined) return refused({ kind: "too_many_groups", limit: this.#places.limit });
     const client = new Presence(hangUp, this.#clock);
     const seen = await this.#look(id);
     if (seen.kind === "refused") return seen;
-    const { node, searched } = seen;
+    const { node } = seen;
     const question = { group, id, state: free.state, groups, ...(node && { node }) };
-    const hold = await this.#grants.grant(question, arrival, client);
-    if (hold.kind === "refused") return hold;
-    // A hold that another request took meanwhile may note a node.
-    if (hold.kind === "renewed" || node !== undefined) return { kind: "acquired", hold };
-    if (this.#keeper !== undefined) this.#observer.grantedWithoutNode?.(group, hold.holder);
-    return { kind: "acquired", hold, searched };
+    const acquired = await this.#grants.grant(question, arrival, client);
+    if (acquired.kind === "granted" && this.#keeper !== undefined && node === undefined) {
+      this.#observer.grantedWithoutNode?.(group, acquired.holder);
+    }
+    return acquired;
   }
 
   /** Tells the observer of another group in which a client seems to hold a slot. */

@@ -55,25 +55,17 @@ export interface NodeIdentity {
   readonly uid: string;
   /** `status.nodeInfo.machineID`; undefined if the kubelet has not reported it. */
   readonly machineId?: string;
-  /** `status.nodeInfo.bootID` as it was read last; another one later shows that the host has rebooted. */
+  /**
+   * `status.nodeInfo.bootID` as it was read last; another one later shows that the host has rebooted. Undefined where the
+   * Node was not ready, since its kubelet may not have reported the host's last boot.
+   */
   readonly bootId?: string;
-}
-
-/** When the facts about a host were read, by the monotonic clock, in milliseconds. */
-export interface ReadTimes {
-  /** When the oldest reading began. */
-  readonly readAt: number;
-  /** As of when that is known which may change at any moment: whether the node is cordoned, and that there is none. */
-  readonly confirmedAt: number;
 }
 
 /** What is known before a grant, before any step that cannot be taken back. */
 export type LookOutcome =
-  /**
-   * Nothing speaks against a grant. `node` is the client's; undefined if no Node has its id, by a reading that began after
-   * the call. `searched` says when that was, so that a grant that follows needs no other search.
-   */
-  | { readonly kind: "clear"; readonly node?: NodeIdentity; readonly searched?: ReadTimes }
+  /** Nothing speaks against a grant. `node` is the client's; undefined if none is known. It may be behind. */
+  | { readonly kind: "clear"; readonly node?: NodeIdentity }
   /** Several nodes have the client's id. */
   | { readonly kind: "ambiguous"; readonly nodes: readonly string[] }
   /** The operator's policy forbids the eviction of these pods. */
@@ -168,6 +160,12 @@ export interface NodeKeeper extends AsyncDisposable {
    * cordon set or a pod evicted. It changes nothing.
    */
   look(id: ClientId): Promise<LookOutcome>;
+
+  /**
+   * Whether a watch shows a Node of the client, while it is in step. It may be behind, so it proves nothing, but it may
+   * show one that has just joined. It makes no calls.
+   */
+  showsNode(id: ClientId): boolean;
 
   /**
    * Removes what lets a Node pass rules once, before the grant that rests on it. Of all who try, on any replica, at most

@@ -12,7 +12,7 @@ import type { Ticket } from "./group_writer.ts";
 import type { Proven } from "./hold_outcomes.ts";
 import { type Holds, refuseFull } from "./holds.ts";
 import type { Group } from "./identity.ts";
-import type { DrainOutcome, NodeIdentity, NodeKeeper, ReadTimes } from "./node_keeper.ts";
+import type { DrainOutcome, NodeIdentity, NodeKeeper } from "./node_keeper.ts";
 import { type PreRebootOutcome, type Refused, refused } from "./outcomes.ts";
 import { amend, type DrainPhase, type HeldNode, holderOf, mayHaveHadYes } from "./semaphore.ts";
 import type { Yields } from "./yields.ts";
@@ -25,10 +25,16 @@ const MAX_MOVES = 3;
 const MAX_TRIES = 10;
 
 /**
- * How old the reading of a node, or the search that found none, may be at its yes, in milliseconds. What proves the hold
- * comes after it, and may take long.
+ * How old the reading of a node, or the search that found none, may be at its yes, in milliseconds, and the proof of the
+ * hold. An answer may be long under way, while others free the slot or the host joins as another node.
  */
-const READ_TTL_MS = 1_000;
+const FRESH_MS = 1_000;
+
+/** How old a second search may be: beside very many Nodes, each takes longer than {@link FRESH_MS}. */
+const SLOW_SEARCH_MS = 5_000;
+
+/** How long ago a write may have begun for a hold to need no other proof, in milliseconds. Most take a tenth of that. */
+const SLOW_WRITE_MS = 200;
 
 /** What {@link Prover} works with. */
 export interface ProverOptions {
@@ -46,12 +52,19 @@ export interface ProverOptions {
   readonly yields: Yields;
 }
 
-/** Everything that a yes rests on, as far as it was seen. The times are those of `host`. */
-interface Evidence extends ReadTimes {
+/** Everything that a yes rests on, as far as it was seen. */
+interface Evidence {
   readonly kind: "evidence";
   readonly hold: Proven;
   readonly host: HostEvidence;
+  /** {@link Clock.monotonic} as of which `host` is known. */
+  readonly readAt: number;
+  /** The same of what changes at any moment: whether the node is cordoned, and that there is none. */
+  readonly confirmedAt: number;
 }
+
+/** When the facts of a host were read. */
+type Times = Pick<Evidence, "readAt" | "confirmedAt">;
 
 /** See the module. Its methods throw {@link "./errors.ts".UnavailableError} where the store or the cluster fails. */
 export class Prover {
@@ -68,14 +81,12 @@ export class Prover {
    * Answers a client that holds a slot, as a write of this request has shown.
    *
    * @param arrival The request's ticket.
-   * @param searched When a search of this request has shown that the client has no node, before the write that granted
-   * the slot; undefined where none has.
    */
-  async prove(acquired: Proven, group: Group, arrival: Ticket, searched?: ReadTimes): Promise<PreRebootOutcome> {
+  async prove(acquired: Proven, group: Group, arrival: Ticket): Promise<PreRebootOutcome> {
     const deadline = this.#options.clock.monotonic() + this.#options.replyWaitMs;
     let hold = acquired;
     for (let tries = 0; tries < MAX_TRIES; tries++) {
-      const evidence = await this.#drain(hold, group, deadline, tries === 0 ? searched : undefined);
+      const evidence = await this.#drain(hold, group, deadline);
       if (evidence.kind === "refused") return evidence;
       hold = evidence.hold;
       let answer = this.#judge(evidence, group);
@@ -86,22 +97,51 @@ export class Prover {
         hold = renewed;
         answer = this.#judge({ ...evidence, hold }, group);
       }
-      if (answer !== "too_old" && answer.kind !== "refused" && this.#isOutdated(evidence)) {
-        const again = await this.#readAgain(hold, group, deadline);
-        answer = again === undefined || this.#isOutdated(again) ? "too_old" : this.#judge(again, group);
+      if (answer !== "too_old" && answer.kind !== "refused") {
+        answer = await this.#confirm({ ...evidence, hold }, group, deadline);
       }
       if (answer !== "too_old") return answer;
     }
     return refused({ kind: "contended" });
   }
 
-  /** Whether what came after the reading of a node took so long that the node may have changed, or one have joined. */
-  #isOutdated({ host, confirmedAt }: Evidence): boolean {
-    const isRead = host.kind === "node" || host.kind === "no_node";
-    return isRead && this.#options.clock.monotonic() - confirmedAt > READ_TTL_MS;
+  /**
+   * Reads again what has become old while the rest of the evidence was collected, and judges it anew: meanwhile, somebody
+   * may have freed the slot, another request may have found a node, or the host may have joined as one.
+   */
+  async #confirm(evidence: Evidence, group: Group, deadline: number): Promise<PreRebootOutcome | "too_old"> {
+    const { clock, keeper } = this.#options;
+    let last = evidence;
+    let searchMs = FRESH_MS;
+    if (this.#isOutdated(last, searchMs)) {
+      const again = await this.#readAgain(last.hold, group, deadline);
+      searchMs = SLOW_SEARCH_MS;
+      if (again === undefined) return "too_old";
+      last = again;
+    }
+    const began = last.hold.written.began;
+    if (clock.monotonic() - began > SLOW_WRITE_MS) {
+      const hold = await this.#holds.confirm(last.hold, group);
+      if (hold.kind === "refused") return hold;
+      if (clock.monotonic() - hold.written.began > FRESH_MS) return "too_old";
+      last = { ...last, hold };
+    }
+    if (this.#isOutdated(last, searchMs)) return "too_old";
+    // What the watch shows proves nothing, but a Node that it shows may have joined after the search.
+    if (last.host.kind === "no_node" && keeper?.showsNode(last.hold.holder.id)) return "too_old";
+    return this.#judge(last, group);
   }
 
-  /** Reads the node of a drained hold again, after all writes. Returns undefined where it must be drained again first. */
+  /** Whether what came after the reading of a node took so long that the node may have changed, or one have joined. */
+  #isOutdated({ host, confirmedAt }: Evidence, searchMs: number): boolean {
+    const ageMs = this.#options.clock.monotonic() - confirmedAt;
+    return host.kind === "node" ? ageMs > FRESH_MS : host.kind === "no_node" && ageMs > searchMs;
+  }
+
+  /**
+   * Reads the node of a drained hold again, after all writes, or searches for one. Returns undefined where it must be
+   * drained again first.
+   */
   async #readAgain(hold: Proven, group: Group, deadline: number): Promise<Evidence | undefined> {
     const { keeper, clock, stopping, yields } = this.#options;
     const called = clock.monotonic();
@@ -111,12 +151,7 @@ export class Prover {
   }
 
   /** Drains the host, and notes with the hold which node that is and that it is drained. */
-  async #drain(
-    acquired: Proven,
-    group: Group,
-    deadline: number,
-    searched: ReadTimes | undefined,
-  ): Promise<Evidence | Refused> {
+  async #drain(acquired: Proven, group: Group, deadline: number): Promise<Evidence | Refused> {
     const { keeper, clock, stopping, yields } = this.#options;
     let hold: Proven | Refused = acquired;
     if (keeper === undefined) return await this.#withoutDrain(hold, group);
@@ -124,8 +159,6 @@ export class Prover {
       const paused = await yields.toPause(hold.holder, group, hold.written.state);
       if (paused !== undefined) return paused;
       const { node } = hold.holder;
-      // The write of the grant came after the search, and shows that no other request has found a node.
-      if (searched !== undefined) return { kind: "evidence", hold, host: { kind: "no_node" }, ...searched };
       const called = clock.monotonic();
       const waitMs = Math.max(0, deadline - called);
       const outcome = await keeper.drain(yields.toDrain(hold.holder, group), waitMs, stopping);
@@ -178,10 +211,9 @@ export class Prover {
    * The evidence of a host without a node. Looking for one may take long, so a fresh read must show the same hold after
    * it: somebody may have freed the slot, or another request may have found a node.
    */
-  async #withoutNode(hold: Proven, group: Group, host: HostEvidence, times: ReadTimes): Promise<Evidence | Refused> {
-    const now = await this.#holds.reread(hold.holder, group);
-    if (now === undefined || now.node !== undefined || now.isNodeUnreadable) return refused({ kind: "contended" });
-    return { kind: "evidence", hold, host, ...times };
+  async #withoutNode(hold: Proven, group: Group, host: HostEvidence, times: Times): Promise<Evidence | Refused> {
+    const now = await this.#holds.confirm(hold, group);
+    return now.kind === "refused" ? now : { kind: "evidence", hold: now, host, ...times };
   }
 
   /**
@@ -193,7 +225,7 @@ export class Prover {
     group: Group,
     node: NodeIdentity | undefined,
     host: HostEvidence,
-    times: ReadTimes,
+    times: Times,
   ): Promise<Evidence | Refused> {
     const evidence: Evidence = { kind: "evidence", hold, host, ...times };
     // The write that would note it comes only now, so the age of the last one does not matter yet.
@@ -249,12 +281,12 @@ export class Prover {
 }
 
 /** The times of what a drain found, which was called at a moment. */
-function timesOf({ readAt, confirmedAt }: Extract<DrainOutcome, { kind: "drained" }>, called: number): ReadTimes {
+function timesOf({ readAt, confirmedAt }: Extract<DrainOutcome, { kind: "drained" }>, called: number): Times {
   return { readAt: readAt ?? called, confirmedAt: confirmedAt ?? readAt ?? called };
 }
 
 /** The times of what was found at once. */
-function asOf(at: number): ReadTimes {
+function asOf(at: number): Times {
   return { readAt: at, confirmedAt: at };
 }
 

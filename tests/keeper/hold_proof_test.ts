@@ -36,11 +36,19 @@ interface World {
   readonly eachMs?: number;
   /** The Nodes that have the client's id. */
   readonly found?: NodeView[];
+  /** The same, from the second search on. @default {found} */
+  readonly foundLast?: NodeView[];
+  /** How long each search takes, in milliseconds. @default {eachMs} */
+  readonly searchMs?: number;
+  /** Those of them that the watch shows; undefined where it is behind. */
+  readonly shown?: NodeView[];
   readonly pods?: Partial<PodView>[];
   readonly ghosts?: string[];
 }
 
-function setUp({ read, readLast = read, eachMs = 1_000, found = [], pods = [], ghosts = [] }: World) {
+function setUp(world: World) {
+  const { read, readLast = read, eachMs = 1_000, found = [], foundLast = found, pods = [], ghosts = [] } = world;
+  const { shown, searchMs = eachMs } = world;
   const clock = new FakeClock();
   const since = clock.now() - 60_000;
   const calls: string[] = [];
@@ -49,11 +57,24 @@ function setUp({ read, readLast = read, eachMs = 1_000, found = [], pods = [], g
     await clock.advance(eachMs);
     return value;
   };
+  const search = async (call: string) => {
+    const readAt = clock.monotonic();
+    const nodes = calls.includes(call) ? foundLast : found;
+    calls.push(call);
+    await clock.advance(searchMs);
+    return { nodes, readAt };
+  };
   const options: HoldProofOptions = {
     clock,
     nodes: {
-      byId: (id, except) => answer(`by id ${id} except ${except}`, found),
-      listById: (id) => answer(`list by id ${id}`, found),
+      byId: (id, except) => search(`by id ${id} except ${except}`),
+      search: (id) => search(`search ${id}`),
+      isSynced: shown !== undefined,
+      peekById: (id) => {
+        equal(id, ID);
+        ok(shown, "a look at a watch that is behind");
+        return shown;
+      },
       isGhost: ({ name }) => ghosts.includes(name),
     },
     calls: {
@@ -87,8 +108,13 @@ function setUp({ read, readLast = read, eachMs = 1_000, found = [], pods = [], g
 
 Deno.test("the host of a hold that notes no Node has none, as of the beginning of the reading", async () => {
   const { find, began, calls } = setUp({});
-  const confirmedAt = began + 1_000;
-  deepEqual(await find(), { kind: "drained", host: { kind: "no_node" }, readAt: began, confirmedAt, staying: [] });
+  deepEqual(await find(), {
+    kind: "drained",
+    host: { kind: "no_node" },
+    readAt: began,
+    confirmedAt: began,
+    staying: [],
+  });
   deepEqual(calls, ["by id alice except undefined"]);
 });
 
@@ -117,15 +143,70 @@ Deno.test("a hold is proven on its Node, whose pods are listed last", async () =
   const { evidence } = verdict.host;
   deepEqual([evidence.noted, evidence.node?.uid], [{ name: "a", uid: "uid-a" }, "uid-a"]);
   deepEqual(evidence.pods.map(({ name, exempt }) => [name, exempt]), [["ds", "mirror"]]);
-  deepEqual(calls, ["get a", "list by id alice", "pods of a", "get a"]);
+  deepEqual(calls, ["get a", "search alice", "pods of a", "get a"]);
 });
 
 Deno.test("the Node is read once more only where the search and the list took long", async () => {
   const { prove, began, calls } = setUp({ read: A, readLast: { ...A, unschedulable: false }, found: [A], eachMs: 80 });
   const verdict = await prove();
   deepEqual([verdict.kind, verdict.kind === "drained" && verdict.confirmedAt], ["drained", began]);
-  deepEqual(calls, ["get a", "list by id alice", "pods of a"]);
+  deepEqual(calls, ["get a", "search alice", "pods of a"]);
 });
+
+/** How long each search takes, how many are made, and whether the last one is too old in the end. */
+for (
+  const [searchMs, searches, isOld] of [[1_000, 1, false], [1_001, 2, false], [4_900, 2, false], [
+    4_901,
+    2,
+    true,
+  ]] as const
+) {
+  Deno.test(`a search of ${searchMs} ms is made ${searches === 1 ? "once" : "twice"} and ${isOld ? "too old" : "enough"}`, async () => {
+    const { prove, calls } = setUp({ read: A, found: [A], eachMs: 50, searchMs });
+    equal((await prove()).kind, isOld ? "not_empty" : "drained");
+    equal(calls.filter((call) => call === "search alice").length, searches);
+    deepEqual(calls.slice(-2), ["pods of a", "get a"].slice(searchMs > 250 ? 0 : 1));
+  });
+}
+
+Deno.test("a Node as which the host joins during a slow search is found by the next one", async () => {
+  const { prove } = setUp({ read: A, found: [A], foundLast: [A, node("b")], eachMs: 50, searchMs: 1_500 });
+  deepEqual(await prove(), { kind: "ambiguous", nodes: ["a", "b"] });
+});
+
+/** What the watch shows in the end beside what was found, and whether that speaks against the proof. */
+const SHOWN: [what: string, world: World, isProof: boolean][] = [
+  ["the noted Node alone", { read: A, found: [A], shown: [A] }, true],
+  ["nothing", { read: A, found: [A], shown: [] }, true],
+  ["another Node that was found and does not count", {
+    read: A,
+    found: [A, node("b")],
+    shown: [A, node("b")],
+    ghosts: ["b"],
+  }, true],
+  ["another Node that was not found", { read: A, found: [A], shown: [A, node("b")] }, false],
+  ["a Node where the noted one is gone", { shown: [node("b")] }, false],
+  ["the noted Node, which is gone", { shown: [A] }, true],
+];
+
+for (const [what, world, isProof] of SHOWN) {
+  Deno.test(`a watch that shows ${what} in the end ${isProof ? "changes nothing" : "speaks against the proof"}`, async () => {
+    const verdict = await setUp(world).prove();
+    if (isProof) return equal(verdict.kind, "drained");
+    const reason = "its host has just joined as another Node";
+    deepEqual(verdict, { kind: "not_empty", pods: [], reason });
+  });
+}
+
+for (const ready of ["False", "Unknown", undefined]) {
+  Deno.test(`of a Node whose Ready is ${ready ?? "missing"}, the bootID is not noted: its host may run another boot`, async () => {
+    const read = { ...A, bootId: "1", machineId: "m", ready };
+    const identity = { name: "a", uid: "uid-a", machineId: "m" };
+    const proven = await setUp({ read, found: [read] }).prove();
+    deepEqual(proven.kind === "drained" && proven.node, identity);
+    deepEqual(await setUp({ found: [read] }).find(), { kind: "moved", node: identity });
+  });
+}
 
 const MEANWHILE: [what: string, world: World, reason: string | undefined][] = [
   ["uncordoned", { read: A, readLast: { ...A, unschedulable: false } }, "its Node is not cordoned"],

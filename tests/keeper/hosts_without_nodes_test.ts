@@ -15,7 +15,7 @@ const ID = parseClientId("978a225b3d7b40e9acd7ce9b62f68444")!;
 const MACHINE = "1c09ca98649c4c7abc779cd04c96812e";
 const never = new AbortController().signal;
 
-Deno.test("a host without a Node costs one list of versions for its grant, one for each renewal, and no call for its release", async () => {
+Deno.test("a host without a Node costs one list of versions for its lock, and no call for its release", async () => {
   const clock = new IdleClock();
   const cluster = new FakeCluster(clock);
   await using keeper = new KubernetesNodeKeeper(cluster.client, {
@@ -33,9 +33,9 @@ Deno.test("a host without a Node costs one list of versions for its grant, one f
     if (kind !== undefined) equal(outcome?.kind, kind);
     return cluster.calls.slice(before);
   };
-  deepEqual(await callsOf(() => keeper.look(ID), "clear"), ["list nodes"]);
-  deepEqual(cluster.pages.map(({ limit }) => limit), ["500"]);
+  deepEqual(await callsOf(() => keeper.look(ID), "clear"), []);
   deepEqual(await callsOf(() => keeper.drain(hold, 1_000, never), "drained"), ["list nodes"]);
+  deepEqual(cluster.pages.map(({ limit }) => limit), ["500"]);
   deepEqual(await callsOf(() => keeper.awaitReturn(hold, 1_000, never), "ready"), []);
   deepEqual(await callsOf(() => keeper.uncordon(hold.group, ID, hold.since)), []);
   // A Node that has joined since then is read, and must be ready.

@@ -8,7 +8,6 @@ import { Look, type LookOptions } from "../../src/keeper/look.ts";
 import { type NodeView, viewNode } from "../../src/keeper/nodes/node.ts";
 import { UnavailableError } from "../../src/lock/errors.ts";
 import { parseClientId } from "../../src/lock/identity.ts";
-import type { LookOutcome } from "../../src/lock/node_keeper.ts";
 import { FakeClock } from "../support/fake_clock.ts";
 import { isGarbage } from "../support/garbage.ts";
 
@@ -18,12 +17,8 @@ const BARE = viewPod({ metadata: { name: "bare", namespace: "apps", uid: "u" } }
 const REFUSE: PodPolicy = { unmanaged: "refuse" };
 
 interface SetUp extends Partial<LookOptions> {
-  /** The Nodes of the client. */
+  /** The Nodes of the client that the watch shows, or that are read where it shows nothing. */
   readonly found?: NodeView[];
-  /** Those of them that the watch shows. */
-  readonly seen?: NodeView[];
-  /** How long a search takes, in milliseconds. */
-  readonly searchMs?: number;
   readonly on?: () => PodView[];
   readonly isSynced?: boolean;
   readonly isGhost?: (node: NodeView) => boolean;
@@ -32,8 +27,6 @@ interface SetUp extends Partial<LookOptions> {
 function setUp(options: SetUp = {}) {
   const {
     found = [NODE],
-    seen = found,
-    searchMs = 0,
     on = () => [],
     policy = REFUSE,
     isSynced = false,
@@ -44,18 +37,17 @@ function setUp(options: SetUp = {}) {
   const calls: string[] = [];
   const look = new Look({
     nodes: {
-      listById: async (id) => {
+      listById: (id) => {
         equal(id, ALICE);
         calls.push("nodes");
-        await clock.advance(searchMs);
-        return found;
+        return Promise.resolve(found);
       },
       started: () => Promise.resolve(),
       isSynced,
       peekById: (id) => {
         equal(id, ALICE);
         ok(isSynced, "a look at a watch that is behind");
-        return seen;
+        return found;
       },
       isGhost,
     },
@@ -74,33 +66,19 @@ function setUp(options: SetUp = {}) {
   return { look, clock, calls };
 }
 
-/** What a look finds of {@link NODE}. */
-const CLEAR: LookOutcome = { kind: "clear", node: { name: "a", uid: "uid-a", bootId: "1" } };
-
 Deno.test("a node whose pods may all be evicted is clear, and so is a client without a node", async () => {
-  deepEqual(await setUp().look.forClient(ALICE), CLEAR);
-  const { look, clock } = setUp({ found: [], searchMs: 300 });
-  const began = clock.monotonic();
-  deepEqual(await look.forClient(ALICE), {
-    kind: "clear",
-    searched: { readAt: began, confirmedAt: began + 300 },
-  });
+  const { look } = setUp();
+  deepEqual(await look.forClient(ALICE), { kind: "clear", node: { name: "a", uid: "uid-a", bootId: "1" } });
+  deepEqual(await setUp({ found: [] }).look.forClient(ALICE), { kind: "clear" });
 });
 
-Deno.test("while the watch is in step and shows a node, a look costs no call about the nodes", async () => {
+Deno.test("while the watch is in step, a look costs no call about the nodes", async () => {
   const { look, calls } = setUp({ isSynced: true });
-  deepEqual(await look.forClient(ALICE), CLEAR);
+  deepEqual(await look.forClient(ALICE), { kind: "clear", node: { name: "a", uid: "uid-a", bootId: "1" } });
   deepEqual(calls, ["pods"]);
-});
-
-Deno.test("where the watch is in step and shows no node, a search tells whether there is one", async () => {
   const none = setUp({ isSynced: true, found: [] });
-  const outcome = await none.look.forClient(ALICE);
-  ok(outcome.kind === "clear" && outcome.searched !== undefined);
-  deepEqual(none.calls, ["nodes"]);
-  const joined = setUp({ isSynced: true, seen: [] });
-  deepEqual(await joined.look.forClient(ALICE), CLEAR);
-  deepEqual(joined.calls, ["nodes", "pods"]);
+  deepEqual(await none.look.forClient(ALICE), { kind: "clear" });
+  deepEqual(none.calls, []);
 });
 
 Deno.test("several nodes of one id are ambiguous, and that is told", async () => {

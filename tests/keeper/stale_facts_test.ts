@@ -136,15 +136,6 @@ const ROWS: Row[] = [
     },
   },
   {
-    fact: "the watch shows no Node with the id, and one has joined: a look before the grant",
-    answer: "clear a",
-    ask(world) {
-      world.cluster.holdBack();
-      world.cluster.put(A);
-      return world.look();
-    },
-  },
-  {
     fact: "the watch shows no Node with the id, and one has joined: a hold without a node",
     answer: "moved",
     ask(world) {

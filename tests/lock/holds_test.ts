@@ -90,7 +90,7 @@ function setUp(state: GroupState, { slots = 1, isEnding = false, seen, isObserve
     return await operation;
   };
   const stateOf = () => backend.groups.get(group)!.state;
-  return { holds, writer, store, told, settle, stateOf };
+  return { holds, writer, store, told, settle, stateOf, clock };
 }
 
 /** What a request for alice's hold has proven so far. */
@@ -513,6 +513,24 @@ Deno.test("reread: the hold as the store has it, and nothing where it has ended 
     const seen = { state: stateWith([HOLD]), isSynced: true };
     const { holds, settle, store } = setUp(stateWith(stored), { seen });
     deepEqual(await settle(holds.reread(HOLD, group)), found);
+    deepEqual(store.calls, { reads: 1, writes: 0, lists: 0 });
+  }
+});
+
+Deno.test("confirm: the hold as the store has it from then on, and contended where it has ended or is about another node", async () => {
+  const now = { ...HOLD, renewed: SINCE + 5 };
+  for (
+    const stored of [[now], [FIRST], [{ ...now, since: SINCE + 1 }], [{ ...now, node: { ...DRAINED, uid: "u2" } }]]
+  ) {
+    const seen = { state: stateWith([HOLD]), isSynced: true };
+    const { holds, settle, store, clock } = setUp(stateWith(stored), { seen });
+    const began = clock.monotonic();
+    const confirmed = await settle(holds.confirm(provenAs("granted", HOLD), group));
+    if (stored[0] !== now) deepEqual(confirmed, CONTENDED);
+    else {
+      const written = { state: stateWith(stored), ending: undefined, began };
+      deepEqual(confirmed, { kind: "granted", holder: now, written });
+    }
     deepEqual(store.calls, { reads: 1, writes: 0, lists: 0 });
   }
 });

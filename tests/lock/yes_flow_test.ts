@@ -474,72 +474,100 @@ Deno.test("a grant without a Node is told once; one with a Node, a renewal and a
   }
 });
 
-/** A look that finds no Node, as of now or of a moment ago. */
-const searchedAt = (clock: HastyClock, ageMs = 0): LookOutcome => {
-  const at = clock.monotonic() - ageMs;
-  return { kind: "clear", searched: { readAt: at, confirmedAt: at } };
-};
-
-Deno.test("a host without a Node that was searched for before its grant gets its yes by one write", async () => {
-  const { clock, keeper, store, locks } = setUp();
-  keeper.looks = () => Promise.resolve(searchedAt(clock));
-  const calls: string[] = [];
-  const [read, write] = [store.read.bind(store), store.write.bind(store)];
-  store.read = (...args) => (calls.push("read"), read(...args));
-  store.write = (...args) => (calls.push("write"), write(...args));
-  const stop = new AbortController();
-  const watching = locks.watch(stop.signal);
-  equal((await locks.preReboot(alice, group)).kind, "granted");
-  deepEqual(calls, ["write"]);
-  deepEqual(keeper.drained, []);
-  stop.abort();
-  await watching;
-});
-
-/** How old the search is when the grant is written, how long the write takes, and how many searches follow. */
-for (const [ageMs, writeMs, drains] of [[0, 1_000, 0], [0, 1_001, 1], [600, 400, 0], [600, 401, 1]] as const) {
-  Deno.test(`a search that was ${ageMs} ms old before a write of ${writeMs} ms ${drains ? "is made again" : "is enough"}`, async () => {
-    const { clock, keeper, store, locks, held } = setUp();
-    keeper.looks = () => Promise.resolve(searchedAt(clock, ageMs));
-    keeper.drains = () => Promise.resolve({ ...NO_NODE, confirmedAt: clock.monotonic() });
-    const write = store.write.bind(store);
-    store.write = async (...args) => {
-      const written = await write(...args);
-      await clock.advance(writeMs);
-      return written;
-    };
-    equal((await locks.preReboot(alice, group)).kind, "granted");
-    equal(keeper.drained.length, drains);
-    equal(held()?.id, alice);
-  });
+/** Whose answer is long under way, and for how long, in milliseconds. Meanwhile, the slot is freed and given to bob. */
+for (const write of ["the grant without drains", "the grant of a host without a node", "the note of a drained node"]) {
+  for (const [ms, answer] of [[200, "granted"], [201, "contended"], [8_000, "contended"]] as const) {
+    Deno.test(`a hold that ends while the answer to ${write} is ${ms} ms under way: ${answer}`, async () => {
+      const { backend, clock, keeper, store, locks } = setUp({ keeperless: write.includes("without drains") });
+      keeper.looks = write.includes("without") ? { kind: "clear" } : { kind: "clear", node: worker };
+      keeper.held = () => undefined;
+      keeper.drain = () => Promise.resolve(write.includes("without") ? NO_NODE : drained());
+      const isLast = (holder: Holder) => write.includes("grant") || holder.node?.phase === "drained";
+      const send = store.write.bind(store);
+      store.write = async (...args) => {
+        const written = await send(...args);
+        if (written === "conflict" || !written.state.holders.some(isLast)) return written;
+        const { state, version } = backend.groups.get(group)!;
+        const holders = [{ id: bob, since: state.holders[0]!.since }];
+        backend.groups.set(group, { state: { ...state, holders }, version: version! + 1 });
+        await clock.advance(ms);
+        return written;
+      };
+      const outcome = kindOf(await locks.preReboot(alice, group));
+      // Without a node, the hold is read again after the search, however long that took.
+      equal(outcome, write.includes("without a node") ? "contended" : answer);
+    });
+  }
 }
 
-Deno.test("a Node that joins after the search and before a slow grant's end is drained", async () => {
-  const { clock, keeper, store, locks, held } = setUp();
-  keeper.looks = () => Promise.resolve(searchedAt(clock));
-  keeper.drains = (hold) => Promise.resolve(hold.node ? drained() : { kind: "moved", node: worker });
-  const write = store.write.bind(store);
+Deno.test("a node that another request notes while the answer to a grant is under way is not passed over", async () => {
+  const { backend, clock, keeper, store, locks } = setUp({ keeperless: true });
+  keeper.looks = { kind: "clear" };
+  const send = store.write.bind(store);
   store.write = async (...args) => {
-    const written = await write(...args);
-    if (keeper.drained.length === 0) await clock.advance(1_001);
+    const written = await send(...args);
+    const { state, version } = backend.groups.get(group)!;
+    const holders = state.holders.map((holder) => ({ ...holder, node: noted("draining") }));
+    backend.groups.set(group, { state: { ...state, holders }, version: version! + 1 });
+    await clock.advance(201);
     return written;
+  };
+  equal(kindOf(await locks.preReboot(alice, group)), "contended");
+});
+
+Deno.test("a hold whose every reading is more than a second under way gives no yes", async () => {
+  const { clock, store, locks } = setUp({ keeperless: true });
+  const [send, read] = [store.write.bind(store), store.read.bind(store)];
+  let readMs = 1_001;
+  store.write = async (...args) => {
+    const written = await send(...args);
+    await clock.advance(300);
+    return written;
+  };
+  store.read = async (...args) => {
+    const found = await read(...args);
+    await clock.advance(readMs);
+    return found;
+  };
+  equal(kindOf(await locks.preReboot(alice, group)), "contended");
+  readMs = 1_000;
+  equal(kindOf(await locks.preReboot(alice, group)), "renewed");
+});
+
+Deno.test("a Node that the watch shows before the yes of a host without one is drained", async () => {
+  const { keeper, locks, held } = setUp();
+  keeper.looks = { kind: "clear" };
+  keeper.drains = (hold) => {
+    if (hold.node !== undefined) return Promise.resolve(drained());
+    const isFirst = keeper.drained.length === 1;
+    return Promise.resolve(isFirst ? NO_NODE : { kind: "moved", node: worker });
+  };
+  keeper.shows = (id) => {
+    equal(id, alice);
+    return true;
   };
   equal((await locks.preReboot(alice, group)).kind, "granted");
   equal(held()?.node?.phase, "drained");
 });
 
-for (const node of [undefined, noted("draining")]) {
-  Deno.test(`a hold ${node ? "with a node" : "without one"} that another request takes after the search is searched for again`, async () => {
-    const { backend, clock, keeper, locks } = setUp();
-    keeper.looks = async () => {
-      const searched = searchedAt(clock);
-      await put(backend, { node });
-      return searched;
+/** How long each search takes, how many are made, and the answer. */
+for (
+  const [ms, searches, answer] of [[1_000, 1, "granted"], [1_001, 2, "granted"], [5_000, 2, "granted"], [
+    5_001,
+    20,
+    "contended",
+  ]] as const
+) {
+  Deno.test(`searches of ${ms} ms for a host without a node are made ${searches} times: ${answer}`, async () => {
+    const { clock, keeper, locks } = setUp();
+    keeper.looks = { kind: "clear" };
+    keeper.drains = async () => {
+      const confirmedAt = clock.monotonic();
+      await clock.advance(ms);
+      return { kind: "drained", host: { kind: "no_node" }, readAt: confirmedAt, confirmedAt };
     };
-    keeper.look = async () => await (keeper.looks as () => Promise<LookOutcome>)();
-    keeper.drains = node ? drained() : NO_NODE;
-    equal((await locks.preReboot(alice, group)).kind, "renewed");
-    equal(keeper.drained.length, 1);
+    equal(kindOf(await locks.preReboot(alice, group)), answer);
+    equal(keeper.drained.length, searches);
   });
 }
 

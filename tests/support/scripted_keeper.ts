@@ -42,6 +42,8 @@ export class ScriptedKeeper implements NodeKeeper {
   looks: LookOutcome | (() => Promise<LookOutcome>) = { kind: "clear", node: worker };
   drains: DrainOutcome | ((hold: Hold, waitMs: number) => Promise<DrainOutcome>) = drained();
   returns: ReturnOutcome | (() => Promise<ReturnOutcome>) = { kind: "ready" };
+  /** Whether the watch shows a Node of a client. */
+  shows: (id: ClientId) => boolean = () => false;
   /** Since when the host has had no Node. */
   absent: (hold: Hold) => number | undefined = () => undefined;
   proves: (hold: Hold, signal: AbortSignal) => Promise<GoneOutcome> = () => Promise.resolve({ kind: "unseen" });
@@ -64,6 +66,10 @@ export class ScriptedKeeper implements NodeKeeper {
   async look(): Promise<LookOutcome> {
     equal(this.held(), undefined, "the look comes before the grant");
     return typeof this.looks === "function" ? await this.looks() : this.looks;
+  }
+
+  showsNode(id: ClientId): boolean {
+    return this.shows(id);
   }
 
   async takeSkip(node: NodeIdentity, skip: string): Promise<boolean> {

@@ -71,12 +71,20 @@ export interface FreshNodesOptions {
   readonly waited?: (outcome: WaitOutcome) => void;
 }
 
+/** What a search has found. */
+export interface FoundNodes {
+  /** The Nodes. */
+  readonly nodes: NodeView[];
+  /** When the reading began that shows them, by {@link Clock.monotonic}: they were so at some moment after it. */
+  readonly readAt: number;
+}
+
 /** The requests that share a reading which has not begun. */
 interface Reading {
   /** The ids that they look for. */
   readonly wanted: Set<string>;
   /** The Nodes that have one of them. */
-  readonly found: Promise<NodeView[]>;
+  readonly found: Promise<FoundNodes>;
 }
 
 /** How many readings may run at a time where each is cheap. */
@@ -130,11 +138,12 @@ export class FreshNodes {
    *
    * @throws {UnavailableError} The Nodes could not be read.
    */
-  async byId(id: string): Promise<NodeView[]> {
+  async byId(id: string): Promise<FoundNodes> {
     const wanted = comparableId(id);
     const reading = this.#next ??= this.#prepare();
     reading.wanted.add(wanted);
-    return (await reading.found).filter(({ ids }) => ids.includes(wanted));
+    const { nodes, readAt } = await reading.found;
+    return { nodes: nodes.filter(({ ids }) => ids.includes(wanted)), readAt };
   }
 
   #prepare(): Reading {
@@ -165,9 +174,16 @@ export class FreshNodes {
     over.abort();
   }
 
-  async #read(wanted: ReadonlySet<string>): Promise<NodeView[]> {
+  async #read(wanted: ReadonlySet<string>): Promise<FoundNodes> {
     const isWanted = (node: NodeView) => node.ids.some((id) => wanted.has(id));
-    return await this.#byWaiting(wanted) ?? await this.#byVersions(isWanted) ?? await this.#byListing(isWanted);
+    const ways = [() => this.#byWaiting(wanted), () => this.#byVersions(isWanted)];
+    for (const way of ways) {
+      const readAt = this.#clock.monotonic();
+      const nodes = await way();
+      if (nodes !== undefined) return { nodes, readAt };
+    }
+    const readAt = this.#clock.monotonic();
+    return { nodes: await this.#byListing(isWanted), readAt };
   }
 
   /** @returns Undefined where that is not worth a try, or did not succeed. */

@@ -135,6 +135,14 @@ export function countsAlike(one: NodeView, other: NodeView): boolean {
     one.cordon === other.cordon && one.hold === other.hold && one.skip === other.skip && one.labels === other.labels;
 }
 
+/**
+ * Says which Node was seen, for a hold to note. Of one that is not ready, the bootID is left out: its host may run another
+ * boot already, which its kubelet has not reported yet.
+ */
+export function seenIdentityOf(node: NodeView): NodeIdentity {
+  return identityOf(node.ready === "True" ? node : { ...node, bootId: undefined });
+}
+
 /** Says which Node it is, without what else is known of it. */
 export function identityOf({ name, uid, machineId, bootId }: NodeIdentity): NodeIdentity {
   return { name, uid, ...(machineId !== undefined && { machineId }), ...(bootId !== undefined && { bootId }) };

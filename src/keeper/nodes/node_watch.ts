@@ -8,7 +8,7 @@
 
 import { type Clock, systemClock } from "../../lock/clock.ts";
 import { type ClientId, comparableId } from "../../lock/identity.ts";
-import { FreshNodes, type FreshNodesOptions } from "./fresh_nodes.ts";
+import { type FoundNodes, FreshNodes, type FreshNodesOptions } from "./fresh_nodes.ts";
 import type { NodeListener } from "./node_listener.ts";
 import type { NodeCalls } from "./node_calls.ts";
 import { NamesById } from "./names_by_id.ts";
@@ -163,17 +163,18 @@ export class NodeWatch {
 
   /**
    * Finds the nodes on which a client may run. Where it has seen some, they are candidates, which a read must confirm.
-   * Where it has seen none, see {@link listById}: a host without a node gets its yes without a drain, and the watch's
+   * Where it has seen none, see {@link search}: a host without a node gets its yes without a drain, and the watch's
    * connection may have gone silent before the node joined.
    *
    * @param except The UID of a node that does not count.
    * @throws {UnavailableError} The nodes could not be listed.
    */
-  async byId(id: ClientId, except?: string): Promise<NodeView[]> {
+  async byId(id: ClientId, except?: string): Promise<FoundNodes> {
     const isOther = ({ uid }: NodeView) => uid !== except;
     await this.started();
     const seen = this.#synced ? this.peekById(id).filter(isOther) : [];
-    return seen.length > 0 ? seen : (await this.listById(id)).filter(isOther);
+    const found = seen.length > 0 ? { nodes: seen, readAt: this.#clock.monotonic() } : await this.search(id);
+    return { ...found, nodes: found.nodes.filter(isOther) };
   }
 
   /**
@@ -181,8 +182,13 @@ export class NodeWatch {
    *
    * @throws {UnavailableError} The nodes could not be listed.
    */
-  listById(id: string): Promise<NodeView[]> {
+  search(id: string): Promise<FoundNodes> {
     return this.#fresh.byId(id);
+  }
+
+  /** {@link search} where it does not matter how old the moment is. */
+  async listById(id: string): Promise<NodeView[]> {
+    return (await this.search(id)).nodes;
   }
 
   /**

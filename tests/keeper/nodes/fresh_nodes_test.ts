@@ -397,7 +397,7 @@ class Script implements SeenNodes, FreshNodesCalls {
   }
 
   async find(id = ALICE): Promise<string[]> {
-    return (await this.clock.until(this.fresh.byId(id))).map(({ name }) => name);
+    return (await this.clock.until(this.fresh.byId(id))).nodes.map(({ name }) => name);
   }
 
   async #call<T>(call: string, answer: () => T): Promise<T> {
@@ -496,7 +496,7 @@ Deno.test("a Node with the ids of two requests that share a reading is one Node 
   script.version = 30;
   script.clock.sleep(60).then(() => script.show(state("joined", 31, [ALICE, other])));
   const found = await script.clock.until(Promise.all([script.fresh.byId(ALICE), script.fresh.byId(other)]));
-  deepEqual(found.map((nodes) => nodes.map(({ name }) => name)), [["joined"], ["joined"]]);
+  deepEqual(found.map(({ nodes }) => nodes.map(({ name }) => name)), [["joined"], ["joined"]]);
   deepEqual(script.made, ["version"]);
 });
 
@@ -625,4 +625,13 @@ Deno.test("readings of the versions of many Nodes run one after another", async 
   gate.resolve();
   await script.clock.until(Promise.all([first, second]));
   deepEqual(script.made, ["versions", "versions"]);
+});
+
+Deno.test("a search is as old as the reading that shows its Nodes, whatever was tried before it", async () => {
+  const script = new Script();
+  script.beat();
+  const began = script.clock.monotonic();
+  const { readAt } = await script.clock.until(script.fresh.byId(ALICE));
+  deepEqual(script.made, ["version", "versions"]);
+  equal(readAt - began, 2_000);
 });

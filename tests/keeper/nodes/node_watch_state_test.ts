@@ -148,7 +148,7 @@ Deno.test("a node is found by its ids as they are now", () => {
 
 Deno.test("a node that does not count is not among a client's nodes, seen or listed", async () => {
   const { watch, watcher } = setUp();
-  const names = async () => (await watch.byId(ALICE, "uid of a")).map(({ name }) => name);
+  const names = async () => (await watch.byId(ALICE, "uid of a")).nodes.map(({ name }) => name);
   watcher.synced([view("a", 5), view("b", 5)], "5");
   deepEqual(await names(), ["b"]);
   watcher.synced([view("a", 6)], "6");

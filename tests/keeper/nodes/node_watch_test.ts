@@ -63,12 +63,12 @@ Deno.test("a client's node is found without a call; that there is none is read, 
   let there: NodeView[] = [];
   const { watch, watcher, lists } = setUp(() => there);
   (await watcher).synced([view("a", 5)], "5");
-  deepEqual(names(await watch.byId(ALICE)), ["a"]);
+  deepEqual(names((await watch.byId(ALICE)).nodes), ["a"]);
   equal(lists(), 0);
   (await watcher).changed("DELETED", view("a", 6));
   there = [view("b", 7)];
   const found = await Promise.all([watch.byId(ALICE), watch.byId(ALICE), watch.byId(BOB)]);
-  deepEqual(found.map(names), [["b"], ["b"], []]);
+  deepEqual(found.map(({ nodes }) => names(nodes)), [["b"], ["b"], []]);
   equal(lists(), 1);
 });
 
@@ -199,10 +199,10 @@ Deno.test("a request shares a listing only if it came before the listing began",
   await clock.advance(0);
   equal(lists(), 1);
   answers[0]!.resolve([]);
-  deepEqual(await early, []);
+  deepEqual((await early).nodes, []);
   await until(() => lists() === 2);
   answers[1]!.resolve([view("a", 5)]);
-  deepEqual((await Promise.all(late)).map(names), [["a"], ["a"]]);
+  deepEqual((await Promise.all(late)).map(({ nodes }) => names(nodes)), [["a"], ["a"]]);
   equal(lists(), 2);
 });
 
@@ -212,7 +212,7 @@ Deno.test("a listing that fails does not keep the next one from beginning", asyn
   (await watcher).lost("gone");
   await rejects(watch.byId(ALICE), /away/);
   fails = false;
-  deepEqual(names(await watch.byId(ALICE)), ["a"]);
+  deepEqual(names((await watch.byId(ALICE)).nodes), ["a"]);
 });
 
 Deno.test("nodes that share an id are told as soon as they are seen, once for each set", async () => {

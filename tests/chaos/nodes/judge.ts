@@ -69,14 +69,10 @@ function revisionsOf(history: History, { group, node, from, to }: Yes): number[]
 function wrongAt(history: History, yes: Yes, revision: number): string[] {
   const appeared = grantOf(history, yes, revision);
   const grant = appeared && Math.min(appeared, yes.restoredGrant ?? appeared);
-  const matches = [...history.nodes.keys].some((name) => isNodeOf(history.nodes.at(name, revision), yes));
+  if (grant === undefined) return ["the Lease does not name the host as a holder"];
   const held = heldMoments(history, yes, revision);
-  if (grant === undefined) {
-    // A search that finds no node may come before the grant.
-    const isGranted = !matches && held.some((moment) => !isNoted(history, yes, grantOf(history, yes, moment)!, moment));
-    return isGranted ? [] : ["the Lease does not name the host as a holder"];
-  }
   if (held.length === 0) return ["the Lease did not show the hold any more when the yes was given"];
+  const matches = [...history.nodes.keys].some((name) => isNodeOf(history.nodes.at(name, revision), yes));
   // A hold that never noted a node, of a host that has none now, needs no drain.
   if (!matches && !isNoted(history, yes, grant, revision)) {
     const isWithoutNode = held.some((moment) => !isNoted(history, yes, grant, moment));
@@ -112,21 +108,18 @@ function grantOf(history: History, { group, id }: Yes, revision: number): number
   return grant;
 }
 
-/**
- * The revisions from {@link Yes.heldFrom} on at which the record shows the very hold that it shows as of a revision, or
- * one that was granted later where it shows none.
- */
+/** The revisions from {@link Yes.heldFrom} on at which the record shows the very hold that it shows as of a revision. */
 function heldMoments(history: History, yes: Yes, revision: number): number[] {
   const { heldFrom, to, group } = yes;
+  if (heldFrom === undefined) return [revision];
   const grant = grantOf(history, yes, revision);
-  if (heldFrom === undefined) return grant === undefined ? [] : [revision];
   const { since } = recordOf(history, yes, revision);
   const later = history.leases.versions(group).map((version) => version.revision);
   return [heldFrom, ...later.filter((each) => each > heldFrom && each <= to)].filter((each) => {
     const other = grantOf(history, yes, each);
-    if (other === undefined || grant === undefined) return other !== undefined && other > revision;
     // A backup may bring the hold back.
-    return other === grant || (since !== undefined && recordOf(history, yes, each).since === since);
+    const isSame = since !== undefined && recordOf(history, yes, each).since === since;
+    return other !== undefined && (other === grant || isSame);
   });
 }
 

@@ -69,6 +69,7 @@ export const HELD_BACK_ACTS: Readonly<Record<string, Fault>> = {
     const { machine } = host;
     const begin = scheduler.now;
     const ms = random.between(...HELD_BACK_MS);
+    const searches = random.below(3);
     world.note(machine.name, "its kubelet is stopped, and an administrator deletes the Node");
     machine.stopKubelet();
     ifPossible(() => api.store.delete("nodes", machine.name));
@@ -78,19 +79,24 @@ export const HELD_BACK_ACTS: Readonly<Record<string, Fault>> = {
       machine.startKubelet();
       ifPossible(() => machine.report());
     };
+    // The search before the grant, the one after it, or the one that is made because that was slow.
+    const holdBack = (replica: Replica, left: number) => {
+      onCall(replica, 0, () => {
+        if (machine.isKubeletUp) return;
+        world.note(replica.name, `waits for the answer to a search for the Node of ${machine.name}`);
+        replica.link?.holdBack(ms);
+        // A trap that is set at once would spring for this very call.
+        if (left > 0) return void scheduler.after(0, () => holdBack(replica, left - 1));
+        took();
+        scheduler.after(random.between(0, 200), join);
+      }, (call) => isSearch(call) && host.waitsFor === replica);
+    };
     const ask = (replica: Replica) => {
       if (machine.isKubeletUp || machine.isDown || world.isHealed) return;
       if (scheduler.now - begin > AWAY_MS) return join();
       // The host has taken the order, and asks again in five minutes.
       scheduler.after(0, () => void (host.beforeNextAsk = ask));
-      if (!hasFreeSlot(world, host)) return;
-      onCall(replica, 0, () => {
-        if (host.waitsFor !== replica || machine.isKubeletUp) return;
-        took();
-        world.note(replica.name, `waits for the answer to a search, and ${machine.name} joins`);
-        replica.link?.holdBack(ms);
-        scheduler.after(random.between(0, 200), join);
-      }, isSearch);
+      if (hasFreeSlot(world, host)) holdBack(replica, searches);
     };
     host.beforeNextAsk = ask;
   },

@@ -36,6 +36,15 @@ export const KEPT_SEEDS: readonly KeptSeed[] = [
     about: "evictions from a node that the watch had shown uncordoned before an older answer arrived",
   },
   {
+    seed: 521,
+    about:
+      "a yes for a host whose Node joined while the answer to the search was on its way, as a watch had shown by then",
+  },
+  {
+    seed: 629,
+    about: "a yes for a slot that was freed while its replica was paused after the write that showed it",
+  },
+  {
     seed: 1040,
     about: "an observer's false alarm: a Node that is not the noted one and shows another id",
   },
@@ -119,6 +128,11 @@ export const KEPT_SEEDS: readonly KeptSeed[] = [
     seed: 70078,
     options: { nodesChangeOften: true },
     about: "an observer's false alarm: a hold that a restore brought back, and that yielded",
+  },
+  {
+    seed: 81019,
+    options: { nodesChangeOften: true },
+    about: "a yes for a host whose Node joined between the search and the grant",
   },
   {
     seed: 100280,

@@ -5,6 +5,8 @@
  * @module
  */
 
+import { nodeFact } from "../chaos/nodes/history.ts";
+import { recordOf } from "../chaos/nodes/judge.ts";
 import { endLater } from "./later_acts.ts";
 import { clearCordon, freeForgotten, holdersOf } from "./administrator.ts";
 import { Random } from "../../src/simulator/random.ts";
@@ -21,7 +23,7 @@ import { Controllers } from "./world/controllers.ts";
 import { ifPossible, Machine } from "./world/machine.ts";
 import { LimitWatch } from "./world/limits.ts";
 import type { Stored } from "./world/objects.ts";
-import type { NetworkListener, ServerState } from "./world/network.ts";
+import type { Link, NetworkListener, ServerState } from "./world/network.ts";
 import { Replica } from "./world/replica.ts";
 
 /** When every run begins, in milliseconds since the epoch. */
@@ -35,6 +37,9 @@ const BEAT_MS = 2_500;
 
 /** For how long a watch must have shown a Node at a yes without one that is wrong, in milliseconds. */
 const SHOWN_MS = 1_000;
+
+/** The same of one beside the noted Node, for which the program looks before it notes the end of the drain. */
+const SHOWN_BESIDE_MS = 2_500;
 
 /** Something to do after a call of a replica has taken effect. */
 interface Trap {
@@ -261,22 +266,33 @@ export class World implements Disposable {
         if (link?.isBehind(plural)) timeline.count(`stale watch of the ${plural} at a request`);
       }
     },
-    answered: ({ group, id, machine }, { name, link }, endpoint, { status }) => {
-      const { timeline, observer } = this;
+    answered: (host, { name, link }, endpoint, { status }) => {
+      const { timeline } = this;
       if (status >= 400 && status < 500 && link?.isBehind("leases")) timeline.count("stale watch at a refusal");
       if (status >= 300 || endpoint !== "pre-reboot") return;
       if (link?.isBehind("leases") || link?.isBehind("nodes")) timeline.count("stale watch at a yes");
-      const shown = link?.nodeShownFor(SHOWN_MS, (node) => isNodeOf(machine, node));
-      if (shown === undefined || !observer.isWithoutNode(group, id)) return;
-      observer.violate(
-        "unproven yes",
-        `${name} gives ${id} a yes without a Node, and was shown ${shown}`,
-        id,
-        group,
-        shown,
-      );
+      this.#checkShown(host, name, link);
     },
   };
+
+  /** A watch proves nothing, but what it has shown for a while speaks against a yes: a Node of the host beside the noted one. */
+  #checkShown({ group, id, machine }: Host, replica: string, link: Link | undefined): void {
+    const { observer } = this;
+    if (observer.isWithoutNode(group, id)) {
+      const shown = link?.nodeShownFor(SHOWN_MS, (node) => isNodeOf(machine, node));
+      const message = `${replica} gives ${id} a yes without a Node, and was shown ${shown}`;
+      if (shown !== undefined) observer.violate("unproven yes", message, id, group, shown);
+      return;
+    }
+    const { uid } = recordOf(observer.history, { group, id }, observer.moment);
+    // Past the time-out, the operator wants the reboot whatever the host runs on.
+    if (uid === undefined || observer.proceedsAfterMs < Infinity) return;
+    const other = link?.nodeShownFor(SHOWN_BESIDE_MS, (node) => {
+      return isNodeOf(machine, node) && node.metadata.uid !== uid && nodeFact(node).ready === "True";
+    });
+    const message = `${replica} gives ${id} a yes, and was shown ${other} beside the Node that its hold notes`;
+    if (other !== undefined) observer.violate("unproven yes", message, id, group, other);
+  }
 
   /** No answer may come from a cache of the API server that is behind: what a yes rests on is read from etcd. */
   #checkFresh({ user, method, path }: ApiCall): void {

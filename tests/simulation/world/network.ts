@@ -403,9 +403,10 @@ export class Link {
   }
 }
 
-/** What tells which client runs on a Node. */
+/** What tells which client runs on a Node, and whether it runs. */
 function idsOf({ metadata, status }: Stored): string {
-  return `${status?.nodeInfo?.machineID} ${metadata.annotations?.["fleetlock.internal/id"]}`;
+  const ready = status?.conditions?.find(({ type }: Stored) => type === "Ready")?.status;
+  return `${metadata.uid} ${status?.nodeInfo?.machineID} ${metadata.annotations?.["fleetlock.internal/id"]} ${ready}`;
 }
 
 /** The status of an answer; 0 for a watch that shows something. */

@@ -393,7 +393,9 @@ export class Observer {
           if (this.writer() === undefined) this.#noteGiven(group, id);
           const wrong = this.writer() && wrongGrant(before, object, id, version.at);
           if (wrong) this.violate("wrong grant", wrong, id, group);
-          this.mostNoted = Math.max(this.mostNoted, notedSlots(object, id));
+          // Who adds a holder by hand goes by the slots of now, and notes none.
+          const slots = this.writer() === undefined ? now.length : notedSlots(object, id);
+          this.mostNoted = Math.max(this.mostNoted, slots);
           const key = `${group}/${id}`;
           // The record may have been broken by hand before the backup. The program then knows the time from elsewhere.
           const seenAt = isRestored ? this.#grantTimes.get(key) ?? version.at : version.at;

@@ -159,4 +159,16 @@ export const KEPT_SEEDS: readonly KeptSeed[] = [
     seed: 400021,
     about: "a further drain for a hold that had ended while its request waited",
   },
+  {
+    seed: 40091,
+    about: "a false alarm: the check that replicas are idle began before the end of the faults",
+  },
+  {
+    seed: 30457,
+    about: "a false alarm: a deletion of an earlier pod was taken for one of the pod that has its name",
+  },
+  {
+    seed: 40303,
+    about: "a false alarm: a holder that an administrator added was judged by the slots of earlier grants",
+  },
 ];

@@ -84,7 +84,7 @@ export class Scheduler {
   /**
    * Lets events happen until a condition is met.
    *
-   * @param until The latest time, in milliseconds since the epoch.
+   * @param until The latest time, in milliseconds since the epoch. It is the time then where the condition was not met.
    * @returns Whether the condition was met.
    * @throws {Error} Time stands still.
    */
@@ -92,7 +92,10 @@ export class Scheduler {
     let atOnce = 0;
     while (!isDone()) {
       const next = this.#heap[0];
-      if (next === undefined || next.at > until) return false;
+      if (next === undefined || next.at > until) {
+        this.#now = Math.max(this.#now, until);
+        return false;
+      }
       pop(this.#heap);
       if (next.run === undefined || next.owner?.isDead) continue;
       atOnce = next.at > this.#now ? 0 : atOnce + 1;

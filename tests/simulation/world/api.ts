@@ -242,7 +242,9 @@ export class ApiServer {
   #delete(call: ApiCall, kind: Kind, key: string, body: Stored): Stored {
     const { preconditions = {}, gracePeriodSeconds, propagationPolicy } = body ?? {};
     const graceMs = kind.plural === "pods" ? (gracePeriodSeconds ?? 30) * 1000 : 0;
-    if (kind.plural === "pods") this.onPodCall(call, "delete", key, "accepted");
+    // A call about an earlier pod of the name leaves this one alone.
+    const isMeant = [undefined, this.store.get(kind.plural, key)?.metadata.uid].includes(preconditions.uid);
+    if (kind.plural === "pods" && isMeant) this.onPodCall(call, "delete", key, "accepted");
     const object = this.store.delete(kind.plural, key, {
       ...preconditions,
       graceMs,

@@ -95,8 +95,14 @@ if (import.meta.main) {
   const [from = 1, to = from] = isSearch ? range!.split("-").map(Number) : [];
   const names = isSearch ? more : Deno.args;
   const chosen = MUTANTS.filter(({ name }) => names.length === 0 || names.some((part) => name.includes(part)));
+  const waiting = [...chosen];
   let found = 0;
-  for (const mutant of chosen) if (await tryMutant(mutant, isSearch ? seedsBetween(from, to) : undefined)) found++;
+  const tryAll = async () => {
+    for (let mutant = waiting.shift(); mutant !== undefined; mutant = waiting.shift()) {
+      if (await tryMutant(mutant, isSearch ? seedsBetween(from, to) : undefined)) found++;
+    }
+  };
+  await Promise.all(Array.from({ length: navigator.hardwareConcurrency }, tryAll));
   console.log(`${found} of ${chosen.length} found`);
   if (found < chosen.length) Deno.exitCode = 1;
 }

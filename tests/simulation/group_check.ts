@@ -33,9 +33,10 @@ export function notedSlots(lease: Stored | undefined, id: string): number {
   return recordOf(lease, id)?.slots ?? 1;
 }
 
-/** The UID of the Node that a hold notes; undefined where it notes none. */
+/** The UID of the Node that a hold notes; undefined where it notes none, or where an administrator has broken the note. */
 export function notedUid(lease: Stored | undefined, id: string): string | undefined {
-  return recordOf(lease, id)?.uid;
+  const { node, uid } = recordOf(lease, id) ?? {};
+  return typeof node === "string" && typeof uid === "string" ? uid : undefined;
 }
 
 /** Says what is wrong with a grant. @returns Undefined where it holds. */

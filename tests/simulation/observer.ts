@@ -480,7 +480,7 @@ export class Observer {
   /**
    * Whether the host's Node has been the same one since before the yes. A release need not wait for one that is gone, nor
    * where another one that shows the host's machine-id is ready: a host may come back under another name. Nor for a Node
-   * that is neither the noted one nor shows the host's id.
+   * that is neither the noted one nor shows the host's id: where the note was broken by hand, only the id tells.
    */
   #isNodeSame({ machine, yesAt }: Turn, noted: string | undefined): boolean {
     const { nodes } = this.history;
@@ -490,7 +490,7 @@ export class Observer {
     }
     const versions = this.history.nodes.versions(machine.name).filter(({ at }) => at >= yesAt - PROOF_MS);
     const { uid, machineId, namedId } = this.history.nodes.now(machine.name) ?? {};
-    const isHosts = uid === noted || noted === undefined || machineId === machine.machineId || namedId === machine.id;
+    const isHosts = uid === noted || machineId === machine.machineId || namedId === machine.id;
     return uid !== undefined && isHosts && versions.every((version) => version.fact?.uid === uid);
   }
 

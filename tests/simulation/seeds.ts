@@ -171,4 +171,9 @@ export const KEPT_SEEDS: readonly KeptSeed[] = [
     seed: 40303,
     about: "a false alarm: a holder that an administrator added was judged by the slots of earlier grants",
   },
+  {
+    seed: 41910,
+    incidents: [3, 68, 69, 70],
+    about: "a false alarm: a release while the hold's note is broken by hand and no Node shows the host's id",
+  },
 ];

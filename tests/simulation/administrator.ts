@@ -62,7 +62,8 @@ export const ADMINISTRATOR_ACTS: Readonly<Record<string, Fault>> = {
     world.scheduler.after(random.between(1_000, 120_000), () => {
       const now = store.get("leases", key);
       if (now === undefined) return;
-      for (const id of holdersOf(now)) world.observer.freeing(group, id);
+      // A backup from before the deletion brings the Lease back as it was.
+      if (now.metadata.deletionTimestamp) { for (const id of holdersOf(now)) world.observer.freeing(group, id); }
       store.update("leases", key, (last) => ({ ...last, metadata: { ...last.metadata, finalizers: [] } }));
     });
   },

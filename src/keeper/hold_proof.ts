@@ -10,7 +10,15 @@ import { type ClientId, comparableId } from "../lock/identity.ts";
 import type { DrainOutcome, Hold, PodLeft } from "../lock/node_keeper.ts";
 import type { Clock } from "../lock/clock.ts";
 import type { HeldNode } from "../lock/semaphore.ts";
-import { judgeNode, type NodeEvidence, type NodeVerdict, type SeenPod, type StayingPod } from "../lock/yes.ts";
+import {
+  FRESH_MS,
+  judgeNode,
+  type NodeEvidence,
+  type NodeVerdict,
+  SECOND_SEARCH_MS,
+  type SeenPod,
+  type StayingPod,
+} from "../lock/yes.ts";
 import { collectEvidence, type ProofOptions } from "./drain/proof.ts";
 import { identityOf, type NodeView, seenIdentityOf } from "./nodes/node.ts";
 import type { FoundNodes } from "./nodes/fresh_nodes.ts";
@@ -60,12 +68,6 @@ export async function findNode(
  */
 const SLOW_MS = 250;
 
-/** How long the search for the client's Nodes may take before it is made once more, in milliseconds. */
-const SLOW_SEARCH_MS = 1_000;
-
-/** How old the last search may be in the end, in milliseconds: beside very many Nodes, each takes seconds. */
-const OLD_SEARCH_MS = 5_000;
-
 /**
  * Proves a hold on the Node that it notes. The pods are listed last of all, since they may come at any moment, except
  * that the Node is read once more where that took long.
@@ -87,7 +89,7 @@ export async function proveHold(
   if (read !== undefined && successor === "same_host") return { kind: "moved", node: seenIdentityOf(read) };
   const node = read?.uid === noted.uid ? read : undefined;
   let found = await searchFor(hold, noted, node, nodes);
-  if (clock.monotonic() - found.readAt > SLOW_SEARCH_MS) found = await searchFor(hold, noted, node, nodes);
+  if (clock.monotonic() - found.readAt > FRESH_MS) found = await searchFor(hold, noted, node, nodes);
   let evidence = await collectEvidence(noted, read, hold.since, proof, signal);
   if (clock.monotonic() - readAt > SLOW_MS) {
     confirmedAt = clock.monotonic();
@@ -97,7 +99,7 @@ export async function proveHold(
   }
   const verdict = judgeNode(evidence);
   if (verdict.kind !== "empty") return notEmpty(verdict, evidence, successor);
-  if (clock.monotonic() - found.readAt > OLD_SEARCH_MS) return { kind: "not_empty", pods: [] };
+  if (clock.monotonic() - found.readAt > SECOND_SEARCH_MS) return { kind: "not_empty", pods: [] };
   const isKnown = ({ uid }: NodeView) => uid === noted.uid || found.nodes.some((one) => one.uid === uid);
   // What the watch shows proves nothing, but a Node that it shows may have joined after the search.
   if (nodes.isSynced && !nodes.peekById(hold.id).every(isKnown)) {

@@ -16,22 +16,13 @@ import type { DrainOutcome, NodeIdentity, NodeKeeper } from "./node_keeper.ts";
 import { type PreRebootOutcome, type Refused, refused } from "./outcomes.ts";
 import { amend, type DrainPhase, type HeldNode, holderOf, mayHaveHadYes } from "./semaphore.ts";
 import type { Yields } from "./yields.ts";
-import { type HostEvidence, judgeYes } from "./yes.ts";
+import { FRESH_MS, type HostEvidence, judgeYes, SECOND_SEARCH_MS } from "./yes.ts";
 
 /** How often a hold may move to another node within one request. */
 const MAX_MOVES = 3;
 
 /** How often one request collects its evidence again because it has become too old. */
 const MAX_TRIES = 10;
-
-/**
- * How old the reading of a node, or the search that found none, may be at its yes, in milliseconds, and the proof of the
- * hold. An answer may be long under way, while others free the slot or the host joins as another node.
- */
-const FRESH_MS = 1_000;
-
-/** How old a second search may be: beside very many Nodes, each takes longer than {@link FRESH_MS}. */
-const SLOW_SEARCH_MS = 5_000;
 
 /** How long ago a write may have begun for a hold to need no other proof, in milliseconds. Most take a tenth of that. */
 const SLOW_WRITE_MS = 200;
@@ -115,12 +106,11 @@ export class Prover {
     let searchMs = FRESH_MS;
     if (this.#isOutdated(last, searchMs)) {
       const again = await this.#readAgain(last.hold, group, deadline);
-      searchMs = SLOW_SEARCH_MS;
+      searchMs = SECOND_SEARCH_MS;
       if (again === undefined) return "too_old";
       last = again;
     }
-    const began = last.hold.written.began;
-    if (clock.monotonic() - began > SLOW_WRITE_MS) {
+    if (clock.monotonic() - last.hold.written.began > SLOW_WRITE_MS) {
       const hold = await this.#holds.confirm(last.hold, group);
       if (hold.kind === "refused") return hold;
       if (clock.monotonic() - hold.written.began > FRESH_MS) return "too_old";

@@ -143,6 +143,16 @@ export const MAX_EVICTIONS = 3;
 /** How long a write proves a hold, and a read what it showed, in milliseconds. */
 export const PROOF_TTL_MS = 15_000;
 
+/**
+ * How old what may change at any moment may be at a yes, in milliseconds: the reading of a node, the search for others,
+ * and the proof of the hold where its answer was slow. Meanwhile, others may free the slot, and the host may join as
+ * another node.
+ */
+export const FRESH_MS = 1_000;
+
+/** How old a second search may be, in milliseconds: beside very many Nodes, each takes longer than {@link FRESH_MS}. */
+export const SECOND_SEARCH_MS = 5_000;
+
 /** How long after the end of its grace period a pod of a dead kubelet counts as gone, in milliseconds. */
 export const DEAD_KUBELET_MS = 10_000;
 

@@ -340,10 +340,18 @@ export function freeAll(world: World, group: string): boolean {
   const key = `ops/fleetlock-${group}`;
   const lease = world.api.store.get("leases", key);
   if (lease === undefined || holdersOf(lease).length === 0) return false;
-  for (const id of holdersOf(lease)) world.observer.freeing(group, id);
-  world.note(group, "an administrator frees its slots");
-  world.api.store.update("leases", key, (now) => ({ ...now, spec: { ...now.spec, holderIdentity: "" } }));
+  freeSlots(world, group, holdersOf(lease), "frees its slots");
   return true;
+}
+
+/** Takes holders out of the Lease of a group. `says` is what the timeline says that an administrator does. */
+export function freeSlots(world: World, group: string, ids: readonly string[], says: string): void {
+  world.note(group, `an administrator ${says}`);
+  for (const id of ids) world.observer.freeing(group, id);
+  world.api.store.update("leases", `ops/fleetlock-${group}`, (now) => {
+    const holderIdentity = holdersOf(now).filter((id) => !ids.includes(id)).join(",");
+    return { ...now, spec: { ...now.spec, holderIdentity } };
+  });
 }
 
 /** Frees the slots of hosts that neither ask nor reboot, which only a restored Lease names. */
@@ -352,12 +360,7 @@ export function freeForgotten(world: World): void {
     const group = lease.metadata.name.replace(/^fleetlock-/, "");
     const forgotten = holdersOf(lease).filter((id) => !world.hosts.some((host) => host.id === id && host.isBusy));
     if (forgotten.length === 0) continue;
-    world.note(group, `an administrator frees the slot of ${forgotten.join(", ")}`);
-    for (const id of forgotten) world.observer.freeing(group, id);
-    const holderIdentity = holdersOf(lease).filter((id) => !forgotten.includes(id)).join(",");
-    world.api.store.update("leases", `ops/${lease.metadata.name}`, (now) => {
-      return { ...now, spec: { ...now.spec, holderIdentity } };
-    });
+    freeSlots(world, group, forgotten, `frees the slot of ${forgotten.join(", ")}`);
   }
 }
 

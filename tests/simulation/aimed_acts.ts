@@ -53,18 +53,11 @@ function look(world: World, act: () => boolean): void {
 /** What happens, by name. */
 export const AIMED_ACTS: Readonly<Record<string, Fault>> = {
   "Node joins again as its host asks for a free slot"(world, random, took) {
-    const { api, hosts, scheduler } = world;
-    const held = new Set(api.store.list("leases").flatMap(holdersOf));
-    const waiting = hosts.filter(({ id, isDone, machine }) => {
-      return !isDone && !held.has(id) && machine.isKubeletUp && !machine.isDown && machine.node !== undefined;
-    });
-    if (waiting.length === 0 || world.isHealed) return;
-    const host = random.pick(waiting);
+    const { scheduler } = world;
+    const host = takeNodeOfWaiting(world, random);
+    if (host === undefined) return;
     const { machine } = host;
     const begin = scheduler.now;
-    world.note(machine.name, "its kubelet is stopped, and an administrator deletes the Node");
-    machine.stopKubelet();
-    ifPossible(() => api.store.delete("nodes", machine.name));
     const join = (replica: Replica) => {
       if (machine.isKubeletUp || machine.isDown || world.isHealed) return;
       const isOver = scheduler.now - begin > AWAY_MS;
@@ -164,6 +157,22 @@ function namesOfDrained(body = ""): string[] {
   const annotation = JSON.parse(body || "{}").metadata?.annotations?.["fleetlock.internal/holders"] ?? "[]";
   const holders: { node?: unknown; phase?: string }[] = JSON.parse(annotation);
   return holders.flatMap(({ node, phase }) => phase === "drained" && typeof node === "string" ? [node] : []).reverse();
+}
+
+/** Stops the kubelet of a host that has no slot yet, and deletes its Node. @returns The host; undefined where there is none. */
+export function takeNodeOfWaiting(world: World, random: Random): Host | undefined {
+  const { api, hosts } = world;
+  const held = new Set(api.store.list("leases").flatMap(holdersOf));
+  const waiting = hosts.filter(({ id, isDone, machine }) => {
+    return !isDone && !held.has(id) && machine.isKubeletUp && !machine.isDown && machine.node !== undefined;
+  });
+  if (waiting.length === 0 || world.isHealed) return undefined;
+  const host = random.pick(waiting);
+  const { machine } = host;
+  world.note(machine.name, "its kubelet is stopped, and an administrator deletes the Node");
+  machine.stopKubelet();
+  ifPossible(() => api.store.delete("nodes", machine.name));
+  return host;
 }
 
 /** Whether the Lease of the host's group names nobody. */

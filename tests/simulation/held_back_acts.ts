@@ -8,8 +8,8 @@
  */
 
 import { Random } from "../../src/simulator/random.ts";
-import { holdersOf } from "./administrator.ts";
-import { hasFreeSlot } from "./aimed_acts.ts";
+import { freeSlots, holdersOf } from "./administrator.ts";
+import { hasFreeSlot, takeNodeOfWaiting } from "./aimed_acts.ts";
 import type { Fault } from "./faults.ts";
 import type { Host } from "./hosts/host.ts";
 import type { Incident, Plan } from "./plan.ts";
@@ -59,20 +59,13 @@ export const HELD_BACK_ACTS: Readonly<Record<string, Fault>> = {
     }, (call) => holder(call) !== undefined);
   },
   "Node joins while the answer to the search for it is held back"(world, random, took) {
-    const { api, hosts, scheduler, onCall } = world;
-    const held = new Set(api.store.list("leases").flatMap(holdersOf));
-    const waiting = hosts.filter(({ id, isDone, machine }) => {
-      return !isDone && !held.has(id) && machine.isKubeletUp && !machine.isDown && machine.node !== undefined;
-    });
-    if (waiting.length === 0 || world.isHealed) return;
-    const host = random.pick(waiting);
+    const { scheduler, onCall } = world;
+    const host = takeNodeOfWaiting(world, random);
+    if (host === undefined) return;
     const { machine } = host;
     const begin = scheduler.now;
     const ms = random.between(...HELD_BACK_MS);
     const searches = random.below(3);
-    world.note(machine.name, "its kubelet is stopped, and an administrator deletes the Node");
-    machine.stopKubelet();
-    ifPossible(() => api.store.delete("nodes", machine.name));
     const join = () => {
       if (machine.isKubeletUp || machine.isDown || world.isHealed) return;
       world.note(machine.name, "its kubelet is started again");
@@ -123,13 +116,7 @@ function isSearch({ method, path }: ApiCall): boolean {
 
 /** Frees the slot of a client, as an administrator does. */
 function free(world: World, group: string, id: string): void {
-  const key = `ops/fleetlock-${group}`;
-  const lease = world.api.store.get("leases", key);
+  const lease = world.api.store.get("leases", `ops/fleetlock-${group}`);
   if (lease === undefined || !holdersOf(lease).includes(id)) return;
-  world.note(group, `an administrator frees the slot of ${id}`);
-  world.observer.freeing(group, id);
-  world.api.store.update("leases", key, (now) => {
-    const holderIdentity = holdersOf(now).filter((each) => each !== id).join(",");
-    return { ...now, spec: { ...now.spec, holderIdentity } };
-  });
+  freeSlots(world, group, [id], `frees the slot of ${id}`);
 }

@@ -8,7 +8,7 @@
  */
 
 import { Random } from "../../src/simulator/random.ts";
-import { freeAll, holdersOf, someHost, takeRight } from "./administrator.ts";
+import { freeAll, freeSlots, holdersOf, someHost, takeRight } from "./administrator.ts";
 import type { Fault } from "./faults.ts";
 import type { Host } from "./hosts/host.ts";
 import type { Incident, Plan } from "./plan.ts";
@@ -103,7 +103,8 @@ export const LATER_ACTS: Readonly<Record<string, Fault>> = {
     const lease = pickLease(world, random, (one) => holdersOf(one).length > 1);
     if (lease === undefined) return;
     took();
-    takeOut(world, groupOf(lease), [random.pick(holdersOf(lease))]);
+    const id = random.pick(holdersOf(lease));
+    freeSlots(world, groupOf(lease), [id], `takes out ${id}`);
   },
   "holder added that never asks"(world, random, took) {
     const slots = Math.min(...world.replicas.map((replica) => replica.slots));
@@ -117,7 +118,7 @@ export const LATER_ACTS: Readonly<Record<string, Fault>> = {
     world.api.store.update("leases", keyOf(group), (now) => ({ ...now, spec: { ...now.spec, holderIdentity } }));
     world.scheduler.after(random.between(30_000, 600_000), () => {
       const now = world.api.store.get("leases", keyOf(group));
-      if (now !== undefined && holdersOf(now).includes(id)) takeOut(world, group, [id]);
+      if (now !== undefined && holdersOf(now).includes(id)) freeSlots(world, group, [id], `takes out ${id}`);
     });
   },
   "annotation of the holders broken"(world, random, took) {
@@ -193,15 +194,6 @@ function pickLease(world: World, random: Random, suits: (lease: Stored) => boole
   const first = keyOf(someHost(world, random).group);
   const suited = world.api.store.list("leases").filter((one) => !one.metadata.deletionTimestamp && suits(one));
   return suited.find((one) => keyOf(groupOf(one)) === first) ?? suited[0];
-}
-
-function takeOut(world: World, group: string, ids: readonly string[]): void {
-  world.note(group, `an administrator takes out ${ids.join(", ")}`);
-  for (const id of ids) world.observer.freeing(group, id);
-  world.api.store.update("leases", keyOf(group), (now) => {
-    const holderIdentity = holdersOf(now).filter((id) => !ids.includes(id)).join(",");
-    return { ...now, spec: { ...now.spec, holderIdentity } };
-  });
 }
 
 /** Breaks the records of holders, as an edit by hand does. @returns Undefined where they are removed. */

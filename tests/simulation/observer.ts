@@ -24,6 +24,7 @@ import {
   wrongGrant,
 } from "./group_check.ts";
 import { wrongGoneRelease } from "./gone_nodes.ts";
+import { type Grant, Grants } from "./grants.ts";
 import type { Stored } from "./world/objects.ts";
 import type { Change } from "./world/store.ts";
 import {
@@ -117,10 +118,7 @@ export class Observer {
   readonly #asking = new Map<string, number>();
   /** The machines of the hosts that have crashed and not asked since, by their ids. */
   readonly #crashed = new Map<string, Machine>();
-  /** When each hold began: `group/id` to the moment and the time. */
-  readonly #grants = new Map<string, { moment: number; at: number; hadYes?: true }>();
-  /** When the last hold of each client was granted that was seen: `group/id` to the time. */
-  readonly #grantTimes = new Map<string, number>();
+  readonly #grants: Grants = new Grants(this.history);
   /** The Lease of each group. */
   readonly #leases = new Map<string, Stored>();
   /** Since which moment a group's Lease has been ending; absent while it is not. */
@@ -143,8 +141,8 @@ export class Observer {
   }
 
   /** When a client's hold began; undefined where it has none. */
-  grantOf(group: string, id: string): { moment: number; at: number } | undefined {
-    return this.#grants.get(`${group}/${id}`);
+  grantOf(group: string, id: string): Grant | undefined {
+    return this.#grants.of(group, id);
   }
 
   /** Whether a client has a hold that has never noted a Node. */
@@ -206,7 +204,7 @@ export class Observer {
     this.restoredAt = this.#scheduler.now;
     this.#asking.clear();
     // What the backup does not know of, the program cannot know.
-    for (const grant of this.#grants.values()) delete grant.hadYes;
+    this.#grants.forgetYes();
   }
 
   /** Notes a request that a host is about to send. */
@@ -238,7 +236,7 @@ export class Observer {
       responded: (isYes) => {
         asked.respondedAt = this.#scheduler.now;
         asked.respondedMoment = this.#moment;
-        const grant = this.#grants.get(`${group}/${id}`);
+        const grant = this.grantOf(group, id);
         if (isYes && endpoint === "pre-reboot" && grant !== undefined) grant.hadYes = true;
       },
     };
@@ -300,11 +298,7 @@ export class Observer {
     const { heldFrom } = moments;
     const { group, id } = turn;
     const held = this.grantOf(group, id);
-    // A backup brings back the time of a grant by the clock of who granted it. The first record of it tells the moment.
-    const restoredGrant = held && this.wasRestored
-      ? this.history.leases.versions(group).find(({ fact }) => fact && grantedAt(fact.record, id, Infinity) === held.at)
-        ?.revision
-      : undefined;
+    const restoredGrant = this.wasRestored ? this.#grants.firstMomentOf(group, id) : undefined;
     const wrong = wrongWith(this.history, asked, group, id, moments, restoredGrant);
     for (const situation of situationsOf(this.history, asked)) this.count(situation);
     const ending = this.#ending.get(group);
@@ -389,19 +383,17 @@ export class Observer {
         }
         for (const id of now) {
           // A backup may bring back an earlier hold of a client that has one.
-          if (was.includes(id) && !isRestored) continue;
+          if (was.includes(id) && !isRestored) {
+            if (this.writer() === undefined) this.#grants.edited(object, group, id);
+            continue;
+          }
           if (this.writer() === undefined) this.#noteGiven(group, id);
           const wrong = this.writer() && wrongGrant(before, object, id, version.at);
           if (wrong) this.violate("wrong grant", wrong, id, group);
           // Who adds a holder by hand goes by the slots of now, and notes none.
           const slots = this.writer() === undefined ? now.length : notedSlots(object, id);
           this.mostNoted = Math.max(this.mostNoted, slots);
-          const key = `${group}/${id}`;
-          // The record may have been broken by hand before the backup. The program then knows the time from elsewhere.
-          const seenAt = isRestored ? this.#grantTimes.get(key) ?? version.at : version.at;
-          const at = grantedAt(fact.record, id, seenAt);
-          this.#grantTimes.set(key, at);
-          this.#grants.set(key, { moment: this.#moment, at });
+          this.#grants.began(object, group, id, version, isRestored);
         }
         if (this.writer() !== undefined && !isGone && changesPause(before, object)) {
           this.violate("wrong grant", `${this.writer()} changes the pause of ${group}`, group);
@@ -433,8 +425,7 @@ export class Observer {
 
   /** A slot may be freed only by an administrator, or once its host has reported after its yes. */
   #released(group: string, id: string, before: Stored, after: Stored | undefined): void {
-    const grant = this.#grants.get(`${group}/${id}`);
-    this.#grants.delete(`${group}/${id}`);
+    const grant = this.#grants.ended(group, id);
     if (this.writer() === undefined) return;
     const turn = this.#turns.get(id);
     const asking = this.#asking.get(id);
@@ -519,17 +510,6 @@ export class Observer {
 
   #ns(at: number): number {
     return Math.round((at - this.#start) * 1e6);
-  }
-}
-
-/** When a hold was granted: a backup may bring back one that is older than its appearance. */
-function grantedAt(record: string, id: string, seenAt: number): number {
-  try {
-    const holders: { id: string; since?: string }[] = JSON.parse(record);
-    const since = Date.parse(holders.find((holder) => holder.id === id)?.since ?? "");
-    return Number.isNaN(since) ? seenAt : Math.min(since, seenAt);
-  } catch {
-    return seenAt;
   }
 }
 

@@ -181,4 +181,15 @@ export const KEPT_SEEDS: readonly KeptSeed[] = [
     incidents: [9, 14, 15],
     about: "a fault of the model: a Lease that a backup had brought back counted as deleted",
   },
+  {
+    seed: 42702,
+    incidents: [1, 9, 10, 11, 14, 16, 59, 65, 66, 67, 68],
+    about:
+      "a pod deleted too early: where somebody takes the records out of a Lease of several holders, each counted as old as the oldest",
+  },
+  {
+    seed: 1047,
+    incidents: [0, 1, 3, 4, 6, 7, 8],
+    about: "a false alarm: the grant of a hold that a backup had brought back, by a replica whose clock is ahead",
+  },
 ];

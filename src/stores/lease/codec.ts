@@ -101,7 +101,7 @@ export function leaseToState(lease: V1Lease): GroupState {
   const noted = readAnnotation(lease);
   const ids = new Set((spec.holderIdentity ?? "").split(",").map((id) => id.trim()).filter((id) => id !== ""));
   const ordered = new Set([...noted.records.keys()].filter((id) => ids.has(id))).union(ids);
-  const holders = [...ordered].map((id) => toHolder(id as ClientId, noted, () => guessSince(lease)));
+  const holders = [...ordered].map((id) => toHolder(id as ClientId, noted, () => guessSince(lease, ids.size)));
   const renewed = toMs(spec.renewTime);
   const notes = readNotes(notesOf(lease.metadata?.annotations));
   return {
@@ -210,17 +210,18 @@ function toHolder(id: ClientId, { records, doubled, isWhole }: Annotation, guess
 
 /**
  * Guesses since when a holder holds that the annotation lacks. Where there is no
- * annotation, `spec.acquireTime` is that holder's, as the Go program writes it.
- * Where there is one, it is the time of another holder, and somebody added this
- * one later: at the last change of the Lease at the latest.
+ * annotation and one holder, `spec.acquireTime` is that holder's, as the Go
+ * program writes it. Otherwise it may be the time of another holder, and
+ * somebody changed this one's record later: at the last change of the Lease at
+ * the latest. A drain that runs into its time-out because of an earlier guess
+ * would delete pods too early.
  */
-function guessSince({ metadata = {}, spec = {} }: V1Lease): number {
+function guessSince({ metadata = {}, spec = {} }: V1Lease, holders: number): number {
   const changes = (metadata.managedFields ?? []).map((entry) => toMs(entry.time) ?? 0);
   const changed = Math.max(0, ...changes) || undefined;
   const acquired = toMs(spec.acquireTime);
-  const guess = metadata.annotations?.[HOLDERS_ANNOTATION] === undefined
-    ? acquired ?? changed
-    : changed ?? toMs(spec.renewTime) ?? acquired;
+  const isHolders = holders === 1 && metadata.annotations?.[HOLDERS_ANNOTATION] === undefined;
+  const guess = isHolders ? acquired ?? changed : changed ?? toMs(spec.renewTime) ?? acquired;
   return guess ?? toMs(metadata.creationTimestamp) ?? 0;
 }
 

@@ -139,6 +139,12 @@ const READS: { name: string; lease: V1Lease; state: GroupState }[] = [
     state: { holders: [{ id: id("maintenance window"), since: T2 }], transitions: 0 },
   },
   {
+    name:
+      "several holders without the annotation: acquireTime is that of the oldest, so they hold since the last change",
+    lease: lease({ holderIdentity: "a,b", acquireTime: iso(T1) }, { managedFields: [{ time: new Date(T3) }] }),
+    state: { holders: [{ id: id("a"), since: T3 }, { id: id("b"), since: T3 }], transitions: 0 },
+  },
+  {
     name: "a list written by hand, with spaces, duplicates and gaps",
     lease: lease({ holderIdentity: " b, a,,b ,", acquireTime: iso(T1) }),
     state: { holders: [{ id: id("b"), since: T1 }, { id: id("a"), since: T1 }], transitions: 0 },

@@ -113,19 +113,18 @@ export class Holds {
    * Finds the client's hold.
    *
    * @param arrival The request's ticket.
-   * @param needs What a hold that is found must rest on, and what "not_held" must.
+   * @param needs Says what the answer must rest on. @default {() => "fresh"}
    */
   find(
     id: ClientId,
     group: Group,
     arrival: Ticket,
-    needs: Readonly<Record<Held["kind"], Proof>>,
+    needs: (found: Held) => Proof = () => "fresh",
   ): Promise<Held | Refused> {
     return this.#writer.transact<Held>(group, arrival, ({ state }) => {
       const holder = holderOf(state, id);
-      return holder === undefined
-        ? { kind: "answer", needs: needs.not_held, answer: { kind: "not_held" } }
-        : { kind: "answer", needs: needs.held, answer: { kind: "held", holder } };
+      const found: Held = holder === undefined ? { kind: "not_held" } : { kind: "held", holder };
+      return { kind: "answer", needs: needs(found), answer: found };
     });
   }
 
@@ -278,7 +277,7 @@ export class Holds {
 
   /** Reads a hold afresh. Undefined where it has ended. */
   async reread({ id, since }: Holder, group: Group): Promise<Holder | undefined> {
-    const found = await this.find(id, group, this.#writer.arrive(), { held: "fresh", not_held: "fresh" });
+    const found = await this.find(id, group, this.#writer.arrive());
     return found.kind === "held" && found.holder.since === since ? found.holder : undefined;
   }
 

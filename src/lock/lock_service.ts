@@ -14,7 +14,7 @@ import { GroupWriter, type Ticket } from "./group_writer.ts";
 import { GroupView } from "./group_view.ts";
 import { HoldAges } from "./hold_ages.ts";
 import { isSamePause } from "./group_notes.ts";
-import type { Proven } from "./hold_outcomes.ts";
+import type { Held, Proven } from "./hold_outcomes.ts";
 import { Holds } from "./holds.ts";
 import type { ClientId, Group } from "./identity.ts";
 import { UnavailableError } from "./errors.ts";
@@ -210,9 +210,8 @@ export class LockService {
     const arrival = this.#writer.arrive();
     // The request ends the hold that is seen first. It must not end a later one, which the client got from another
     // replica while this request waited, nor one that a pre-reboot request has renewed meanwhile, perhaps with a yes.
-    // The drain phase decides how the node's return is judged, so a view that is behind would mislead.
-    const held = this.#keeper === undefined ? "in_step" : "fresh";
-    const first = await this.#holds.find(id, group, arrival, { held, not_held: "fresh" });
+    const needs = (found: Held) => found.kind === "held" && !this.#awaitsNode(found.holder) ? "in_step" : "fresh";
+    const first = await this.#holds.find(id, group, arrival, needs);
     if (first.kind === "refused") return first;
     if (first.kind === "not_held") {
       this.#reportHeldElsewhere(id, group);
@@ -275,6 +274,14 @@ export class LockService {
   }
 
   /**
+   * Whether a release of a hold waits for a Node. The Node that is noted and the drain's phase decide how its return is
+   * judged, so a view that is behind would mislead. Where there is no Node, the write that frees the slot is proof enough.
+   */
+  #awaitsNode({ node, isNodeUnreadable }: Holder): boolean {
+    return this.#keeper !== undefined && (node !== undefined || isNodeUnreadable === true);
+  }
+
+  /**
    * Waits until the host of a hold is back, and tells whether from a reboot. Where no Node can tell, a hold that may have
    * had its yes is one that was used. Refused where the host is not back, or where the hold changed meanwhile.
    */
@@ -288,7 +295,7 @@ export class LockService {
     const asked = { group, id, since, node, isNodeUnreadable };
     const back = await this.#keeper.awaitReturn(asked, this.#replyWaitMs, this.#stopping);
     if (back.kind === "not_ready") return refused({ kind: "node_not_ready", node: back.node, reason: back.reason });
-    const now = await this.#holds.find(id, group, arrival, { held: "in_step", not_held: "in_step" });
+    const now = await this.#holds.find(id, group, arrival, () => "in_step");
     if (now.kind === "held" && !isSameStage(now.holder, hold)) return refused({ kind: "contended" });
     return now.kind === "refused" ? now : { kind: "back", hasRebooted: back.rebooted ?? mayHaveHadYes(hold) };
   }

@@ -7,12 +7,20 @@ import type { DrainOutcome, Hold } from "../../src/lock/node_keeper.ts";
 import type { Holder } from "../../src/lock/semaphore.ts";
 import { until } from "../support/condition.ts";
 import { HastyClock } from "../support/fake_clock.ts";
+import { CountingStore } from "../support/faulty_stores.ts";
 import { drained, NO_NODE, noted, ScriptedKeeper, worker } from "../support/scripted_keeper.ts";
 
 const group = parseGroup("default")!;
 const alice = parseClientId("alice")!;
 const bob = parseClientId("bob")!;
 const pods = [{ namespace: "web", name: "web-0", reason: "its budget allows no disruption now" }];
+
+/** A store whose watch stays in step and tells of nothing. */
+class Silent extends MemoryLockStore {
+  override watch(watcher: LockWatcher, signal: AbortSignal): Promise<void> {
+    return super.watch({ synced: (listing) => watcher.synced(listing), changed() {}, lost() {} }, signal);
+  }
+}
 
 function setUp() {
   const backend = new MemoryBackend();
@@ -245,12 +253,6 @@ Deno.test("a hold that the watch reports as ended is released only if a fresh re
 
 Deno.test("the drain phase is read afresh before a host's return is judged", async () => {
   const { backend, keeper, held } = setUp();
-  /** A store whose watch stays in step and tells of nothing. */
-  class Silent extends MemoryLockStore {
-    override watch(watcher: LockWatcher, signal: AbortSignal): Promise<void> {
-      return super.watch({ synced: (listing) => watcher.synced(listing), changed() {}, lost() {} }, signal);
-    }
-  }
   const rival = new LockService(new MemoryLockStore(backend), { keeper: new ScriptedKeeper(held) });
   const phases: unknown[] = [];
   keeper.awaitReturn = (hold: Hold) => {
@@ -267,6 +269,51 @@ Deno.test("the drain phase is read afresh before a host's return is judged", asy
   equal((await rival.preReboot(alice, group)).kind, "renewed");
   await locks.steadyState(alice, group);
   deepEqual(phases, ["drained"]);
+  stop.abort();
+  await watching;
+});
+
+for (
+  const [what, holder, drains, reads] of [
+    ["that notes a Node", { node: noted("drained") }, true, 1],
+    ["whose note of a Node is unreadable", { isNodeUnreadable: true }, true, 1],
+    ["that notes no Node", {}, true, 0],
+    ["that notes a Node, by a server without drains,", { node: noted("drained") }, false, 0],
+  ] as const
+) {
+  Deno.test(`to release a hold ${what} costs ${reads} reads beside the write`, async () => {
+    const { backend, keeper } = setUp();
+    const store = new CountingStore(backend);
+    await store.write(group, ABSENT, { holders: [{ id: alice, since: 1, ...holder }], transitions: 1 });
+    const stop = new AbortController();
+    const locks = new LockService(store, { ...(drains && { keeper }) });
+    const watching = locks.watch(stop.signal);
+    store.reset();
+    equal((await locks.steadyState(alice, group)).kind, "released");
+    deepEqual(store.calls, { reads, writes: 1, lists: 0 });
+    stop.abort();
+    await watching;
+  });
+}
+
+Deno.test("a view that is behind a note of the host's Node frees nothing without the Node's return", async () => {
+  const { backend, keeper, held } = setUp();
+  const store = new MemoryLockStore(backend);
+  await store.write(group, ABSENT, { holders: [{ id: alice, since: 1 }], transitions: 1 });
+  const stop = new AbortController();
+  const locks = new LockService(new Silent(backend), { keeper });
+  const watching = locks.watch(stop.signal);
+  const asked: unknown[] = [];
+  keeper.awaitReturn = ({ node }: Hold) => {
+    asked.push(node?.phase);
+    return Promise.resolve({ kind: "ready" });
+  };
+  const found = await store.read(group);
+  await store.write(group, found, { holders: [{ id: alice, since: 1, node: noted("drained") }], transitions: 1 });
+  deepEqual(await locks.steadyState(alice, group), { kind: "refused", refusal: { kind: "contended" } });
+  equal(held()?.id, alice);
+  equal((await locks.steadyState(alice, group)).kind, "released");
+  deepEqual(asked, [undefined, "drained"]);
   stop.abort();
   await watching;
 });

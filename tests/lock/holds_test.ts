@@ -9,7 +9,7 @@
 import { deepEqual, equal, ok } from "node:assert/strict";
 import { GroupView } from "../../src/lock/group_view.ts";
 import { GroupWriter } from "../../src/lock/group_writer.ts";
-import type { Proven } from "../../src/lock/hold_outcomes.ts";
+import type { Held, Proven } from "../../src/lock/hold_outcomes.ts";
 import { Holds } from "../../src/lock/holds.ts";
 import { parseClientId, parseGroup } from "../../src/lock/identity.ts";
 import { MemoryBackend, type Versioned } from "../../src/lock/lock_store.ts";
@@ -205,13 +205,14 @@ Deno.test("grant: where the slots are taken or the object is being deleted, noth
   }
 });
 
-Deno.test("find: what is found rests on what the caller says, for each of the two answers", async () => {
-  const needs = { held: "anything", not_held: "fresh" } as const;
+Deno.test("find: what is found rests on what the caller says of it", async () => {
+  const needs = (found: Held) => found.kind === "held" && found.holder.id === alice ? "anything" : "fresh";
   const seen = { state: stateWith([HOLD]), isSynced: false };
   for (
     const [each, stored, answer] of [
       [needs, FREE, { kind: "held", holder: HOLD }],
-      [{ held: "fresh", not_held: "anything" }, FREE, { kind: "not_held" }],
+      [() => "fresh" as const, FREE, { kind: "not_held" }],
+      [undefined, FREE, { kind: "not_held" }],
     ] as const
   ) {
     const { holds, writer, settle } = setUp(stored, { seen });

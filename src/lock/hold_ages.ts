@@ -25,9 +25,6 @@ export interface AgeBounds {
  */
 const LATE_MS = 120_000;
 
-/** Two times of a grant to one client that differ by less than this, in milliseconds, mean the same grant. */
-const SAME_HOLD_MS = 1_000;
-
 const UNKNOWN: AgeBounds = { atLeastMs: 0, atMostMs: Infinity };
 
 /** When a hold was first seen. Both are monotonic times. */
@@ -86,12 +83,13 @@ export class HoldAges {
 }
 
 /**
- * Whether two times of a grant to one client mean the same grant. The times of one grant may differ by less than a
- * second: a Lease that has lost its annotation, or that another program wrote, may keep only whole seconds. Two grants
- * to one client are further apart, since the host releases its slot in between.
+ * Whether two times of a grant to one client mean the same grant. A Lease that has lost its annotation, or that another
+ * program wrote, may keep only whole seconds. Otherwise the times of one grant are the same: a client may be granted its
+ * slot twice within a second.
  */
 export function isSameHold(since: number, other: number): boolean {
-  return Math.abs(since - other) < SAME_HOLD_MS;
+  const isWhole = since % 1_000 === 0 || other % 1_000 === 0;
+  return since === other || (isWhole && Math.floor(since / 1_000) === Math.floor(other / 1_000));
 }
 
 /** Corrects an age that a clock claims, in milliseconds. */

@@ -318,8 +318,19 @@ Deno.test("when the process ends, drains stop where they are with their cordons,
   deepEqual(drains.owners(), [ownerOf()]);
 });
 
-for (const [difference, expected] of [[0, true], [999, true], [-999, true], [1_000, false], [-1_000, false]] as const) {
-  Deno.test(`two times of a grant ${difference} ms apart mean ${expected ? "the same grant" : "two grants"}`, () => {
-    equal(isSameHold(SINCE, SINCE + difference), expected);
+for (
+  const [what, one, other, expected] of [
+    ["the same", 1_234, 1_234, true],
+    ["the same whole second", 1_000, 1_000, true],
+    ["a millisecond apart", 1_234, 1_235, false],
+    ["within a second, of which one is cut to that", 1_234, 1_000, true],
+    ["at the end of a second, of which one is cut to that", 1_999, 1_000, true],
+    ["of which one is the next whole second", 1_999, 2_000, false],
+    ["of which one is an earlier whole second", 2_000, 1_000, false],
+  ] as const
+) {
+  Deno.test(`two times of a grant that are ${what} mean ${expected ? "the same grant" : "two grants"}`, () => {
+    equal(isSameHold(Date.UTC(2030, 0, 1) + one, Date.UTC(2030, 0, 1) + other), expected);
+    equal(isSameHold(Date.UTC(2030, 0, 1) + other, Date.UTC(2030, 0, 1) + one), expected);
   });
 }

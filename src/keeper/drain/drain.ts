@@ -51,6 +51,13 @@ export type DrainEnd =
 /** Why a drain is stopped: its hold is gone, or the process ends. */
 export type StopReason = "hold_gone" | "closing";
 
+/**
+ * How long this process tries to drain a Node before a time-out permits more than a drain does, in milliseconds, where the
+ * time-out is not shorter. The hold may be as old as that although nobody has drained the Node: no replica ran, or the host
+ * has moved to it.
+ */
+const OWN_MS = 300_000;
+
 /** Why a drain failed that others disturb. */
 const INSISTED_REASON = "others uncordon the node again and again";
 
@@ -70,7 +77,7 @@ export class Drain {
   /** How it ended. Rejects with an UnavailableError where the cluster denies it or is away past the time-out. */
   readonly end: Promise<DrainEnd>;
 
-  /** Begins. The time-out counts from the grant, but is never longer than from now. */
+  /** Begins. The time-out counts from the grant, but is never longer than from now. See {@link OWN_MS}, too. */
   constructor(task: DrainTask, options: DrainOptions, context: DrainContext) {
     this.task = task;
     this.#options = {
@@ -86,7 +93,10 @@ export class Drain {
     const now = knownTime(clock);
     // Without the API server's time, only the time counts that this process sees passing.
     const passedMs = ageWithin(now === undefined ? 0 : now - task.owner.since, task.age);
-    this.#deadline = clock.monotonic() + this.#options.timeoutMs - passedMs;
+    const { timeoutMs, onTimeout } = this.#options;
+    const began = task.memory.beganAt ??= clock.monotonic();
+    const ownMs = onTimeout === "proceed" || onTimeout === "delete" ? Math.min(timeoutMs, OWN_MS) : 0;
+    this.#deadline = Math.max(clock.monotonic() + timeoutMs - passedMs, began + ownMs);
     this.#retry = new CallRetry({
       clock,
       deadline: this.#deadline,

@@ -43,6 +43,8 @@ export interface Eviction {
 
 /** See the module. */
 export class DrainMemory {
+  /** When its first drain here began, by the clock's monotonic time; undefined where none has. */
+  beganAt: number | undefined;
   /** Whether it was cordoned for the hold. */
   wasCordoned = false;
   /** How often its cordon was set again after others had lifted it. */

@@ -587,7 +587,9 @@ for (const onTimeout of ["refuse", "proceed"] as const) {
       const isFree = pod.name === "pod-0";
       return Promise.resolve(isFree ? { kind: "accepted" } : { kind: "blocked", budget: "web", reason: "its budget" });
     };
-    const end = await cluster.drain({ timeoutMs: 600_000, onTimeout, concurrency: 2 }).end;
+    // An earlier drain here began long ago.
+    const memory = Object.assign(new DrainMemory(), { beganAt: cluster.clock.monotonic() - 300_000 });
+    const end = await cluster.drain({ timeoutMs: 600_000, onTimeout, concurrency: 2 }, { memory }).end;
     equal(end.kind, onTimeout === "refuse" ? "failed" : "proceed");
     deepEqual("pods" in end && end.pods.map(({ name }) => name), ["pod-1", "pod-2"]);
     equal(tries, 3);
@@ -839,6 +841,32 @@ Deno.test("the time-out counts from the grant, within what this process has seen
     equal(cluster.clock.passed, expected);
   }
 });
+
+for (const onTimeout of ["refuse", "yield", "proceed", "delete"] as const) {
+  Deno.test(`a drain that begins late for its hold is given time to ${onTimeout} only where that permits more`, async () => {
+    for (
+      const [heldMs, timeoutMs, drainedMs, expected] of [
+        [100_000, 600_000, undefined, 500_000],
+        [700_000, 600_000, undefined, 300_000],
+        [700_000, 200_000, undefined, 200_000],
+        [700_000, 600_000, 120_000, 180_000],
+        [700_000, 600_000, 300_000, 0],
+      ] as const
+    ) {
+      const cluster = new Cluster(1);
+      cluster.answer = () => Promise.resolve({ kind: "blocked", budget: "web", reason: "its budget" });
+      const { clock } = cluster;
+      const memory = new DrainMemory();
+      if (drainedMs !== undefined) memory.beganAt = clock.monotonic() - drainedMs;
+      const change = { memory, owner: { ...owner, since: clock.now() - heldMs } };
+      await cluster.drain({ timeoutMs, onTimeout }, change).end;
+      const permitsMore = onTimeout === "proceed" || onTimeout === "delete";
+      const expectedMs = permitsMore ? expected : Math.max(timeoutMs - heldMs, 0);
+      const passed = cluster.deleted[0] ?? clock.passed;
+      ok(passed >= expectedMs && passed <= expectedMs + 6_000, `${heldMs} ${timeoutMs} ${drainedMs}: ${passed}`);
+    }
+  });
+}
 
 Deno.test("a hold whose node others uncordon again and again yields once the time-out has passed by the API server's time", async () => {
   for (

@@ -24,7 +24,6 @@ import type { HeldNode } from "../lock/semaphore.ts";
 import { within } from "../lock/within.ts";
 import type { KubernetesClient } from "../kubernetes/client.ts";
 import { CordonRepair } from "./cordon_repair.ts";
-import type { DrainEnd } from "./drain/drain.ts";
 import type { DrainContext } from "./drain/drain_task.ts";
 import { PodCalls } from "./drain/pod_calls.ts";
 import type { ProofOptions } from "./drain/proof.ts";
@@ -35,7 +34,7 @@ import { findNode, type HoldVerdict, proveHold } from "./hold_proof.ts";
 import type { NodeKeeperOptions } from "./keeper_options.ts";
 import { Look } from "./look.ts";
 import { type CordonOwner, cordonOwners } from "./nodes/cordon.ts";
-import { identityOf, type NodeView, seenIdentityOf } from "./nodes/node.ts";
+import type { NodeView } from "./nodes/node.ts";
 import { NodeCalls } from "./nodes/node_calls.ts";
 import { successorOf } from "./nodes/node_choice.ts";
 import { NodeCordon } from "./nodes/node_cordon.ts";
@@ -252,6 +251,7 @@ export class KubernetesNodeKeeper implements NodeKeeper {
     // A node that was drained before is most likely empty still, and a drain of a Node that is gone waits for pods that
     // the host's next Node keeps.
     let isToDrain = !isMoved && (isRunning || (noted.phase !== "drained" && pace.leftMs === 0));
+    let isTimedOut = false;
     for (let tries = 0;; tries++) {
       // The write of this request has shown the hold. It may have ended while the request waited.
       if (tries > 0 && isToDrain && !(await this.#holdExists(owner))) return { kind: "abandoned" };
@@ -259,9 +259,11 @@ export class KubernetesNodeKeeper implements NodeKeeper {
         const drain = this.#drains.join(owner, noted, hold.rule, hold.age);
         const end = await Promise.race([drain.end, wait]);
         if (end === undefined) return { kind: "draining", node: noted.name, pods: drain.left };
-        if (end.kind !== "emptied") return await this.#outcomeOf(end, noted);
+        if (end.kind !== "emptied" && end.kind !== "proceed") return end;
+        // The operator waives the pods that are left, and nothing else of what a yes rests on.
+        isTimedOut = end.kind === "proceed";
       }
-      const verdict = await this.#prove(hold, noted, signal);
+      const verdict = await this.#prove(hold, noted, isTimedOut, signal);
       if (verdict === undefined) return { kind: "draining", node: noted.name, pods: [] };
       const answer = this.#answer(hold, verdict);
       if (answer !== undefined) return answer;
@@ -275,8 +277,14 @@ export class KubernetesNodeKeeper implements NodeKeeper {
   }
 
   /** @returns Undefined where the client has gone meanwhile. */
-  async #prove(hold: Hold, noted: HeldNode, signal: AbortSignal): Promise<HoldVerdict | undefined> {
-    const proof = { ...this.#proof, exhausted: this.#drains.memoryOf(this.#ownerOf(hold), noted).exhausted };
+  async #prove(
+    hold: Hold,
+    noted: HeldNode,
+    isTimedOut: boolean,
+    signal: AbortSignal,
+  ): Promise<HoldVerdict | undefined> {
+    const { exhausted } = this.#drains.memoryOf(this.#ownerOf(hold), noted);
+    const proof = { ...this.#proof, exhausted, isTimedOut };
     try {
       const options = { nodes: this.#nodes, calls: this.#calls, proof, clock: this.#clock };
       return await proveHold(hold, noted, options, signal);
@@ -296,7 +304,9 @@ export class KubernetesNodeKeeper implements NodeKeeper {
         return verdict;
       case "drained": {
         const { staying, ...outcome } = verdict;
-        if (hold.node !== undefined) this.#drainReports.proven(hold, hold.node, staying);
+        // The end of a drain that timed out has been told.
+        const isTimedOut = staying.some(({ why }) => why === "timed_out");
+        if (hold.node !== undefined && !isTimedOut) this.#drainReports.proven(hold, hold.node, staying);
         return outcome;
       }
       case "moved":
@@ -305,13 +315,6 @@ export class KubernetesNodeKeeper implements NodeKeeper {
       case "unreadable":
         return verdict;
     }
-  }
-
-  async #outcomeOf(end: Exclude<DrainEnd, { kind: "emptied" }>, noted: HeldNode): Promise<DrainOutcome> {
-    if (end.kind !== "proceed") return end;
-    const { kind, pods } = end;
-    const read = await this.#calls.getNode(noted.name);
-    return { kind, node: read?.uid === noted.uid ? seenIdentityOf(read) : identityOf(noted), pods };
   }
 
   #ownerOf({ group, id, since }: Hold): CordonOwner {

@@ -241,6 +241,7 @@ export class DrainReports implements DrainListener {
 const STAYS: Readonly<Record<StayingPod["why"], string>> = {
   tolerates_cordon: "it tolerates the cordon and was created after the grant",
   put_back: "its controller puts it back after each eviction",
+  timed_out: "its drain has timed out",
   kubelet_dead: "its grace period is over, and the kubelet that would confirm its end does not answer",
 };
 

@@ -97,8 +97,6 @@ export type DrainOutcome =
     readonly confirmedAt?: number;
     readonly node?: NodeIdentity;
   }
-  /** The time-out has passed with pods left, and the operator's policy allows the reboot anyway. */
-  | { readonly kind: "proceed"; readonly node: NodeIdentity; readonly pods: readonly PodLeft[] }
   /**
    * The hold is about another Node than the one that is noted with it: none was noted, or the noted one is gone, and
    * its pods too. Note this one, then call again.

@@ -162,9 +162,6 @@ export class Prover {
             return await this.#withoutNode(hold, group, outcome.host, timesOf(outcome, called));
           }
           return await this.#noteDrained(hold, group, outcome.node ?? node, outcome.host, timesOf(outcome, called));
-        case "proceed":
-          // It rests on the operator's policy, not on what was read of the pods.
-          return await this.#noteDrained(hold, group, outcome.node, { kind: "proceed" }, asOf(clock.monotonic()));
         case "failed": {
           const yielded = await yields.afterDrain(hold.holder, group, outcome);
           if (yielded !== undefined) return yielded;

@@ -89,6 +89,11 @@ export interface NodeEvidence {
    * created after the grant: when the last of these evictions was accepted, in milliseconds since the epoch.
    */
   readonly exhausted: ReadonlyMap<string, number>;
+  /**
+   * Whether the drain's time-out has passed and the operator's policy is to go on all the same: then no pod must go any
+   * more. Everything else is as ever.
+   */
+  readonly isTimedOut?: boolean;
 }
 
 /** A pod that is left at a yes, and why it may be. */
@@ -98,9 +103,10 @@ export interface StayingPod {
   /**
    * - `tolerates_cordon`: it tolerates the cordon and was created after the grant: the cordon does not keep such pods away;
    * - `put_back`: its controller has put pods back after each of {@link MAX_EVICTIONS} evictions;
-   * - `kubelet_dead`: its grace period is over, and the kubelet that would confirm its end does not answer.
+   * - `kubelet_dead`: its grace period is over, and the kubelet that would confirm its end does not answer;
+   * - `timed_out`: the drain has timed out, and the operator's policy is to go on.
    */
-  readonly why: "tolerates_cordon" | "put_back" | "kubelet_dead";
+  readonly why: "tolerates_cordon" | "put_back" | "kubelet_dead" | "timed_out";
 }
 
 /** Whether a node is empty. */
@@ -120,8 +126,6 @@ export type HostEvidence =
   | { readonly kind: "not_drained" }
   /** No Node was ever noted with the hold, and none has the client's id. */
   | { readonly kind: "no_node" }
-  /** The drain's time-out has passed, and the operator's policy is to go on all the same. */
-  | { readonly kind: "proceed" }
   | { readonly kind: "node"; readonly evidence: NodeEvidence };
 
 /** Whether the client may reboot. */
@@ -224,7 +228,7 @@ export function belongsToLaterNode(pod: SeenPod, { noted, node }: Pick<NodeEvide
  */
 function mayStay(
   pod: SeenPod,
-  { noted, node, grantedAt, now, exhausted }: Omit<NodeEvidence, "pods">,
+  { noted, node, grantedAt, now, exhausted, isTimedOut }: Omit<NodeEvidence, "pods">,
 ): StayingPod["why"] | undefined {
   if (pod.toleratesCordon && isAfter(pod.createdAt, grantedAt)) return "tolerates_cordon";
   // A pod without a controller is put back by nobody.
@@ -232,7 +236,7 @@ function mayStay(
   if (isAfter(pod.createdAt, lastEviction)) return "put_back";
   const isDead = node?.uid === noted.uid && node.ready === "Unknown";
   if (isDead && isAfter(now, pod.graceEndsAt, DEAD_KUBELET_MS)) return "kubelet_dead";
-  return undefined;
+  return isTimedOut ? "timed_out" : undefined;
 }
 
 /** Whether one time is later than another by more than `ms`. The API server's times are whole seconds: the same second is not later. */

@@ -4,6 +4,7 @@ import { deepEqual, equal, match, ok, rejects } from "node:assert/strict";
 import { parseLabelSelector } from "../../src/kubernetes/label_selector.ts";
 import { PodCalls } from "../../src/keeper/drain/pod_calls.ts";
 import { viewPod } from "../../src/keeper/drain/pods.ts";
+import { judgeNode } from "../../src/lock/yes.ts";
 import { keeperPermissions } from "../../src/keeper/permissions.ts";
 import * as objects from "../support/cluster_objects.ts";
 import { until } from "../support/condition.ts";
@@ -166,11 +167,10 @@ for (
 }
 
 for (const onTimeout of ["refuse", "proceed", "delete"] as const) {
-  clusterTest(`a drain past its time-out, counted from the grant, follows the policy: ${onTimeout}`, async () => {
-    await using test = await DrainFixture.create(plane(), { drainOptions: { onTimeout, timeoutMs: 60_000 } });
+  clusterTest(`a drain past its time-out follows the policy: ${onTimeout}`, async () => {
+    await using test = await DrainFixture.create(plane(), { drainOptions: { onTimeout, timeoutMs: 2_000 } });
     await test.pod("web", { ...WEB, owner: replicaSet() });
     await test.budget("web");
-    test.grant({ since: Date.now() - 58_000 });
     const outcome = await test.drain();
     const left = await test.pods();
     switch (onTimeout) {
@@ -182,11 +182,14 @@ for (const onTimeout of ["refuse", "proceed", "delete"] as const) {
         await test.allow("web");
         await until(async () => (await test.drain()).kind === "drained");
         break;
-      case "proceed":
-        ok(outcome.kind === "proceed");
-        deepEqual(outcome.pods.map((pod) => pod.name), ["web"]);
+      case "proceed": {
+        ok(outcome.kind === "drained" && outcome.host.kind === "node");
+        const verdict = judgeNode(outcome.host.evidence);
+        ok(verdict.kind === "empty");
+        deepEqual(verdict.staying.map(({ pod, why }) => [pod.name, why]), [["web", "timed_out"]]);
         deepEqual(left, ["web"]);
         break;
+      }
       case "delete":
         equal(outcome.kind, "drained");
         deepEqual(left, []);

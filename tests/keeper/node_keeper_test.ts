@@ -237,7 +237,7 @@ Deno.test("a fault of a proof is thrown to a client that is still there", async 
   ok(outcome !== "answered");
 });
 
-Deno.test("a drain that goes on at its time-out names the Node as it is, or as it was noted where it is gone", async () => {
+Deno.test("a drain that goes on at its time-out names the Node as it is, or as it was noted where another host has its name", async () => {
   for (const isReplaced of [false, true]) {
     await using world = await setUp({ drainOptions: { timeoutMs: 10_000, onTimeout: "proceed" } });
     const { cluster, start, clock, keeper, hold } = world;
@@ -252,11 +252,37 @@ Deno.test("a drain that goes on at its time-out names the Node as it is, or as i
       }
     };
     const outcome = await clock.until(asked);
-    ok(outcome.kind === "proceed", outcome.kind);
-    deepEqual(outcome.pods.map(({ name }) => name), ["db"]);
+    ok(outcome.kind === "drained" && outcome.host.kind === "node", outcome.kind);
+    deepEqual(outcome.host.evidence.pods.map(({ name }) => name), ["db"]);
     equal(outcome.node?.bootId, isReplaced ? "boot-1" : "boot-2");
   }
 });
+
+for (
+  const [what, change, expected] of [
+    ["has joined as another Node", (cluster: FakeCluster) => {
+      cluster.remove("a");
+      cluster.put({ name: "b", uid: "uid-b", machineID: MACHINE });
+    }, { kind: "moved", node: { name: "b", uid: "uid-b", machineId: MACHINE, bootId: "boot-1" } }],
+    ["shares its machine-id with another", (cluster: FakeCluster) => {
+      cluster.put({ name: "b", uid: "uid-b", machineID: MACHINE });
+    }, { kind: "ambiguous", nodes: ["a", "b"] }],
+    ["is on a Node in deletion", (cluster: FakeCluster) => {
+      cluster.change("a", { deletedAt: new Date() });
+    }, { kind: "draining", node: "a", reason: "its Node is being deleted" }],
+  ] as const
+) {
+  Deno.test(`a time-out after which the reboot may go on waives pods alone: the host ${what}`, async () => {
+    await using world = await setUp({ drainOptions: { timeoutMs: 10_000, onTimeout: "proceed" } });
+    const { cluster, start, clock, keeper, hold } = world;
+    start("db");
+    const asked = keeper.drain(hold, 60_000, never);
+    await clock.pass(5_000);
+    change(cluster);
+    const { pods: _, ...outcome } = await clock.until(asked) as Extract<DrainOutcome, { kind: "draining" }>;
+    deepEqual(outcome, expected);
+  });
+}
 
 Deno.test("a host that runs on another Node than the noted one is told and answered", async () => {
   await using world = await setUp();

@@ -8,7 +8,7 @@ import type { Holder } from "../../src/lock/semaphore.ts";
 import { until } from "../support/condition.ts";
 import { HastyClock } from "../support/fake_clock.ts";
 import { CountingStore } from "../support/faulty_stores.ts";
-import { drained, NO_NODE, noted, ScriptedKeeper, worker } from "../support/scripted_keeper.ts";
+import { drained, NO_NODE, noted, ScriptedKeeper, timedOut, worker } from "../support/scripted_keeper.ts";
 
 const group = parseGroup("default")!;
 const alice = parseClientId("alice")!;
@@ -78,7 +78,7 @@ Deno.test("a client whose drain failed keeps its slot and is refused until a dra
 
 Deno.test("a drain that policy lets proceed with pods left is a yes", async () => {
   const { keeper, locks } = setUp();
-  keeper.drains = { kind: "proceed", node: worker, pods };
+  keeper.drains = timedOut();
   equal((await locks.preReboot(alice, group)).kind, "granted");
 });
 
@@ -344,16 +344,21 @@ Deno.test("a replica with an old view releases the hold that the client has now"
   deepEqual(keeper.uncordoned, [{ group, id: alice, since }]);
 });
 
-for (const kind of ["drained", "proceed", "failed"] as const) {
-  Deno.test(`a drain that ended as ${kind} for an earlier hold neither leads to a yes for the next one nor is noted with it`, async () => {
+for (
+  const [what, outcome] of [
+    ["drained", drained()],
+    ["timed out", timedOut()],
+    ["failed", { kind: "failed", node: "worker-1", pods }],
+  ] as const
+) {
+  Deno.test(`a drain that ended as ${what} for an earlier hold neither leads to a yes for the next one nor is noted with it`, async () => {
     const { keeper, locks, held, holdAgain } = setUp();
     keeper.drains = async () => {
       await holdAgain();
-      if (kind === "drained") return drained();
-      return kind === "proceed" ? { kind, node: worker, pods } : { kind, node: "worker-1", pods };
+      return outcome;
     };
-    const outcome = await locks.preReboot(alice, group);
-    equal(outcome.kind, "refused");
+    const answer = await locks.preReboot(alice, group);
+    equal(answer.kind, "refused");
     notEqual(held()?.node?.phase, "drained");
     notEqual(held()?.node?.phase, "failed");
   });

@@ -15,7 +15,7 @@ import { FREE, type Holder } from "../../src/lock/semaphore.ts";
 import { PROOF_TTL_MS, type SeenPod } from "../../src/lock/yes.ts";
 import { HastyClock } from "../support/fake_clock.ts";
 import { AlteringStore, type Rival } from "../support/faulty_stores.ts";
-import { drained, NO_NODE, noted, ScriptedKeeper, worker } from "../support/scripted_keeper.ts";
+import { drained, NO_NODE, noted, ScriptedKeeper, timedOut, worker } from "../support/scripted_keeper.ts";
 
 const group = parseGroup("default")!;
 const other = parseGroup("other")!;
@@ -101,8 +101,10 @@ const DRAINS: [what: string, outcome: DrainOutcome, answer: string, phase: strin
   ["drained, of another Node than is noted", drained(second), "contended", "draining"],
   ["drained without a Node, though one is noted", NO_NODE, "contended", "draining"],
   ["drained, by a Node that differs from its evidence", { ...drained(), node: second }, "contended", "draining"],
-  ["proceed, on another Node than is noted", { kind: "proceed", node: second, pods }, "contended", "draining"],
-  ["proceed", { kind: "proceed", node: worker, pods }, "renewed", "drained"],
+  ["timed out, on another Node than is noted", timedOut(second), "contended", "draining"],
+  ["timed out", timedOut(), "renewed", "drained"],
+  ["timed out, but uncordoned", timedOut(worker, { node: schedulable }), "draining", "draining"],
+  ["timed out, with a Node that is being deleted", timedOut(worker, { node: ending }), "draining", "draining"],
   ["draining", { kind: "draining", node: "worker-1", pods }, "draining", "draining"],
   ["failed", { kind: "failed", node: "worker-1", pods }, "drain_failed", "failed"],
   ["ambiguous", { kind: "ambiguous", nodes: ["a", "b"] }, "node_ambiguous", "draining"],

@@ -92,7 +92,19 @@ const answers: [what: string, hold: HoldEvidence, host: HostEvidence, kind: stri
     { kind: "no_node" },
     "yes",
   ],
-  ["the time-out has passed and the policy is to go on", hold(), { kind: "proceed" }, "yes"],
+  [
+    "a pod is left, the time-out has passed, and the policy is to go on",
+    hold(),
+    onNode({ pods: [pod()], isTimedOut: true }),
+    "yes",
+  ],
+  ["a pod is left and the time-out has not passed", hold(), onNode({ pods: [pod()], isTimedOut: false }), "pods_left"],
+  [
+    "the time-out has passed, and the node is not cordoned",
+    hold(),
+    onNode({ node: node({ unschedulable: false }), isTimedOut: true }),
+    "uncordoned",
+  ],
   ["the write took effect, but the answer has no holder", hold({ written: FREE }), onNode(), "not_written"],
   ["the answer names another holder", hold({ written: group(holder({ id: other })) }), onNode(), "not_written"],
   [

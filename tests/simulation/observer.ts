@@ -35,7 +35,6 @@ import {
   PROOF_MS,
   proofMomentsOf,
   situationsOf,
-  wrongAfterTimeout,
   wrongWith,
 } from "./yes_check.ts";
 
@@ -299,7 +298,12 @@ export class Observer {
     const { group, id } = turn;
     const held = this.grantOf(group, id);
     const restoredGrant = this.wasRestored ? this.#grants.firstMomentOf(group, id) : undefined;
-    const wrong = wrongWith(this.history, asked, group, id, moments, restoredGrant);
+    const judge = (waivesPods: boolean) => {
+      return wrongWith(this.history, asked, group, id, moments, { restoredGrant, waivesPods });
+    };
+    const isLate = held !== undefined && respondedAt - held.at >= this.proceedsAfterMs - CLOCK_MS;
+    const wrong = judge(isLate);
+    if (isLate && wrong.length < judge(false).length) this.count("yes: past the time-out, with pods left (proceed)");
     for (const situation of situationsOf(this.history, asked)) this.count(situation);
     const ending = this.#ending.get(group);
     if (ending !== undefined && ending <= heldFrom) {
@@ -310,13 +314,8 @@ export class Observer {
     if (nodeEnding !== undefined && nodeEnding <= heldFrom && isAboutNode) {
       wrong.push(`the Node ${asked.node} is being deleted, and the next one would not be cordoned`);
     }
-    const isLate = held !== undefined && respondedAt - held.at >= this.proceedsAfterMs - CLOCK_MS;
-    const broken = isLate && wrong.length > 0
-      ? wrongAfterTimeout(this.history, asked, group, id, heldFrom, restoredGrant ?? held.moment)
-      : wrong;
-    if (isLate && broken.length < wrong.length) this.count("yes: past the time-out, with pods left (proceed)");
-    if (broken.length === 0) return;
-    this.violate("unproven yes", `${id} on ${asked.node} got a yes: ${broken.join("; ")}`, id, group, asked.node);
+    if (wrong.length === 0) return;
+    this.violate("unproven yes", `${id} on ${asked.node} got a yes: ${wrong.join("; ")}`, id, group, asked.node);
   }
 
   /** Notes that a host's turn is over: it was released, or refused before it rebooted. */

@@ -1,7 +1,6 @@
 /** What the observer finds, and what it does not take for a fault. @module */
 
 import { deepEqual, equal, match } from "node:assert/strict";
-import { History } from "../chaos/nodes/history.ts";
 import { SimulatedProcess } from "./engine/process.ts";
 import { Scheduler } from "./engine/scheduler.ts";
 import { Observer } from "./observer.ts";
@@ -11,7 +10,6 @@ import type { Machine } from "./world/machine.ts";
 import { KINDS, type Stored } from "./world/objects.ts";
 import type { Replica } from "./world/replica.ts";
 import { World } from "./world.ts";
-import { type Asked, wrongAfterTimeout } from "./yes_check.ts";
 
 const REPLICA = { name: "r1" } as Replica;
 const MACHINES = { a: { name: "n1", id: "a" } as Machine, b: { name: "n2", id: "b" } as Machine };
@@ -100,29 +98,6 @@ Deno.test("what a restore of etcd does is noted for the histories, and nothing w
   write(observer, before, after);
   deepEqual(observer.operations.map(({ client, outcome }) => [client, outcome]), [["a", "released"], ["b", "granted"]]);
   equal(observer.operations[0]!.completed! < observer.operations[1]!.invoked, true);
-});
-
-Deno.test("past the time-out, proceed waives pods, but neither the hold nor that the node was ever cordoned", () => {
-  const historyOf = (holders: readonly string[], unschedulable: boolean) => {
-    const history = new History();
-    const holding = (revision: number, names: readonly string[]) =>
-      history.leases.add("g", { revision, at: 0, fact: { holders: [...names], noted: [], record: "[]" } as never });
-    history.nodes.add("n1", { revision: 1, at: 0, fact: { unschedulable: false } as never });
-    holding(2, ["a"]);
-    if (unschedulable) history.nodes.add("n1", { revision: 3, at: 0, fact: { unschedulable } as never });
-    history.nodes.add("n1", { revision: 4, at: 0, fact: { unschedulable: false } as never });
-    holding(5, holders);
-    return history;
-  };
-  const wrongOf = (holders: readonly string[], unschedulable: boolean, from: number) => {
-    const asked = { node: "n1", respondedMoment: 9 } as Asked;
-    return wrongAfterTimeout(historyOf(holders, unschedulable), asked, "g", "a", from, 2);
-  };
-  deepEqual(wrongOf(["a"], true, 6), []);
-  // Whoever frees the slot during the request cannot be excluded.
-  deepEqual(wrongOf(["b"], true, 4), []);
-  deepEqual(wrongOf(["b"], true, 6), ["the Lease does not name the host as a holder"]);
-  deepEqual(wrongOf(["a"], false, 6), ["the node n1 was never cordoned in this hold"]);
 });
 
 Deno.test("neither an eviction nor a deletion may leave once the node was shown uncordoned, of the very pod", () => {

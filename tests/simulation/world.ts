@@ -285,8 +285,7 @@ export class World implements Disposable {
       return;
     }
     const { uid } = recordOf(observer.history, { group, id }, observer.moment);
-    // Past the time-out, the operator wants the reboot whatever the host runs on.
-    if (uid === undefined || observer.proceedsAfterMs < Infinity) return;
+    if (uid === undefined) return;
     const other = link?.nodeShownFor(SHOWN_BESIDE_MS, (node) => {
       return isNodeOf(machine, node) && node.metadata.uid !== uid && nodeFact(node).ready === "True";
     });

@@ -6,7 +6,7 @@
  */
 
 import type { History, Version } from "../chaos/nodes/history.ts";
-import { judgeYes, recordOf } from "../chaos/nodes/judge.ts";
+import { judgeYes, recordOf, type Yes } from "../chaos/nodes/judge.ts";
 
 /** A request of a host. */
 export interface Asked {
@@ -65,7 +65,7 @@ export function proofMomentsOf(history: History, { arrivedAt, respondedAt }: Ask
 /**
  * Says what is wrong with a yes.
  *
- * @param restoredGrant The moment of the grant, where a backup brought back a hold that is older than its appearance.
+ * @param more What else counts.
  * @returns Empty where it holds.
  */
 export function wrongWith(
@@ -74,43 +74,16 @@ export function wrongWith(
   group: string,
   id: string,
   { from, heldFrom }: ProofMoments,
-  restoredGrant?: number,
+  more: Pick<Yes, "restoredGrant" | "waivesPods">,
 ): string[] {
   const { machineId, respondedMoment: to, respondedAt } = asked;
   const at = respondedAt! + CLOCK_MS;
-  const judge = (node: string) =>
-    judgeYes(history, { group, id, node, machineId, from, heldFrom, to, at, restoredGrant });
+  const judge = (node: string) => judgeYes(history, { group, id, node, machineId, from, heldFrom, to, at, ...more });
   const wrong = judge(asked.node);
   if (wrong.length === 0) return wrong;
   // Where the host's Node has lost the id, nobody can tell that it is the host's: then the one that the hold notes counts.
   const noted = notedName(history, group, id, to);
   return noted === undefined || noted === asked.node || hadId(history, asked, id, from) ? wrong : judge(noted);
-}
-
-/**
- * Says what is wrong with a yes past the drain's time-out where the operator lets the reboot go on. That waives the pods
- * that are left, and what has become of the Node since the drain saw it last. It waives neither the hold nor that the
- * Node was cordoned for it.
- *
- * @param from The first moment on which what it says of the hold may rest.
- * @param grant The moment of the grant.
- */
-export function wrongAfterTimeout(
-  history: History,
-  { node, respondedMoment: to }: Asked,
-  group: string,
-  id: string,
-  from: number,
-  grant: number,
-): string[] {
-  const wrong: string[] = [];
-  const isHeld = within(history.leases.versions(group), from, to).some(({ fact }) => fact?.holders.includes(id));
-  if (!isHeld) wrong.push("the Lease does not name the host as a holder");
-  const name = notedName(history, group, id, to) ?? node;
-  const nodes = within(history.nodes.versions(name), grant, to);
-  const isOpen = nodes.length > 0 && nodes.every(({ fact }) => fact !== undefined && !fact.unschedulable);
-  if (isOpen) wrong.push(`the node ${name} was never cordoned in this hold`);
-  return wrong;
 }
 
 /** The versions that were there at some moment from one to another, both included. */

@@ -34,6 +34,12 @@ export function drained(
   return { kind: "drained", node, host: { kind: "node", evidence } };
 }
 
+/** That the drain of a node has timed out with a pod left, and that the operator waives it. */
+export function timedOut(node?: NodeIdentity, change: Partial<NodeEvidence> = {}): DrainOutcome {
+  const pod = { namespace: "web", name: "web-0", toleratesCordon: false };
+  return drained(node, { pods: [pod], isTimedOut: true, ...change });
+}
+
 /** That no Node has the client's id. */
 export const NO_NODE: DrainOutcome = { kind: "drained", host: { kind: "no_node" } };
 

@@ -21,6 +21,8 @@ export interface ProofOptions {
   readonly policy: PodPolicy;
   /** See {@link NodeEvidence.exhausted}. */
   readonly exhausted: ReadonlyMap<string, number>;
+  /** See {@link NodeEvidence.isTimedOut}. */
+  readonly isTimedOut?: boolean;
 }
 
 /** How recently the API server must have told its time for anything to be permitted by it, in milliseconds. */
@@ -44,7 +46,7 @@ export async function collectEvidence(
   noted: Pick<HeldNode, "name" | "uid">,
   node: NodeView | undefined,
   grantedAt: number,
-  { pods: podCalls, clock, policy, exhausted }: ProofOptions,
+  { pods: podCalls, clock, policy, exhausted, isTimedOut }: ProofOptions,
   signal?: AbortSignal,
 ): Promise<NodeEvidence> {
   const pods = await podCalls.listPods(noted.name, signal);
@@ -55,6 +57,7 @@ export async function collectEvidence(
     grantedAt,
     now: knownTime(clock),
     exhausted,
+    ...(isTimedOut && { isTimedOut }),
   };
 }
 

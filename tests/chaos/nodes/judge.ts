@@ -30,6 +30,8 @@ export interface Yes {
   readonly heldFrom?: number;
   /** The revision of the grant, where a backup brought back a hold that is older than its appearance. */
   readonly restoredGrant?: number;
+  /** Whether the drain's time-out has passed and the operator lets the reboot go on: pods that are left may stay. */
+  readonly waivesPods?: boolean;
 }
 
 /** How long after its grace a pod of a dead kubelet must be waited for, in milliseconds. */
@@ -88,7 +90,7 @@ function wrongAt(history: History, yes: Yes, revision: number): string[] {
   else if (held.every((moment) => wasUncordoned(history, yes, recordOf(history, yes, moment)))) {
     wrong.push(`the node ${yes.node} was not cordoned any more when the yes was given`);
   }
-  for (const pod of history.podsOn(yes.node, revision)) {
+  for (const pod of yes.waivesPods ? [] : history.podsOn(yes.node, revision)) {
     if (boundAt(history, yes.node, pod) >= registered) continue;
     if (!mayStay(history, yes, pod, node, { revision: grant, since })) {
       wrong.push(`the pod ${pod.name} is left on ${yes.node}`);

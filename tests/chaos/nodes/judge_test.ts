@@ -186,3 +186,13 @@ Deno.test("a node that was uncordoned for a while before the yes proves nothing"
   deepEqual(wrongOf(3), []);
   deepEqual(wrongOf(2), ["the node n is not cordoned"]);
 });
+
+Deno.test("past the time-out of a drain, an operator may waive the pods that are left, and nothing else", () => {
+  const cluster = new Cluster().pod("p").lease("a", "n").node();
+  deepEqual(cluster.judge(), LEFT);
+  deepEqual(cluster.judge(1, { waivesPods: true }), []);
+  cluster.node({ unschedulable: false });
+  deepEqual(cluster.judge(1, { waivesPods: true }), ["the node n is not cordoned"]);
+  cluster.node().lease("b", "n");
+  deepEqual(cluster.judge(1, { waivesPods: true }), ["the Lease does not name the host as a holder"]);
+});

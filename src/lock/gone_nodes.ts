@@ -62,8 +62,8 @@ interface Watched {
   beganAt?: number;
   /** Not looked at before this time, by the monotonic clock. */
   notBefore: number;
-  /** Whether it is being proven and freed. */
-  isBusy: boolean;
+  /** Ends the proof and the release that run; undefined where none do. */
+  proof?: AbortController;
   /** See {@link PlannedRelease.waitsFor}. */
   waitsFor?: string;
 }
@@ -122,22 +122,23 @@ export class GoneNodes {
   async run(signal: AbortSignal): Promise<void> {
     const { keeper, clock } = this.#options;
     if (keeper === undefined) return;
-    const running = new Set<Promise<void>>();
+    const running = new Map<AbortController, Promise<void>>();
     while (!signal.aborted) {
       const { due, nextInMs } = this.#due();
       for (const watched of due) {
-        watched.isBusy = true;
-        const one: Promise<void> = this.#proveAndFree(watched, keeper, signal).finally(() => {
-          watched.isBusy = false;
+        const proof = watched.proof = new AbortController();
+        const ended = this.#proveAndFree(watched, keeper, proof.signal).finally(() => {
+          watched.proof = undefined;
           watched.notBefore = clock.monotonic() + LOOK_MS;
-          running.delete(one);
+          running.delete(proof);
           this.#sleep.wake();
         });
-        running.add(one);
+        running.set(proof, ended);
       }
       await this.#sleep.sleep(nextInMs, signal);
     }
-    await Promise.all(running);
+    for (const proof of running.keys()) proof.abort(signal.reason);
+    await Promise.all(running.values());
   }
 
   /** Finds the holds whose grace period is over, and when to look again. Forgets the holds that are over. */
@@ -152,13 +153,17 @@ export class GoneNodes {
         if (holder.node === undefined || holder.isNodeUnreadable) continue;
         const watched = this.#watch(group, holder);
         current.add(watched);
-        if (watched.isBusy) continue;
+        if (watched.proof !== undefined) continue;
         const leftMs = Math.max(this.#leftOf(watched), watched.notBefore - clock.monotonic());
         if (leftMs > 0) nextInMs = Math.min(nextInMs, leftMs, LOOK_MS);
         else due.push(watched);
       }
     }
-    for (const [id, holds] of this.#watched) this.#keep(id, holds.filter((watched) => current.has(watched)));
+    for (const [id, holds] of this.#watched) {
+      // A proof may wait for minutes. Nobody needs that of a hold that is over.
+      for (const watched of holds) if (!current.has(watched)) watched.proof?.abort();
+      this.#keep(id, holds.filter((watched) => current.has(watched)));
+    }
     return { due, nextInMs };
   }
 
@@ -211,7 +216,8 @@ export class GoneNodes {
     const known = this.#find(group, holder);
     if (known !== undefined && isSameStage(known.holder, holder)) return known;
     const silentSince = this.#options.clock.monotonic();
-    const watched: Watched = { group, holder, silentSince, notBefore: -Infinity, isBusy: false };
+    const watched: Watched = { group, holder, silentSince, notBefore: -Infinity };
+    known?.proof?.abort();
     const others = (this.#watched.get(holder.id) ?? []).filter((other) => other !== known);
     this.#keep(holder.id, [...others, watched]);
     return watched;

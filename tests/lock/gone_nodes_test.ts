@@ -17,6 +17,7 @@ import { MemoryBackend, MemoryLockStore } from "../../src/lock/lock_store.ts";
 import type { DrainOutcome, GoneOutcome } from "../../src/lock/node_keeper.ts";
 import { amend, type GroupState, type Holder } from "../../src/lock/semaphore.ts";
 import { IdleClock } from "../support/fake_clock.ts";
+import { untilAborted } from "../../src/lock/abort.ts";
 import { UnavailableStore } from "../support/faulty_stores.ts";
 import { drained, noted, ScriptedKeeper } from "../support/scripted_keeper.ts";
 import { ScriptedPolicy } from "../support/scripted_policy.ts";
@@ -170,6 +171,30 @@ Deno.test("the watch ends when a proof under way has ended, which the end of the
   proof.reject(stop.signal.reason);
   await watch;
   equal(world.held()?.id, alice);
+});
+
+Deno.test("a proof that waits ends when its hold is over or at another stage", async () => {
+  for (const by of ["freed", "renewed"] as const) {
+    await using world = await setUp();
+    const { clock, change, told } = world;
+    const { keeper } = await world.replica();
+    const ends: unknown[] = [];
+    keeper.proves = async (_, signal) => {
+      await untilAborted(signal);
+      ends.push(clock.now());
+      return { kind: "unseen" };
+    };
+    await clock.pass(GRACE_MS + 10_000);
+    deepEqual([keeper.proven.length, ends], [1, []]);
+    const renewed = clock.now();
+    await change((state) => ({
+      ...state,
+      holders: by === "freed" ? [] : state.holders.map((one) => ({ ...one, renewed })),
+      renewed,
+    }));
+    await clock.pass(1);
+    deepEqual([ends, told], [[renewed], []]);
+  }
 });
 
 Deno.test("what a release waited for is over once the Node was there", async () => {

@@ -71,6 +71,8 @@ export class EvictionWatch {
     if (object?.kind !== "Node" || !object.metadata?.name) return;
     const shown = this.#shownTo(process);
     const version = Number(object.metadata.resourceVersion);
+    // A late answer may show what a restore of etcd has undone. Its versions come after those of now.
+    if (version > this.#options.api.store.revision) return;
     if (version < (shown.get(object.metadata.name)?.version ?? 0)) return;
     shown.set(object.metadata.name, { version, isCordoned: object.spec?.unschedulable === true });
   }

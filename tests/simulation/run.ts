@@ -132,6 +132,8 @@ async function play(world: World, plan: Plan, { endsAtViolation = true, atRest }
     observer.violate("no turn", `${id} of ${group} got no turn in time; last: ${lastReply}`, id, group, machine.name);
   }
   if (endsEarly()) return;
+  // A hold that a backup brought back is looked at from time to time until an administrator frees it.
+  await scheduler.run(() => isFree(world), scheduler.now + REST_MS);
   // Not only much later: a timer that is left over ends by itself at some time.
   await scheduler.run(() => false, scheduler.now + IDLE_AFTER_MS);
   await checkIdle(world, idle);
@@ -166,6 +168,11 @@ function checkRest({ api, observer }: World): void {
     const { name } = lease.metadata;
     if (holders.length > 0) observer.violate("not at rest", `${name} is still held by ${holders.join(", ")}`, name);
   }
+}
+
+/** Whether nobody holds a slot. */
+function isFree({ api }: World): boolean {
+  return api.store.list("leases").every((lease) => holdersOf(lease).length === 0);
 }
 
 /** What a replica waits for. */

@@ -192,4 +192,19 @@ export const KEPT_SEEDS: readonly KeptSeed[] = [
     incidents: [0, 1, 3, 4, 6, 7, 8],
     about: "a false alarm: the grant of a hold that a backup had brought back, by a replica whose clock is ahead",
   },
+  {
+    seed: 43184,
+    incidents: [0, 5, 19, 21, 25, 32, 57, 87, 96, 97, 132, 133],
+    about: "a false alarm: a late answer showed a Node as it was before a restore of etcd",
+  },
+  {
+    seed: 33325,
+    incidents: [7, 12, 13, 14, 15, 16, 20, 37, 38, 42],
+    about: "a proof that a Node is gone which went on for two minutes after its hold was over",
+  },
+  {
+    seed: 33325,
+    incidents: [0, 7, 21, 29, 32, 42],
+    about: "a false alarm: a hold that a backup had brought back was there at the first check that replicas are idle",
+  },
 ];

@@ -94,7 +94,13 @@ export class KubernetesNodeKeeper implements NodeKeeper {
     this.#nodes = new NodeWatch(this.#calls, listener, { clock, ghostMs, freshNodes });
     const [calls, pods, nodes, { namespace }] = [this.#calls, this.#pods, this.#nodes, client];
     this.#cordon = new NodeCordon(calls, nodes);
-    this.#return = new ReturnWait({ calls, nodes, clock, forbidden: (error) => reports.forbidden(error) });
+    this.#return = new ReturnWait({
+      calls,
+      nodes,
+      clock,
+      forbidden: (error) => reports.forbidden(error),
+      absent: (hold) => reports.notBack(hold),
+    });
     const policy = drainOptions.pods ?? {};
     const ambiguous = (id: ClientId, names: readonly string[]) => reports.ambiguous(id, names);
     this.#proof = { pods, clock: client.clock, policy };

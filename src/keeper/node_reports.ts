@@ -6,6 +6,7 @@
  */
 
 import type { ClientId } from "../lock/identity.ts";
+import type { Hold } from "../lock/node_keeper.ts";
 import type { CordonOwner } from "./nodes/cordon.ts";
 import type { NodeView } from "./nodes/node.ts";
 import type { NodeListener } from "./nodes/node_listener.ts";
@@ -73,6 +74,15 @@ export class NodeReports {
       ours,
       hint: "if no fleetlock uses that namespace any more, uncordon the node and remove the annotation " +
         "fleetlock.internal/cordoned-for",
+    });
+  }
+
+  /** A host that had a node has reported, and has had none until its reply was due. */
+  notBack({ group, id, node }: Pick<Hold, "group" | "id" | "node">): void {
+    this.#targets.log?.warning("the node of the host has not come back: its slot is freed", {
+      node: node?.name,
+      group,
+      id,
     });
   }
 

@@ -6,6 +6,7 @@ import { parseClientId, parseGroup } from "../../src/lock/identity.ts";
 import { recordingTargets } from "./recording_targets.ts";
 
 const OWNER = { namespace: "ops", group: parseGroup("web")!, id: parseClientId("alice")!, since: 1 };
+const NOTED = { name: "a", uid: "1", phase: "drained" } as const;
 const HOLD = { node: "a", group: "web", id: "alice" };
 const ERROR = new Error("away");
 const LONG = "x".repeat(300);
@@ -53,6 +54,9 @@ const REPORTS: [what: string, report: (reports: NodeReports) => void, told: unkn
       ours: "ops",
       hint: `if no fleetlock uses that namespace any more, ${UNCORDON}`,
     }],
+  ]],
+  ["a host without its node whose slot is freed", (reports) => reports.notBack({ ...OWNER, node: NOTED }), [
+    ["warning", "the node of the host has not come back: its slot is freed", HOLD],
   ]],
   ["a skip that is used up, of whose rules the Event repeats only a part", (reports) => reports.skipUsed("a", LONG), [
     ["info", "the skip annotation of a node is removed: it counts for one grant", { node: "a", rules: LONG }],

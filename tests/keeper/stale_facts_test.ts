@@ -61,9 +61,9 @@ class World {
     return outcome.kind === "clear" ? `${outcome.kind} ${outcome.node?.name}` : outcome.kind;
   }
 
-  /** Asks whether the host is back. */
-  async back(): Promise<string> {
-    return (await this.keeper.awaitReturn(this.#hold("drained"), 20_000, never)).kind;
+  /** Asks whether the host is back, with a reply that is due after a time. A host without a Node is back only then. */
+  async back(waitMs = 20_000): Promise<string> {
+    return (await this.keeper.awaitReturn(this.#hold("drained"), waitMs, never)).kind;
   }
 
   /** Starts a pod that a budget protects. */
@@ -334,10 +334,10 @@ const ROWS: Row[] = [
     fact: "a listing for another request shows no Node of the host, and one is there that is not ready",
     answer: "not_ready",
     ask: (world) =>
-      beside(world, "list nodes", [() => world.back(), "ready"], () => {
+      beside(world, "list nodes", [() => world.back(0), "ready"], () => {
         world.cluster.holdBack();
         world.cluster.put({ ...A, name: "b", uid: "uid-b", ready: "False" });
-      }, () => world.back()),
+      }, () => world.back(0)),
   },
 ];
 

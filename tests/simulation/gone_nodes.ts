@@ -9,7 +9,7 @@ import { Random } from "../../src/simulator/random.ts";
 import type { History, NodeFact, Version } from "../chaos/nodes/history.ts";
 import type { Fault } from "./faults.ts";
 import type { Host } from "./hosts/host.ts";
-import { recordOf } from "./group_check.ts";
+import { notedUid, recordOf } from "./group_check.ts";
 import type { Incident, Plan } from "./plan.ts";
 import type { Machine } from "./world/machine.ts";
 import { ifPossible } from "./world/machine.ts";
@@ -119,4 +119,26 @@ export function wrongGoneRelease(
     if (versions.some(wasThere)) return `the Node ${name} was there within the grace period`;
   }
   return undefined;
+}
+
+/**
+ * Whether a host whose hold notes a Node has had none for so long that no read on which a release rests may have seen one:
+ * neither the noted one, by its UID, nor one that shows the host's id.
+ */
+export function hadNoNode(
+  history: History,
+  before: Stored,
+  { id, machineId, isNamed }: Pick<Machine, "id" | "machineId" | "isNamed">,
+  now: number,
+): boolean {
+  const noted = notedUid(before, id);
+  const isHosts = (fact: NodeFact) =>
+    fact.uid === noted || fact.namedId === id || (!isNamed && fact.machineId === machineId);
+  return [...history.nodes.keys].every((name) => {
+    const versions = history.nodes.versions(name);
+    return versions.every(({ fact }, index) => {
+      const until = versions[index + 1]?.at ?? Infinity;
+      return fact === undefined || until <= now - ARRIVAL_MS || !isHosts(fact);
+    });
+  });
 }

@@ -23,7 +23,7 @@ import {
   recordOf,
   wrongGrant,
 } from "./group_check.ts";
-import { wrongGoneRelease } from "./gone_nodes.ts";
+import { hadNoNode, wrongGoneRelease } from "./gone_nodes.ts";
 import { type Grant, Grants } from "./grants.ts";
 import type { Stored } from "./world/objects.ts";
 import type { Change } from "./world/store.ts";
@@ -99,6 +99,8 @@ export class Observer {
   seesLocks = true;
   /** Until when a hold's drain may take, in milliseconds, where the operator lets the reboot go on after it. */
   proceedsAfterMs = Infinity;
+  /** How long a reply waits for a host whose Node does not exist, in milliseconds. */
+  replyWaitMs = 240_000;
   /** Whether the program frees holds whose Nodes are gone. */
   freesGone = false;
   /** Whether the store went back to a backup. */
@@ -464,6 +466,11 @@ export class Observer {
       this.violate("early release", `the slot of ${id} was freed before it reported`, id, group);
     } else if (!turn.machine.isBack && isNoted && this.#isNodeSame(turn, notedUid(before, id))) {
       this.violate("early release", `the slot of ${id} was freed before its kubelet was back`, id, group);
+    } else if (isNoted && hadNoNode(this.history, before, turn.machine, this.#scheduler.now)) {
+      if (this.#scheduler.now - turn.reportedAt < this.replyWaitMs - CLOCK_MS) {
+        this.violate("early release", `the slot of ${id} was freed while its Node did not exist`, id, group);
+      }
+      this.count("release of a host whose Node does not exist");
     }
   }
 

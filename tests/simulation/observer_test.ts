@@ -124,3 +124,37 @@ Deno.test("neither an eviction nor a deletion may leave once the node was shown 
   deepEqual(sent("DELETE", "", () => deletion("another"), false), []);
   deepEqual(sent("GET", "", () => ({}), false), []);
 });
+
+Deno.test("a report frees the slot of a host without a Node only once its reply is due, where its hold notes a Node", () => {
+  const machine = { ...MACHINES.a, machineId: "m", isBack: true } as Machine;
+  const DUE_MS = 240_000;
+  const fact = { uid: "1", machineId: "m", bootId: "1", unschedulable: true };
+  for (
+    const [what, isNoted, node, waitMs, expected] of [
+      ["it has no Node", true, undefined, DUE_MS - 3_000, 1],
+      ["it has no Node", true, undefined, DUE_MS, 0],
+      ["the hold notes none", false, undefined, DUE_MS - 3_000, 0],
+      ["the noted Node has lost its id", true, { ...fact, machineId: "" }, DUE_MS - 3_000, 0],
+      ["another Node has its id", true, { ...fact, uid: "2" }, DUE_MS - 3_000, 0],
+      ["there is the Node of another host", true, { ...fact, uid: "2", machineId: "n" }, DUE_MS - 3_000, 1],
+    ] as const
+  ) {
+    const observer = observerOf(true);
+    const record = JSON.stringify([{ id: "a", ...(isNoted && { node: "n1", uid: "1" }) }]);
+    const held = lease("a");
+    held.metadata.annotations["fleetlock.internal/holders"] = record;
+    observer.history.nodes.add("n1", { revision: 1, at: 0, fact: fact as never });
+    observer.history.nodes.add("n1", { revision: 2, at: 1 });
+    if (node !== undefined) observer.history.nodes.add("n2", { revision: 3, at: 2, fact: node as never });
+    write(observer, undefined, held);
+    const asked = observer.asked("a", "g", "pre-reboot", machine);
+    asked.arrived();
+    asked.responded(true);
+    const turn = observer.begin("a", "g", machine);
+    observer.yes(turn, asked);
+    turn.reportedAt = Date.UTC(2030, 0, 1) - waitMs;
+    write(observer, held, lease());
+    const found = observer.violations.filter(({ kind }) => kind === "early release");
+    equal(found.length, expected, what);
+  }
+});

@@ -165,6 +165,11 @@ export function drainTimeoutMs({ flags }: Plan): number {
   return flags["drain-timeout"] === "2m" ? 120_000 : 900_000;
 }
 
+/** How long a reply of a replica waits for a Node to return, in milliseconds. */
+export function replyWaitMs({ flags }: Plan): number {
+  return flags["reply-wait"] === "30s" ? 30_000 : 240_000;
+}
+
 function workloadsOf(random: Random, nodes: number, hosts: readonly PlannedHost[]): Workload[] {
   const workload = (name: string, more: Partial<Workload>): Workload => ({
     name,

@@ -15,7 +15,7 @@ import { Scheduler } from "./engine/scheduler.ts";
 import { EvictionWatch } from "./eviction_watch.ts";
 import { Host, type HostListener } from "./hosts/host.ts";
 import { Observer } from "./observer.ts";
-import { drainTimeoutMs, type Plan } from "./plan.ts";
+import { drainTimeoutMs, type Plan, replyWaitMs } from "./plan.ts";
 import { endPolicies } from "./policy_acts.ts";
 import { Timeline } from "./timeline.ts";
 import { type ApiCall, ApiServer } from "./world/api.ts";
@@ -92,6 +92,7 @@ export class World implements Disposable {
     this.nodesChangeOften = plan.nodesChangeOften;
     this.#beats = plan.nodesChangeOften ? new Random(plan.seed ^ 0xbea7) : undefined;
     this.#slots = observer.slots = plan.slots;
+    observer.replyWaitMs = replyWaitMs(plan);
     observer.freesGone = plan.goneAfterMs !== undefined;
     observer.seesLocks = plan.store === "kubernetes";
     this.#limits = new LimitWatch(() => scheduler.now, (what) => timeline.count(`limit reached: ${what}`));

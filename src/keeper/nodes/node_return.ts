@@ -19,8 +19,13 @@ import type { NodeView } from "./node.ts";
 
 /** What the Nodes of a host show of its return. */
 export type ReturnState =
-  /** One is ready after the reboot (`rebooted`), or there is no Node to wait for. */
+  /** One is ready after the reboot (`rebooted`), or the hold was granted to a host without a Node, which has none now. */
   | { readonly kind: "ready"; readonly rebooted?: true }
+  /**
+   * The host had a Node and has none now: it has left the cluster, or it has just booted and its kubelet has not
+   * registered a Node again. Some systems delete the Node of each host that shuts down.
+   */
+  | { readonly kind: "absent" }
   /** `node` is ready, and may look as before the reboot because its kubelet has not reported yet. */
   | { readonly kind: "same_boot"; readonly node: NodeView }
   /** None is ready. `reason` is for a person. */
@@ -38,7 +43,7 @@ export function judgeReturn(
   nodes: readonly NodeView[],
 ): ReturnState {
   const [first] = nodes;
-  if (first === undefined) return { kind: "ready" };
+  if (first === undefined) return { kind: noted !== undefined || isNodeUnreadable ? "absent" : "ready" };
   const ready = nodes.filter((node) => node.ready === "True");
   const notedBoot = isNodeUnreadable ? undefined : noted?.bootId;
   const mayBeSameBoot = ({ bootId }: NodeView) => {

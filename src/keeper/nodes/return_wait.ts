@@ -23,6 +23,9 @@ const BLIND_MS = 5_000;
 /** Why a node that is ready does not count as back. */
 const SILENT_REASON = "its kubelet has not reported since this request came";
 
+/** Why a host without a Node does not count as back. */
+const ABSENT_REASON = "its Node does not exist";
+
 /** What a {@link ReturnWait} works with. */
 export interface ReturnWaitOptions {
   /** The calls. */
@@ -33,6 +36,8 @@ export interface ReturnWaitOptions {
   readonly clock: Clock;
   /** Called where the permission to read kubelets' Leases is missing. A kubelet then counts as running. */
   forbidden(error: ForbiddenError): void;
+  /** Called where the wait for a host that had a Node has ended, and it has none: its slot is about to be freed. */
+  absent(hold: Hold): void;
 }
 
 /** See the module. */
@@ -47,17 +52,22 @@ export class ReturnWait {
   /**
    * Waits until the host of a hold is back.
    *
+   * A host that had a Node and has none now counts as back only when the wait is over: it has left the cluster, and its
+   * slot must not stay taken for ever. Before, its kubelet may be about to register a Node after the reboot.
+   *
    * @param hold The hold that ends then.
    * @param deadline Until when to wait, by {@link Clock.monotonic}.
    * @param signal Ends the wait at once.
    * @throws {UnavailableError} A node or its kubelet's Lease could not be read.
    */
   async forHold(hold: Hold, deadline: number, signal: AbortSignal): Promise<ReturnOutcome> {
-    const { nodes, clock } = this.#options;
+    const { nodes, clock, absent } = this.#options;
     const leftMs = () => Math.max(deadline - clock.monotonic(), 0);
-    const mayBeBack = () => judgeReturn(hold, this.#seen(hold)).kind !== "not_ready";
-    if (nodes.isSynced) await nodes.until(mayBeBack, leftMs(), signal);
+    const shows = (...kinds: ReturnState["kind"][]) => kinds.includes(judgeReturn(hold, this.#seen(hold)).kind);
+    // The watch may not have seen a Node that has joined: where it shows none, a read must say so first.
+    if (nodes.isSynced) await nodes.until(() => !shows("not_ready"), leftMs(), signal);
     while (true) {
+      const isDue = leftMs() === 0;
       let state = await this.#read(hold);
       if (state.kind === "same_boot") {
         // Whatever the hold notes, its client may have been told yes: the note of a drain that begins anew on another
@@ -75,7 +85,15 @@ export class ReturnWait {
       if (state.kind === "ready") return state;
       // If the watch shows the node ready and a read does not, the watch is behind: give it a moment.
       await clock.sleep(Math.min(LAG_MS, leftMs()), signal).catch(() => {});
-      if (signal.aborted || leftMs() === 0) return state;
+      if (state.kind !== "absent") {
+        if (signal.aborted || leftMs() === 0) return state;
+      } else if (signal.aborted) {
+        return { kind: "not_ready", node: hold.node?.name ?? hold.id, reason: ABSENT_REASON };
+      } else if (isDue) {
+        absent(hold);
+        return { kind: "ready" };
+      }
+      const mayBeBack = () => shows("ready", "same_boot");
       await nodes.until(mayBeBack, nodes.isSynced ? leftMs() : Math.min(leftMs(), BLIND_MS), signal);
     }
   }
@@ -105,7 +123,10 @@ export class ReturnWait {
     // The noted one showed the client's id once. Where it does not any more, and another one does, that one is the host's,
     // and the noted bootID says nothing of it.
     if (noted !== undefined && !hasId && others.length > 0) return judgeReturn({}, others);
-    return judgeReturn(hold, noted === undefined ? others : [noted, ...others]);
+    const state = judgeReturn(hold, noted === undefined ? others : [noted, ...others]);
+    // A watch that is behind may still show the noted one, for which the wait would read and list again at once.
+    if (state.kind === "absent") nodes.forget(hold.node);
+    return state;
   }
 
   /**
@@ -118,12 +139,17 @@ export class ReturnWait {
     const isOther = (one: NodeView | undefined): one is NodeView => {
       return one !== undefined && one.uid !== node?.uid && one.ids.includes(comparableId(id));
     };
+    const gone: NodeView[] = [];
     if (nodes.isSynced) {
       const seen = nodes.peekById(id).filter(isOther);
-      const found = (await Promise.all(seen.map(({ name }) => calls.getNode(name)))).filter(isOther);
+      const read = await Promise.all(seen.map(({ name }) => calls.getNode(name)));
+      const found = read.filter(isOther);
       if (found.length > 0 || !isComplete) return found;
+      gone.push(...seen.filter(({ uid }, index) => uid !== read[index]?.uid));
     }
-    return (await nodes.listById(id)).filter(isOther);
+    const listed = (await nodes.listById(id)).filter(isOther);
+    if (listed.length === 0) { for (const one of gone) nodes.forget(one); }
+    return listed;
   }
 
   async #kubeletIsAlive(name: string, ms: number, signal: AbortSignal): Promise<boolean | "unknown"> {

@@ -12,7 +12,9 @@ const NOTED_WITHOUT_BOOT = { node: { ...NOTED.node, bootId: undefined } };
 const OTHER: NodeView = { ...NODE, name: "b", uid: "uid-b", bootId: "2" };
 
 const CASES: [what: string, hold: Pick<Hold, "node" | "isNodeUnreadable">, nodes: NodeView[], expected: string][] = [
-  ["no node", NOTED, [], "ready"],
+  ["no node, and one was noted", NOTED, [], "absent"],
+  ["no node, and what was noted cannot be read", { isNodeUnreadable: true }, [], "absent"],
+  ["no node, and none was noted", {}, [], "ready"],
   ["ready after another boot", NOTED, [{ ...NODE, bootId: "2" }], "ready"],
   ["ready in the same boot", NOTED, [NODE], "same_boot a"],
   ["ready, and its kubelet has not told the boot", NOTED, [{ ...NODE, bootId: undefined }], "same_boot a"],
@@ -35,14 +37,14 @@ const CASES: [what: string, hold: Pick<Hold, "node" | "isNodeUnreadable">, nodes
 for (const [what, hold, nodes, expected] of CASES) {
   Deno.test(`a node's return: ${what}: ${expected}`, () => {
     const state = judgeReturn(hold, nodes);
-    const node = state.kind === "ready" ? "" : ` ${state.kind === "same_boot" ? state.node.name : state.node}`;
-    equal(state.kind + node, expected);
+    const node = state.kind === "same_boot" ? state.node.name : state.kind === "not_ready" ? state.node : undefined;
+    equal([state.kind, ...(node === undefined ? [] : [node])].join(" "), expected);
   });
 }
 
 Deno.test("only another boot shows a reboot: a host without a node is back without one", () => {
   deepEqual(judgeReturn(NOTED, [{ ...NODE, bootId: "2" }]), { kind: "ready", rebooted: true });
-  deepEqual(judgeReturn(NOTED, []), { kind: "ready" });
+  deepEqual(judgeReturn({}, []), { kind: "ready" });
 });
 
 Deno.test("a kubelet without a Lease counts as running at once", async () => {

@@ -35,7 +35,14 @@ async function setUp(nodes: NodeView[], options: { seen?: NodeView[] | "behind";
   let version = 5;
   /** When each Node was read, when their versions were listed, and when all Nodes were. */
   const calls: string[] = [];
-  const state = { renewed: 1 as number | undefined, fault: undefined as Error | undefined, forbidden: 0 };
+  const state = {
+    renewed: 1 as number | undefined,
+    fault: undefined as Error | undefined,
+    forbidden: 0,
+    absent: [] as Hold[],
+    /** How long the answer to a list of the versions is under way. */
+    delayMs: 0,
+  };
   let watcher: ResourceWatcher<NodeView>;
   const api: Pick<NodeCalls, "watchNodes" | "listNodes" | "listVersions" | "nodeAt" | "getNode" | "kubeletRenewal"> = {
     watchNodes: (given) => {
@@ -46,9 +53,11 @@ async function setUp(nodes: NodeView[], options: { seen?: NodeView[] | "behind";
       calls.push(`all ${clock.passed}`);
       return Promise.resolve([...there.values()].filter(keep));
     },
-    listVersions: () => {
+    listVersions: async () => {
       calls.push(`versions ${clock.passed}`);
-      return Promise.resolve({ items: [...there.values()], version: `${version}` });
+      const listed = { items: [...there.values()], version: `${version}` };
+      if (state.delayMs > 0) await clock.sleep(state.delayMs);
+      return listed;
     },
     nodeAt: (name, at) => {
       equal(at, `${version}`);
@@ -70,6 +79,7 @@ async function setUp(nodes: NodeView[], options: { seen?: NodeView[] | "behind";
     nodes: watch,
     clock,
     forbidden: () => void state.forbidden++,
+    absent: (hold) => void state.absent.push(hold),
   });
   let outcome: ReturnOutcome | undefined;
   const end = wait.forHold(hold, clock.monotonic() + ms, stop.signal).then((value) => outcome = value);
@@ -87,7 +97,12 @@ async function setUp(nodes: NodeView[], options: { seen?: NodeView[] | "behind";
     there.set(node.name, changed);
     if (lags === undefined) watcher!.changed("MODIFIED", changed);
   };
-  return { clock, stop, calls, state, end, outcome: () => outcome, pass, change };
+  /** Deletes a Node from the cluster, and shows that by the watch. */
+  const remove = (node: NodeView) => {
+    there.delete(node.name);
+    watcher!.changed("DELETED", { ...node, resourceVersion: `${++version}` });
+  };
+  return { clock, stop, calls, state, end, outcome: () => outcome, pass, change, remove };
 }
 
 const NOT_READY = view("a", { ready: "False" });
@@ -98,13 +113,107 @@ Deno.test("a host that is back in another boot is found by one read, at once", a
   deepEqual([outcome(), calls], [{ kind: "ready", rebooted: true }, ["a 0"]]);
 });
 
-Deno.test("a host whose noted Node is gone is not waited for, once a list has shown that it has no other", async () => {
-  const { outcome, calls } = await setUp([]);
-  deepEqual([outcome(), calls], [{ kind: "ready" }, ["a 0", "versions 0"]]);
-  const unreadable = await setUp([], { hold: { ...HOLD, node: undefined, isNodeUnreadable: true } });
-  deepEqual([unreadable.outcome(), unreadable.calls], [{ kind: "ready" }, ["versions 0"]]);
-  const behind = await setUp([], { seen: "behind" });
-  deepEqual([behind.outcome(), behind.calls], [{ kind: "ready" }, ["a 0", "all 0"]]);
+const UNREADABLE: Hold = { ...HOLD, node: undefined, isNodeUnreadable: true };
+
+Deno.test("a host whose Node does not exist is waited for until its reply is due, and then a read decides", async () => {
+  for (const [hold, reads] of [[HOLD, ["a", "versions"]], [UNREADABLE, ["versions"]]] as const) {
+    const { outcome, calls, pass, state, clock } = await setUp([], { hold });
+    const first = reads.map((read) => `${read} 0`);
+    await pass(59_999);
+    deepEqual([outcome(), calls, state.absent], [undefined, first, []], "one reading, and none without a sign");
+    await pass(1);
+    deepEqual([outcome(), calls], [{ kind: "ready" }, [...first, ...reads.map((read) => `${read} 60000`)]]);
+    deepEqual([state.absent, clock.sleepers], [[hold], 0]);
+  }
+});
+
+Deno.test("where a reply is due at once, so is a host whose Node does not exist", async () => {
+  const { outcome, calls, state, pass } = await setUp([], { ms: 0 });
+  await pass(0);
+  deepEqual([outcome(), calls, state.absent], [{ kind: "ready" }, ["a 0", "versions 0"], [HOLD]]);
+});
+
+Deno.test("a host whose Node does not exist is back once one is ready, which is told as usual", async () => {
+  for (const [name, uid] of [["a", "uid of the next a"], ["b", "uid of b"]] as const) {
+    const { outcome, calls, pass, change, state } = await setUp([]);
+    await pass(10_000);
+    change(view(name, { uid, ready: "False", bootId: "2" }));
+    await pass(10_000);
+    deepEqual([outcome(), calls], [undefined, ["a 0", "versions 0"]], "it need not be read before it is ready");
+    change(view(name, { uid, bootId: "2" }));
+    await pass(0);
+    deepEqual([outcome(), state.absent], [{ kind: "ready", rebooted: true }, []]);
+    deepEqual(new Set(calls.slice(2)), new Set(["a 20000", `${name} 20000`]));
+  }
+});
+
+Deno.test("a Node that joins while the host is waited for, and is not ready when its reply is due, keeps the slot", async () => {
+  for (const lags of [undefined, "lags"] as const) {
+    const { outcome, pass, change, state } = await setUp([]);
+    await pass(59_999);
+    change(view("b", { ready: "False" }), lags);
+    await pass(1);
+    deepEqual(outcome(), { kind: "not_ready", node: "b", reason: "its condition Ready is False" });
+    deepEqual(state.absent, []);
+  }
+});
+
+Deno.test("a read that began before the reply was due does not show that the host has no Node then", async () => {
+  const { outcome, pass, change, state } = await setUp([NOT_READY]);
+  await pass(59_000);
+  state.delayMs = 2_000;
+  change(view("a", { uid: "later", ids: [] }));
+  await pass(500);
+  change(view("b", { ready: "False" }), "lags");
+  await pass(4_500);
+  deepEqual([outcome()?.kind, state.absent], ["not_ready", []]);
+});
+
+Deno.test("a host whose Node is deleted while it is waited for keeps its slot until its reply is due", async () => {
+  const { outcome, calls, pass, remove } = await setUp([NOT_READY]);
+  await pass(10_000);
+  remove(NOT_READY);
+  await pass(0);
+  await pass(49_999);
+  deepEqual([outcome(), calls], [undefined, ["a 10000", "versions 10000"]]);
+  await pass(1);
+  deepEqual(outcome(), { kind: "ready" });
+});
+
+Deno.test("while the watch is behind, a Node that does not exist is looked for every five and a half seconds", async () => {
+  const { outcome, calls, pass, change } = await setUp([], { seen: "behind" });
+  await pass(11_000);
+  deepEqual([outcome(), calls], [undefined, ["a 0", "all 0", "a 5500", "all 5500", "a 11000", "all 11000"]]);
+  change(view("b", { bootId: "2" }), "lags");
+  await pass(5_500);
+  deepEqual(outcome(), { kind: "ready", rebooted: true });
+  const gone = await setUp([], { seen: "behind", ms: 8_000 });
+  await gone.pass(7_999);
+  equal(gone.outcome(), undefined);
+  await gone.pass(1);
+  deepEqual([gone.outcome(), gone.calls.slice(-2)], [{ kind: "ready" }, ["a 8000", "all 8000"]]);
+});
+
+Deno.test("a watch that shows Nodes which reads do not find is not asked to show them again", async () => {
+  for (const seen of [[view("a")], [view("b", { bootId: "2" })], [view("a"), view("b")]]) {
+    const { outcome, calls, pass } = await setUp([], { seen });
+    const isRead = seen.some(({ name }) => name === "b");
+    await pass(59_999);
+    deepEqual([outcome(), calls], [undefined, ["a 0", ...(isRead ? ["b 0"] : []), "versions 0"]]);
+    await pass(1);
+    deepEqual(outcome(), { kind: "ready" });
+  }
+});
+
+Deno.test("an abort while the Node does not exist keeps the slot", async () => {
+  for (const [hold, node] of [[HOLD, "a"], [UNREADABLE, "alice"]] as const) {
+    const { outcome, pass, stop, state, clock } = await setUp([], { hold });
+    await pass(10_000);
+    stop.abort();
+    await pass(0);
+    deepEqual(outcome(), { kind: "not_ready", node, reason: "its Node does not exist" });
+    deepEqual([state.absent, clock.passed], [[], 10_000]);
+  }
 });
 
 Deno.test("a Node that has joined under another name unseen by the watch is waited for", async () => {
@@ -275,7 +384,11 @@ Deno.test("the Node of another host does not count, nor a later one of the noted
   deepEqual(outcome()?.kind, "not_ready");
   const later = view("a", { uid: "later", ids: [], ready: "False" });
   // Nothing is left of the host.
-  deepEqual((await setUp([later])).outcome(), { kind: "ready" });
+  const gone = await setUp([later]);
+  await gone.pass(59_999);
+  equal(gone.outcome(), undefined);
+  await gone.pass(1);
+  deepEqual(gone.outcome(), { kind: "ready" });
 });
 
 Deno.test("an abort ends the wait with what was read", async () => {

@@ -34,6 +34,14 @@ export interface KubernetesAccess {
   readonly podName?: string;
 }
 
+/** A text that is parsed later, and what an error about it names. */
+export interface GivenText {
+  /** The text; empty for nothing. */
+  readonly text: string;
+  /** The flag with its dashes, or the variable, that gave it. */
+  readonly source: string;
+}
+
 /** Everything that an operator configures. */
 export interface Config {
   /** Where to listen. Port 0 takes a free port. */
@@ -59,7 +67,7 @@ export interface Config {
   /** Whether to serve the page with the state of the locks. */
   readonly statusPage: boolean;
   /** Label selectors of pods that a drain leaves on the node: those that any of them matches. Not parsed yet. */
-  readonly drainSkipSelectors: readonly string[];
+  readonly drainSkipSelectors: readonly GivenText[];
   /** Path of the configuration file of the policies; undefined for none. */
   readonly policyFile?: string;
   /** How to drain Kubernetes nodes; undefined if nodes are not drained. */
@@ -100,6 +108,7 @@ export function parseConfig(flags: SettingTexts, environment: Environment): Conf
     podName: environment.POD_NAME || undefined,
   });
   const store = read("store");
+  const source = sourceOf("drain-skip-selector", flags);
   const drain: DrainConfig = Object.freeze({
     timeoutMs: read("drain-timeout"),
     onTimeout: read("drain-on-timeout"),
@@ -121,7 +130,7 @@ export function parseConfig(flags: SettingTexts, environment: Environment): Conf
     replyWaitMs: read("reply-wait"),
     policyFile: read("config") || undefined,
     statusPage: read("status-page"),
-    drainSkipSelectors: Object.freeze(readAll("drain-skip-selector")),
+    drainSkipSelectors: Object.freeze(readAll("drain-skip-selector").map((text) => ({ text, source }))),
     drain: read("drain") && store.kind === "kubernetes" ? drain : undefined,
   });
   if (store.kind === "kubernetes" && !kubernetes.kubeconfig && !kubernetes.serviceHost) {
@@ -182,7 +191,11 @@ function readSetting<Name extends SettingName>(
   return texts.map((raw) => {
     const parsed = setting.parser.parse(raw);
     if (parsed !== undefined) return parsed as SettingValue<Name>;
-    const source = given !== undefined ? `--${name}` : variableOf(name);
-    throw new ConfigError(`${source} must be ${setting.parser.expected}: it is ${JSON.stringify(raw)}`);
+    throw new ConfigError(`${sourceOf(name, flags)} must be ${setting.parser.expected}: it is ${JSON.stringify(raw)}`);
   });
+}
+
+/** What an error about a setting names: the flag where it was given, and otherwise the variable. */
+function sourceOf(name: SettingName, flags: SettingTexts): string {
+  return flags[name] === undefined ? variableOf(name) : `--${name}`;
 }

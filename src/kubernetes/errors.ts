@@ -173,6 +173,9 @@ export function errorOfStatus(
   return code === 403 ? forbidden(text, message) ?? error : faultOf(error) ?? error;
 }
 
+/** What a client hears of a 429. The store may be fine: what was refused may be a list of pods. */
+const OVERLOADED = "the Kubernetes API server is overloaded: try again";
+
 /** Makes the fault of a status that no caller can handle; undefined for the other statuses. */
 function faultOf(error: KubernetesError): UnavailableError | undefined {
   const { status, message, causes, retryAfterMs } = error;
@@ -187,7 +190,11 @@ function faultOf(error: KubernetesError): UnavailableError | undefined {
     return new UnavailableError(`the API server does not know the path of the call: ${message}`, { cause: error });
   }
   if (status === 429 && !causes.includes("DisruptionBudget")) {
-    return new UnavailableError(`the API server is overloaded: ${message}`, { cause: error, retryAfterMs });
+    return new UnavailableError(`the API server is overloaded: ${message}`, {
+      cause: error,
+      retryAfterMs,
+      publicMessage: OVERLOADED,
+    });
   }
   if (status >= 500) {
     return new UnavailableError(`the API server failed: ${message}`, { cause: error, retryAfterMs });
@@ -213,7 +220,10 @@ function forbidden(text: string, message: string): ForbiddenError | undefined {
  */
 function notTheApiServers(status: number | undefined, retryAfterMs?: number): UnavailableError {
   if (status === 429) {
-    return new UnavailableError("the API server is overloaded, or a proxy before it", { retryAfterMs });
+    return new UnavailableError("the API server is overloaded, or a proxy before it", {
+      retryAfterMs,
+      publicMessage: OVERLOADED,
+    });
   }
   if (status !== undefined && status >= 500) {
     return new UnavailableError(

@@ -13,6 +13,7 @@ import { UnavailableError } from "../lock/errors.ts";
 import type { Access, ConnectionRequest, Credentials } from "./access.ts";
 import { CallDeadline } from "./call_deadline.ts";
 import { CallLimit } from "./call_limit.ts";
+import { CallPauses } from "./call_pauses.ts";
 import { ConnectionPools, type OpenConnections, type Pool } from "./connection_pool.ts";
 import { errorOf, innermostMessage, KubernetesError, WithdrawnError } from "./errors.ts";
 import { abortable } from "../lock/abort.ts";
@@ -76,9 +77,6 @@ export interface Stream extends AsyncDisposable {
   retire(): void;
 }
 
-/** The longest time that the API server's Retry-After holds back calls, in milliseconds. */
-const MAX_HOLD_MS = 30_000;
-
 /** Makes calls to one API server. Dispose of it to end them. */
 export class Transport implements AsyncDisposable {
   readonly #access: Access;
@@ -89,7 +87,7 @@ export class Transport implements AsyncDisposable {
   readonly #closing = new AbortController();
   readonly #running = new Set<Promise<unknown>>();
   readonly #serverClock: Pick<ServerClock, "observe">;
-  #heldUntil = 0;
+  readonly #pauses: CallPauses;
 
   /**
    * Makes calls to the server that `access` names, with its credentials. Connects at the first call.
@@ -101,6 +99,7 @@ export class Transport implements AsyncDisposable {
     this.#serverClock = serverClock;
     this.#clock = options.clock ?? systemClock;
     this.#timeoutMs = options.timeoutMs ?? 10_000;
+    this.#pauses = new CallPauses(this.#clock, this.#timeoutMs);
     this.#pools = new ConnectionPools(options.open);
     this.#callLimit = new CallLimit(options.concurrency ?? 32, options.maxWaiting ?? 1_000);
   }
@@ -144,7 +143,7 @@ export class Transport implements AsyncDisposable {
     return this.#track(this.#withDeadline([call.signal, this.#closing.signal], async (deadline) => {
       await this.#callLimit.take(deadline.signal);
       try {
-        await this.#waitForHold(deadline.signal);
+        await this.#pauses.wait(call, deadline.signal);
         return await this.#attempt(call, deadline.signal, deadline, read);
       } finally {
         this.#callLimit.give();
@@ -166,7 +165,7 @@ export class Transport implements AsyncDisposable {
     try {
       return await this.#track(this.#withDeadline([end.signal], async (deadline) => {
         end.link(deadline.signal);
-        await this.#waitForHold(deadline.signal);
+        await this.#pauses.wait(call, deadline.signal);
         return await this.#attempt(call, end.signal, deadline, (response, pool) => {
           // The stream itself uses the pool from now on.
           pool.enter();
@@ -233,8 +232,7 @@ export class Transport implements AsyncDisposable {
           continue;
         }
         const error = errorOf(response.status, response.headers.get("retry-after"), text);
-        // A write may have been refused by an admission webhook, which speaks only of the object written.
-        if (error instanceof UnavailableError && call.method === "GET") this.#hold(error.retryAfterMs);
+        if (error instanceof UnavailableError) this.#pauses.refused(call, response.status, error.retryAfterMs);
         throw error;
       } catch (error) {
         signal.throwIfAborted();
@@ -258,23 +256,6 @@ export class Transport implements AsyncDisposable {
   #observe({ headers }: Response, sentAt: number): void {
     if (!/^application\/(json|vnd\.kubernetes\.protobuf)\b/i.test(headers.get("content-type") ?? "")) return;
     this.#serverClock.observe(headers.get("date"), sentAt, this.#clock.monotonic());
-  }
-
-  #hold(retryAfterMs: number | undefined): void {
-    if (retryAfterMs === undefined) return;
-    this.#heldUntil = Math.max(this.#heldUntil, this.#clock.monotonic() + Math.min(retryAfterMs, MAX_HOLD_MS));
-  }
-
-  /** Waits while the API server asks for a pause. Throws at once where the pause is longer than a call may take. */
-  async #waitForHold(signal: AbortSignal): Promise<void> {
-    for (;;) {
-      const left = this.#heldUntil - this.#clock.monotonic();
-      if (left <= 0) return;
-      if (left >= this.#timeoutMs) {
-        throw new UnavailableError("the API server is overloaded and asked for a pause", { retryAfterMs: left });
-      }
-      await this.#clock.sleep(left, signal);
-    }
   }
 
   #track<T>(operation: Promise<T>): Promise<T> {

@@ -172,7 +172,7 @@ export class Prover {
         case "draining":
           return refused(outcome);
         case "abandoned":
-          return refused({ kind: "contended" });
+          return yields.refuseEnded(hold.holder, group);
         case "ambiguous":
           return refused({ kind: "node_ambiguous", nodes: outcome.nodes });
         case "unreadable":

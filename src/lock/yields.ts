@@ -22,9 +22,9 @@ import type { Holds } from "./holds.ts";
 import { type AgeBounds, ageWithin } from "./hold_ages.ts";
 import type { Group } from "./identity.ts";
 import type { DrainOutcome, DrainRule, Hold, NodeKeeper } from "./node_keeper.ts";
-import type { Deferral } from "./policy.ts";
+import type { Deferral, Pause } from "./policy.ts";
 import { type Refused, refused, refusedFor } from "./outcomes.ts";
-import { type GroupState, type Holder, mayHaveHadYes } from "./semaphore.ts";
+import { type GroupState, type Holder, holderOf, mayHaveHadYes } from "./semaphore.ts";
 import { WakeableSleep } from "./wakeable_sleep.ts";
 import { describeDeferral, describePause } from "./wording.ts";
 
@@ -134,18 +134,31 @@ export class Yields {
     if (pause?.drains !== true || mayHaveHadYes(holder)) return undefined;
     const outcome = await this.#yield(holder, group, { kind: "paused" });
     switch (outcome.kind) {
-      case "yielded": {
-        const { until } = pause;
-        const sentence = describePause(pause, group);
-        return refusedFor([{ kind: "paused", rule: "paused", sentence, ...(until !== undefined && { until }) }]);
-      }
+      case "yielded":
+        return refusePaused(pause, group);
       case "stays":
         return undefined;
       case "not_held":
-        return refused({ kind: "contended" });
+        return this.refuseEnded(holder, group, outcome.state);
       case "refused":
         return outcome;
     }
+  }
+
+  /**
+   * Tells a client that its hold has ended during its request: by the pause of the group where one stands, to which a
+   * drain in the background may have yielded.
+   *
+   * @param state The group's state. @default as it was seen last
+   */
+  refuseEnded(
+    { id, since }: Holder,
+    group: Group,
+    state: GroupState | undefined = this.#view.get(group)?.state,
+  ): Refused {
+    const pause = pauseAt(state?.notes, this.#options.clock.now());
+    const hasEnded = state !== undefined && holderOf(state, id)?.since !== since;
+    return hasEnded && pause !== undefined ? refusePaused(pause, group) : refused({ kind: "contended" });
   }
 
   /** Has {@link run} look at the groups again. */
@@ -245,6 +258,13 @@ export class Yields {
     this.#watched.set(key, known);
     return known;
   }
+}
+
+/** Tells a client that its group is paused. */
+function refusePaused(pause: Pause, group: Group): Refused {
+  const { until } = pause;
+  const sentence = describePause(pause, group);
+  return refusedFor([{ kind: "paused", rule: "paused", sentence, ...(until !== undefined && { until }) }])!;
 }
 
 /** Tells a client that it has yielded. */

@@ -7,7 +7,7 @@
  */
 
 import type { Logger } from "@logtape/logtape";
-import type { Config, DrainConfig } from "../config/config.ts";
+import type { Config, DrainConfig, GivenText } from "../config/config.ts";
 import { ConfigError } from "../config/config_error.ts";
 import { KubernetesNodeKeeper, type NodeKeeperOptions } from "../keeper/node_keeper.ts";
 import { connectKubernetes, type ConnectOptions, type KubernetesClient } from "../kubernetes/client.ts";
@@ -208,15 +208,15 @@ function eventObserver(events: ClusterEvents): LockObserver {
  * Parses the label selectors of pods that drains leave on the node.
  *
  * @returns Whether any of them matches an object's labels; undefined where there are none.
- * @throws {ConfigError} One is not a label selector.
+ * @throws {ConfigError} One is not a label selector. The message names the flag or the variable that gave it.
  */
-export function parseSkipSelectors(texts: readonly string[]): LabelSelector | undefined {
-  const selectors = texts.filter((text) => text !== "").map((text) => {
+export function parseSkipSelectors(given: readonly GivenText[]): LabelSelector | undefined {
+  const selectors = given.filter(({ text }) => text !== "").map(({ text, source }) => {
     try {
       return parseLabelSelector(text);
     } catch (error) {
       const why = error instanceof Error ? error.message : error;
-      throw new ConfigError(`--drain-skip-selector: ${why}`, { cause: error });
+      throw new ConfigError(`${source}: ${why}`, { cause: error });
     }
   });
   return selectors.length === 0 ? undefined : (labels) => selectors.some((matches) => matches(labels));

@@ -43,6 +43,22 @@ clusterTest("kubectl shows the holder, and the server respects an administrator'
   equal((await all.lease()).spec.holderIdentity, ALICE);
 });
 
+clusterTest(
+  "at the limit of groups, deleting the Lease of a group that nobody holds makes room for a new one",
+  async () => {
+    await using all = await startReplicas(plane(), { flags: { ...LOCKS_ONLY.flags, "max-groups": "1" } });
+    const [url] = all.urls;
+    const inNamespace = ["--namespace", all.namespace];
+    equal((await preReboot(url, ALICE, "Web")).status, 200);
+    equal((await steadyState(url, ALICE, "Web")).status, 200);
+    deepEqual(kindOf(await preReboot(url, BOB, "db")), [429, "too_many_groups"]);
+    const [name] = (await plane().kubectl("get", "leases", ...inNamespace, "--output", "name")).trim().split("\n");
+    await plane().kubectl("delete", name!, ...inNamespace);
+    await until(async () => (await preReboot(url, BOB, "db")).status === 200);
+    deepEqual(kindOf(await preReboot(url, ALICE, "Web")), [429, "too_many_groups"]);
+  },
+);
+
 clusterTest("the server respects a Lease that the Go program wrote, and its holder can release it", async () => {
   await using all = await startReplicas(plane(), LOCKS_ONLY);
   const [url] = all.urls;
@@ -217,3 +233,7 @@ clusterTest(
   },
   { restarts: true },
 );
+
+function kindOf({ status, kind }: Awaited<ReturnType<typeof preReboot>>) {
+  return [status, kind];
+}

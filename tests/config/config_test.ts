@@ -93,9 +93,13 @@ Deno.test("the drain settings apply only if the locks are in Kubernetes", () => 
 
 Deno.test("a flag that is repeatable keeps all its values, and its variable holds one", () => {
   const variable = { ...inPod, FLEETLOCK_DRAIN_SKIP_SELECTOR: "a=b,c=d" };
-  deepEqual(parseConfig({}, inPod).drainSkipSelectors, [""]);
-  deepEqual(parseConfig({}, variable).drainSkipSelectors, ["a=b,c=d"]);
-  deepEqual(parseConfig({ "drain-skip-selector": ["x", "y"] }, variable).drainSkipSelectors, ["x", "y"]);
+  const named = "FLEETLOCK_DRAIN_SKIP_SELECTOR";
+  deepEqual(parseConfig({}, inPod).drainSkipSelectors, [{ text: "", source: named }]);
+  deepEqual(parseConfig({}, variable).drainSkipSelectors, [{ text: "a=b,c=d", source: named }]);
+  deepEqual(
+    parseConfig({ "drain-skip-selector": ["x", "y"] }, variable).drainSkipSelectors,
+    ["x", "y"].map((text) => ({ text, source: "--drain-skip-selector" })),
+  );
   throws(() => parseConfig({ address: [":1", ":2"] }, inPod), /^ConfigError: --address is given twice/);
 });
 

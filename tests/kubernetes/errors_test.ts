@@ -182,3 +182,11 @@ Deno.test("the innermost cause of an error has its message", () => {
   equal(innermostMessage(new Error("a", { cause: "text" })), "text");
   equal(innermostMessage("text"), "text");
 });
+
+Deno.test("who is refused because of a 429 hears of the overload, not of a store that does not answer", () => {
+  for (const body of [said({ message: "busy" }), "slow down"]) {
+    const error = errorOf(429, "2", body);
+    ok(error instanceof UnavailableError);
+    equal(error.publicMessage, "the Kubernetes API server is overloaded: try again");
+  }
+});

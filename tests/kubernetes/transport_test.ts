@@ -250,31 +250,86 @@ Deno.test("calls wait while the server asks for a pause, and fail at once if it 
   equal(fake.requests.length, 1);
   await clock.advance(1);
   await held;
-  await rejects(fake.client.get("/3"), UnavailableError);
-  await rejects(fake.client.get("/4"), (error) => {
+  await rejects(fake.client.get("/api/v1/pods?limit=1"), UnavailableError);
+  await rejects(fake.client.get("/api/v1/namespaces/a/pods"), (error) => {
     ok(error instanceof UnavailableError);
     ok(error.retryAfterMs! > 25_000 && error.retryAfterMs! <= 30_000, "bounded");
+    match(error.message, /asked for a pause before it is asked again to list Pods$/);
+    equal(error.publicMessage, `the Kubernetes ${error.message.slice(4)}`);
     return true;
   });
   equal(fake.requests.length, 3);
 });
 
-Deno.test("a stream that the server refuses for a while holds back calls and further streams until then", async () => {
+Deno.test("a 429 with a long pause holds back calls of its kind; all others wait for a second at most", async () => {
+  for (
+    const [what, path, isKind] of [
+      ["a list of the same, elsewhere", "/api/v1/namespaces/a/pods", true],
+      ["a read of one object", "/api/v1/namespaces/a/pods/b", false],
+      ["a watch", "/api/v1/pods?watch=true", false],
+      ["a list of others", "/api/v1/nodes", false],
+      ["a read of a lock", "/apis/coordination.k8s.io/v1/namespaces/a/leases/fleetlock-x", false],
+    ] as const
+  ) {
+    const clock = new FakeClock();
+    await using fake = await fakeApiServer(
+      (_request, count) =>
+        count === 1 ? new Response("Too many requests", { status: 429, headers: { "retry-after": "60" } }) : json({}),
+      { clock },
+    );
+    await rejects(fake.client.get("/api/v1/pods?fieldSelector=spec.nodeName%3Dn"), UnavailableError);
+    const call = fake.client.get(path);
+    if (isKind) {
+      await rejects(call, /to list Pods$/, what);
+      await clock.advance(29_999);
+    } else {
+      await until(() => clock.sleepers === 2, { what: `the deadline and the pause of ${what}` });
+      await clock.advance(999);
+      equal(fake.requests.length, 1, what);
+      await clock.advance(1);
+      await call;
+    }
+    equal(fake.requests.length, isKind ? 1 : 2, what);
+    if (!isKind) continue;
+    await clock.advance(1);
+    await fake.client.get(path);
+  }
+});
+
+Deno.test("a 5xx with a long pause holds back all calls", async () => {
+  const clock = new FakeClock();
+  await using fake = await fakeApiServer(
+    (_request, count) => count === 1 ? status(503, {}, { "retry-after": "20" }) : json({}),
+    { clock },
+  );
+  await rejects(fake.client.get("/api/v1/pods"), UnavailableError);
+  await rejects(
+    fake.client.get("/api/v1/nodes"),
+    /^UnavailableError: the API server is overloaded and asked for a pause$/,
+  );
+  await clock.advance(20_000);
+  await fake.client.get("/api/v1/nodes");
+  equal(fake.requests.length, 2);
+});
+
+Deno.test("a stream that the server refuses for a while holds back other calls for a second, and further such streams until then", async () => {
   const clock = new FakeClock();
   await using fake = await fakeApiServer((request, count) => {
     if (count === 1) return status(429, {}, { "retry-after": "3" });
-    return request.url.endsWith("/2") ? json({}) : new Response(new ReadableStream({ start() {} }));
+    return request.url.endsWith("/other") ? json({}) : new Response(new ReadableStream({ start() {} }));
   }, { timeoutMs: 5_000, clock });
   await rejects(fake.client.stream("/1"), (error) => error instanceof UnavailableError && error.retryAfterMs === 3_000);
-  const call = fake.client.get("/2");
-  await until(() => clock.sleepers > 0);
-  await clock.advance(2_999);
-  equal(fake.requests.length, 1);
-  const stream = fake.client.stream("/3");
-  await clock.advance(0);
+  const call = fake.client.get("/other");
+  await until(() => clock.sleepers === 2, { what: "the call's deadline and pause" });
+  await clock.advance(999);
   equal(fake.requests.length, 1);
   await clock.advance(1);
   await call;
+  const stream = fake.client.stream("/1");
+  await until(() => clock.sleepers === 2, { what: "the stream's deadline and pause" });
+  await clock.advance(1_999);
+  equal(fake.requests.length, 2);
+  await clock.advance(1);
   await (await stream)[Symbol.asyncDispose]();
   equal(fake.requests.length, 3);
 });

@@ -374,6 +374,31 @@ Deno.test("a pause with its drains makes them yield at once, without a deferral;
   await watched;
 });
 
+Deno.test("a request whose hold yields to a pause in the background hears of the pause; one whose hold was freed, to ask again", async () => {
+  for (const [pause, kind] of [[{ reason: "a fire", drains: true }, "paused"], [undefined, "contended"]] as const) {
+    const { clock, held, replica, change, put } = setUp();
+    const { keeper, locks } = replica();
+    const watching = new AbortController();
+    const watched = locks.watch(watching.signal);
+    await put();
+    const ended = Promise.withResolvers<DrainOutcome>();
+    const draining = Promise.withResolvers<void>();
+    keeper.holdEnded = () => ended.resolve({ kind: "abandoned" });
+    keeper.drain = () => {
+      draining.resolve();
+      return ended.promise;
+    };
+    const asking = locks.preReboot(alice, group);
+    await draining.promise;
+    await change((state) => pause ? { ...state, notes: { pause } } : { ...state, holders: [] });
+    await clock.pass(1);
+    equal(kindOf(await asking), kind);
+    equal(held(), undefined);
+    watching.abort();
+    await watched;
+  }
+});
+
 Deno.test("a holder that asks during a pause with its drains yields before its drain goes on, and hears of the pause", async () => {
   const { clock, held, replica, put } = setUp();
   const { keeper, locks } = replica();
@@ -544,6 +569,13 @@ const PAUSES: [
   ["there was a yes meanwhile", { pause: { drains: true } }, HOLD, stateWith([DRAINED]), undefined],
   ["the hold has ended", { pause: { drains: true } }, HOLD, stateWith([]), "contended"],
   [
+    "the hold has ended, and the pause stands",
+    { pause: { drains: true } },
+    HOLD,
+    stateWith([], { pause: { drains: true } }),
+    "paused",
+  ],
+  [
     "something changes what is written",
     { pause: { drains: true } },
     HOLD,
@@ -565,7 +597,8 @@ for (const [what, seen, holder, stored, answer, makeStore] of PAUSES) {
     const { yields, keeper, backend } = setUpAlone(stored, { ...(makeStore && { makeStore }) });
     const refusal = await yields.toPause(holder, group, stateWith([holder], seen));
     equal(refusal?.refusal.kind, answer);
-    deepEqual(keeper.uncordoned, answer === "paused" ? [{ group, id: alice, since: SINCE }] : []);
+    const yielded = answer === "paused" && stored.holders.length > 0;
+    deepEqual(keeper.uncordoned, yielded ? [{ group, id: alice, since: SINCE }] : []);
     if (answer === undefined) equal(backend.groups.get(group)!.state, stored);
   });
 }

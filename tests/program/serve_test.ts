@@ -297,3 +297,10 @@ test("a flag that may stand once is refused when it stands twice, and a selector
     match(ended.stderr, says);
   }
 });
+
+test("a selector of the environment that is wrong is refused by the name of its variable", async () => {
+  const variable = { FLEETLOCK_DRAIN_SKIP_SELECTOR: "b in ()" };
+  const { code, stderr } = await runProgram(["--store=memory"], variable);
+  equal(code, 1, stderr);
+  match(stderr, /^fleetlock: FLEETLOCK_DRAIN_SKIP_SELECTOR: Cannot parse the label selector 'b in \(\)'/m);
+});

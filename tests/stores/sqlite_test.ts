@@ -6,6 +6,7 @@ import { DatabaseSync } from "node:sqlite";
 import { type ClientId, type Group, parseClientId, parseGroup } from "../../src/lock/identity.ts";
 import { GroupView } from "../../src/lock/group_view.ts";
 import { GroupWriter } from "../../src/lock/group_writer.ts";
+import { LockService } from "../../src/lock/lock_service.ts";
 import { MalformedGroupError, UnavailableError } from "../../src/lock/errors.ts";
 import { ABSENT, type Versioned } from "../../src/lock/lock_store.ts";
 import { acquire, type GroupState } from "../../src/lock/semaphore.ts";
@@ -289,6 +290,23 @@ test("what an administrator writes gets a new version, and a write that was base
   const inserted = await store.read(GROUP);
   deepEqual(inserted.state, { holders: [{ id: "ops", since: Date.UTC(2026, 0, 2) }], transitions: 0 });
   ok(inserted.version > edited.version);
+});
+
+test("at the limit of groups, deleting the row of a group that nobody holds makes room for a new one", async (folder) => {
+  const file = join(folder, "locks.db");
+  await using store = await open(file);
+  const stop = new AbortController();
+  const locks = new LockService(store, { maxGroups: 1 });
+  const running = locks.watch(stop.signal);
+  const id = parseClientId("host")!;
+  const other = parseGroup("other")!;
+  equal((await locks.preReboot(id, GROUP)).kind, "granted");
+  equal((await locks.steadyState(id, GROUP)).kind, "released");
+  equal((await locks.preReboot(id, other)).kind, "refused");
+  sql(file, "DELETE FROM lock_group WHERE name = 'default'");
+  await until(async () => (await locks.preReboot(id, other)).kind === "granted");
+  stop.abort();
+  await running;
 });
 
 test("an edit that escapes the triggers still makes a write based on the old state conflict", async (folder) => {

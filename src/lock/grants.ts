@@ -8,7 +8,7 @@
 import type { Clock } from "./clock.ts";
 import type { Ticket } from "./group_writer.ts";
 import type { Gate, Permit, Proven } from "./hold_outcomes.ts";
-import { type Holds, refuseFull } from "./holds.ts";
+import type { Holds } from "./holds.ts";
 import type { ClientId, Group } from "./identity.ts";
 import type { NodeIdentity, NodeKeeper } from "./node_keeper.ts";
 import { type Refused, refused, refusedFor } from "./outcomes.ts";
@@ -40,7 +40,7 @@ export interface GrantsObserver {
   grantedDespite?(group: Group, holder: Holder, ignored: readonly IgnoredReason[]): void;
   /** What let a Node pass these rules once was removed for a request that then took no slot. It is used up. */
   skipLost?(group: Group, id: ClientId, node: NodeIdentity, rules: string): void;
-  /** A slot that was just granted is given back, because a rule spoke against it, or it was one too many, by the time it was written. */
+  /** A slot that was just granted is given back, because a rule spoke against it by the time it was written. */
   takenBack?(group: Group, holder: Holder, refusal: Refused["refusal"]): void;
 }
 
@@ -71,7 +71,7 @@ interface Allowed {
 
 /** What asks the policies again around the write of a grant. */
 interface Gates extends Pick<Permit, "slotsOn"> {
-  /** Asked for the state that was written, without the grant: what speaks against it by now, be it that slots have become fewer. */
+  /** Asked for the state that was written, without the grant: what speaks against it by now. */
   readonly late: Gate;
 }
 
@@ -179,12 +179,7 @@ export class Grants {
         const refusal = state !== answered.state || isOld() ? ask(state) : undefined;
         return refusal ?? answered.slots;
       },
-      late(state) {
-        if (!isOld()) return undefined;
-        const refusal = ask(state);
-        if (refusal !== undefined) return refusal;
-        return state.holders.length >= answered.slots ? refuseFull(state, question.id, answered.slots) : undefined;
-      },
+      late: (state) => isOld() ? ask(state) : undefined,
     };
   }
 

@@ -237,33 +237,6 @@ Deno.test("a slot whose write took longer than a second is given back where a ru
   }
 });
 
-Deno.test("a slot whose write took longer than a second is given back where it is one too many by then", async () => {
-  for (const [ms, slots, kind] of [[1_001, 1, "lock_held"], [1_000, 1, "granted"], [1_001, 2, "granted"]] as const) {
-    const slow = { once: false };
-    const test = setUp(new MemoryBackend(), async () => {
-      if (!slow.once) return;
-      slow.once = false;
-      await test.clock.advance(ms);
-      // The configuration file has changed.
-      test.policy.slots = slots;
-      test.policy.peeks = { slots };
-    });
-    const { keeper, policy, locks, memory, holders, told } = test;
-    await memory.write(group, await memory.read(group), { holders: [{ id: bob, since: 1, slots: 2 }], transitions: 1 });
-    slow.once = true;
-    keeper.held = () => undefined;
-    keeper.drain = () => Promise.resolve(NO_NODE);
-    keeper.looks = { kind: "clear" };
-    policy.slots = 2;
-    const outcome = await locks.preReboot(alice, group);
-    equal(kindOf(outcome), kind, `${ms} ${slots}`);
-    deepEqual(holders(), kind === "granted" ? [bob, alice] : [bob]);
-    deepEqual(told, [kind === "granted" ? ["kept", group, alice] : ["taken back", group, alice, kind]]);
-    if (outcome.kind !== "refused" || outcome.refusal.kind !== "lock_held") continue;
-    deepEqual([outcome.refusal.slots, outcome.refusal.holders.map(({ id }) => id)], [1, [bob]]);
-  }
-});
-
 Deno.test("the rules are asked after the write about the other holders, and nobody needs to listen", async () => {
   const backend = new MemoryBackend();
   const memory = new MemoryLockStore(backend);

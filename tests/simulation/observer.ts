@@ -467,7 +467,9 @@ export class Observer {
     } else if (!turn.machine.isBack && isNoted && this.#isNodeSame(turn, notedUid(before, id))) {
       this.violate("early release", `the slot of ${id} was freed before its kubelet was back`, id, group);
     } else if (isNoted && hadNoNode(this.history, before, turn.machine, this.#scheduler.now)) {
-      if (this.#scheduler.now - turn.reportedAt < this.replyWaitMs - CLOCK_MS) {
+      // A replica that has not heard of the report may free it by the operator's grace period.
+      const isGone = this.freesGone && !wrongGoneRelease(this.history, before, turn.machine, this.#scheduler.now);
+      if (!isGone && this.#scheduler.now - turn.reportedAt < this.replyWaitMs - CLOCK_MS) {
         this.violate("early release", `the slot of ${id} was freed while its Node did not exist`, id, group);
       }
       this.count("release of a host whose Node does not exist");

@@ -207,4 +207,13 @@ export const KEPT_SEEDS: readonly KeptSeed[] = [
     incidents: [0, 7, 21, 29, 32, 42],
     about: "a false alarm: a hold that a backup had brought back was there at the first check that replicas are idle",
   },
+  {
+    seed: 2154,
+    about: "a slot freed at the first report after a boot, before the kubelet had registered the host's Node again",
+  },
+  {
+    seed: 30096,
+    incidents: [15],
+    about: "a false alarm: the grace period of a Node that is gone ended on a replica that had not heard of the report",
+  },
 ];

@@ -432,6 +432,27 @@ export const MUTANTS: readonly Mutant[] = [
     schedules: [{ seed: 8 }],
   },
   {
+    name: "a slot is freed before its host's Node is there again",
+    about:
+      "where Nodes are deleted while their hosts are down, the next host reboots before the kubelet has registered",
+    file: "src/keeper/nodes/node_return.ts",
+    find: `noted !== undefined || isNodeUnreadable ? "absent" : "ready"`,
+    replace: `noted !== undefined || isNodeUnreadable ? "ready" : "ready"`,
+    expects: "was freed while its Node did not exist",
+    schedules: [kept(2154)],
+  },
+  {
+    name: "a time-out waives that the host runs on the noted Node",
+    about:
+      "past the time-out, proceed says yes to a host that has joined as another Node, which nobody cordons or drains",
+    file: "src/keeper/hold_proof.ts",
+    find: "const choice = chooseFor(node, hold.id, found.nodes, nodes);",
+    replace:
+      `const choice: NodeChoice = proof.isTimedOut ? { kind: "none" } : chooseFor(node, hold.id, found.nodes, nodes);`,
+    expects: "got a yes",
+    schedules: [{ seed: 1 }],
+  },
+  {
     name: "an existing group is refused at the limit",
     about: "no group gets a slot once there are as many groups as may be",
     file: "src/lock/lock_service.ts",

@@ -64,7 +64,10 @@ export interface Mutant extends Edit {
  * - the kubelet's first renewal is enough: `keeper/nodes/node_return_test.ts`;
  * - a silent watch or connection is never given up, though it ends after some minutes anyway:
  *   `kubernetes/watch_test.ts` and `kubernetes/connection_pool_test.ts`;
- * - nobody awaits the end of a drain that fails: `keeper/drain/drain_test.ts`.
+ * - nobody awaits the end of a drain that fails: `keeper/drain/drain_test.ts`;
+ * - past the time-out, proceed says yes to a host that has joined as another Node, whose old pods are mostly gone by then:
+ *   `keeper/node_keeper_test.ts`;
+ * - a time-out deletes or passes over pods although nobody has drained the Node: `keeper/drain/drain_test.ts`.
  */
 export const MUTANTS: readonly Mutant[] = [
   {
@@ -440,17 +443,6 @@ export const MUTANTS: readonly Mutant[] = [
     replace: `noted !== undefined || isNodeUnreadable ? "ready" : "ready"`,
     expects: "was freed while its Node did not exist",
     schedules: [kept(2154)],
-  },
-  {
-    name: "a time-out waives that the host runs on the noted Node",
-    about:
-      "past the time-out, proceed says yes to a host that has joined as another Node, which nobody cordons or drains",
-    file: "src/keeper/hold_proof.ts",
-    find: "const choice = chooseFor(node, hold.id, found.nodes, nodes);",
-    replace:
-      `const choice: NodeChoice = proof.isTimedOut ? { kind: "none" } : chooseFor(node, hold.id, found.nodes, nodes);`,
-    expects: "got a yes",
-    schedules: [{ seed: 1 }],
   },
   {
     name: "an existing group is refused at the limit",

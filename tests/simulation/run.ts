@@ -52,7 +52,7 @@ const IDLE_AT_MS = 19_000;
 const IDLE_AFTER_MS = 30_000;
 
 /** How often a replica that waits for something at rest is looked at again, a second later each time. */
-const IDLE_TRIES = 30;
+const IDLE_TRIES = 60;
 
 /** What a run found. */
 export interface RunResult {

@@ -216,4 +216,9 @@ export const KEPT_SEEDS: readonly KeptSeed[] = [
     incidents: [15],
     about: "a false alarm: the grace period of a Node that is gone ended on a replica that had not heard of the report",
   },
+  {
+    seed: 183,
+    incidents: [9, 19, 24, 25],
+    about: "a false alarm: a watch that was denied right before the end of the faults begins again after 70 s",
+  },
 ];

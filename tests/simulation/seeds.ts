@@ -221,4 +221,10 @@ export const KEPT_SEEDS: readonly KeptSeed[] = [
     incidents: [9, 19, 24, 25],
     about: "a false alarm: a watch that was denied right before the end of the faults begins again after 70 s",
   },
+  {
+    seed: 32851,
+    incidents: [11, 246],
+    about:
+      "a false alarm: a watch that went on had shown a Node, but was not read until its versions had been compared",
+  },
 ];

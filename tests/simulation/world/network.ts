@@ -71,6 +71,12 @@ const BOOKMARK_MS = 60_000;
 /** How late the next line of a watch that is behind arrives at least, in milliseconds. */
 const BEHIND_MS = 1_000;
 
+/**
+ * How long after its beginning the replica may not have read a watch that goes on from a version, in milliseconds: it
+ * first lists the versions, and the answer to that may be held back.
+ */
+const UNREAD_MS = 10_000;
+
 /** A watch that is open. */
 class OpenWatch {
   readonly body: ReadableStream<Uint8Array>;
@@ -79,6 +85,7 @@ class OpenWatch {
   isSilent = false;
   readonly #link: Link;
   readonly #request: WatchRequest;
+  readonly #openedAt: number;
   #controller!: ReadableStreamDefaultController<Uint8Array>;
   /** When the last line arrives. Lines do not overtake each other. */
   #last = 0;
@@ -90,6 +97,7 @@ class OpenWatch {
   constructor(link: Link, request: WatchRequest) {
     this.#link = link;
     this.#request = request;
+    this.#openedAt = link.options.scheduler.now;
     this.body = new ReadableStream<Uint8Array>({
       start: (controller) => void (this.#controller = controller),
       cancel: () => this.end(),
@@ -107,11 +115,11 @@ class OpenWatch {
 
   /**
    * The name of a Node that it has shown for longer than some milliseconds and that suits; undefined where there is none,
-   * and where something is under way to the replica or was lost.
+   * and where something is under way to the replica or was lost, or the watch has just begun.
    */
   nodeShownFor(ms: number, suits: (node: Stored) => boolean): string | undefined {
     const { now } = this.#link.options.scheduler;
-    if (this.#hasMissed || this.isSilent || this.#last > now) return undefined;
+    if (this.#hasMissed || this.isSilent || this.#last > now || now - this.#openedAt < UNREAD_MS) return undefined;
     for (const [name, { object, at }] of this.#shown) if (now - at > ms && suits(object)) return name;
     return undefined;
   }

@@ -60,10 +60,12 @@ Deno.test("no evidence is enough for a yes on a hold whose record shows none", (
   const holder = { id: alice, since: 1_000, node: noted("draining") };
   const written = { holders: [holder], transitions: 1 };
   const hold = { id: alice, since: 1_000, written, slots: 1, isEnding: false, ageMs: 0 };
-  const kind = "not_drained";
-  deepEqual(judgeYes(hold, { kind }), { kind: "not_written" });
   const shown = { ...hold, written: { ...written, holders: [{ ...holder, hadYes: true as const }] } };
-  deepEqual(judgeYes(shown, { kind }), { kind: "yes", staying: [] });
+  const { host: waived } = drained(worker, { isTimedOut: true });
+  for (const host of [{ kind: "not_drained" } as const, waived]) {
+    deepEqual(judgeYes(hold, host), { kind: "not_written" });
+    deepEqual(judgeYes(shown, host), { kind: "yes", staying: [] });
+  }
 });
 
 Deno.test("a host without a node gets no yes on a slot that was freed while its Node was looked for", async () => {

@@ -95,21 +95,28 @@ function deleteNode(world: World, random: Random, host: Host): void {
   });
 }
 
+/** What tells whose a Node is. */
+type Identified = Pick<Machine, "id" | "machineId" | "isNamed">;
+
+/** Whether a Node shows the id of a host. */
+function showsIdOf({ id, machineId, isNamed }: Identified, fact: NodeFact): boolean {
+  return fact.namedId === id || (!isNamed && fact.machineId === machineId);
+}
+
 /** Says what is wrong with the release of a hold whose host had its yes and has not reported. Undefined where it holds. */
 export function wrongGoneRelease(
   history: History,
   before: Stored,
-  { id, machineId, isNamed }: Pick<Machine, "id" | "machineId" | "isNamed">,
+  machine: Identified,
   now: number,
 ): string | undefined {
-  const record = recordOf(before, id);
+  const record = recordOf(before, machine.id);
   if (record?.node === undefined) return "its hold notes no Node";
   const from = now - GRACE_MS;
   if (record.renewed !== undefined && Date.parse(record.renewed) > from + CLOCK_MS) {
     return `its hold was renewed at ${record.renewed}`;
   }
-  const isHosts = (name: string, fact: NodeFact) =>
-    name === record.node || fact.namedId === id || (!isNamed && fact.machineId === machineId);
+  const isHosts = (name: string, fact: NodeFact) => name === record.node || showsIdOf(machine, fact);
   for (const name of history.nodes.keys) {
     const versions = history.nodes.versions(name);
     const wasThere = ({ at, fact }: Version<NodeFact>, index: number) => {
@@ -128,12 +135,11 @@ export function wrongGoneRelease(
 export function hadNoNode(
   history: History,
   before: Stored,
-  { id, machineId, isNamed }: Pick<Machine, "id" | "machineId" | "isNamed">,
+  machine: Identified,
   now: number,
 ): boolean {
-  const noted = notedUid(before, id);
-  const isHosts = (fact: NodeFact) =>
-    fact.uid === noted || fact.namedId === id || (!isNamed && fact.machineId === machineId);
+  const noted = notedUid(before, machine.id);
+  const isHosts = (fact: NodeFact) => fact.uid === noted || showsIdOf(machine, fact);
   return [...history.nodes.keys].every((name) => {
     const versions = history.nodes.versions(name);
     return versions.every(({ fact }, index) => {

@@ -176,10 +176,10 @@ export async function benchBigClusters(
         `${(await lockWithoutNode(url)).toFixed(2)} s`,
         "(aim: 0.1 s)",
       );
-      row(...await cyclesRow(cluster, server, 5, "cycles of such hosts, with heartbeats,"));
+      row(...await cyclesRow(cluster, server, 10, "cycles of such hosts, with heartbeats,"));
     }
     row("lock of a host without a Node, quiet", `${(await lockWithoutNode(url)).toFixed(2)} s`, "(aim: 0.5 s)");
-    row(...await cyclesRow(cluster, server, 5, "cycles of such hosts, quiet,"));
+    row(...await cyclesRow(cluster, server, 10, "cycles of such hosts, quiet,"));
     await load(url, 64, () => fleetLockRequest("/v1/pre-reboot", "other"), polls);
     row("peak in the end, hosts without a Node included", peak(), aim && `(aim of the executable: ${aim.peak} MB)`);
     await steadyState(url, holder);

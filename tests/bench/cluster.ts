@@ -260,7 +260,7 @@ export async function benchCluster(
     await cluster.clear();
   }
 
-  await benchHostsWithoutNodes(cluster, heading, row, options.seconds);
+  await benchHostsWithoutNodes(cluster, heading, row, 2 * options.seconds);
 
   heading("On a real API server: draining a node of 110 pods");
   {

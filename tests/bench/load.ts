@@ -146,6 +146,27 @@ function readProcess(pid: number, file: string): string {
   return new TextDecoder().decode(stdout);
 }
 
+/**
+ * Measures two rates in turn, since the machine's own speed changes within seconds.
+ *
+ * @param rounds How often.
+ * @returns The medians of the rates and of their ratio, the first rate divided by the second.
+ */
+export async function inTurn(
+  rounds: number,
+  first: () => Promise<number>,
+  second: () => Promise<number>,
+): Promise<{ first: number; second: number; ratio: number }> {
+  const rates: { first: number; second: number; ratio: number }[] = [];
+  for (let round = 0; round < rounds; round++) {
+    const base = await second();
+    const rate = await first();
+    rates.push({ first: rate, second: base, ratio: rate / base });
+  }
+  const medianOf = (name: keyof (typeof rates)[number]) => median(rates.map((rate) => rate[name]));
+  return { first: medianOf("first"), second: medianOf("second"), ratio: medianOf("ratio") };
+}
+
 /** Returns the median of some figures. */
 export function median(figures: readonly number[]): number {
   return [...figures].sort((a, b) => a - b)[Math.floor(figures.length / 2)] ?? NaN;

@@ -19,6 +19,7 @@ import {
 import { ConfigError } from "../config/config_error.ts";
 import { type Access, podAccess } from "./access.ts";
 import { checkAnswer } from "./answer_check.ts";
+import type { CalledMethod } from "./called_methods.ts";
 import { callOptions, conditionOf } from "./calls.ts";
 import type { Permission } from "./errors.ts";
 import { ServerClock } from "./server_clock.ts";
@@ -75,18 +76,18 @@ export interface KubernetesClient extends AsyncDisposable {
   stream(path: string, signal?: AbortSignal): Promise<Stream>;
 }
 
-/** The typed APIs. Each is created when it is first used. */
+/** The typed APIs, with the methods of {@link "./called_methods.ts".CALLED_METHODS} alone. Each is created when it is first used. */
 export interface Apis {
   /** Leases. */
-  readonly coordination: ObjectCoordinationV1Api;
+  readonly coordination: Pick<ObjectCoordinationV1Api, CalledMethod<"coordination">>;
   /** Our own permissions. */
-  readonly authorization: ObjectAuthorizationV1Api;
+  readonly authorization: Pick<ObjectAuthorizationV1Api, CalledMethod<"authorization">>;
   /** Nodes, pods (with their evictions) and claims. */
-  readonly core: ObjectCoreV1Api;
+  readonly core: Pick<ObjectCoreV1Api, CalledMethod<"core">>;
   /** Events. */
-  readonly events: ObjectEventsV1Api;
+  readonly events: Pick<ObjectEventsV1Api, CalledMethod<"events">>;
   /** VolumeAttachments. */
-  readonly storage: ObjectStorageV1Api;
+  readonly storage: Pick<ObjectStorageV1Api, CalledMethod<"storage">>;
 }
 
 /**

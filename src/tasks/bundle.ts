@@ -15,6 +15,8 @@ import { builtinModules } from "node:module";
 import { resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import manifest from "../../deno.json" with { type: "json" };
+import { CALLED_METHODS } from "../kubernetes/called_methods.ts";
+import { keepMethods } from "./kept_methods.ts";
 import { revision } from "./revision.ts";
 
 const root = fileURLToPath(new URL("../../", import.meta.url));
@@ -75,6 +77,17 @@ const withoutModels: esbuild.Plugin = {
   },
 };
 
+/** Keeps only those methods of the Kubernetes client's generated APIs that the program calls. Two layers have them twice. */
+const onlyCalledMethods: esbuild.Plugin = {
+  name: "only-called-methods",
+  setup(build) {
+    const called = new Set<string>(Object.values(CALLED_METHODS).flat());
+    const isKept = (name: string) => called.has(name.replace(/WithHttpInfo$/, ""));
+    const filter = /client-node\/dist\/gen\/(apis\/\w+Api|types\/(Observable|ObjectParam)API)\.js$/;
+    build.onLoad({ filter }, async ({ path }) => ({ contents: keepMethods(await Deno.readTextFile(path), isKept) }));
+  },
+};
+
 /** Reduces deno.json to the version, which is all that the program reads from it. */
 function onlyVersion(version: string): esbuild.Plugin {
   return {
@@ -115,7 +128,7 @@ await esbuild.build({
   logLevel: "warning",
   // The bundle runs the program even when another module, such as a launcher, imports it.
   define: { "import.meta.main": "true" },
-  plugins: [textImports, nodeBuiltins, withoutNeverCalled, withoutModels, onlyVersion(version)],
+  plugins: [textImports, nodeBuiltins, withoutNeverCalled, withoutModels, onlyCalledMethods, onlyVersion(version)],
 });
 await esbuild.stop();
 const { size } = await Deno.stat(resolve(root, outfile));

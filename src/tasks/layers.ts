@@ -100,12 +100,13 @@ const ROOMS: Readonly<Record<string, readonly string[]>> = {
   keeper: ["keeper/drain", "keeper/nodes", "kubernetes", "kubernetes/label_selector", "lock"],
   "keeper/drain": ["keeper/nodes", "kubernetes", "kubernetes/label_selector", "lock"],
   "keeper/nodes": ["kubernetes", "kubernetes/label_selector", "lock"],
-  kubernetes: ["config/config_error", "lock"],
+  kubernetes: ["kubernetes/called_methods", "config/config_error", "lock"],
+  "kubernetes/called_methods": [],
   "kubernetes/label_selector": [],
   telemetry: ["lock"],
   simulator: ["config/values", "lock"],
   lock: [],
-  tasks: [],
+  tasks: ["kubernetes/called_methods"],
 };
 
 /** Packages that only some files may import: which files may import values, and which may import types. */

@@ -19,9 +19,7 @@ clusterTest("every call on nodes, pods and volumes is answered with what was ask
   const { name: node } = await createNode(plane());
   for (const name of ["evicted", "deleted"]) await createPod(plane(), { name, namespace, node });
   await createPod(plane(), { name: "pending", namespace }, "Pending");
-  equal((await core.readNamespace({ name: namespace })).metadata?.name, namespace);
   equal((await core.readNode({ name: node })).metadata?.name, node);
-  ok((await core.listNode()).items.length > 0);
   equal((await core.listPodForAllNamespaces({ fieldSelector: `spec.nodeName=${node}` })).items.length, 2);
   await core.createNamespacedPodEviction({ namespace, name: "evicted", body: { metadata: { name: "evicted" } } });
   await core.deleteNamespacedPod({ namespace, name: "deleted" });

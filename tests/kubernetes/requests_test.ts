@@ -27,7 +27,7 @@ Deno.test("every kind of call is sent with every impersonation header, one line 
       const call of [
         () => client.get("/x"),
         () => client.stream("/x"),
-        () => apis.core.listNode(),
+        () => apis.core.listPodForAllNamespaces(),
         () => apis.coordination.createNamespacedLease(lease),
         () => apis.coordination.replaceNamespacedLease(lease),
         () => apis.core.createNamespacedPodEviction(lease),

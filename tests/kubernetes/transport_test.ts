@@ -109,7 +109,7 @@ const FAULTS: { name: string; answer: () => Response; check: (error: unknown) =>
 for (const { name, answer, check } of FAULTS) {
   Deno.test(`an answer of ${name} becomes the project's own error`, async () => {
     await using fake = await fakeApiServer(answer);
-    await rejects(fake.client.apis.core.listNode(), (error) => {
+    await rejects(fake.client.apis.core.listPodForAllNamespaces(), (error) => {
       check(error);
       return true;
     });
@@ -121,9 +121,9 @@ Deno.test("a 2xx answer that is not JSON is a fault", async () => {
   await using fake = await fakeApiServer(() =>
     new Response("<html>Log in", { headers: { "content-type": "text/html" } })
   );
-  await rejects(fake.client.apis.core.listNode(), (error) => {
+  await rejects(fake.client.apis.core.listPodForAllNamespaces(), (error) => {
     ok(error instanceof UnavailableError);
-    match(error.message, /is not a list of Node objects: is the address that of the API server/);
+    match(error.message, /is not a list of Pod objects: is the address that of the API server/);
     return true;
   });
 });

@@ -226,6 +226,7 @@ for (const code of [0, 1, 2]) {
     async () => {
       await using project = await Project.create();
       const task = project.start(Deno.execPath(), ["task", "dev", "--exit", `${code}`]);
+      await groupEnds(task.pid);
       equal((await task.status).code, code);
       match(project.output, new RegExp(`args=--log-format text --exit ${code} store`));
     },

@@ -20,6 +20,8 @@ export interface CurrentContext {
   readonly cluster: KubeconfigEntry;
   /** Who calls it. It has no fields if the context does not name a user, as behind `kubectl proxy`. */
   readonly user: KubeconfigEntry;
+  /** The namespace that kubectl uses where none is given, if the context names one. */
+  readonly namespace: string | undefined;
 }
 
 /** The lists of a kubeconfig, and the field in which an entry of each has its content. */
@@ -248,6 +250,7 @@ function find(entries: Entries, current: string, path: string): CurrentContext {
   return {
     cluster: get("clusters", cluster),
     user: user === undefined ? new KubeconfigEntry("user", "", path, {}) : get("users", user),
+    namespace: context.text("namespace"),
   };
 }
 

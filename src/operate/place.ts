@@ -147,10 +147,7 @@ async function openCluster(
   environment: Environment,
   connection: Partial<ConnectOptions>,
 ): Promise<Place> {
-  const namespace = flags.namespace || environment.NAMESPACE || undefined;
-  if (namespace !== undefined && namespaceName.parse(namespace) === undefined) {
-    throw new ConfigError(`--namespace must be ${namespaceName.expected}: it is ${JSON.stringify(namespace)}`);
-  }
+  let namespace = checkNamespace(flags.namespace, "--namespace") ?? checkNamespace(environment.NAMESPACE, "NAMESPACE");
   const isInPod = !flags.apiServer && !flags.kubeconfig && !environment.KUBECONFIG &&
     Boolean(environment.KUBERNETES_SERVICE_HOST);
   const kubeconfig = flags.kubeconfig || environment.KUBECONFIG ||
@@ -161,6 +158,7 @@ async function openCluster(
         "--server URL of one server",
     );
   }
+  if (!flags.apiServer && kubeconfig !== undefined) namespace ??= await namespaceOfContext(kubeconfig);
   const client = await connectKubernetes({
     ...(flags.apiServer ? { apiServer: flags.apiServer } : { kubeconfig }),
     namespace,
@@ -179,6 +177,30 @@ async function openCluster(
       await client[Symbol.asyncDispose]();
     },
   };
+}
+
+/**
+ * Checks the name of a namespace.
+ *
+ * @param source What an error names.
+ * @returns Undefined where none is given.
+ * @throws {ConfigError} It is not a name of a namespace.
+ */
+function checkNamespace(name: string | undefined, source: string): string | undefined {
+  if (!name || namespaceName.parse(name) !== undefined) return name || undefined;
+  throw new ConfigError(`${source} must be ${namespaceName.expected}: it is ${JSON.stringify(name)}`);
+}
+
+/**
+ * Gets the namespace in which kubectl works where none is given.
+ *
+ * @param path See {@link readKubeconfig}.
+ */
+async function namespaceOfContext(path: string): Promise<string | undefined> {
+  // In a pod, no kubeconfig and no parser of YAML is needed.
+  const { readKubeconfig } = await import("../kubernetes/kubeconfig_files.ts");
+  const { namespace } = await readKubeconfig(path);
+  return checkNamespace(namespace, `the namespace of the current context of the kubeconfig ${path}`);
 }
 
 /** The kubeconfig that kubectl uses where nothing else is said. */

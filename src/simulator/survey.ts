@@ -101,7 +101,7 @@ class GroupSurvey {
     for (let number = 1; number <= Math.min(slots, clients.length); number++) {
       const probe = this.#fleet.createClient(group, simulatedId(`simp${number}`));
       let reply = await this.#ask(probe, "pre-reboot", signal);
-      if (reply.kind === "lock_held" && clear) reply = await this.#clear(probe, slots - probes.length, reply, signal);
+      if (reply.kind === "lock_held" && clear) reply = await this.#clear(probe, probes, reply, signal);
       if (reply.outcome !== "granted") {
         const problem = this.#problem(reply, probes.length);
         if (problem !== undefined) throw new SimulationOptionsError(problem);
@@ -112,13 +112,24 @@ class GroupSurvey {
     for (const probe of probes) await this.#ask(probe, "steady-state", signal);
   }
 
-  /** Releases what simulated hosts may hold: first those that the reply names, then all of this run. */
-  async #clear(probe: VirtualClient, held: number, refusal: Reply, signal: AbortSignal): Promise<Reply> {
+  /**
+   * Releases what simulated hosts may hold: first those that the reply names, then all of this run.
+   *
+   * @param probes The clients of this look that hold a slot. They keep it: they show how many slots there are.
+   */
+  async #clear(
+    probe: VirtualClient,
+    probes: readonly VirtualClient[],
+    refusal: Reply,
+    signal: AbortSignal,
+  ): Promise<Reply> {
     const { group, clients } = this.#tally;
-    const { clock } = this.#options;
+    const { clock, slots } = this.#options;
+    const held = slots - probes.length;
+    const named = simulatedIn(refusal.value).filter((id) => !probes.some((each) => each.id === id));
     const began = nowNs(clock);
     let reply = refusal;
-    for (const ids of [simulatedIn(refusal.value), clients.map((each) => each.id)]) {
+    for (const ids of [named, clients.map((each) => each.id)]) {
       if (ids.length === 0) continue;
       await inParallel(ids, (id) => this.#ask(this.#fleet.createClient(group, id), "steady-state", signal));
       // The server may refuse for a moment by the state that it has seen last.

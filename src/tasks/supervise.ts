@@ -55,10 +55,12 @@ function kill(program: Deno.ChildProcess, signal: Deno.Signal): void {
 /** Resolves to the signal that asks this process to end, or to SIGTERM when its launcher has ended. */
 function askedToStop(launcher: Launcher): Promise<Deno.Signal> {
   const asked = Promise.withResolvers<Deno.Signal>();
-  for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) {
+  for (const signal of ["SIGINT", "SIGTERM", "SIGQUIT", "SIGHUP"] as const) {
     // SIGHUP is the end of the terminal. The program itself need not end on it.
     Deno.addSignalListener(signal, () => asked.resolve(signal === "SIGHUP" ? "SIGTERM" : signal));
   }
+  // The program ignores these. Their default action would end this process and leave the program behind.
+  for (const signal of ["SIGUSR1", "SIGUSR2"] as const) Deno.addSignalListener(signal, () => {});
   launcher.ended.then(() => asked.resolve("SIGTERM"));
   return asked.promise;
 }

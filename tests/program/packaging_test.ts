@@ -97,6 +97,14 @@ Deno.test("README says what an operator asks first: who may ask, where refusals 
   match(readme, /coordinating host itself uses `base_url = "http:\/\/127\.0\.0\.1:8080\/"`/);
 });
 
+Deno.test("README names what the HTTP server cannot do: end one connection, and take a POST that asks for an upgrade", () => {
+  const readme = read("README.md").replaceAll(/\s+/g, " ");
+  const limits = readme.slice(readme.indexOf("Limits of the HTTP server:"), readme.indexOf("## Metrics"));
+  match(limits, /never ends its body gets 408 after ten seconds, but keeps its connection until it leaves/);
+  match(limits, /no file descriptors left, it takes no new connections until some are free/);
+  match(limits, /\(`upgrade: h2c`, as Java's HTTP client sends by default\) gets an empty 400/);
+});
+
 Deno.test("every task has a description", () => {
   for (const [name, task] of Object.entries(manifest.tasks)) ok(task.description, name);
 });

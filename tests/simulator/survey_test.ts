@@ -80,13 +80,25 @@ for (const clear of [false, true]) {
   });
 }
 
-Deno.test("a run with more slots than the server grants does not start", async () => {
-  await using server = new ProtocolServer(1);
-  await rejects(
-    simulate(server, { slots: 2 }),
-    /--slots is 2, but only 1 of group "sim-1" can be held .*; use --slots 1, or a server with as many slots/,
-  );
-  await nothingHeld(server);
+for (const clear of [false, true]) {
+  Deno.test(`a run with more slots than the server grants does not start${clear ? ", also with --clear" : ""}`, async () => {
+    await using server = new ProtocolServer(1);
+    if (clear) await take(server, "sim7-simulated");
+    await rejects(
+      simulate(server, { slots: 2, clear }),
+      /--slots is 2, but only 1 of group "sim-[12]" can be held .*; use --slots 1, or a server with as many slots/,
+    );
+    await nothingHeld(server);
+  });
+}
+
+Deno.test("with --clear, a run counts the slots of an earlier run that it releases, where a group has several", async () => {
+  await using server = new ProtocolServer(2);
+  for (const [id, group] of [["sim7-simulated", "sim-1"], ["sim8-simulated", "sim-1"], ["sim9-simulated", "sim-2"]]) {
+    await take(server, id!, group);
+  }
+  const { summary } = await simulate(server, { slots: 2, clear: true });
+  deepEqual([summary.cleared, summary.turns.total, summary.violationCount], [3, 12, 0]);
 });
 
 Deno.test("a run with more groups than the server allows does not start", async () => {

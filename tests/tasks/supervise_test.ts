@@ -21,7 +21,8 @@ const PROGRAM = `
 const [first, code] = Deno.args.filter((each) => each !== "--log-format" && each !== "text");
 let asked;
 const task = Deno.ppid;
-for (const signal of ["SIGTERM", "SIGINT"]) {
+for (const signal of ["SIGUSR1", "SIGUSR2", "SIGHUP"]) Deno.addSignalListener(signal, () => {});
+for (const signal of ["SIGTERM", "SIGINT", "SIGQUIT"]) {
   Deno.addSignalListener(signal, () => {
     if (asked !== undefined && performance.now() - asked < 500) return;
     if (asked !== undefined) Deno.exit(1);
@@ -115,7 +116,7 @@ async function groupEnds(group: number): Promise<void> {
 
 const nothingSanitized = { sanitizeOps: false, sanitizeResources: false };
 
-for (const signal of ["SIGTERM", "SIGINT"] as const) {
+for (const signal of ["SIGTERM", "SIGINT", "SIGQUIT", "SIGHUP"] as const) {
   for (const target of ["deno task", "the process group"]) {
     Deno.test(`task dev stops its server and ends on ${signal} to ${target}`, nothingSanitized, async () => {
       await using project = await Project.create();
@@ -125,10 +126,24 @@ for (const signal of ["SIGTERM", "SIGINT"] as const) {
       await task.status;
       await groupEnds(task.pid);
       // The output comes through a pipe, and may come after the end of the process that wrote it.
-      await until(() => project.output.includes(`got ${signal}`), { what: () => project.output });
+      const passed = signal === "SIGHUP" ? "SIGTERM" : signal;
+      await until(() => project.output.includes(`got ${passed}`), { what: () => project.output });
     });
   }
 }
+
+Deno.test("task dev goes on when it gets a signal that the program ignores", nothingSanitized, async () => {
+  await using project = await Project.create();
+  const task = project.start(Deno.execPath(), ["task", "dev"]);
+  await project.programs(1);
+  for (const signal of ["SIGUSR1", "SIGUSR2"] as const) Deno.kill(-task.pid, signal);
+  // Only a task that goes on restarts the program.
+  await Deno.writeTextFile(`${project.folder}/main.ts`, `// 2\n${PROGRAM}`);
+  await project.programs(2);
+  Deno.kill(-task.pid, "SIGTERM");
+  await task.status;
+  await groupEnds(task.pid);
+});
 
 for (const name of ["dev", "simulate"]) {
   Deno.test(
@@ -211,6 +226,7 @@ for (const code of [0, 1, 2]) {
     async () => {
       await using project = await Project.create();
       const task = project.start(Deno.execPath(), ["task", "dev", "--exit", `${code}`]);
+      await groupEnds(task.pid);
       equal((await task.status).code, code);
       match(project.output, new RegExp(`args=--log-format text --exit ${code} store`));
     },

@@ -5,7 +5,7 @@
  * @module
  */
 
-import { type History, leaseFact } from "../chaos/nodes/history.ts";
+import { type History, leaseFact, recordIn } from "../chaos/nodes/history.ts";
 import type { Stored } from "./world/objects.ts";
 
 /** A hold. */
@@ -94,13 +94,8 @@ function sinceOf(lease: Stored, id: string): number | undefined {
   return sinceIn(leaseFact(lease).record, id);
 }
 
-function sinceIn(record: string, id: string): number | undefined {
-  try {
-    const holders: { id: string; since?: string }[] = JSON.parse(record);
-    return timeOf(holders.find((holder) => holder.id === id)?.since);
-  } catch {
-    return undefined;
-  }
+function sinceIn(records: string, id: string): number | undefined {
+  return timeOf(recordIn(records, id)?.since);
 }
 
 function timeOf(text: string | undefined): number | undefined {

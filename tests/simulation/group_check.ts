@@ -6,6 +6,7 @@
  * @module
  */
 
+import { type HolderRecord, recordIn } from "../chaos/nodes/history.ts";
 import type { Stored } from "./world/objects.ts";
 
 /** The annotation that pauses a group. */
@@ -16,17 +17,6 @@ export const NOTES = "fleetlock.internal/notes";
 
 /** How far a replica's idea of the API server's time may be off, in milliseconds. */
 const CLOCK_MS = 2_000;
-
-/** What matters of a holder's record. */
-interface Recorded {
-  readonly id: string;
-  readonly node?: string;
-  readonly renewed?: string;
-  readonly slots?: number;
-  readonly uid?: string;
-  readonly phase?: string;
-  readonly hadYes?: boolean;
-}
 
 /** How many slots a holder's grant notes. */
 export function notedSlots(lease: Stored | undefined, id: string): number {
@@ -90,12 +80,8 @@ function deferralOf(lease: Stored | undefined, id: string): string | undefined {
 }
 
 /** The record of a holder; undefined where there is none that can be read. */
-export function recordOf(lease: Stored | undefined, id: string): Recorded | undefined {
-  try {
-    return JSON.parse(textOf(lease, "fleetlock.internal/holders") ?? "[]").find((one: Recorded) => one.id === id);
-  } catch {
-    return undefined;
-  }
+export function recordOf(lease: Stored | undefined, id: string): HolderRecord | undefined {
+  return recordIn(textOf(lease, "fleetlock.internal/holders") ?? "", id);
 }
 
 function textOf(lease: Stored | undefined, annotation: string): string | undefined {

@@ -186,10 +186,38 @@ export function leaseFact(lease: any): LeaseFact {
   return { holders: ids.filter((id: string) => id !== ""), noted: notedIn(record), record };
 }
 
-function notedIn(record: string): string[] {
+/** What is used of a holder's record. Somebody may have edited it, so that any field may be missing. */
+export interface HolderRecord {
+  readonly id: string;
+  /** The name of its Node. */
+  readonly node?: string;
+  /** The UID of its Node. */
+  readonly uid?: string;
+  /** When it was granted. */
+  readonly since?: string;
+  /** When it was last renewed. */
+  readonly renewed?: string;
+  /** How many slots its grant notes. */
+  readonly slots?: number;
+  /** How far its drain is. */
+  readonly phase?: string;
+  /** Whether its client may have had its yes. */
+  readonly hadYes?: boolean;
+}
+
+/** Finds the record of a holder among those of a Lease. Undefined where there is none that can be read. */
+export function recordIn(records: string, id: string): HolderRecord | undefined {
+  return readRecords(records).find((holder) => holder.id === id);
+}
+
+function notedIn(records: string): string[] {
+  return readRecords(records).filter((holder) => holder.node).map((holder) => holder.id);
+}
+
+function readRecords(records: string): HolderRecord[] {
   try {
-    const holders = JSON.parse(record);
-    return holders.filter((holder: { node?: unknown }) => holder.node).map((holder: { id: string }) => holder.id);
+    const holders: unknown = JSON.parse(records);
+    return Array.isArray(holders) && holders.every((holder) => holder instanceof Object) ? holders : [];
   } catch {
     return [];
   }

@@ -7,7 +7,7 @@
  * @module
  */
 
-import type { History, NodeFact, PodFact } from "./history.ts";
+import { type History, type NodeFact, type PodFact, recordIn } from "./history.ts";
 
 /** A yes as its host received it. */
 export interface Yes {
@@ -149,15 +149,8 @@ export function recordOf(
   { group, id }: Pick<Yes, "group" | "id">,
   revision: number,
 ): { node?: unknown; uid?: string; since?: number } {
-  try {
-    const holders: { id: string; node?: unknown; uid?: string; since?: string }[] = JSON.parse(
-      history.leases.at(group, revision)?.record ?? "[]",
-    );
-    const { node, uid, since } = holders.find((holder) => holder.id === id) ?? {};
-    return { node, uid, ...(since !== undefined && { since: Date.parse(since) }) };
-  } catch {
-    return {};
-  }
+  const { node, uid, since } = recordIn(history.leases.at(group, revision)?.record ?? "", id) ?? {};
+  return { node, uid, ...(since !== undefined && { since: Date.parse(since) }) };
 }
 
 /** The revision at which a Node was registered. */

@@ -92,7 +92,9 @@ function whileRead(process: Io): { readonly io: Io; readonly unread: AbortSignal
   return { io: { ...process, stdout }, unread: unread.signal };
 }
 
-/** Whether a command line consists of flags and their values alone, so that it names no command and asks for no help. */
+/**
+ * Whether a command line consists of flags and their values alone, so that it names no command and asks for no help.
+ */
 function startsServer(args: readonly string[]): boolean {
   const isFlag = (arg: string | undefined) => arg?.startsWith("-") === true;
   const takesNext = (arg: string | undefined) => isFlag(arg) && !arg!.includes("=");

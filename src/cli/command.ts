@@ -37,7 +37,11 @@ export interface Screen {
 
 /** What a command uses of its process. */
 export interface Io {
-  /** Writes to standard output. @throws {Deno.errors.BrokenPipe} Nobody reads it any more, or its terminal is closed. */
+  /**
+   * Writes to standard output.
+   *
+   * @throws {Deno.errors.BrokenPipe} Nobody reads it any more, or its terminal is closed.
+   */
   readonly stdout: (text: string) => void;
   /** Writes to standard error. */
   readonly stderr: (text: string) => void;

@@ -78,7 +78,10 @@ export interface Config {
 export interface DrainConfig {
   /** The time limit of a drain, counted from the grant, in milliseconds. */
   readonly timeoutMs: number;
-  /** What to do when a drain times out: refuse the reboot, allow it, delete the pods despite their budgets, or yield the slot. */
+  /**
+   * What to do when a drain times out: refuse the reboot, allow it, delete the pods despite their budgets, or yield the
+   * slot.
+   */
   readonly onTimeout: "refuse" | "proceed" | "delete" | "yield";
   /** The maximum number of concurrent evictions on a node, 1 or more. */
   readonly concurrency: number;

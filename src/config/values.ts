@@ -61,7 +61,9 @@ export const boolean: ValueParser<boolean> = {
 
 const MS_PER_UNIT = { ms: 1, s: 1_000, m: 60_000, h: 3_600_000 } as const;
 
-/** The longest duration, in milliseconds: 596 hours. A timer of 2^31 ms, which is half an hour more, would fire at once. */
+/**
+ * The longest duration, in milliseconds: 596 hours. A timer of 2^31 ms, which is half an hour more, would fire at once.
+ */
 const LONGEST_MS = 596 * MS_PER_UNIT.h;
 
 /**

@@ -53,7 +53,8 @@ const FAULTS: { readonly [K in FaultKind]: { readonly status: number; readonly e
   method_not_allowed: { status: 405, endpoints: ALL },
   request_timeout: { status: 408, endpoints: PROTOCOL },
   body_too_large: { status: 413, endpoints: PROTOCOL },
-  // What the API server refuses is told like the server's own refusals: asking again helps once somebody changed something.
+  // What the API server refuses is told like the server's own refusals: asking again helps once somebody changed
+  // something.
   api_refused: { status: 423, endpoints: PROTOCOL },
   internal_error: { status: 500, endpoints: ALL },
   too_many_streams: { status: 503, endpoints: ["other"] },
@@ -114,7 +115,8 @@ const REPLACEMENT = "\ufffd";
  * Decodes a request's body. It ignores unknown keys; if a key occurs twice, the
  * last one counts, as in the Go program. It refuses U+FFFD anywhere. Never throws.
  *
- * @param body The body as `JSON.parse` returns it, with U+FFFD for bytes that are not UTF-8. The caller bounds its size.
+ * @param body The body as `JSON.parse` returns it, with U+FFFD for bytes that are not UTF-8. The caller bounds its
+ * size.
  */
 export function decodeRequest(body: unknown): Decoded {
   const params = ownProperty(body, "client_params");

@@ -59,7 +59,9 @@ export interface Handler extends Disposable {
 /** The header that marks a request of the protocol. Its value must be "true". */
 const PROTOCOL_HEADER = "fleet-lock-protocol";
 
-/** Deno does not check the host before it builds `request.url`, so one of these characters in it would change the path. */
+/**
+ * Deno does not check the host before it builds `request.url`, so one of these characters in it would change the path.
+ */
 const BAD_HOST = /[/?#\\]/;
 
 /** The content type of a client that speaks JSON. Zincati sends none. */
@@ -72,11 +74,10 @@ const RETRY_AFTER_MS = 5_000;
 const ENDPOINTS: readonly Endpoint[] = ["pre-reboot", "steady-state", "other"];
 
 /**
- * Creates the server's handler. The routes are POST `/v1/pre-reboot` and
- * `/v1/steady-state`, and GET and HEAD of `/metrics`, `/-/healthy`, `/-/ready`,
- * and where there is a status page of `/`, `/status.json` and `/events`. Queries are ignored, and repeated slashes count as one: a client may
- * join its base URL and a path with one slash too many. A path with a trailing
- * slash is another path.
+ * Creates the server's handler. The routes are POST `/v1/pre-reboot` and `/v1/steady-state`, and GET and HEAD of
+ * `/metrics`, `/-/healthy`, `/-/ready`, and where there is a status page of `/`, `/status.json` and `/events`. Queries
+ * are ignored, and repeated slashes count as one: a client may join its base URL and a path with one slash too many. A
+ * path with a trailing slash is another path.
  */
 export function createHandler(options: HandlerOptions): Handler {
   const router = new Router(options);

@@ -66,7 +66,8 @@ export class Server {
   readonly #listeners: readonly Listener[];
 
   /**
-   * Starts to listen. Each of the wildcards `0.0.0.0` and `::` listens on IPv4 and IPv6 where the host has them, as in Go.
+   * Starts to listen. Each of the wildcards `0.0.0.0` and `::` listens on IPv4 and IPv6 where the host has them, as in
+   * Go.
    *
    * @throws {Error} What `Deno.serve` throws, such as `Deno.errors.AddrInUse`.
    */

@@ -67,8 +67,8 @@ export class CordonRepair {
   /**
    * Asks for a check of a node whatever was found before, because its lock may have changed.
    *
-   * @param ended The group of a hold that the node is cordoned for, where the watch of the locks has just shown its end.
-   * That the cordon is still there then is normal.
+   * @param ended The group of a hold that the node is cordoned for, where the watch of the locks has just shown its
+   * end. That the cordon is still there then is normal.
    */
   suspect(node: NodeView, ended?: Group): void {
     if (node.cordon === undefined) return;

@@ -29,7 +29,10 @@ export interface SeenNode {
   readonly isReady: boolean;
   /** Whether it is cordoned. */
   readonly isCordoned: boolean;
-  /** The holds for which servers of this namespace have cordoned it, as its annotation says; undefined where they have not. */
+  /**
+   * The holds for which servers of this namespace have cordoned it, as its annotation says; undefined where they have
+   * not.
+   */
   readonly cordonedFor?: readonly { readonly group: Group; readonly id: ClientId; readonly since: number }[];
   /** The annotation `fleetlock.internal/hold`. */
   readonly hold?: string;
@@ -182,8 +185,8 @@ export class FleetView {
   }
 
   /**
-   * Removes the annotation of a Node that got a slot without it, if the watch shows one (get and patch nodes), so that no
-   * later grant rests on it. Does not throw.
+   * Removes the annotation of a Node that got a slot without it, if the watch shows one (get and patch nodes), so that
+   * no later grant rests on it. Does not throw.
    */
   async dropSkip(node: NodeIdentity): Promise<void> {
     const skip = this.find(node)?.skip;

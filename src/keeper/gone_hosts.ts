@@ -3,8 +3,9 @@
  *
  * A Node counts as the host's if it has the name that the hold notes, whatever its UID is, or the client's id, or the
  * machine-id that the hold notes. Since when none has been there is what the watch of the Nodes has shown without a
- * break: a Node that comes and goes ends the time, and so does a watch that falls behind or lists anew, since a Node may
- * have been there in between. What the watch has seen may be behind, so it proves nothing; {@link GoneHosts.prove} does.
+ * break: a Node that comes and goes ends the time, and so does a watch that falls behind or lists anew, since a Node
+ * may have been there in between. What the watch has seen may be behind, so it proves nothing; {@link GoneHosts.prove}
+ * does.
  *
  * @module
  */

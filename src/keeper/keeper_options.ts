@@ -27,7 +27,11 @@ export interface NodeKeeperOptions extends ReportTargets {
   readonly permissions?: MissingPermissions;
   /** Whether to keep the labels of the nodes, for the policies. @default {false} */
   readonly keepsLabels?: boolean;
-  /** How long a node must have been seen not ready until another ready one of its id counts alone, in milliseconds. @default {120_000} */
+  /**
+   * How long a node must have been seen not ready until another ready one of its id counts alone, in milliseconds.
+   *
+   * @default {120_000}
+   */
   readonly ghostMs?: number;
   /** How Nodes are read that the watch may not have seen. */
   readonly freshNodes?: FreshNodesOptions;

@@ -63,7 +63,8 @@ export class Look {
     const missing = permissions?.missingForDrain();
     if (missing !== undefined) return { kind: "permission_missing", permission: describePermission(missing) };
     await nodes.started();
-    // No yes rests on this. Where the watch is behind a Node that has just joined, the proof of the yes finds that Node.
+    // No yes rests on this. Where the watch is behind a Node that has just joined, the proof of the yes finds that
+    // Node.
     const found = nodes.isSynced ? nodes.peekById(id) : await this.#unlessRefused(ALL_NODES, () => nodes.listById(id));
     if (!Array.isArray(found)) return found;
     const choice = chooseNode(found, (node) => nodes.isGhost(node));

@@ -218,8 +218,8 @@ export class KubernetesNodeKeeper implements NodeKeeper {
   }
 
   /**
-   * Tells the keeper that a hold of a client may have ended, as a watch of the locks shows. Once a read confirms it, the
-   * client's drain stops and our cordon is lifted.
+   * Tells the keeper that a hold of a client may have ended, as a watch of the locks shows. Once a read confirms it,
+   * the client's drain stops and our cordon is lifted.
    */
   holdEnded(group: Group, id: ClientId): void {
     for (const node of this.#nodes.marked) {

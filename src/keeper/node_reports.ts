@@ -93,7 +93,9 @@ export class NodeReports {
     this.#targets.events?.record({ kind: "Node", name: node }, "SkipUsed", note);
   }
 
-  /** The annotation of a node that got its slot without it could not be removed, so that a later grant may rest on it. */
+  /**
+   * The annotation of a node that got its slot without it could not be removed, so that a later grant may rest on it.
+   */
   skipStays(node: string, error: unknown): void {
     const hint = "remove the annotation fleetlock.internal/skip: it lets the node pass rules once more";
     this.#targets.log?.error("cannot remove the skip annotation of a node", { node, error, hint });

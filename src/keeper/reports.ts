@@ -1,6 +1,6 @@
 /**
- * What the node keeper reports about its drains: log lines, Kubernetes Events and numbers for metrics. It decides nothing
- * and never throws. What it reports about nodes and cordons is in `node_reports.ts`.
+ * What the node keeper reports about its drains: log lines, Kubernetes Events and numbers for metrics. It decides
+ * nothing and never throws. What it reports about nodes and cordons is in `node_reports.ts`.
  *
  * @module
  */

@@ -15,7 +15,10 @@ import type { Call } from "./transport.ts";
 /** The longest time that the API server's Retry-After holds back calls, in milliseconds. */
 const MAX_PAUSE_MS = 30_000;
 
-/** The longest time that a 429 holds back calls of other kinds, in milliseconds. It is what the API server mostly asks for. */
+/**
+ * The longest time that a 429 holds back calls of other kinds, in milliseconds. It is what the API server mostly asks
+ * for.
+ */
 const OTHERS_PAUSE_MS = 1_000;
 
 /** See the module. */

@@ -1,7 +1,7 @@
 /**
- * Which methods of the client library's generated APIs the program calls, of 276. The bundle leaves the others out, which
- * makes it half as large and saves 2 MB of memory. The types of the APIs ({@link "./client.ts".Apis}) have no others
- * either, so the type checker refuses a call to a method that is left out.
+ * Which methods of the client library's generated APIs the program calls, of 276. The bundle leaves the others out,
+ * which makes it half as large and saves 2 MB of memory. The types of the APIs ({@link "./client.ts".Apis}) have no
+ * others either, so the type checker refuses a call to a method that is left out.
  *
  * @module
  */

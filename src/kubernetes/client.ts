@@ -37,8 +37,8 @@ export interface ConnectOptions extends TransportOptions {
   /** The path of a kubeconfig file, or several joined by `:`; undefined in a pod. */
   readonly kubeconfig?: string;
   /**
-   * The base URL of an API server that needs no credentials, such as `http://127.0.0.1:8001` of `kubectl proxy`. It takes
-   * precedence over a kubeconfig and a pod's service account.
+   * The base URL of an API server that needs no credentials, such as `http://127.0.0.1:8001` of `kubectl proxy`. It
+   * takes precedence over a kubeconfig and a pod's service account.
    */
   readonly apiServer?: string;
   /** The namespace to work in. @default the pod's own, or "default" */
@@ -76,7 +76,10 @@ export interface KubernetesClient extends AsyncDisposable {
   stream(path: string, signal?: AbortSignal): Promise<Stream>;
 }
 
-/** The typed APIs, with the methods of {@link "./called_methods.ts".CALLED_METHODS} alone. Each is created when it is first used. */
+/**
+ * The typed APIs, with the methods of {@link "./called_methods.ts".CALLED_METHODS} alone. Each is created when it is
+ * first used.
+ */
 export interface Apis {
   /** Leases. */
   readonly coordination: Pick<ObjectCoordinationV1Api, CalledMethod<"coordination">>;

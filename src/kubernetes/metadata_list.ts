@@ -1,6 +1,6 @@
 /**
- * Reads a list of objects' metadata in the API server's binary encoding, Protocol Buffers: beside thousands of Nodes, it
- * takes the API server a third of the time of JSON, and this process a fraction of the memory. It makes no calls.
+ * Reads a list of objects' metadata in the API server's binary encoding, Protocol Buffers: beside thousands of Nodes,
+ * it takes the API server a third of the time of JSON, and this process a fraction of the memory. It makes no calls.
  *
  * A list that was cut off must not look like a shorter one, so each part must end exactly where its length says.
  *
@@ -14,7 +14,9 @@ import { parseJson } from "../lock/json.ts";
 const BINARY = "application/vnd.kubernetes.protobuf";
 const AS_LIST = "as=PartialObjectMetadataList;g=meta.k8s.io;v=v1";
 
-/** The media types that ask for such a list: the binary encoding, JSON from what does not know that, or whole objects. */
+/**
+ * The media types that ask for such a list: the binary encoding, JSON from what does not know that, or whole objects.
+ */
 export const METADATA_LIST = `${BINARY};${AS_LIST},application/json;${AS_LIST},application/json`;
 
 /** What each message in this encoding begins with: "k8s" and a zero. */

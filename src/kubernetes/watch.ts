@@ -161,8 +161,9 @@ function pauseAfter(error: unknown, failures: number, options: WatchTiming): num
 }
 
 /**
- * Shows all objects once and watches from there. Goes on with further watches while that is known to miss nothing. Throws
- * at a failure. Returns when the signal aborts, and where all objects must be shown again although nothing failed.
+ * Shows all objects once and watches from there. Goes on with further watches while that is known to miss nothing.
+ * Throws at a failure. Returns when the signal aborts, and where all objects must be shown again although nothing
+ * failed.
  */
 async function follow<R, T>(
   client: KubernetesClient,

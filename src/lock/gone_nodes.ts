@@ -1,11 +1,11 @@
 /**
- * Frees the slots of hosts whose Nodes are gone for good, where the operator says so, so that a machine that was removed
- * does not stop its group for ever.
+ * Frees the slots of hosts whose Nodes are gone for good, where the operator says so, so that a machine that was
+ * removed does not stop its group for ever.
  *
- * A host that is rebooting may lose its Node too, and may have had its yes. So a slot is freed only after a grace period
- * in which this process has seen, without a break, neither a Node that may be the host's nor a sign of life of the
- * client: a request to this process, or a write for the hold, which a request to any replica makes. At the end, fresh
- * readings must prove it, and the conditional write takes effect only on the hold as it was all that time.
+ * A host that is rebooting may lose its Node too, and may have had its yes. So a slot is freed only after a grace
+ * period in which this process has seen, without a break, neither a Node that may be the host's nor a sign of life of
+ * the client: a request to this process, or a write for the hold, which a request to any replica makes. At the end,
+ * fresh readings must prove it, and the conditional write takes effect only on the hold as it was all that time.
  *
  * What this process has seen is kept nowhere else: a restart begins the period again.
  *
@@ -27,8 +27,8 @@ export interface GoneNodesOptions {
   /** Sees the Nodes. Without one, nothing is freed. */
   readonly keeper?: NodeKeeper;
   /**
-   * How long the Node of a hold must be gone until the hold is freed, in milliseconds; undefined where it never is. Asked
-   * again each time, since a configuration may change.
+   * How long the Node of a hold must be gone until the hold is freed, in milliseconds; undefined where it never is.
+   * Asked again each time, since a configuration may change.
    */
   readonly graceOf: (group: Group) => number | undefined;
   /** Measures the period by its monotonic time. */
@@ -204,7 +204,9 @@ export class GoneNodes {
     return began + grace - this.#options.clock.monotonic();
   }
 
-  /** When the grace period of a hold began, by the monotonic clock; undefined where its Node is not known to be gone. */
+  /**
+   * When the grace period of a hold began, by the monotonic clock; undefined where its Node is not known to be gone.
+   */
   #beganOf(watched: Watched): number | undefined {
     const absentSince = this.#options.keeper?.absentSince(holdOf(watched));
     if (absentSince === undefined || this.#asking.has(watched.holder.id)) return undefined;

@@ -184,8 +184,8 @@ export class Grants {
   }
 
   /**
-   * Gives back a slot that nobody knows of yet. The client has no yes for it: a request that could end in one would have
-   * renewed the hold, and then the hold stays.
+   * Gives back a slot that nobody knows of yet. The client has no yes for it: a request that could end in one would
+   * have renewed the hold, and then the hold stays.
    *
    * @returns The very refusal that was passed where the slot is free again, another one where the hold stays.
    */

@@ -1,6 +1,6 @@
 /**
- * Keeps the number of groups within a limit, also while several new ones are about to be created. It reads and writes no
- * group itself.
+ * Keeps the number of groups within a limit, also while several new ones are about to be created. It reads and writes
+ * no group itself.
  *
  * @module
  */

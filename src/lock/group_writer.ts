@@ -152,7 +152,8 @@ export class GroupWriter {
         if (!isAsSent(decision.next, found.state)) return refused({ kind: "write_altered" });
         return decision.answer({ state: found.state, ending: found.ending, began });
       }
-      // The read comes after the pause: what was read before it would be out of date again where the group changes often.
+      // The read comes after the pause: what was read before it would be out of date again where the group changes
+      // often.
       seen = undefined;
       if (conflicts < MAX_CONFLICTS) await this.#clock.sleep(this.#random() * CONFLICT_PAUSE_MS * 2 ** conflicts);
       conflicts++;
@@ -190,7 +191,9 @@ export class GroupWriter {
   }
 }
 
-/** Whether the store kept the holders that were written. Whoever changes requests on their way may have changed them. */
+/**
+ * Whether the store kept the holders that were written. Whoever changes requests on their way may have changed them.
+ */
 function isAsSent(sent: GroupState, kept: GroupState): boolean {
   return kept.holders.length === sent.holders.length &&
     sent.holders.every((holder) => isSameHold(holder, holderOf(kept, holder.id)));

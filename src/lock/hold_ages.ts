@@ -1,6 +1,6 @@
 /**
- * How long ago slots were granted, as far as this process has seen it by itself. A hold says when it was granted, but by
- * the clock of the API server that told its replica the time. That clock may have been wrong, or may not agree with
+ * How long ago slots were granted, as far as this process has seen it by itself. A hold says when it was granted, but
+ * by the clock of the API server that told its replica the time. That clock may have been wrong, or may not agree with
  * the one of the API server that tells the time now. What this process has seen passing bounds such a claim: a drain
  * does not time out long before its time, and a grant in the future does not stop the time.
  *
@@ -20,8 +20,8 @@ export interface AgeBounds {
 }
 
 /**
- * How much later than a change the watch may show it, in milliseconds. A connection that has gone silent is noticed after
- * 75 s.
+ * How much later than a change the watch may show it, in milliseconds. A connection that has gone silent is noticed
+ * after 75 s.
  */
 const LATE_MS = 120_000;
 
@@ -84,8 +84,8 @@ export class HoldAges {
 
 /**
  * Whether two times of a grant to one client mean the same grant. A Lease that has lost its annotation, or that another
- * program wrote, may keep only whole seconds. Otherwise the times of one grant are the same: a client may be granted its
- * slot twice within a second.
+ * program wrote, may keep only whole seconds. Otherwise the times of one grant are the same: a client may be granted
+ * its slot twice within a second.
  */
 export function isSameHold(since: number, other: number): boolean {
   const isWhole = since % 1_000 === 0 || other % 1_000 === 0;

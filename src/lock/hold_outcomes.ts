@@ -59,7 +59,10 @@ export interface Permit {
   readonly slots: number;
   /** The client's node, noted with the grant. */
   readonly node?: HeldNode;
-  /** Asked for each state that the grant is to be written on: how many holders it may have by now, which the grant notes. */
+  /**
+   * Asked for each state that the grant is to be written on: how many holders it may have by now, which the grant
+   * notes.
+   */
   readonly slotsOn: (state: GroupState) => number | Refused;
 }
 

@@ -163,8 +163,8 @@ export class Holds {
 
   /**
    * Notes that a request for a hold is about to be answered with a yes, although its node was not drained. Refused as
-   * "contended" where the hold has ended, as "lock_held" where others come before the client, and as "lock_ending" where
-   * the group's object is being deleted.
+   * "contended" where the hold has ended, as "lock_held" where others come before the client, and as "lock_ending"
+   * where the group's object is being deleted.
    *
    * @param hold The hold as this request has proven it.
    */
@@ -206,8 +206,9 @@ export class Holds {
   /**
    * Frees the slot of a host that cannot reboot, so that others come first. Its next hold begins anew.
    *
-   * @param hold The hold, with the node that cannot be drained. A hold that may have had a yes stays: its host may reboot
-   * at any moment. The write that notes a node as drained comes before its yes, so that of the two writes one fails.
+   * @param hold The hold, with the node that cannot be drained. A hold that may have had a yes stays: its host may
+   * reboot at any moment. The write that notes a node as drained comes before its yes, so that of the two writes one
+   * fails.
    */
   yield(hold: Holder, group: Group, cause: YieldCause): Promise<Yielding | Refused> {
     const { clock, observer } = this.#options;
@@ -261,8 +262,8 @@ export class Holds {
   }
 
   /**
-   * Reads a hold afresh that this request has proven. Refused as "contended" where it has ended, or is about another node
-   * by now.
+   * Reads a hold afresh that this request has proven. Refused as "contended" where it has ended, or is about another
+   * node by now.
    *
    * @param hold The hold as this request has proven it.
    */

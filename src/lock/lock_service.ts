@@ -132,8 +132,8 @@ export class LockService {
   }
 
   /**
-   * Follows the store's changes until the signal aborts, so that refusals need no read; and frees the slots of hosts that
-   * cannot be drained or whose Nodes are gone, where the rule is to do so and nobody asks.
+   * Follows the store's changes until the signal aborts, so that refusals need no read; and frees the slots of hosts
+   * that cannot be drained or whose Nodes are gone, where the rule is to do so and nobody asks.
    */
   async watch(signal: AbortSignal): Promise<void> {
     await Promise.all([this.#store.watch(this.#view, signal), this.#yields.run(signal), this.#gone.run(signal)]);
@@ -228,8 +228,8 @@ export class LockService {
   }
 
   /**
-   * Takes or renews a slot: renew the hold if there is one, else ask whether a grant is allowed, then grant. What refuses
-   * without a call comes first.
+   * Takes or renews a slot: renew the hold if there is one, else ask whether a grant is allowed, then grant. What
+   * refuses without a call comes first.
    */
   async #acquire(id: ClientId, group: Group, arrival: Ticket, hangUp?: HangUp): Promise<Proven | Refused> {
     const { groups } = this.#view;
@@ -275,15 +275,16 @@ export class LockService {
 
   /**
    * Whether a release of a hold waits for a Node. The Node that is noted and the drain's phase decide how its return is
-   * judged, so a view that is behind would mislead. Where there is no Node, the write that frees the slot is proof enough.
+   * judged, so a view that is behind would mislead. Where there is no Node, the write that frees the slot is proof
+   * enough.
    */
   #awaitsNode({ node, isNodeUnreadable }: Holder): boolean {
     return this.#keeper !== undefined && (node !== undefined || isNodeUnreadable === true);
   }
 
   /**
-   * Waits until the host of a hold is back, and tells whether from a reboot. Where no Node can tell, a hold that may have
-   * had its yes is one that was used. Refused where the host is not back, or where the hold changed meanwhile.
+   * Waits until the host of a hold is back, and tells whether from a reboot. Where no Node can tell, a hold that may
+   * have had its yes is one that was used. Refused where the host is not back, or where the hold changed meanwhile.
    */
   async #awaitReturn(
     hold: Holder,

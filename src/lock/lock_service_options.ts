@@ -14,7 +14,11 @@ import type { GroupState, Holder } from "./semaphore.ts";
 
 /** Options of {@link "./lock_service.ts".LockService}. */
 export interface LockServiceOptions {
-  /** Says how many clients of a group may reboot at a time, and what speaks against a grant. @default {one slot, and nothing speaks against it} */
+  /**
+   * Says how many clients of a group may reboot at a time, and what speaks against a grant.
+   *
+   * @default {one slot, and nothing speaks against it}
+   */
   readonly policy?: GrantPolicy;
   /** How many groups may exist; a further one is refused. @default {64} */
   readonly maxGroups?: number;

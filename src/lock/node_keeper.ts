@@ -56,8 +56,8 @@ export interface NodeIdentity {
   /** `status.nodeInfo.machineID`; undefined if the kubelet has not reported it. */
   readonly machineId?: string;
   /**
-   * `status.nodeInfo.bootID` as it was read last; another one later shows that the host has rebooted. Undefined where the
-   * Node was not ready, since its kubelet may not have reported the host's last boot.
+   * `status.nodeInfo.bootID` as it was read last; another one later shows that the host has rebooted. Undefined where
+   * the Node was not ready, since its kubelet may not have reported the host's last boot.
    */
   readonly bootId?: string;
 }
@@ -79,7 +79,10 @@ export interface PodLeft {
   readonly namespace: string;
   /** Its name. */
   readonly name: string;
-  /** Why it is still there, as a sentence for a person, such as `its PodDisruptionBudget "web" allows no disruption now`. */
+  /**
+   * Why it is still there, as a sentence for a person, such as `its PodDisruptionBudget "web" allows no disruption
+   * now`.
+   */
   readonly reason: string;
 }
 
@@ -105,8 +108,8 @@ export type DrainOutcome =
   /** Pods are left, or `reason`, a sentence for a person, says what else the drain waits for. It goes on. */
   | { readonly kind: "draining"; readonly node: string; readonly pods: readonly PodLeft[]; readonly reason?: string }
   /**
-   * The drain cannot go on: the time-out has passed with pods left, or for `reason`, a sentence for a person. `yields` is
-   * set where the time-out has passed and the rule is that the hold yields its slot.
+   * The drain cannot go on: the time-out has passed with pods left, or for `reason`, a sentence for a person. `yields`
+   * is set where the time-out has passed and the rule is that the hold yields its slot.
    */
   | {
     readonly kind: "failed";
@@ -125,8 +128,8 @@ export type DrainOutcome =
 /** Whether a host is back. */
 export type ReturnOutcome =
   /**
-   * It is: its node is ready, or it has no node to wait for. `rebooted` says whether the host runs another boot than the
-   * one that is noted with the hold; undefined where that cannot be told.
+   * It is: its node is ready, or it has no node to wait for. `rebooted` says whether the host runs another boot than
+   * the one that is noted with the hold; undefined where that cannot be told.
    */
   | { readonly kind: "ready"; readonly rebooted?: boolean }
   /** It is not, for `reason`, a sentence for a person. */
@@ -166,8 +169,8 @@ export interface NodeKeeper extends AsyncDisposable {
   showsNode(id: ClientId): boolean;
 
   /**
-   * Removes what lets a Node pass rules once, before the grant that rests on it. Of all who try, on any replica, at most
-   * one succeeds.
+   * Removes what lets a Node pass rules once, before the grant that rests on it. Of all who try, on any replica, at
+   * most one succeeds.
    *
    * @param skip What it says, as the policies saw it.
    * @returns Whether this call has removed it. False where it is gone or says something else by now, and where others
@@ -193,9 +196,9 @@ export interface NodeKeeper extends AsyncDisposable {
   awaitReturn(hold: Hold, waitMs: number, signal: AbortSignal): Promise<ReturnOutcome>;
 
   /**
-   * Tells since when, by the monotonic clock, this process has seen without a break that no Node may be that of a hold's
-   * host: none has the noted name, the client's id or the noted machine-id. The time begins with the first question, and
-   * anew where a Node has come and gone or the watch of the nodes may have missed one. It makes no calls.
+   * Tells since when, by the monotonic clock, this process has seen without a break that no Node may be that of a
+   * hold's host: none has the noted name, the client's id or the noted machine-id. The time begins with the first
+   * question, and anew where a Node has come and gone or the watch of the nodes may have missed one. It makes no calls.
    *
    * @returns Undefined where there is such a Node, where the watch is behind, and where the hold notes no Node.
    */

@@ -89,8 +89,8 @@ export interface GroupNotes {
   /** When a holder last came back from a reboot that happened, in milliseconds since the epoch. */
   readonly returned?: number;
   /**
-   * The hosts that have yielded and have not been drained since, at most {@link MAX_DEFERRALS}, each once. An entry whose
-   * `until` is over holds its host back no more; it only tells how often the host has yielded.
+   * The hosts that have yielded and have not been drained since, at most {@link MAX_DEFERRALS}, each once. An entry
+   * whose `until` is over holds its host back no more; it only tells how often the host has yielded.
    */
   readonly deferred?: readonly Deferral[];
   /** The pause, which may be over. One that cannot be read is a pause with a reason that says so. */
@@ -113,8 +113,8 @@ export interface PolicyQuestion {
   /** The client's Node; undefined where it has none, and before anybody has looked for it. */
   readonly node?: NodeIdentity;
   /**
-   * The rules that the client may pass, as the Node named them before this request removed that. Undefined where the Node
-   * is to be looked at.
+   * The rules that the client may pass, as the Node named them before this request removed that. Undefined where the
+   * Node is to be looked at.
    */
   readonly skip?: string;
 }
@@ -149,10 +149,10 @@ export interface GrantPolicy {
    * Answers at once, from what is known already, and makes no calls. A reason in the answer refuses; an answer without
    * one says nothing yet.
    *
-   * It is asked for every poll while a slot is free, and again, with the Node, for the very state that a grant is written
-   * on where that is not the one that {@link judge} has seen, or where {@link judge} has answered more than a second
-   * before. So what rests on the state's notes is exact. One list of
-   * reasons that is returned again and again makes the replies cheap: they are kept by the list's identity.
+   * It is asked for every poll while a slot is free, and again, with the Node, for the very state that a grant is
+   * written on where that is not the one that {@link judge} has seen, or where {@link judge} has answered more than a
+   * second before. So what rests on the state's notes is exact. One list of reasons that is returned again and again
+   * makes the replies cheap: they are kept by the list's identity.
    */
   peek(question: PolicyQuestion): PolicyAnswer;
   /** Answers from facts that are fresh enough for a grant, and may make calls for them, shared and bounded in time. */

@@ -1,10 +1,11 @@
 /**
  * Whether the client of a request hung up at once, so that nobody acts on the answer. Such a request may be late: it
  * waited, perhaps for minutes, in a network that was interrupted or in the queue of a server that was stopped, and its
- * client has gone on by later answers since then. It takes and frees no slot: a late steady-state could free the slot of
- * a host that reboots by a later yes, and a late pre-reboot could take one for which nobody asks again.
+ * client has gone on by later answers since then. It takes and frees no slot: a late steady-state could free the slot
+ * of a host that reboots by a later yes, and a late pre-reboot could take one for which nobody asks again.
  *
- * A client that hangs up later had sent its request in time. What it asked for goes on, and its next request joins that.
+ * A client that hangs up later had sent its request in time. What it asked for goes on, and its next request joins
+ * that.
  *
  * @module
  */
@@ -56,9 +57,9 @@ export class Presence {
   /**
    * Tells the same once a client that hung up before its request was read has probably been noticed.
    *
-   * @param noticeMs How long after the request that may take, in milliseconds. Where the network repeats both, the end of
-   * the connection comes a round trip after the request. It is waited for again where the process is too busy to notice
-   * anything in time.
+   * @param noticeMs How long after the request that may take, in milliseconds. Where the network repeats both, the end
+   * of the connection comes a round trip after the request. It is waited for again where the process is too busy to
+   * notice anything in time.
    */
   async settled(noticeMs: number): Promise<boolean> {
     let at = this.#clock.monotonic();

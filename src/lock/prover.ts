@@ -24,7 +24,9 @@ const MAX_MOVES = 3;
 /** How often one request collects its evidence again because it has become too old. */
 const MAX_TRIES = 10;
 
-/** How long ago a write may have begun for a hold to need no other proof, in milliseconds. Most take a tenth of that. */
+/**
+ * How long ago a write may have begun for a hold to need no other proof, in milliseconds. Most take a tenth of that.
+ */
 const SLOW_WRITE_MS = 200;
 
 /** What {@link Prover} works with. */
@@ -97,8 +99,8 @@ export class Prover {
   }
 
   /**
-   * Reads again what has become old while the rest of the evidence was collected, and judges it anew: meanwhile, somebody
-   * may have freed the slot, another request may have found a node, or the host may have joined as one.
+   * Reads again what has become old while the rest of the evidence was collected, and judges it anew: meanwhile,
+   * somebody may have freed the slot, another request may have found a node, or the host may have joined as one.
    */
   async #confirm(evidence: Evidence, group: Group, deadline: number): Promise<PreRebootOutcome | "too_old"> {
     const { clock, keeper } = this.#options;

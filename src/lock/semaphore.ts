@@ -86,7 +86,9 @@ export type Acquisition =
   | { readonly kind: "grant"; readonly next: GroupState }
   /** The client is a holder already. A successful write of `next` proves it. */
   | { readonly kind: "renew"; readonly next: GroupState }
-  /** Others hold every slot, or come before this client, which is a holder beyond the slots. There is nothing to write. */
+  /**
+   * Others hold every slot, or come before this client, which is a holder beyond the slots. There is nothing to write.
+   */
   | { readonly kind: "full" };
 
 /** What {@link release} decided. */

@@ -52,7 +52,10 @@ export interface SeenPod {
   readonly toleratesCordon: boolean;
   /** The UID of its controller; undefined where it has none. */
   readonly controller?: string;
-  /** When it was bound to the node, in milliseconds since the epoch, exact to the second; undefined where that is unknown. */
+  /**
+   * When it was bound to the node, in milliseconds since the epoch, exact to the second; undefined where that is
+   * unknown.
+   */
   readonly boundAt?: number;
   /** When its grace period ends, in milliseconds since the epoch, where it is being deleted. */
   readonly graceEndsAt?: number;
@@ -85,8 +88,8 @@ export interface NodeEvidence {
   /** The time now, in milliseconds since the epoch; undefined where the API server has not told it lately. */
   readonly now?: number;
   /**
-   * For each controller whose pods this process has evicted {@link MAX_EVICTIONS} times in this hold, although they were
-   * created after the grant: when the last of these evictions was accepted, in milliseconds since the epoch.
+   * For each controller whose pods this process has evicted {@link MAX_EVICTIONS} times in this hold, although they
+   * were created after the grant: when the last of these evictions was accepted, in milliseconds since the epoch.
    */
   readonly exhausted: ReadonlyMap<string, number>;
   /**
@@ -131,7 +134,9 @@ export type HostEvidence =
 /** Whether the client may reboot. */
 export type Yes =
   | { readonly kind: "yes"; readonly staying: readonly StayingPod[] }
-  /** What the store returned does not show the hold, or not that its host may reboot: somebody changed what was written. */
+  /**
+   * What the store returned does not show the hold, or not that its host may reboot: somebody changed what was written.
+   */
   | { readonly kind: "not_written" }
   /** The object that holds the group is being deleted, and the hold with it. */
   | { readonly kind: "lock_ending" }
@@ -209,12 +214,12 @@ export function judgeNode(evidence: NodeEvidence): NodeVerdict {
 }
 
 /**
- * Whether a pod came to another Node that has the name by now. A pod that was pending is older than the Node that it was
- * bound to, so that the time of its binding counts where it is known.
+ * Whether a pod came to another Node that has the name by now. A pod that was pending is older than the Node that it
+ * was bound to, so that the time of its binding counts where it is known.
  *
- * A Node of another name proves nothing about the pods of this name, even where it has the client's id and is older than
- * they are: the kubelet of a Node that was deleted goes on to run the pods of its name, the host may have left the other
- * Node behind when it returned to this name, and two machines may show one machine-id.
+ * A Node of another name proves nothing about the pods of this name, even where it has the client's id and is older
+ * than they are: the kubelet of a Node that was deleted goes on to run the pods of its name, the host may have left the
+ * other Node behind when it returned to this name, and two machines may show one machine-id.
  */
 export function belongsToLaterNode(pod: SeenPod, { noted, node }: Pick<NodeEvidence, "noted" | "node">): boolean {
   if (node === undefined || node.uid === noted.uid) return false;
@@ -239,7 +244,10 @@ function mayStay(
   return isTimedOut ? "timed_out" : undefined;
 }
 
-/** Whether one time is later than another by more than `ms`. The API server's times are whole seconds: the same second is not later. */
+/**
+ * Whether one time is later than another by more than `ms`. The API server's times are whole seconds: the same second
+ * is not later.
+ */
 export function isAfter(time: number | undefined, other: number | undefined, ms = 0): boolean {
   return time !== undefined && other !== undefined && Math.floor(time / 1000) > Math.floor((other + ms) / 1000);
 }

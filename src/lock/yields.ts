@@ -45,13 +45,18 @@ export interface YieldsOptions {
 /** The time-out of a drain where nobody said one, in milliseconds: the node keeper's. */
 const TIMEOUT_MS = 15 * 60_000;
 
-/** How long after its time-out a hold that another replica drains is looked at, in milliseconds, and how much that varies. */
+/**
+ * How long after its time-out a hold that another replica drains is looked at, in milliseconds, and how much that
+ * varies.
+ */
 const GRACE_MS = 30_000;
 
 /** How long one look at a drain that has timed out waits for its end, in milliseconds. */
 const WAIT_MS = 60_000;
 
-/** The pause before a hold that did not yield is looked at again, in milliseconds. A changed rule is noticed as late. */
+/**
+ * The pause before a hold that did not yield is looked at again, in milliseconds. A changed rule is noticed as late.
+ */
 const AGAIN_MS = 30_000;
 
 /** The longest sleep while there is nothing to yield, in milliseconds. A change of a group ends it. */

@@ -25,7 +25,10 @@ export function dateOf(moment: number, timeZone: string): Temporal.PlainDate {
   return Temporal.Instant.fromEpochMilliseconds(Math.floor(moment)).toZonedDateTimeISO(timeZone).toPlainDate();
 }
 
-/** What was written last, by moment, time zone and precision: all hosts that wait hear of the same few moments again and again. */
+/**
+ * What was written last, by moment, time zone and precision: all hosts that wait hear of the same few moments again and
+ * again.
+ */
 const written = new Map<string, string>();
 
 /** How many moments are remembered. */

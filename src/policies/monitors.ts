@@ -247,9 +247,9 @@ function readSeries(name: string, answer: unknown): Alarm[] {
 }
 
 /**
- * The warnings of an answer that tell that data may be missing: a store of a Thanos or a remote Prometheus did not answer,
- * for example, so that an empty result does not mean that all is well. Notes about the style of a query do not, which come
- * as `infos`, and from Prometheus 2.48 to 2.53 as warnings that begin with `PromQL info:`.
+ * The warnings of an answer that tell that data may be missing: a store of a Thanos or a remote Prometheus did not
+ * answer, for example, so that an empty result does not mean that all is well. Notes about the style of a query do not,
+ * which come as `infos`, and from Prometheus 2.48 to 2.53 as warnings that begin with `PromQL info:`.
  */
 function warningsOf(warnings: unknown): string[] {
   if (warnings === undefined || warnings === null) return [];

@@ -89,8 +89,8 @@ class Counted {
   /**
    * Takes the nodes.
    *
-   * @param ours More of them, which we have cordoned. They are looked at with each question, since holds of other groups
-   * end without a change of the one that is asked for. There are about as many as all groups have slots.
+   * @param ours More of them, which we have cordoned. They are looked at with each question, since holds of other
+   * groups end without a change of the one that is asked for. There are about as many as all groups have slots.
    */
   constructor(nodes: readonly NodeFacts[], ours: readonly NodeFacts[]) {
     this.#nodes = nodes;
@@ -118,7 +118,8 @@ function isHeld({ cordonedFor = [] }: NodeFacts, stateOf: (group: Group) => Grou
 /**
  * How many slots a group has before unavailable nodes take some.
  *
- * @returns 1 or more, of a share at most {@link MAX_LEASE_SLOTS}; 1 where a share of nodes is asked for and they are not known.
+ * @returns 1 or more, of a share at most {@link MAX_LEASE_SLOTS}; 1 where a share of nodes is asked for and they are
+ * not known.
  */
 export function slotsOf({ slots }: Pick<GroupOptions, "slots">, nodes: Gathered<GroupNodes>): number {
   if (slots.kind === "number") return slots.value;

@@ -153,8 +153,8 @@ export interface PolicyOptions {
 }
 
 /**
- * The shortest time after which a hold whose Node is gone may be freed, in milliseconds. Zincati postpones a reboot that
- * it may make for as long as 10 minutes, and says nothing while the host reboots.
+ * The shortest time after which a hold whose Node is gone may be freed, in milliseconds. Zincati postpones a reboot
+ * that it may make for as long as 10 minutes, and says nothing while the host reboots.
  */
 export const LEAST_GONE_MS = 10 * 60_000;
 
@@ -187,8 +187,8 @@ export const DEFAULT_GROUP: GroupOptions = Object.freeze<GroupOptions>({
 export const DRAIN_GRACE_MS = 5 * 60_000;
 
 /**
- * When a hold counts as stuck where nothing is said. Zincati postpones a reboot for 10 minutes while people are logged in,
- * and asks again every 5 minutes.
+ * When a hold counts as stuck where nothing is said. Zincati postpones a reboot for 10 minutes while people are logged
+ * in, and asks again every 5 minutes.
  */
 export const DEFAULT_STUCK: StuckOptions = Object.freeze<StuckOptions>({
   "blocked": 10 * 60_000,

@@ -25,18 +25,20 @@ export interface FactsSource {
   /** Hears the time anew, where it was not heard lately. */
   hearTime(): Promise<void>;
   /**
-   * The nodes of a group, as the watch of the nodes shows them, where a rule of the group counts them. It makes no calls,
-   * and returns the same nodes again while none has changed.
+   * The nodes of a group, as the watch of the nodes shows them, where a rule of the group counts them. It makes no
+   * calls, and returns the same nodes again while none has changed.
    */
   nodes(options: GroupOptions): Gathered<GroupNodes>;
   /**
-   * The nodes on which a client may run, as the watch of the nodes shows them, or as they were read for the question. It
-   * makes no calls.
+   * The nodes on which a client may run, as the watch of the nodes shows them, or as they were read for the question.
+   * It makes no calls.
    */
   asking(question: PolicyQuestion): Gathered<readonly NodeFacts[]>;
   /** The health of the fleet, as far as it was asked within the last seconds. It makes no calls. */
   knownHealth(options: GroupOptions, question: PolicyQuestion): HealthFacts;
-  /** Why the last questions to the monitors of a group failed; absent where there are no monitors. It makes no calls. */
+  /**
+   * Why the last questions to the monitors of a group failed; absent where there are no monitors. It makes no calls.
+   */
   monitorFailures?(options: GroupOptions): MonitorFailures;
   /** The health of the fleet, asked now where it was not asked within the last seconds. */
   askHealth(options: GroupOptions, question: PolicyQuestion): Promise<HealthFacts>;

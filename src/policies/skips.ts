@@ -25,7 +25,9 @@ export const RULE_NAMES = [
 /** One of {@link RULE_NAMES}. */
 export type RuleName = typeof RULE_NAMES[number];
 
-/** Every name that the annotation may have: `all`, the rules, and what stands for all rules below it, such as `health`. */
+/**
+ * Every name that the annotation may have: `all`, the rules, and what stands for all rules below it, such as `health`.
+ */
 export const SKIP_NAMES: readonly string[] = [
   ...new Set(["all", ...RULE_NAMES.flatMap((name) => name.includes(".") ? [name.split(".")[0]!, name] : [name])]),
 ];

@@ -81,7 +81,9 @@ export interface Snapshot {
   readonly isTimeFresh: boolean;
   /** What the windows and freezes say. */
   readonly calendar: CalendarAnswer;
-  /** When a holder of the group last came back from its reboot, in milliseconds since the epoch, never later than `now`. */
+  /**
+   * When a holder of the group last came back from its reboot, in milliseconds since the epoch, never later than `now`.
+   */
   readonly returned?: number;
   /** The nodes on which the client may run. */
   readonly asking: Gathered<readonly NodeFacts[]>;

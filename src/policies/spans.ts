@@ -4,7 +4,9 @@
  * @module
  */
 
-/** A stretch of time from `from` (inclusive) to `to` (exclusive), in milliseconds since the epoch. It is never empty. */
+/**
+ * A stretch of time from `from` (inclusive) to `to` (exclusive), in milliseconds since the epoch. It is never empty.
+ */
 export interface Span {
   /** Its first moment; -Infinity where it has always been. */
   readonly from: number;

@@ -162,8 +162,8 @@ function reportStuck(
 }
 
 /**
- * Sends an Event about the group's Lease for each grant, each release, each slot that was yielded and each that was freed
- * because its Node is gone; and about a client's Node for a grant although its group's rules spoke against it.
+ * Sends an Event about the group's Lease for each grant, each release, each slot that was yielded and each that was
+ * freed because its Node is gone; and about a client's Node for a grant although its group's rules spoke against it.
  */
 function eventObserver(events: ClusterEvents): LockObserver {
   return {

@@ -98,8 +98,8 @@ export function makePolicies({ drain }: Pick<Config, "drain">, parts: PoliciesPa
 }
 
 /**
- * Removes the skip annotation of a Node that got a slot without it, so that no later grant rests on it. A Node whose slot
- * is given back at once keeps its skip.
+ * Removes the skip annotation of a Node that got a slot without it, so that no later grant rests on it. A Node whose
+ * slot is given back at once keeps its skip.
  */
 export function skipObserver(fleet: Pick<FleetView, "dropSkip">): LockObserver {
   return { kept: (_group, { node }) => void (node && fleet.dropSkip(node)) };
@@ -169,7 +169,9 @@ function warnOfFlags({ drain }: Config, { defaults, groups }: PolicyOptions, log
   }
 }
 
-/** Adds to the readiness of a server that its configuration file cannot be used. Such a server is ready all the same. */
+/**
+ * Adds to the readiness of a server that its configuration file cannot be used. Such a server is ready all the same.
+ */
 export function withConfigNote(readiness: Readiness, file: Pick<PolicyFile, "errors"> | undefined): Readiness {
   const [first, ...more] = file?.errors ?? [];
   if (readiness.kind !== "ready" || first === undefined) return readiness;

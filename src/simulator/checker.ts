@@ -62,7 +62,9 @@ export interface ClientTurns {
   readonly releases: number;
   /** Its longest wait from the first pre-reboot to a yes, in milliseconds; undefined when it never got a yes. */
   readonly longestWaitMs?: number;
-  /** How long it had been waiting for a yes when the history ended, in milliseconds; undefined when it was not waiting. */
+  /**
+   * How long it had been waiting for a yes when the history ended, in milliseconds; undefined when it was not waiting.
+   */
   readonly waitingMs?: number;
 }
 

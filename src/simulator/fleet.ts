@@ -86,8 +86,8 @@ export class Fleet implements ClientObserver, Disposable {
   constructor(options: FleetOptions) {
     this.#options = options;
     // Each request gets a connection of its own, as with a host that asks every five minutes. On a reused connection,
-    // fetch silently repeats a request when the service ends before it replies. The repetition fails with "unreachable",
-    // which would hide that the service received the first one.
+    // fetch silently repeats a request when the service ends before it replies. The repetition fails with
+    // "unreachable", which would hide that the service received the first one.
     this.#http = Deno.createHttpClient({ poolMaxIdlePerHost: 0 });
     this.#clock = options.clock ?? systemClock;
     this.#random = new Random(options.seed);

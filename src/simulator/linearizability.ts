@@ -15,7 +15,11 @@ import type { Operation } from "./history.ts";
 export interface LinearizationOptions {
   /** How many slots the group has. */
   readonly slots: number;
-  /** How long after its invocation an operation of unknown outcome can take effect, in nanoseconds. @default {Infinity} */
+  /**
+   * How long after its invocation an operation of unknown outcome can take effect, in nanoseconds.
+   *
+   * @default {Infinity}
+   */
   readonly lateNs?: number;
   /** How old the state that a refusal is based on may be at its invocation, in nanoseconds. @default {0} */
   readonly refusalWindowNs?: number;

@@ -40,7 +40,9 @@ export interface Summary {
   readonly errors: Readonly<Record<string, number>>;
   /** How long replies took, in milliseconds; undefined when there were none. */
   readonly latencyMs?: { readonly p50: number; readonly p90: number; readonly p99: number; readonly max: number };
-  /** The longest wait of a host from the first pre-reboot to a yes, in simulated milliseconds (real ones times speed). */
+  /**
+   * The longest wait of a host from the first pre-reboot to a yes, in simulated milliseconds (real ones times speed).
+   */
   readonly longestWaitMs: number;
   /** How many times the hosts rebooted: the least and the most of one host, and the total. */
   readonly turns: { readonly least: number; readonly most: number; readonly total: number };
@@ -71,7 +73,9 @@ export interface ProgressSink {
 const REDRAW_MS = 200;
 const LINE_MS = 5_000;
 
-/** Shows a fleet's progress until it is disposed of: on a terminal a table that stays in place, elsewhere regular lines. */
+/**
+ * Shows a fleet's progress until it is disposed of: on a terminal a table that stays in place, elsewhere regular lines.
+ */
 export class Progress implements Disposable {
   readonly #fleet: Fleet;
   readonly #rounds: number;

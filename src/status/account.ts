@@ -55,7 +55,10 @@ export interface HolderAccount extends ClientAccount {
   readonly stageSince?: string;
   /** Whether it has been there longer than the threshold of its stage. */
   readonly isStuck: boolean;
-  /** When the server frees it because its node is gone; undefined where that is not planned, as far as this replica knows. */
+  /**
+   * When the server frees it because its node is gone; undefined where that is not planned, as far as this replica
+   * knows.
+   */
   readonly release?: {
     /** When the grace period is over, RFC 3339. It begins again where the node or its host shows up. */
     readonly at: string;
@@ -162,7 +165,9 @@ export interface GroupAccount {
    * undefined where there are none.
    */
   readonly passedOver?: readonly PassedOver[];
-  /** When windows and freezes next allow a grant, RFC 3339: now, where they allow one; undefined where they never do. */
+  /**
+   * When windows and freezes next allow a grant, RFC 3339: now, where they allow one; undefined where they never do.
+   */
   readonly nextOpening?: string;
   /** The pause in force. */
   readonly pause?: PauseAccount;

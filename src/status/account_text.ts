@@ -38,8 +38,8 @@ export function clientAccount(group: string, id: string): ClientAccount {
  *
  * An id that a person chose, such as `backup-job`, can be guessed, and a long hash would confirm each guess without a
  * request to the server. Nothing secret that all replicas share could key the hash. So it has only 12 bits where an id
- * does not have the form of a host's: a stranger learns from it no more than from three further digits, and one of 4,096
- * pairs of such clients has the same hash.
+ * does not have the form of a host's: a stranger learns from it no more than from three further digits, and one of
+ * 4,096 pairs of such clients has the same hash.
  *
  * @returns 12 hexadecimal digits for an id with the form of a host's, and 3 for any other.
  */

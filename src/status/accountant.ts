@@ -84,7 +84,9 @@ export interface AccountSources {
 /** How many waiting clients of a group are listed. */
 const WAITING_SHOWN = 50;
 
-/** How many groups are listed for nothing but the clients that wait for them. Whoever reaches the server can name any. */
+/**
+ * How many groups are listed for nothing but the clients that wait for them. Whoever reaches the server can name any.
+ */
 const ASKED_SHOWN = 64;
 
 /** Who asks, where the question is what speaks against a grant to anybody. */

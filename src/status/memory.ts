@@ -27,7 +27,9 @@ export interface Turn {
   readonly holder: Holder;
   /** When the slot was free again, in milliseconds since the epoch. */
   readonly released: number;
-  /** Whether the host came back with the image that it had before; undefined where it did not reboot or that is unknown. */
+  /**
+   * Whether the host came back with the image that it had before; undefined where it did not reboot or that is unknown.
+   */
   readonly isSameImage?: boolean;
   /** The image with which it came back; undefined where `isSameImage` is. */
   readonly image?: string;

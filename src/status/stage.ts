@@ -56,7 +56,9 @@ function drainStage(phase: "draining" | "failed", drain: DrainFacts | undefined)
   return drain !== undefined && drain.left > 0 && drain.blocked === drain.left ? "blocked" : "draining";
 }
 
-/** Whether a hold has been in its stage for too long. @param sinceMs For how long it has been there, in milliseconds. */
+/**
+ * Whether a hold has been in its stage for too long. @param sinceMs For how long it has been there, in milliseconds.
+ */
 export function isStuck(stage: Stage, sinceMs: number, thresholds: Thresholds): boolean {
   return stage !== "unknown" && sinceMs >= thresholds[stage];
 }

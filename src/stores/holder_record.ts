@@ -1,8 +1,7 @@
 /**
- * A holder as every store writes it in JSON: an object with `id`, `since` and
- * `renewed` (RFC 3339), with `node`, `uid`, `machineId`, `bootId` and `phase` where
- * the node is known, with `slots` and `hadYes` where they are, and with whatever a later version adds. It does not know where
- * the record is kept.
+ * A holder as every store writes it in JSON: an object with `id`, `since` and `renewed` (RFC 3339), with `node`, `uid`,
+ * `machineId`, `bootId` and `phase` where the node is known, with `slots` and `hadYes` where they are, and with
+ * whatever a later version adds. It does not know where the record is kept.
  *
  * What this version does not understand is never taken for "nothing", and
  * survives every write: a record whose holder was not amended is written back

@@ -60,8 +60,8 @@ export function readNotes(record: NotesRecord): GroupNotes | undefined {
 /**
  * Makes the record of what is noted.
  *
- * @param base What is replaced. Where it says the same, it is kept as it is, and so is what cannot be read in it while the
- * notes have the pause that stands for it.
+ * @param base What is replaced. Where it says the same, it is kept as it is, and so is what cannot be read in it while
+ * the notes have the pause that stands for it.
  */
 export function writeNotes(notes: GroupNotes | undefined, base: NotesRecord): NotesRecord {
   const { pause, ...noted } = notes ?? {};

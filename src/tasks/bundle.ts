@@ -77,7 +77,10 @@ const withoutModels: esbuild.Plugin = {
   },
 };
 
-/** Keeps only those methods of the Kubernetes client's generated APIs that the program calls. Two layers have them twice. */
+/**
+ * Keeps only those methods of the Kubernetes client's generated APIs that the program calls. Two layers have them
+ * twice.
+ */
 const onlyCalledMethods: esbuild.Plugin = {
   name: "only-called-methods",
   setup(build) {

@@ -27,8 +27,8 @@ function compileFlags(): string[] {
   return [
     "--no-prompt",
     ...manifest.unstable.map((feature) => `--unstable-${feature}`),
-    // Windows need Temporal. It is stable in this Deno, which takes the flag all the same; an executable on an older base
-    // has it with the flag alone.
+    // Windows need Temporal. It is stable in this Deno, which takes the flag all the same; an executable on an older
+    // base has it with the flag alone.
     "--unstable-temporal",
     ...Object.entries({ net, read, write }).flatMap(([name, allowed]) => allowed ? [`--allow-${name}`] : []),
     `--allow-env=${env.allow.join(",")}`,

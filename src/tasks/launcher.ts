@@ -29,8 +29,8 @@ interface Process {
 }
 
 /**
- * Finds the launcher: the `deno task` that started this process and, when npm started it, all that is between `deno task`
- * and npm, and npm. Another shell may end and leave its jobs running on purpose. Call it before anything that the
+ * Finds the launcher: the `deno task` that started this process and, when npm started it, all that is between `deno
+ * task` and npm, and npm. Another shell may end and leave its jobs running on purpose. Call it before anything that the
  * launcher may wait for.
  */
 export async function findLauncher(): Promise<Launcher> {

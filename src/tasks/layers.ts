@@ -174,7 +174,9 @@ const owners: Deno.lint.Rule = {
   },
 };
 
-/** Finds the room of a file, given by its path from the project's root; undefined when it is not part of the program. */
+/**
+ * Finds the room of a file, given by its path from the project's root; undefined when it is not part of the program.
+ */
 function roomOf(file: string): string | undefined {
   if (file === "main.ts") return "main";
   let name = /^src\/(.+)\.(?:ts|html|css|js)$/.exec(file)?.[1];

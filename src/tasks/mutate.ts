@@ -1,10 +1,10 @@
 /**
- * Measures whether the tests notice small changes of the program: `deno task mutate [PATH …]`, where each path is a file
- * or folder of `src`, by default `src`. Stryker makes the changes (mutants), `mutation_runner.ts` runs the tests. The
- * output is each mutant that no test noticed, and the score of each file. `--jobs N` sets the number of processes.
+ * Measures whether the tests notice small changes of the program: `deno task mutate [PATH …]`, where each path is a
+ * file or folder of `src`, by default `src`. Stryker makes the changes (mutants), `mutation_runner.ts` runs the tests.
+ * The output is each mutant that no test noticed, and the score of each file. `--jobs N` sets the number of processes.
  * `--sample N` tries only every N-th mutant, for files whose tests are slow; the output says how many it left out.
- * `--own` shows the mutants only to the test file of the same name, where there is one, and to those that it names in its
- * first comment: faster, and a lower bound of the score.
+ * `--own` shows the mutants only to the test file of the same name, where there is one, and to those that it names in
+ * its first comment: faster, and a lower bound of the score.
  *
  * `test_choice.ts` chooses the tests of each file. Mutants of strings are left out: sentences are for people, and the
  * compiler checks the kinds of a union.
@@ -118,7 +118,10 @@ async function run(
   }
 }
 
-/** Prints the mutants that no test noticed and the score of each file. Returns the entries of the list that no mutant needs. */
+/**
+ * Prints the mutants that no test noticed and the score of each file. Returns the entries of the list that no mutant
+ * needs.
+ */
 function report(
   results: readonly MutantResult[],
   sources: ReadonlyMap<string, string>,

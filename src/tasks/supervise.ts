@@ -77,7 +77,9 @@ async function changed(): Promise<"changed"> {
   return "changed";
 }
 
-/** The environment for the server: the SQLite file of development, unless a store is chosen. Makes the file's folder. */
+/**
+ * The environment for the server: the SQLite file of development, unless a store is chosen. Makes the file's folder.
+ */
 function serverEnvironment(): Record<string, string> {
   if (Deno.env.get("KUBECONFIG") || Deno.env.get("FLEETLOCK_STORE")) return {};
   Deno.mkdirSync(`${root}.fleetlock`, { recursive: true });

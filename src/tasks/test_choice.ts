@@ -17,7 +17,8 @@ const IMPORT = /^(?:import|export) [^"]*?from "(\.[^"]+)"|\bimport\("(\.[^"]+)"\
  *
  * @param file The path of the source file from the project's root.
  * @param sources The text of each file of `src` and `tests` by its path.
- * @param onlyOwn Whether to leave out all but the test file of the same name, with those that it names, where there is one.
+ * @param onlyOwn Whether to leave out all but the test file of the same name, with those that it names, where there is
+ * one.
  * @returns The paths of the test files, sorted. Empty if no test reaches the file.
  */
 export function testsOf(file: string, sources: ReadonlyMap<string, string>, onlyOwn = false): string[] {

@@ -151,8 +151,8 @@ export class DrainMetrics {
   /**
    * Sets the series of all groups, and removes those of groups that the store does not have any more.
    *
-   * @param groups The groups of the store; undefined if the store did not tell in time. Then the page has only what this
-   * process knows itself: the pods that its drains wait for.
+   * @param groups The groups of the store; undefined if the store did not tell in time. Then the page has only what
+   * this process knows itself: the pods that its drains wait for.
    */
   show(groups: ReadonlyMap<Group, Pick<Versioned, "state">> | undefined): void {
     for (const gauge of [this.#phases, this.#podsLeft, this.#podsBlocked]) gauge.reset();

@@ -29,7 +29,11 @@ export interface MetricsOptions {
   readonly version: string;
   /** The clock that ages and time limits go by. @default {systemClock} */
   readonly clock?: Pick<Clock, "now" | "sleep">;
-  /** How long a scrape waits for the groups, in milliseconds. After that it leaves out the lock gauges. @default {3000} */
+  /**
+   * How long a scrape waits for the groups, in milliseconds. After that it leaves out the lock gauges.
+   *
+   * @default {3000}
+   */
   readonly groupsTimeoutMs?: number;
 }
 

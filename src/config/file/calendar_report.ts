@@ -16,7 +16,9 @@ export interface CalendarInput {
   readonly freeze: readonly Freeze[];
   /** The IANA name of the time zone. */
   readonly timeZone: string;
-  /** How long before the end of a window, and before a freeze, the last slot is granted, where a window does not say. */
+  /**
+   * How long before the end of a window, and before a freeze, the last slot is granted, where a window does not say.
+   */
   readonly cutoffMs: number;
 }
 

@@ -32,7 +32,9 @@ export function stuckValueOf(stuck: StuckOptions): { readonly [key: string]: str
   return Object.fromEntries(Object.entries(stuck).map(([stage, ms]) => [stage, formatDuration(ms)]));
 }
 
-/** Writes everything about a group. What has no value is left out, and so are `drain` and `health` where they are empty. */
+/**
+ * Writes everything about a group. What has no value is left out, and so are `drain` and `health` where they are empty.
+ */
 export function groupValueOf(group: GroupOptions): { readonly [key: string]: FileValue } {
   const { timeoutMs, onTimeout } = group.drain;
   const { notReady, blockingPods, budgets, prometheus, alertmanager } = group.health;

@@ -61,9 +61,9 @@ export class CallRetry {
   }
 
   /**
-   * Whether repeating the call that failed is pointless: the error does not come from the cluster, the API server refuses
-   * the call for good, or it has been denying calls for a while. Call it once for each failure, since it notes when
-   * denials began.
+   * Whether repeating the call that failed is pointless: the error does not come from the cluster, the API server
+   * refuses the call for good, or it has been denying calls for a while. Call it once for each failure, since it notes
+   * when denials began.
    */
   isFinal(error: unknown): boolean {
     if (error instanceof CallRefusedError) return true;

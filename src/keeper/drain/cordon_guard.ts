@@ -23,15 +23,15 @@ export type GuardedState =
   | "insisted";
 
 /**
- * The pauses before the cordon is set again, in milliseconds, over all drains of a hold. Each further drain has the last
- * one left. An administrator who uncordons a node to cordon it for reasons of his own is faster than the first: the
- * cordon is then his, and stays.
+ * The pauses before the cordon is set again, in milliseconds, over all drains of a hold. Each further drain has the
+ * last one left. An administrator who uncordons a node to cordon it for reasons of his own is faster than the first:
+ * the cordon is then his, and stays.
  */
 const PAUSES_MS = [5_000, 10_000, 20_000];
 
 /**
- * How long a cordon counts as set after a read or a write has shown it, in milliseconds: while the watch is in step, since
- * its connection may have gone silent, and while it is not.
+ * How long a cordon counts as set after a read or a write has shown it, in milliseconds: while the watch is in step,
+ * since its connection may have gone silent, and while it is not.
  */
 const CONFIRMED_MS = 10_000;
 const CONFIRMED_BLIND_MS = 1_000;
@@ -114,8 +114,8 @@ export class CordonGuard {
   }
 
   /**
-   * Finds out whether the node is still cordoned. Makes a call only where the watch shows anything else (get nodes), and
-   * sets the cordon again where that is true (patch nodes), after a pause.
+   * Finds out whether the node is still cordoned. Makes a call only where the watch shows anything else (get nodes),
+   * and sets the cordon again where that is true (patch nodes), after a pause.
    */
   async check(): Promise<GuardedState> {
     return await this.#look(false);

@@ -1,8 +1,8 @@
 /**
- * One drain: from a granted slot to a node that nothing must leave any more. It cordons the node, evicts the pods, waits
- * until they are gone by UID and their volumes are detached. It proves nothing: whoever says yes reads for itself what
- * is left. What it remembers over several runs only bounds what it tries, so any replica may do the same from the start
- * at any moment.
+ * One drain: from a granted slot to a node that nothing must leave any more. It cordons the node, evicts the pods,
+ * waits until they are gone by UID and their volumes are detached. It proves nothing: whoever says yes reads for itself
+ * what is left. What it remembers over several runs only bounds what it tries, so any replica may do the same from the
+ * start at any moment.
  *
  * Where the Node of the task is gone, it only waits for the pods that were bound to it.
  *
@@ -33,8 +33,8 @@ export type DrainEnd =
   /** The time-out passed with pods left, and the policy allows the reboot. */
   | { readonly kind: "proceed"; readonly node: string; readonly pods: readonly PodLeft[] }
   /**
-   * The drain cannot succeed. `reason` says why, where it is not for what holds the pods back. `yields` is set where the
-   * time-out has passed by the API server's clock, and the policy is that the hold yields.
+   * The drain cannot succeed. `reason` says why, where it is not for what holds the pods back. `yields` is set where
+   * the time-out has passed by the API server's clock, and the policy is that the hold yields.
    */
   | {
     readonly kind: "failed";
@@ -52,9 +52,9 @@ export type DrainEnd =
 export type StopReason = "hold_gone" | "closing";
 
 /**
- * How long this process tries to drain a Node before a time-out permits more than a drain does, in milliseconds, where the
- * time-out is not shorter. The hold may be as old as that although nobody has drained the Node: no replica ran, or the host
- * has moved to it.
+ * How long this process tries to drain a Node before a time-out permits more than a drain does, in milliseconds, where
+ * the time-out is not shorter. The hold may be as old as that although nobody has drained the Node: no replica ran, or
+ * the host has moved to it.
  */
 const OWN_MS = 300_000;
 

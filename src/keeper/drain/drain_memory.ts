@@ -9,7 +9,9 @@
 import { isAfter, MAX_EVICTIONS } from "../../lock/yes.ts";
 import { paceOf, type PodView } from "./pods.ts";
 
-/** The first and the longest pause before a pod is evicted that its controller put back, in milliseconds. It doubles. */
+/**
+ * The first and the longest pause before a pod is evicted that its controller put back, in milliseconds. It doubles.
+ */
 const PAUSE_MS = 1_000;
 const MAX_PAUSE_MS = 4_000;
 
@@ -84,8 +86,8 @@ export class DrainMemory {
   }
 
   /**
-   * Notes that a pod's eviction was accepted, or may have been: an answer may be lost although its call took effect, and
-   * what a hold evicts must stay bounded. Another eviction of the same pod is not a further one.
+   * Notes that a pod's eviction was accepted, or may have been: an answer may be lost although its call took effect,
+   * and what a hold evicts must stay bounded. Another eviction of the same pod is not a further one.
    */
   evicted(pod: PodView, { isLate, isSure, beganAt, answeredAt, time }: Eviction): void {
     const wasSure = this.#counted.get(pod.uid);

@@ -54,7 +54,9 @@ const GONE_REASON = "its Node no longer exists, and the cluster has not removed 
 /** How long to wait before the API server is asked for its time again, in milliseconds. */
 const ASK_PAUSE_MS = 1_000;
 
-/** How long the API server is asked for its time, in milliseconds. A proxy in between may drop what tells it, for ever. */
+/**
+ * How long the API server is asked for its time, in milliseconds. A proxy in between may drop what tells it, for ever.
+ */
 const ASK_MS = 300_000;
 
 /** See the module. Call {@link run} once. */

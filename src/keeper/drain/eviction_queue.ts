@@ -10,8 +10,9 @@
  * pods it protects.
  *
  * Which pods may be left is decided by {@link judgeNode}, as at a yes. Such pods stay in the queue, because what is
- * known of the node may change, but nothing is done about them and nobody waits for them. Pods that came after the grant
- * are evicted one at a time for each controller (those without one, for each namespace), as {@link DrainMemory} paces them.
+ * known of the node may change, but nothing is done about them and nobody waits for them. Pods that came after the
+ * grant are evicted one at a time for each controller (those without one, for each namespace), as {@link DrainMemory}
+ * paces them.
  *
  * @module
  */
@@ -132,8 +133,8 @@ export class EvictionQueue {
   }
 
   /**
-   * Whether each pod is terminating or was tried at least once, and no call is under way. Pods that come again and again
-   * are not waited for.
+   * Whether each pod is terminating or was tried at least once, and no call is under way. Pods that come again and
+   * again are not waited for.
    */
   get allTried(): boolean {
     const { memory } = this.#options;

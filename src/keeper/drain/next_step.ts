@@ -52,7 +52,9 @@ export type NextStep =
   | { readonly kind: "fail"; readonly pods: readonly PodLeft[] }
   /** The time-out has passed, and the pods cannot be seen: the end, by a fault. */
   | { readonly kind: "blind" }
-  /** The time-out has passed, and what follows it needs a time that the API server does not tell: the end, by a fault. */
+  /**
+   * The time-out has passed, and what follows it needs a time that the API server does not tell: the end, by a fault.
+   */
   | { readonly kind: "timeless" }
   /** Ask the API server anything, to learn its time, then ask again. */
   | { readonly kind: "ask_time" }
@@ -63,7 +65,9 @@ export type NextStep =
   /** Wait until this time, or until something changes, then ask again. */
   | { readonly kind: "wait"; readonly until: number };
 
-/** The longest wait, in milliseconds: whether the node is still cordoned and its kubelet alive is looked at as often. */
+/**
+ * The longest wait, in milliseconds: whether the node is still cordoned and its kubelet alive is looked at as often.
+ */
 const MAX_WAIT_MS = 5_000;
 
 /** Decides what to do next. */
@@ -89,7 +93,8 @@ function timeOut(situation: Situation, policy: StepPolicy): NextStep | undefined
   if (deleteBy !== undefined) return now >= deleteBy ? { kind: "fail", pods: queue.left() } : undefined;
   // The pods of a node that is gone are not deleted either.
   const onTimeout = isGone && policy.onTimeout === "delete" ? "refuse" : policy.onTimeout;
-  // A drain that begins or resumes after its time-out tries each pod once, so that it succeeds once its obstacle is gone.
+  // A drain that begins or resumes after its time-out tries each pod once, so that it succeeds once its obstacle is
+  // gone.
   if (onTimeout !== "delete" && !isGone && !queue.allTried) return undefined;
   // What permits more than a drain does rests on the API server's clock, not on a guess.
   if (onTimeout !== "refuse" && !isTimeKnown) return { kind: isTimeWithheld ? "timeless" : "ask_time" };

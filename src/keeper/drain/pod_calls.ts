@@ -26,7 +26,9 @@ export function podPermissions(deletePods: boolean): Permission[] {
   ];
 }
 
-/** Lists the permissions that make drains faster: without them, a drain also waits for the volumes of pods that stay. */
+/**
+ * Lists the permissions that make drains faster: without them, a drain also waits for the volumes of pods that stay.
+ */
 export function optionalPodPermissions(): Permission[] {
   return [{ verb: "get", group: "", resource: "persistentvolumeclaims" }];
 }

@@ -33,7 +33,9 @@ export interface PodView {
   readonly labels: Labels;
   /** Whether it is being deleted. */
   readonly terminating: boolean;
-  /** When its grace period ends, in milliseconds since the epoch by the API server's clock, where it is being deleted. */
+  /**
+   * When its grace period ends, in milliseconds since the epoch by the API server's clock, where it is being deleted.
+   */
   readonly graceEndsAt?: number;
   /** When it was created, in milliseconds since the epoch by the API server's clock, exact to the second. */
   readonly createdAt?: number;

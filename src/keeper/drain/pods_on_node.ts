@@ -66,7 +66,9 @@ export class PodsOnNode implements AsyncDisposable {
     return this.#lostBy;
   }
 
-  /** The claims of the pods that stay and keep using their volumes; those that a drain never evicts as of the last list. */
+  /**
+   * The claims of the pods that stay and keep using their volumes; those that a drain never evicts as of the last list.
+   */
   get claims(): readonly Claim[] {
     return [...this.#claims, ...this.#options.queue.claims];
   }

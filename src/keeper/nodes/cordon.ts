@@ -41,8 +41,8 @@ export interface CordonState {
   /** The value of {@link CORDON_ANNOTATION}; undefined where the Node does not carry it. */
   readonly cordon?: string;
   /**
-   * Whether the Node shows that somebody else set `spec.unschedulable`: after an uncordoning that left our annotation in
-   * place, or beside us. The annotation then says nothing about the cordon.
+   * Whether the Node shows that somebody else set `spec.unschedulable`: after an uncordoning that left our annotation
+   * in place, or beside us. The annotation then says nothing about the cordon.
    */
   readonly isCordonForeign?: boolean;
 }
@@ -84,8 +84,8 @@ export function isUnreadable(annotation: string | undefined): boolean {
  * The patch rewrites the entry of an earlier hold of the same group. A replica that is about to lift the earlier
  * hold's cordon then finds that the Node has changed since it read it.
  *
- * @returns Undefined where the node is already cordoned for this hold, or by an administrator. A patch of the annotation
- * alone may also mean that the cordon is an administrator's.
+ * @returns Undefined where the node is already cordoned for this hold, or by an administrator. A patch of the
+ * annotation alone may also mean that the cordon is an administrator's.
  */
 export function planCordon(state: CordonState, owner: CordonOwner): NodePatch | undefined {
   if (!state.unschedulable) return { unschedulable: true, cordon: write([...othersOf(state, owner), entryOf(owner)]) };
@@ -108,8 +108,8 @@ export function planUncordon(state: CordonState, owner: CordonOwner): NodePatch 
 
 /**
  * Decides how to clean up a stale cordon, given which of the holds that a node is cordoned for still exist. A cordon is
- * stale if its hold has ended. The annotation alone is stale if somebody else uncordoned the node, and also if they have
- * cordoned it again since: that cordon is theirs.
+ * stale if its hold has ended. The annotation alone is stale if somebody else uncordoned the node, and also if they
+ * have cordoned it again since: that cordon is theirs.
  *
  * @param isHeld Whether an owner still holds its slot; true where that is not known.
  * @returns Undefined where nothing is stale.

@@ -1,6 +1,7 @@
 /**
- * Finds the Nodes of clients as they were at one moment after the request for them, so that it also proves that a client
- * has none: a host without a Node gets its yes without a drain, and the watch may be behind a Node that has just joined.
+ * Finds the Nodes of clients as they were at one moment after the request for them, so that it also proves that a
+ * client has none: a host without a Node gets its yes without a drain, and the watch may be behind a Node that has just
+ * joined.
  *
  * It reads whole Nodes, apart from a few, only where the watch is not in step or far behind. There are three ways, from
  * the cheapest to the one that always works:
@@ -133,8 +134,8 @@ export class FreshNodes {
   }
 
   /**
-   * Finds the Nodes with a client's id, or a machine-id, at a moment after the call. A reading that runs already may be of a moment before
-   * it, so requests share one only if they came before it began.
+   * Finds the Nodes with a client's id, or a machine-id, at a moment after the call. A reading that runs already may be
+   * of a moment before it, so requests share one only if they came before it began.
    *
    * @throws {UnavailableError} The Nodes could not be read.
    */
@@ -159,9 +160,10 @@ export class FreshNodes {
   }
 
   /**
-   * Waits until the next reading may begin: where the watch is in step and none runs, at once. While the watch begins, all
-   * requests wait for it and then share one reading: it is about to have what they would read. An API server answers most lists only when its own
-   * watch of the store has shown progress, up to 100 ms later, so a cheap one need not wait for those before it.
+   * Waits until the next reading may begin: where the watch is in step and none runs, at once. While the watch begins,
+   * all requests wait for it and then share one reading: it is about to have what they would read. An API server
+   * answers most lists only when its own watch of the store has shown progress, up to 100 ms later, so a cheap one need
+   * not wait for those before it.
    */
   async #turn(): Promise<void> {
     await this.#seen.started();

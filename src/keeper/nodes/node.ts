@@ -136,8 +136,8 @@ export function countsAlike(one: NodeView, other: NodeView): boolean {
 }
 
 /**
- * Says which Node was seen, for a hold to note. Of one that is not ready, the bootID is left out: its host may run another
- * boot already, which its kubelet has not reported yet.
+ * Says which Node was seen, for a hold to note. Of one that is not ready, the bootID is left out: its host may run
+ * another boot already, which its kubelet has not reported yet.
  */
 export function seenIdentityOf(node: NodeView): NodeIdentity {
   return identityOf(node.ready === "True" ? node : { ...node, bootId: undefined });
@@ -150,9 +150,9 @@ export function identityOf({ name, uid, machineId, bootId }: NodeIdentity): Node
 
 /**
  * Whether somebody else set `spec.unschedulable`, alone or beside us, as the API server noted it. Uncordoning ends our
- * ownership of the field, and whoever cordons then owns it, while our annotation stays ours. Who applies the cordon that
- * we have set owns it too, and expects it to stay. An earlier version of this server may have set both under another
- * name.
+ * ownership of the field, and whoever cordons then owns it, while our annotation stays ours. Who applies the cordon
+ * that we have set owns it too, and expects it to stay. An earlier version of this server may have set both under
+ * another name.
  *
  * @returns False where the API server noted nobody.
  *

@@ -19,7 +19,9 @@ import type { NodeView } from "./node.ts";
 
 /** What the Nodes of a host show of its return. */
 export type ReturnState =
-  /** One is ready after the reboot (`rebooted`), or the hold was granted to a host without a Node, which has none now. */
+  /**
+   * One is ready after the reboot (`rebooted`), or the hold was granted to a host without a Node, which has none now.
+   */
   | { readonly kind: "ready"; readonly rebooted?: true }
   /**
    * The host had a Node and has none now: it has left the cluster, or it has just booted and its kubelet has not
@@ -36,7 +38,8 @@ export type ReturnState =
  *
  * @param hold Tells what was noted. Only a bootID other than the noted one shows a reboot: without either of them, the
  * kubelet has to show that it runs, however far the hold's drain is.
- * @param nodes The Nodes that the host may run on: the noted one, where it exists, and then others with the client's id.
+ * @param nodes The Nodes that the host may run on: the noted one, where it exists, and then others with the client's
+ * id.
  */
 export function judgeReturn(
   { node: noted, isNodeUnreadable }: Pick<Hold, "node" | "isNodeUnreadable">,
@@ -69,7 +72,8 @@ const SETTLE_MS = 3_000;
  * Waits until a node's kubelet shows that it runs: it renews its Lease after the call. The times of renewals are the
  * node's and are compared only with each other.
  *
- * @param renewal Reads when the kubelet last renewed its Lease, in milliseconds since the epoch; undefined without a Lease.
+ * @param renewal Reads when the kubelet last renewed its Lease, in milliseconds since the epoch; undefined without a
+ * Lease.
  * @param ms How long to wait at most, in milliseconds.
  * @param signal Ends the wait at once.
  * @returns Whether the kubelet runs; "unknown", which must do, where it keeps no Lease at the first reading, since then

@@ -26,8 +26,8 @@ export interface NodeWatchOptions {
 }
 
 /**
- * How long a request waits for a watch that has just begun, in milliseconds. To list all Nodes beside it would make both
- * slower, and take twice the memory.
+ * How long a request waits for a watch that has just begun, in milliseconds. To list all Nodes beside it would make
+ * both slower, and take twice the memory.
  */
 const START_MS = 30_000;
 

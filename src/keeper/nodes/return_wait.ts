@@ -120,8 +120,8 @@ export class ReturnWait {
     // A hold that notes no Node was granted to a host that had none. If one has joined since then, the watch shows it.
     const hadNode = hold.node !== undefined || hold.isNodeUnreadable === true;
     const others = await this.#readOthers(hold, hadNode && noted === undefined);
-    // The noted one showed the client's id once. Where it does not any more, and another one does, that one is the host's,
-    // and the noted bootID says nothing of it.
+    // The noted one showed the client's id once. Where it does not any more, and another one does, that one is the
+    // host's, and the noted bootID says nothing of it.
     if (noted !== undefined && !hasId && others.length > 0) return judgeReturn({}, others);
     const state = judgeReturn(hold, noted === undefined ? others : [noted, ...others]);
     // A watch that is behind may still show the noted one, for which the wait would read and list again at once.
@@ -164,7 +164,10 @@ export class ReturnWait {
   }
 }
 
-/** The kubelet has shown that it runs the boot that the hold notes, so that its host has not rebooted; or one of the two names none. */
+/**
+ * The kubelet has shown that it runs the boot that the hold notes, so that its host has not rebooted; or one of the two
+ * names none.
+ */
 function sameBoot({ node, isNodeUnreadable }: Hold, bootId: string | undefined): ReturnOutcome {
   const isKnown = !isNodeUnreadable && node?.bootId !== undefined && node.bootId === bootId;
   return { kind: "ready", ...(isKnown && { rebooted: false }) };

@@ -168,9 +168,9 @@ function create(file: string): void {
 function prepare(database: DatabaseSync, file: string): void {
   // In one transaction, since another process may be creating the schema at this moment.
   inTransaction(database, "DEFERRED", () => checkOwner(database, file));
-  // With a rollback journal, the one file is whole between writes. With a write-ahead log, a copy of the file alone would
-  // lack the latest locks, or all of them. PERSIST makes the end of a transaction durable by a synced write to the
-  // journal; DELETE would need `synchronous = EXTRA` and takes about twice as long.
+  // With a rollback journal, the one file is whole between writes. With a write-ahead log, a copy of the file alone
+  // would lack the latest locks, or all of them. PERSIST makes the end of a transaction durable by a synced write to
+  // the journal; DELETE would need `synchronous = EXTRA` and takes about twice as long.
   const { journal_mode: mode } = database.prepare("PRAGMA journal_mode = PERSIST").get() as { journal_mode: string };
   if (mode !== "persist") throw new Error(`it cannot be used with a rollback journal (its journal mode is ${mode})`);
   // Otherwise a power failure may undo a write that was answered.

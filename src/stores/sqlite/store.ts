@@ -147,7 +147,9 @@ export class SqliteLockStore implements LockStore {
     }
   }
 
-  /** See {@link LockStore.checkWritable}. Writes at most once in 10 s, and only if no other write took effect in them. */
+  /**
+   * See {@link LockStore.checkWritable}. Writes at most once in 10 s, and only if no other write took effect in them.
+   */
   checkWritable(): Promise<void> {
     return this.#probe.check(async () => {
       try {

@@ -12,7 +12,9 @@ import { within } from "../../lock/within.ts";
 /** How long a successful write shows that the file takes writes, in milliseconds. */
 const GOOD_FOR_MS = 10_000;
 
-/** How long a failed write answers for the next ones, in milliseconds. So a crowd of callers costs one write a second. */
+/**
+ * How long a failed write answers for the next ones, in milliseconds. So a crowd of callers costs one write a second.
+ */
 const BAD_FOR_MS = 1_000;
 
 /** How long a check waits for its write, in milliseconds. It takes longer only while another process writes. */

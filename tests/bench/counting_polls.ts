@@ -1,6 +1,6 @@
 /**
- * Measures what a refused poll costs the rules that count nodes: `deno run -P=development tests/bench/counting_polls.ts`.
- * Compare the figures of one run with one another, not with those of another machine.
+ * Measures what a refused poll costs the rules that count nodes: `deno run -P=development
+ * tests/bench/counting_polls.ts`. Compare the figures of one run with one another, not with those of another machine.
  *
  * @module
  */

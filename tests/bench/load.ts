@@ -130,7 +130,8 @@ export function peakMegabytes(pid: number): number {
 
 /** Reads the processor time that a process has used, in seconds. */
 export function cpuSeconds(pid: number): number {
-  // The name of the program, in brackets, may contain spaces. Field 14 is the user time and 15 the system's, in 1/100 s.
+  // The name of the program, in brackets, may contain spaces. Field 14 is the user time and 15 the system's, in 1/100
+  // s.
   const fields = readProcess(pid, "stat").replace(/^.*\) /s, "").split(" ");
   return (Number(fields[11]) + Number(fields[12])) / 100;
 }

@@ -52,7 +52,9 @@ export interface FaultReport {
   readonly check: CheckResult;
   /** How many turns the clients had in total. */
   readonly turns: number;
-  /** How long it took after the faults until every client had another turn, in milliseconds; undefined if one had none. */
+  /**
+   * How long it took after the faults until every client had another turn, in milliseconds; undefined if one had none.
+   */
   readonly allTurnsMs?: number;
   /** How many clients had no turn in time after the faults. */
   readonly withoutTurn: number;

@@ -1,4 +1,7 @@
-/** Which Nodes a client has now, on a real API server and with the fewest permissions, while the watch is silent. @module */
+/**
+ * Which Nodes a client has now, on a real API server and with the fewest permissions, while the watch is silent.
+ * @module
+ */
 
 import { deepEqual, equal } from "node:assert/strict";
 import { NodeCalls } from "../../src/keeper/nodes/node_calls.ts";

@@ -1,6 +1,6 @@
 /**
- * Each policy end to end: whole servers with a configuration file on a real API server, asked over HTTP. Each rule is shown
- * to refuse, with its kind and sentence, and to let the same host through once its cause is over.
+ * Each policy end to end: whole servers with a configuration file on a real API server, asked over HTTP. Each rule is
+ * shown to refuse, with its kind and sentence, and to let the same host through once its cause is over.
  *
  * @module
  */
@@ -397,7 +397,8 @@ for (const [before, after] of [["proceed", "yield"], ["yield", "proceed"]] as co
       const [host] = test.hosts as [TestNode];
       await guard(test.namespace, host, 0);
       const ask = (replica: number) => preReboot(test.all.urls[replica]!, host.id, "workers");
-      // The drain of one replica began by the old rule, and that of the other by the new one. Both end at the same time.
+      // The drain of one replica began by the old rule, and that of the other by the new one. Both end at the same
+      // time.
       const first = ask(0);
       await until(() => test.all.lease("workers").then(({ spec }) => spec.holderIdentity === host.id, () => false));
       await test.say(say(after));

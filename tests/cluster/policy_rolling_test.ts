@@ -1,7 +1,7 @@
 /**
- * 30 nodes in three groups with three slots each roll by the rules of a file: one group has a window and yields, one settles
- * after each reboot, one takes its slots from a percentage. Two real servers on a real API server answer; the history of what
- * the hosts saw is checked.
+ * 30 nodes in three groups with three slots each roll by the rules of a file: one group has a window and yields, one
+ * settles after each reboot, one takes its slots from a percentage. Two real servers on a real API server answer; the
+ * history of what the hosts saw is checked.
  *
  * @module
  */

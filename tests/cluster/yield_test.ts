@@ -1,6 +1,6 @@
 /**
- * Drains that yield, by whole servers on a real API server: what the client is told, what the Lease and the Node show, and
- * what kubectl sees and says.
+ * Drains that yield, by whole servers on a real API server: what the client is told, what the Lease and the Node show,
+ * and what kubectl sees and says.
  *
  * @module
  */

@@ -18,11 +18,13 @@ export interface ContractStores extends AsyncDisposable {
   readonly first: LockStore;
   /** The store of another replica. */
   readonly second: LockStore;
-  /** Deletes a group as an administrator would, without the stores. Without it, the cases about deletion are skipped. */
+  /**
+   * Deletes a group as an administrator would, without the stores. Without it, the cases about deletion are skipped.
+   */
   readonly deleteGroup?: (group: Group) => Promise<void> | void;
   /**
-   * Writes what is noted with a group as a person does, without the stores; undefined leaves a value as it is. Without it,
-   * the cases about such notes are skipped.
+   * Writes what is noted with a group as a person does, without the stores; undefined leaves a value as it is. Without
+   * it, the cases about such notes are skipped.
    */
   readonly editNotes?: (group: Group, texts: { notes?: string; paused?: string }) => Promise<void> | void;
 }

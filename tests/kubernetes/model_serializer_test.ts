@@ -1,4 +1,6 @@
-/** The bundle's serializer of models beside the client library's own, for all that the program sends and reads. @module */
+/**
+ * The bundle's serializer of models beside the client library's own, for all that the program sends and reads. @module
+ */
 
 import { ObjectSerializer as Library } from "@kubernetes/client-node/dist/gen/models/ObjectSerializer.js";
 import { deepEqual, equal, ok } from "node:assert/strict";

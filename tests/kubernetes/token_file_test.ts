@@ -1,4 +1,7 @@
-/** Files of credentials that others replace: when they are read again, and what happens while they cannot be used. @module */
+/**
+ * Files of credentials that others replace: when they are read again, and what happens while they cannot be used.
+ * @module
+ */
 
 import { deepEqual, doesNotMatch, equal, match } from "node:assert/strict";
 import { type Access, podAccess, RotatingFile } from "../../src/kubernetes/access.ts";

@@ -1,4 +1,7 @@
-/** The pauses of a watch, on a clock that proves them: nothing is asked of the server before the time has passed. @module */
+/**
+ * The pauses of a watch, on a clock that proves them: nothing is asked of the server before the time has passed.
+ * @module
+ */
 
 import { deepEqual, equal } from "node:assert/strict";
 import type { KubernetesClient } from "../../src/kubernetes/client.ts";

@@ -84,7 +84,10 @@ interface Named {
 
 const knowing = new WeakMap<KubernetesClient, KubernetesClient>();
 
-/** A client of an API server whose versions are always those that a watch has seen. What is read is in watch_resume_test.ts. */
+/**
+ * A client of an API server whose versions are always those that a watch has seen. What is read is in
+ * watch_resume_test.ts.
+ */
 function withVersions(client: KubernetesClient): KubernetesClient {
   const kind = { apiVersion: "meta.k8s.io/v1", kind: "PartialObjectMetadataList" };
   const bytes = encodeMetadataList({ ...kind, metadata: { resourceVersion: `${Number.MAX_SAFE_INTEGER}` }, items: [] });

@@ -1,4 +1,6 @@
-/** The alerts of examples/monitoring: what promtool says of them, and that metrics, runbook and manifests match. @module */
+/**
+ * The alerts of examples/monitoring: what promtool says of them, and that metrics, runbook and manifests match. @module
+ */
 
 import { deepEqual, equal, match, ok } from "node:assert/strict";
 import { load } from "js-yaml";

@@ -150,8 +150,8 @@ function transitions(timeZone: string): number[] {
 const DAY = 24 * HOUR;
 
 /**
- * A second reading of what a window is: walks through the minutes of a clock on the wall, and opens the window where the
- * clock shows its time for the first time on a matching date, or jumps over it.
+ * A second reading of what a window is: walks through the minutes of a clock on the wall, and opens the window where
+ * the clock shows its time for the first time on a matching date, or jumps over it.
  *
  * @param walls The local time of each minute, in milliseconds as if it were UTC.
  * @returns For each minute, whether a slot may be granted in it.

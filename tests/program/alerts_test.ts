@@ -19,10 +19,15 @@ const ALICE = "c988d2509fdf5cdcbed39037c56406fb";
 const BOB = "5dbb4d4b0f5b4b3c8b8f7a3e1c0d9a11";
 const DAY_MS = 86_400_000;
 
-/** For how many scrapes, one a second, the window of the stand-in is open: fewer than hosts have to wait for another alert. */
+/**
+ * For how many scrapes, one a second, the window of the stand-in is open: fewer than hosts have to wait for another
+ * alert.
+ */
 const OPEN_SCRAPES = 4;
 
-/** What makes the times of the rules short, in seconds instead of minutes, hours and days. Each must be in the rules. */
+/**
+ * What makes the times of the rules short, in seconds instead of minutes, hours and days. Each must be in the rules.
+ */
 const SHORTER: readonly (readonly [string, string])[] = [
   ["> 3600", "> 1"],
   ["[5m]", "[5s]"],
@@ -39,7 +44,9 @@ interface StandIn extends AsyncDisposable {
   readonly host: string;
 }
 
-/** Serves the program's metrics of a server with a stuck lock, a blocked drain, a window and a rule without an answer. */
+/**
+ * Serves the program's metrics of a server with a stuck lock, a blocked drain, a window and a rule without an answer.
+ */
 function startStandIn(): StandIn {
   const metrics = new Metrics({ version: "0.0.0" });
   const [group, stuck] = [parseGroup("windows")!, parseGroup("stuck")!];

@@ -94,7 +94,9 @@ const AWAY: Account = { ...INCIDENT, isInStep: false, areNodesInStep: false };
 /** An address on which no API server listens. */
 const NO_API_SERVER = "http://localhost:3";
 
-/** A configuration file with a key that is misspelt, a time zone that does not exist, and a number that is too small. */
+/**
+ * A configuration file with a key that is misspelt, a time zone that does not exist, and a number that is too small.
+ */
 const BAD_FILE = `timeZone: Europe/Berlni
 groups:
   workers:

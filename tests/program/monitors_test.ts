@@ -1,6 +1,6 @@
 /**
- * The whole program beside a real Prometheus and a real Alertmanager: a query, an alert and a silence decide over a slot, and
- * a monitor that answers wrongly or not at all does what the file says.
+ * The whole program beside a real Prometheus and a real Alertmanager: a query, an alert and a silence decide over a
+ * slot, and a monitor that answers wrongly or not at all does what the file says.
  *
  * @module
  */

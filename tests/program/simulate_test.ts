@@ -9,7 +9,9 @@ import { deepEqual, equal, match } from "node:assert/strict";
 import { until } from "../support/condition.ts";
 import { type Ended, type Program, programCommand, runProgram, startProgram } from "../support/program.ts";
 
-/** The signal of a terminal and the one that a launcher passes on arrive this long after each other, in milliseconds. */
+/**
+ * The signal of a terminal and the one that a launcher passes on arrive this long after each other, in milliseconds.
+ */
 const APART_MS = 20;
 
 /** How the command is started where a test ends it: hosts ask within seconds, and each reboot takes one at least. */

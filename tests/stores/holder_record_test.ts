@@ -1,4 +1,6 @@
-/** The record of a holder, as every store writes it: what is understood, what is not, and what a write keeps. @module */
+/**
+ * The record of a holder, as every store writes it: what is understood, what is not, and what a write keeps. @module
+ */
 
 import { deepEqual, equal } from "node:assert/strict";
 import type { ClientId } from "../../src/lock/identity.ts";

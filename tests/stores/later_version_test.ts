@@ -71,7 +71,10 @@ const records: fc.Arbitrary<Json> = fc.tuple(
   unknown,
 ).map(([node, extra]) => plain({ ...node, ...extra }));
 
-/** What happens to the group by this version. Of the subject of the property, no more than the time of its renewal changes. */
+/**
+ * What happens to the group by this version. Of the subject of the property, no more than the time of its renewal
+ * changes.
+ */
 const STEPS: Record<string, (state: GroupState) => GroupState> = {
   grant: (state) => must(acquire(state, OTHER, 9, NOW)),
   renew: (state) => must(acquire(must(acquire(state, OTHER, 9, NOW)), OTHER, 9, NOW + 1)),

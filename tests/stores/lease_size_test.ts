@@ -1,4 +1,7 @@
-/** Whatever the program writes into a Lease fits in it: the API server refuses more than 262,144 bytes of annotations. @module */
+/**
+ * Whatever the program writes into a Lease fits in it: the API server refuses more than 262,144 bytes of annotations.
+ * @module
+ */
 
 import fc from "fast-check";
 import { equal, ok } from "node:assert/strict";

@@ -1,4 +1,7 @@
-/** The two values of the notes, by example: each field, each way in which it can be wrong, and what a write keeps. @module */
+/**
+ * The two values of the notes, by example: each field, each way in which it can be wrong, and what a write keeps.
+ * @module
+ */
 
 import { deepEqual, equal, ok } from "node:assert/strict";
 import type { ClientId } from "../../src/lock/identity.ts";

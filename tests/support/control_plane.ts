@@ -435,7 +435,9 @@ export class ControlPlane implements AsyncDisposable {
     await this.writeKubeconfig({ token: this.adminToken }, {}, this.kubeconfig);
   }
 
-  /** Reads the authority from the file in which the API server stores its own certificate, followed by the authority's. */
+  /**
+   * Reads the authority from the file in which the API server stores its own certificate, followed by the authority's.
+   */
   async #readAuthority(): Promise<string> {
     const text = await Deno.readTextFile(`${this.folder}/certificates/apiserver.crt`);
     const certificates = text.match(/-----BEGIN CERTIFICATE-----[^]*?-----END CERTIFICATE-----\n?/g) ?? [];

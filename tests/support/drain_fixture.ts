@@ -1,7 +1,7 @@
 /**
- * A drain on a test's control plane: a node, its client's hold, and a keeper, so that a test says only what it is about.
- * Without controllers and kubelets, a pod with a grace period of 0 is gone once it is evicted, and any other pod when
- * the test ends it.
+ * A drain on a test's control plane: a node, its client's hold, and a keeper, so that a test says only what it is
+ * about. Without controllers and kubelets, a pod with a grace period of 0 is gone once it is evicted, and any other pod
+ * when the test ends it.
  *
  * @module
  */

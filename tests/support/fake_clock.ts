@@ -95,7 +95,9 @@ export class HastyClock extends FakeClock {
 /** How many turns of the event loop may pass until everything in memory has settled. */
 const SETTLED_TURNS = 5;
 
-/** A clock whose time moves on to the end of the next sleep once nothing else is left to do. For what runs in memory. */
+/**
+ * A clock whose time moves on to the end of the next sleep once nothing else is left to do. For what runs in memory.
+ */
 export class IdleClock extends FakeClock {
   /**
    * Lets the time pass until a promise is settled.

@@ -35,7 +35,10 @@ export const PODS_POSSIBLE: boolean = new Deno.Command("sh", {
   stderr: "null",
 }).outputSync().success;
 
-/** Defines a test that runs a program as in a pod. Where that is not possible, the test is skipped and its name says why. */
+/**
+ * Defines a test that runs a program as in a pod. Where that is not possible, the test is skipped and its name says
+ * why.
+ */
 export function podTest(name: string, run: () => Promise<void>): void {
   if (PODS_POSSIBLE) clusterTest(name, run);
   else Deno.test({ name: `${name} (skipped: it needs root, unshare and setpriv)`, ignore: true, fn: run });

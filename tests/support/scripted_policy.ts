@@ -55,7 +55,9 @@ export class ScriptedPolicy implements GrantPolicy {
   }
 }
 
-/** The rules that rest on what is noted with the lock: a pause, a host that has yielded, a holder that just came back. */
+/**
+ * The rules that rest on what is noted with the lock: a pause, a host that has yielded, a holder that just came back.
+ */
 export function rulesOfNotes(
   { id, state: { notes } }: PolicyQuestion,
   now: number,

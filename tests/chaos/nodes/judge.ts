@@ -24,8 +24,8 @@ export interface Yes {
   /** When the answer arrived, in milliseconds since the epoch. */
   readonly at: number;
   /**
-   * The first revision that counts for what may change at any moment: that the record shows the hold, and that the Node is
-   * cordoned. As {@link from} where undefined.
+   * The first revision that counts for what may change at any moment: that the record shows the hold, and that the Node
+   * is cordoned. As {@link from} where undefined.
    */
   readonly heldFrom?: number;
   /** The revision of the grant, where a backup brought back a hold that is older than its appearance. */
@@ -110,7 +110,9 @@ function grantOf(history: History, { group, id }: Yes, revision: number): number
   return grant;
 }
 
-/** The revisions from {@link Yes.heldFrom} on at which the record shows the very hold that it shows as of a revision. */
+/**
+ * The revisions from {@link Yes.heldFrom} on at which the record shows the very hold that it shows as of a revision.
+ */
 function heldMoments(history: History, yes: Yes, revision: number): number[] {
   const { heldFrom, to, group } = yes;
   if (heldFrom === undefined) return [revision];

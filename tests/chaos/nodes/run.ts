@@ -55,12 +55,16 @@ export interface NodeReport {
   readonly resumed: number;
   /** Turns of all hosts. */
   readonly turns: number;
-  /** How long it took after the faults until every host had another turn, in milliseconds; undefined if one had none. */
+  /**
+   * How long it took after the faults until every host had another turn, in milliseconds; undefined if one had none.
+   */
   readonly allTurnsMs?: number;
   readonly violations: readonly Violation[];
 }
 
-/** The clocks of the replicas: right, an hour fast, and nearly an hour slow (the API server's certificate is younger). */
+/**
+ * The clocks of the replicas: right, an hour fast, and nearly an hour slow (the API server's certificate is younger).
+ */
 const CLOCKS: readonly (string | undefined)[] = [undefined, "+1h", "-59m"];
 
 /**

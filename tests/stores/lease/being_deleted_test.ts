@@ -90,7 +90,8 @@ for (const when of ["before the node is noted as drained", "while that is noted"
     let isDrained = false;
     const end = () => server.deletedAt = "2026-01-02T00:00:00Z";
     await using fake = await fakeApiServer((request) => {
-      // The API server refuses a write on an older version, so a deletion comes before it is read or after it is written.
+      // The API server refuses a write on an older version, so a deletion comes before it is read or after it is
+      // written.
       if (isDrained && request.method === "PUT" && when.startsWith("while")) end();
       return handle(request);
     });

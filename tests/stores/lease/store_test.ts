@@ -1,6 +1,6 @@
 /**
- * The Lease store against answers that a real API server gives too seldom, or that are not its own. Which Leases are groups
- * is in leases_as_groups_test.ts, and a Lease that is being deleted in being_deleted_test.ts.
+ * The Lease store against answers that a real API server gives too seldom, or that are not its own. Which Leases are
+ * groups is in leases_as_groups_test.ts, and a Lease that is being deleted in being_deleted_test.ts.
  *
  * @module
  */

@@ -1,6 +1,6 @@
 /**
- * A copy of the records of holders of the version before groups had notes (commit 8d36cb6), to show that it neither erases
- * nor stumbles over what this version writes. It must not be changed.
+ * A copy of the records of holders of the version before groups had notes (commit 8d36cb6), to show that it neither
+ * erases nor stumbles over what this version writes. It must not be changed.
  *
  * A holder as every store writes it in JSON: an object with `id`, `since` and
  * `renewed` (RFC 3339), with `node`, `uid`, `machineId`, `bootId` and `phase` where

@@ -40,7 +40,7 @@ export function aimedIncidentsUntil(seed: number, endMs: number): Incident[] {
 }
 
 /** Calls `act` until it returns true, the time is over or the faults are. */
-function look(world: World, act: () => boolean): void {
+export function look(world: World, act: () => boolean): void {
   const { scheduler } = world;
   const begin = scheduler.now;
   const again = () => {

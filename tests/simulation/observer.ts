@@ -120,6 +120,8 @@ export class Observer {
   /** The machines of the hosts that have crashed and not asked since, by their ids. */
   readonly #crashed = new Map<string, Machine>();
   readonly #grants: Grants = new Grants(this.history);
+  /** For how many seconds who gave a client its last yes had tried to drain its Node, by its id, where that is too short. */
+  readonly #triedTooShort = new Map<string, number>();
   /** The Lease of each group. */
   readonly #leases = new Map<string, Stored>();
   /** Since which moment a group's Lease has been ending; absent while it is not. */
@@ -286,6 +288,12 @@ export class Observer {
     return { group, id, machine, yesAt: this.#scheduler.now, slots: this.slots, reports: 0 };
   }
 
+  /** A process gives a yes. `triedS` is for how many seconds it has tried to drain the Node, where that is too short. */
+  answering(id: string, triedS: number | undefined): void {
+    if (triedS === undefined) this.#triedTooShort.delete(id);
+    else this.#triedTooShort.set(id, triedS);
+  }
+
   /** Takes a yes that has arrived. */
   yes(turn: Turn, asked: Asked): void {
     // A hold whose record an administrator has broken goes on under the slots of now.
@@ -305,7 +313,13 @@ export class Observer {
     };
     const isLate = held !== undefined && respondedAt - held.at >= this.proceedsAfterMs - CLOCK_MS;
     const wrong = judge(isLate);
-    if (isLate && wrong.length < judge(false).length) this.count("yes: past the time-out, with pods left (proceed)");
+    if (isLate && wrong.length < judge(false).length) {
+      this.count("yes: past the time-out, with pods left (proceed)");
+      const triedS = this.#triedTooShort.get(id);
+      if (triedS !== undefined) {
+        wrong.push(`pods are left, and the replica has tried to drain the Node for ${triedS} s only`);
+      }
+    }
     for (const situation of situationsOf(this.history, asked)) this.count(situation);
     const ending = this.#ending.get(group);
     if (ending !== undefined && ending <= heldFrom) {

@@ -454,6 +454,34 @@ export const MUTANTS: readonly Mutant[] = [
     expects: "got no turn in time",
     schedules: [{ seed: 54095, incidents: [0] }],
   },
+  {
+    name: "past the time-out, proceed waives everything",
+    about:
+      "a yes for a host that has joined as another Node, or on a Node that is not cordoned any more, since time is over",
+    file: "src/keeper/node_keeper.ts",
+    find: `isTimedOut = end.kind === "proceed";`,
+    replace: `if (end.kind === "proceed") {
+          const read = await this.#calls.getNode(noted.name);
+          const node = read?.uid === noted.uid ? seenIdentityOf(read) : identityOf(noted);
+          return { kind: "drained", node, host: { kind: "not_drained" } };
+        }`,
+    also: [{
+      file: "src/keeper/node_keeper.ts",
+      find: `import type { NodeView } from "./nodes/node.ts";`,
+      replace: `import { identityOf, type NodeView, seenIdentityOf } from "./nodes/node.ts";`,
+    }],
+    expects: "unproven yes: ",
+    schedules: [{ seed: 1 }],
+  },
+  {
+    name: "a time-out counts from the grant, whoever drained",
+    about: "after an outage, pods are deleted or passed over although this process has not tried to drain the Node",
+    file: "src/keeper/drain/drain.ts",
+    find: "Math.max(clock.monotonic() + timeoutMs - passedMs, began + ownMs);",
+    replace: "clock.monotonic() + timeoutMs - passedMs;",
+    expects: "has tried to drain",
+    schedules: [{ seed: 1 }],
+  },
 ];
 
 /** The schedule that is kept of a seed. */

@@ -64,22 +64,35 @@ export class DrainTries {
    */
   tooShort(process: SimulatedProcess | undefined, node: string | undefined): number | undefined {
     if (process === undefined || node === undefined) return undefined;
-    const { now } = this.#options.scheduler;
+    const { scheduler: { now }, observer } = this.#options;
     const began = this.#began.get(process);
-    const tried = this.#holdsOf(node).map((hold) => now - (began?.get(hold) ?? now));
-    const longest = Math.max(...tried);
-    return tried.length > 0 && longest < this.#leastMs ? Math.floor(longest / 1000) : undefined;
+    const holds = this.#holdsOf(node);
+    if (holds.length === 0) return undefined;
+    // A drain goes on although a backup or an administrator changes what is noted of its hold.
+    const isSure = !observer.wasRestored && !this.#isEdited(node);
+    const counted = isSure ? holds : [...began?.keys() ?? []].filter((key) => key.startsWith(`${node} `));
+    const triedMs = Math.max(0, ...counted.map((hold) => now - (began?.get(hold) ?? now)));
+    return triedMs < this.#leastMs ? Math.floor(triedMs / 1000) : undefined;
   }
 
-  /** The holds that note a Node, each with the Node's UID. What a restore of etcd brings back is the same hold. */
+  /** Whether somebody has changed by hand what is noted of a hold of the Node. */
+  #isEdited(node: string): boolean {
+    const { observer } = this.#options;
+    return this.#holdersOf(node).some(({ group, id }) => observer.grantOf(group, id)?.isNoteLost !== undefined);
+  }
+
+  /** The holds that note a Node, each with the Node's UID, behind its name. What a restore brings back is the same hold. */
   #holdsOf(node: string): string[] {
+    return this.#holdersOf(node).map(({ group, id, since, uid }) => `${node} ${group} ${id} ${since} ${uid}`);
+  }
+
+  /** What the holds that note a Node say. */
+  #holdersOf(node: string): { readonly group: string; readonly id: string; since?: number; uid?: string }[] {
     const { history, moment } = this.#options.observer;
     return [...this.#groups].flatMap((group) => {
-      return (history.leases.at(group, moment)?.holders ?? []).flatMap((id) => {
-        const record = recordOf(history, { group, id }, moment);
-        return record.node === node ? [`${group} ${id} ${record.since} ${record.uid}`] : [];
-      });
-    });
+      const { holders = [] } = history.leases.at(group, moment) ?? {};
+      return holders.map((id) => ({ group, id, ...recordOf(history, { group, id }, moment) }));
+    }).filter((holder) => holder.node === node);
   }
 }
 

@@ -16,6 +16,8 @@ export interface Grant {
   at: number;
   /** When its record says that it was granted, by the clock of who granted it; undefined where no record ever said so. */
   readonly since?: number;
+  /** Whether an edit by hand has taken away what it noted of its Node. */
+  isNoteLost?: boolean;
   /** Whether its client got a yes. */
   hadYes?: true;
 }
@@ -66,6 +68,7 @@ export class Grants {
     // Where the record of the only holder is gone, the Lease still says when it was acquired.
     const isOnly = leaseFact(lease).holders.length === 1;
     const acquired = isOnly ? timeOf(lease.spec?.acquireTime) : undefined;
+    grant.isNoteLost = !leaseFact(lease).noted.includes(id);
     grant.at = Math.min(grant.at, sinceOf(lease, id) ?? acquired ?? Infinity);
   }
 

@@ -309,7 +309,11 @@ export class Observer {
     const held = this.grantOf(group, id);
     const restoredGrant = this.wasRestored ? this.#grants.firstMomentOf(group, id) : undefined;
     const judge = (waivesPods: boolean) => {
-      return wrongWith(this.history, asked, group, id, moments, { restoredGrant, waivesPods });
+      return wrongWith(this.history, asked, group, id, moments, {
+        restoredGrant,
+        waivesPods,
+        isNoteLost: held?.isNoteLost,
+      });
     };
     const isLate = held !== undefined && respondedAt - held.at >= this.proceedsAfterMs - CLOCK_MS;
     const wrong = judge(isLate);

@@ -74,7 +74,7 @@ export function wrongWith(
   group: string,
   id: string,
   { from, heldFrom }: ProofMoments,
-  more: Pick<Yes, "restoredGrant" | "waivesPods">,
+  { isNoteLost, ...more }: Pick<Yes, "restoredGrant" | "waivesPods"> & { readonly isNoteLost?: boolean },
 ): string[] {
   const { machineId, respondedMoment: to, respondedAt } = asked;
   const at = respondedAt! + CLOCK_MS;
@@ -83,6 +83,10 @@ export function wrongWith(
   if (wrong.length === 0) return wrong;
   // Where the host's Node has lost the id, nobody can tell that it is the host's: then the one that the hold notes counts.
   const noted = notedName(history, group, id, to);
+  // And where somebody has taken away by hand what the hold noted, nobody can tell that it has a Node at all.
+  if (noted === undefined && isNoteLost && !hadId(history, asked, id, from)) {
+    return wrong.filter((text) => !text.includes(asked.node));
+  }
   return noted === undefined || noted === asked.node || hadId(history, asked, id, from) ? wrong : judge(noted);
 }
 

@@ -29,7 +29,7 @@ export interface LateDrainPlan {
 /** How long budgets hold pods back after the moment that an act is about, in milliseconds. */
 const HELD_BACK_MS = [10_000, 900_000] as const;
 
-/** How long the longest look for a drain and what follows it may take, in milliseconds. */
+/** How long to look for a drain, in milliseconds. */
 const LOOK_MS = 600_000;
 
 /** What changes right before the time of a drain is over. */

@@ -21,7 +21,7 @@ const FILES = ["deno.json", "deno.lock", "tests/simulation", "tests/chaos/nodes"
  */
 const MORE_SEEDS: readonly Schedule[] = [
   ...seedsBetween(1, 40),
-  ...[44, 51, 53, 55, 67, 80, 87, 89, 91, 116, 123].map((seed) => ({ seed })),
+  ...[44, 51, 53, 55, 67, 80, 87, 89, 91, 116, 123, 285, 316, 340].map((seed) => ({ seed })),
 ];
 
 /** How long the runs of one mutant may take, in milliseconds. One that makes the program loop would run for ever. */

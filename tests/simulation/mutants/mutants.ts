@@ -468,7 +468,7 @@ export const MUTANTS: readonly Mutant[] = [
       replace: `import { identityOf, type NodeView, seenIdentityOf } from "./nodes/node.ts";`,
     }],
     expects: "unproven yes: ",
-    schedules: [{ seed: 178 }],
+    schedules: [{ seed: 178 }, { seed: 237 }, { seed: 250 }],
   },
   {
     name: "a time-out counts from the grant, whoever drained",
@@ -477,7 +477,7 @@ export const MUTANTS: readonly Mutant[] = [
     find: `onTimeout === "proceed" || onTimeout === "delete" ? Math.min(timeoutMs, OWN_MS) : 0;`,
     replace: "0;",
     expects: "has tried to drain",
-    schedules: [{ seed: 141 }],
+    schedules: [{ seed: 141 }, { seed: 146 }, { seed: 165 }],
   },
   {
     name: "a drain's own time begins before it may set the cordon",

@@ -1,4 +1,6 @@
-/** One request and its reply: each kind of answer is counted, logged and remembered once, with how long it took. @module */
+/**
+ * One request and its reply: each kind of answer is counted, logged and remembered once, with how long it took. @module
+ */
 
 import { deepEqual, equal } from "node:assert/strict";
 import { Exchange, type ExchangeOptions, type Level } from "../../src/http/exchange.ts";

@@ -1,7 +1,7 @@
 /**
- * Every step of a drain, and what others do at that step: they uncordon the node, delete or replace it, end the hold, or
- * take rights away. On a cluster in memory in which a test acts between the calls. What a yes, an eviction and a cordon
- * may be then is checked on the cluster itself, not by the program's own judgement.
+ * Every step of a drain, and what others do at that step: they uncordon the node, delete or replace it, end the hold,
+ * or take rights away. On a cluster in memory in which a test acts between the calls. What a yes, an eviction and a
+ * cordon may be then is checked on the cluster itself, not by the program's own judgement.
  *
  * @module
  */

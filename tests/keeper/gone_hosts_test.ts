@@ -143,7 +143,9 @@ Deno.test("a cluster whose version went back, as after a restore from a backup, 
   equal((await gone.prove(hold, never)).kind, "gone");
 });
 
-/** What knows of the hosts' absence, over a watch that tells nothing by itself, as after a reading that a test changes. */
+/**
+ * What knows of the hosts' absence, over a watch that tells nothing by itself, as after a reading that a test changes.
+ */
 function unwatched() {
   const clock = new IdleClock();
   const shown = { isSynced: true, names: new Set<string>(), ids: new Set<string>() };

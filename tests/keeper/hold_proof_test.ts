@@ -1,6 +1,6 @@
 /**
- * What one request finds out about the host of a hold, on scripted readings. Whether what was found is enough for a yes is
- * in tests/lock/yes_test.ts; on a cluster in memory it is in node_identity_test.ts, drain_steps_test.ts and
+ * What one request finds out about the host of a hold, on scripted readings. Whether what was found is enough for a yes
+ * is in tests/lock/yes_test.ts; on a cluster in memory it is in node_identity_test.ts, drain_steps_test.ts and
  * stale_facts_test.ts.
  *
  * @module

@@ -43,8 +43,8 @@ Deno.test("a host without a Node costs one list of versions for its lock, and no
   await clock.pass(1);
   const joined = await callsOf(() => keeper.awaitReturn(hold, 0, never), "not_ready");
   deepEqual(new Set(joined), new Set(["get nodes"]));
-  // What the hold noted cannot be understood, so it may have been about a Node that the watch does not show yet, or that
-  // joins before the reply is due.
+  // What the hold noted cannot be understood, so it may have been about a Node that the watch does not show yet, or
+  // that joins before the reply is due.
   cluster.remove("a");
   await clock.pass(1);
   const unreadable = { ...hold, isNodeUnreadable: true };

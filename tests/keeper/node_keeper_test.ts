@@ -1,7 +1,7 @@
 /**
- * The keeper as a whole on a cluster in memory: what it lifts and ends for which hold, and what it answers and reports. How
- * it proves and drains is in being_deleted_test.ts, drain_steps_test.ts, gone_hosts_test.ts, hosts_without_nodes_test.ts,
- * node_identity_test.ts, stale_facts_test.ts and yield_test.ts.
+ * The keeper as a whole on a cluster in memory: what it lifts and ends for which hold, and what it answers and reports.
+ * How it proves and drains is in being_deleted_test.ts, drain_steps_test.ts, gone_hosts_test.ts,
+ * hosts_without_nodes_test.ts, node_identity_test.ts, stale_facts_test.ts and yield_test.ts.
  *
  * @module
  */

@@ -1,4 +1,6 @@
-/** What is reported about nodes and cordons: each report to each target, whether or not the others are there. @module */
+/**
+ * What is reported about nodes and cordons: each report to each target, whether or not the others are there. @module
+ */
 
 import { deepEqual, doesNotThrow } from "node:assert/strict";
 import { NodeReports } from "../../src/keeper/node_reports.ts";

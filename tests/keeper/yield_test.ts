@@ -1,6 +1,6 @@
 /**
- * Drains that yield, with the real locks and the real keeper on a cluster in memory: the group's own rule, the order of the
- * two steps, and a replica that is killed between them or before anybody has noticed the time-out.
+ * Drains that yield, with the real locks and the real keeper on a cluster in memory: the group's own rule, the order of
+ * the two steps, and a replica that is killed between them or before anybody has noticed the time-out.
  *
  * @module
  */

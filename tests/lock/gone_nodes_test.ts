@@ -1,6 +1,6 @@
 /**
- * Holds whose Nodes are gone, and which the operator lets the server free: when, and what keeps them. On replicas over one
- * store. Each test but the first is about one thing that must keep a hold.
+ * Holds whose Nodes are gone, and which the operator lets the server free: when, and what keeps them. On replicas over
+ * one store. Each test but the first is about one thing that must keep a hold.
  *
  * @module
  */

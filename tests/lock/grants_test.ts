@@ -1,7 +1,7 @@
 /**
- * What stands between a judgement of the policies and the grant that rests on it: a skip that must be removed first, and
- * time that passes. What a policy is asked, and how its answers count, is in policy_flow_test.ts; hosts without a Node
- * are in hosts_without_nodes_test.ts, and what rests on facts that have changed in stale_facts_test.ts.
+ * What stands between a judgement of the policies and the grant that rests on it: a skip that must be removed first,
+ * and time that passes. What a policy is asked, and how its answers count, is in policy_flow_test.ts; hosts without a
+ * Node are in hosts_without_nodes_test.ts, and what rests on facts that have changed in stale_facts_test.ts.
  *
  * @module
  */

@@ -1,7 +1,7 @@
 /**
- * The transactions on a hold, each on every state of its group that it can meet. What the store has may be another state
- * than the view shows, since other replicas write too. What a policy has to do with a grant is in grants_test.ts, and how a
- * hold whose Node is gone is freed in gone_nodes_test.ts.
+ * The transactions on a hold, each on every state of its group that it can meet. What the store has may be another
+ * state than the view shows, since other replicas write too. What a policy has to do with a grant is in grants_test.ts,
+ * and how a hold whose Node is gone is freed in gone_nodes_test.ts.
  *
  * @module
  */

@@ -105,7 +105,9 @@ for (const [refusal, sentence] of SENTENCES) {
   });
 }
 
-/** Text as somebody could write it into an object by hand: it colours a terminal, turns its text around, and is long. */
+/**
+ * Text as somebody could write it into an object by hand: it colours a terminal, turns its text around, and is long.
+ */
 const HOSTILE = `\x1b[31m\u202e\u009b\n${"x".repeat(10_000)}`;
 
 const ECHOES: Refusal[] = [

@@ -1,7 +1,7 @@
 /**
- * What is noted of a node. How a yes is proven is in yes_flow_test.ts and drain_flow_test.ts; on facts that have changed
- * in stale_facts_test.ts and used_holds_test.ts, for hosts without a Node in hosts_without_nodes_test.ts, and where drains yield in
- * yields_test.ts.
+ * What is noted of a node. How a yes is proven is in yes_flow_test.ts and drain_flow_test.ts; on facts that have
+ * changed in stale_facts_test.ts and used_holds_test.ts, for hosts without a Node in hosts_without_nodes_test.ts, and
+ * where drains yield in yields_test.ts.
  *
  * @module
  */

@@ -25,7 +25,10 @@ const NODE: HeldNode = { name: "n", uid: "u", phase: "draining" };
 
 type Step = { readonly wish: "acquire" | "release"; readonly id: ClientId; readonly now: number };
 
-/** Replicas' clocks disagree, so time may go backwards or stand still. A clock that is derived from another has fractions. */
+/**
+ * Replicas' clocks disagree, so time may go backwards or stand still. A clock that is derived from another has
+ * fractions.
+ */
 const time = fc.oneof(fc.nat(20), fc.nat(), fc.nat(200).map((tenths) => tenths / 10));
 const step: fc.Arbitrary<Step> = fc.record({
   wish: fc.constantFrom("acquire", "acquire", "release"),

@@ -286,7 +286,10 @@ for (const [when, ms, keeperless, drains] of PAUSES) {
   });
 }
 
-/** The age of the oldest reading when the keeper answers, after a wait of a minute; undefined where the keeper does not tell. */
+/**
+ * The age of the oldest reading when the keeper answers, after a wait of a minute; undefined where the keeper does not
+ * tell.
+ */
 for (
   const [age, drains] of [[0, 1], [1_000, 1], [1_001, 2], [PROOF_TTL_MS, 2], [PROOF_TTL_MS + 1, 2], [
     undefined,

@@ -8,7 +8,7 @@
 import type { Random } from "../../src/simulator/random.ts";
 import type { Fault } from "./faults.ts";
 import type { Host } from "./hosts/host.ts";
-import { ifPossible, withReady } from "./world/machine.ts";
+import { ifPossible, type Machine, withReady } from "./world/machine.ts";
 import type { Stored } from "./world/objects.ts";
 import { ownFields } from "./world/patch.ts";
 import type { World } from "./world.ts";
@@ -119,22 +119,7 @@ export const ADMINISTRATOR_ACTS: Readonly<Record<string, Fault>> = {
     world.scheduler.after(random.between(1_000, 60_000), () => void (budget.isVanishing = false));
   },
   "Node deleted with a finalizer"(world, random, took) {
-    const { machine } = someHost(world, random);
-    const { store } = world.api;
-    const { name } = machine;
-    if (machine.node === undefined || machine.node.metadata.deletionTimestamp) return;
-    world.note(name, "an administrator deletes the Node, which has a finalizer");
-    took();
-    store.update("nodes", name, (node) => ({ ...node, metadata: { ...node.metadata, finalizers: ["sim/hold"] } }));
-    store.delete("nodes", name);
-    world.scheduler.after(random.between(5_000, 240_000), () => {
-      ifPossible(() =>
-        store.update("nodes", name, (node) => ({ ...node, metadata: { ...node.metadata, finalizers: [] } }))
-      );
-      world.scheduler.after(random.between(1_000, 30_000), () => {
-        if (machine.isKubeletUp && machine.node === undefined) machine.report();
-      });
-    });
+    deleteWithFinalizer(world, random, someHost(world, random).machine, took);
   },
   "host never comes back for long"(world, random, took) {
     const host = world.hosts.find(({ machine }) => machine.isDown);
@@ -283,6 +268,25 @@ export const ADMINISTRATOR_ACTS: Readonly<Record<string, Fault>> = {
     ]);
   },
 };
+
+/** Deletes the Node of a machine, which a finalizer keeps for a while. */
+export function deleteWithFinalizer(world: World, random: Random, machine: Machine, took: () => void): void {
+  const { store } = world.api;
+  const { name } = machine;
+  if (machine.node === undefined || machine.node.metadata.deletionTimestamp) return;
+  world.note(name, "an administrator deletes the Node, which has a finalizer");
+  took();
+  store.update("nodes", name, (node) => ({ ...node, metadata: { ...node.metadata, finalizers: ["sim/hold"] } }));
+  store.delete("nodes", name);
+  world.scheduler.after(random.between(5_000, 240_000), () => {
+    ifPossible(() =>
+      store.update("nodes", name, (node) => ({ ...node, metadata: { ...node.metadata, finalizers: [] } }))
+    );
+    world.scheduler.after(random.between(1_000, 30_000), () => {
+      if (machine.isKubeletUp && machine.node === undefined) machine.report();
+    });
+  });
+}
 
 /** Takes one of some rights away from all replicas for a while. */
 export function takeRight(world: World, random: Random, rights: readonly string[]): void {

@@ -1,7 +1,7 @@
 /**
- * What happens at the very moment at which it can do harm, which faults that are drawn at random do not hit in thousands of
- * seeds: Nodes that join again or lose their id right before their hosts ask, a replica that stops between its last write
- * and its yes, and an administrator who takes over the cordon of a host that reboots.
+ * What happens at the very moment at which it can do harm, which faults that are drawn at random do not hit in
+ * thousands of seeds: Nodes that join again or lose their id right before their hosts ask, a replica that stops between
+ * its last write and its yes, and an administrator who takes over the cordon of a host that reboots.
  *
  * @module
  */
@@ -40,7 +40,7 @@ export function aimedIncidentsUntil(seed: number, endMs: number): Incident[] {
 }
 
 /** Calls `act` until it returns true, the time is over or the faults are. */
-function look(world: World, act: () => boolean): void {
+export function look(world: World, act: () => boolean): void {
   const { scheduler } = world;
   const begin = scheduler.now;
   const again = () => {
@@ -159,7 +159,10 @@ function namesOfDrained(body = ""): string[] {
   return holders.flatMap(({ node, phase }) => phase === "drained" && typeof node === "string" ? [node] : []).reverse();
 }
 
-/** Stops the kubelet of a host that has no slot yet, and deletes its Node. @returns The host; undefined where there is none. */
+/**
+ * Stops the kubelet of a host that has no slot yet, and deletes its Node. @returns The host; undefined where there is
+ * none.
+ */
 export function takeNodeOfWaiting(world: World, random: Random): Host | undefined {
   const { api, hosts } = world;
   const held = new Set(api.store.list("leases").flatMap(holdersOf));

@@ -1,7 +1,7 @@
 /**
- * What happens under the seeds in which the watch of the Nodes proves which ones a host has: hosts that join again under
- * another name right before they ask, at a replica whose watch does not show that, or shows what a backup has undone.
- * Elsewhere such a moment is hit once in hundreds of seeds.
+ * What happens under the seeds in which the watch of the Nodes proves which ones a host has: hosts that join again
+ * under another name right before they ask, at a replica whose watch does not show that, or shows what a backup has
+ * undone. Elsewhere such a moment is hit once in hundreds of seeds.
  *
  * @module
  */

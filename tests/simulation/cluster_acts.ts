@@ -1,6 +1,7 @@
 /**
- * What happens to Nodes, pods and lists besides what administrators do by hand: other machine-ids, foreground deletions,
- * and lists that expire between two pages. They have random numbers of their own, so that most seeds do without.
+ * What happens to Nodes, pods and lists besides what administrators do by hand: other machine-ids, foreground
+ * deletions, and lists that expire between two pages. They have random numbers of their own, so that most seeds do
+ * without.
  *
  * @module
  */

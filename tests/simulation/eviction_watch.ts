@@ -8,6 +8,7 @@
 
 import type { SimulatedProcess } from "./engine/process.ts";
 import type { Scheduler } from "./engine/scheduler.ts";
+import type { DrainTries } from "./drain_tries.ts";
 import type { Observer } from "./observer.ts";
 import { drainTimeoutMs, type Plan } from "./plan.ts";
 import type { ApiCall, ApiServer } from "./world/api.ts";
@@ -31,6 +32,7 @@ const STORM_WINDOW_MS = 10_000;
 export interface EvictionWatchOptions {
   readonly scheduler: Scheduler;
   readonly observer: Observer;
+  readonly tries: DrainTries;
   readonly api: ApiServer;
   readonly plan: Plan;
   /** The host that runs on a Node. */
@@ -110,7 +112,7 @@ export class EvictionWatch {
   }
 
   #podCall(call: ApiCall, verb: "evict" | "delete", key: string, isAccepted: boolean): void {
-    const { api, observer, scheduler, plan } = this.#options;
+    const { api, observer, scheduler, plan, tries } = this.#options;
     const pod = api.store.get("pods", key);
     const process = this.#processes.get(call);
     if (pod === undefined || process === undefined) return;
@@ -121,6 +123,11 @@ export class EvictionWatch {
       const isLate = hold === undefined ? this.#hasJustEnded(node) : scheduler.now - hold.at >= this.#timeoutMs - 2_000;
       if (plan.flags["drain-on-timeout"] !== "delete" || !isLate) {
         observer.violate("deletion", `${call.user} deletes ${key} of ${node}`, key, node);
+      }
+      const triedS = tries.tooShort(process, node);
+      if (triedS !== undefined) {
+        const message = `${call.user} deletes ${key}, and has tried to drain ${node} for ${triedS} s only`;
+        observer.violate("deletion", message, key, node);
       }
       return;
     }

@@ -1,4 +1,6 @@
-/** What the code under test throws where nobody handles it is a violation of the seed, and ends no exploration. @module */
+/**
+ * What the code under test throws where nobody handles it is a violation of the seed, and ends no exploration. @module
+ */
 
 import { deepEqual, equal, match, ok } from "node:assert/strict";
 import { setImmediate } from "node:timers";

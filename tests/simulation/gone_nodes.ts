@@ -1,6 +1,6 @@
 /**
- * Nodes that are deleted while their hosts are down for longer than the operator's grace period, where some seeds let the
- * program free such holds; and the check of each such release, by the history of the Nodes and the Lease alone.
+ * Nodes that are deleted while their hosts are down for longer than the operator's grace period, where some seeds let
+ * the program free such holds; and the check of each such release, by the history of the Nodes and the Lease alone.
  *
  * @module
  */
@@ -19,7 +19,9 @@ import type { World } from "./world.ts";
 /** The shortest grace period that a configuration file may say, in milliseconds. */
 const GRACE_MS = 600_000;
 
-/** How long after the last reading of a Node the release may arrive, in milliseconds: a proof's age, and a late call. */
+/**
+ * How long after the last reading of a Node the release may arrive, in milliseconds: a proof's age, and a late call.
+ */
 const ARRIVAL_MS = 60_000;
 
 /** How far a replica's idea of the API server's time may be off, in milliseconds. */
@@ -103,7 +105,9 @@ function showsIdOf({ id, machineId, isNamed }: Identified, fact: NodeFact): bool
   return fact.namedId === id || (!isNamed && fact.machineId === machineId);
 }
 
-/** Says what is wrong with the release of a hold whose host had its yes and has not reported. Undefined where it holds. */
+/**
+ * Says what is wrong with the release of a hold whose host had its yes and has not reported. Undefined where it holds.
+ */
 export function wrongGoneRelease(
   history: History,
   before: Stored,
@@ -129,8 +133,8 @@ export function wrongGoneRelease(
 }
 
 /**
- * Whether a host whose hold notes a Node has had none for so long that no read on which a release rests may have seen one:
- * neither the noted one, by its UID, nor one that shows the host's id.
+ * Whether a host whose hold notes a Node has had none for so long that no read on which a release rests may have seen
+ * one: neither the noted one, by its UID, nor one that shows the host's id.
  */
 export function hadNoNode(
   history: History,

@@ -1,6 +1,6 @@
 /**
- * When each hold began, by the Leases as they were written. A backup may bring back an earlier hold, and an administrator
- * may break the record that says when it began.
+ * When each hold began, by the Leases as they were written. A backup may bring back an earlier hold, and an
+ * administrator may break the record that says when it began.
  *
  * @module
  */
@@ -14,8 +14,12 @@ export interface Grant {
   readonly moment: number;
   /** When it was granted, in milliseconds since the epoch. */
   at: number;
-  /** When its record says that it was granted, by the clock of who granted it; undefined where no record ever said so. */
+  /**
+   * When its record says that it was granted, by the clock of who granted it; undefined where no record ever said so.
+   */
   readonly since?: number;
+  /** Whether an edit by hand has taken away what it noted of its Node. */
+  isNoteLost?: boolean;
   /** Whether its client got a yes. */
   hadYes?: true;
 }
@@ -66,6 +70,7 @@ export class Grants {
     // Where the record of the only holder is gone, the Lease still says when it was acquired.
     const isOnly = leaseFact(lease).holders.length === 1;
     const acquired = isOnly ? timeOf(lease.spec?.acquireTime) : undefined;
+    grant.isNoteLost = !leaseFact(lease).noted.includes(id);
     grant.at = Math.min(grant.at, sinceOf(lease, id) ?? acquired ?? Infinity);
   }
 
@@ -81,7 +86,9 @@ export class Grants {
     for (const grant of this.#grants.values()) delete grant.hadYes;
   }
 
-  /** The moment of the grant of a hold that a backup may have brought back: when a record with its time appeared first. */
+  /**
+   * The moment of the grant of a hold that a backup may have brought back: when a record with its time appeared first.
+   */
   firstMomentOf(group: string, id: string): number | undefined {
     const { since } = this.of(group, id) ?? {};
     if (since === undefined) return undefined;

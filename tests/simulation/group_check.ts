@@ -1,7 +1,7 @@
 /**
- * Judges what a replica writes to a group's Lease, by the Lease before and after the write alone: a grant leaves no more
- * holders than the slots that it notes, and comes while nobody has paused the group; a pause survives each write; and a
- * host yields only before its yes.
+ * Judges what a replica writes to a group's Lease, by the Lease before and after the write alone: a grant leaves no
+ * more holders than the slots that it notes, and comes while nobody has paused the group; a pause survives each write;
+ * and a host yields only before its yes.
  *
  * @module
  */
@@ -23,7 +23,9 @@ export function notedSlots(lease: Stored | undefined, id: string): number {
   return recordOf(lease, id)?.slots ?? 1;
 }
 
-/** The UID of the Node that a hold notes; undefined where it notes none, or where an administrator has broken the note. */
+/**
+ * The UID of the Node that a hold notes; undefined where it notes none, or where an administrator has broken the note.
+ */
 export function notedUid(lease: Stored | undefined, id: string): string | undefined {
   const { node, uid } = recordOf(lease, id) ?? {};
   return typeof node === "string" && typeof uid === "string" ? uid : undefined;
@@ -44,8 +46,8 @@ export function changesPause(before: Stored | undefined, after: Stored): boolean
 }
 
 /**
- * Whether a write that takes a holder away lets it yield: it notes a deferral, or somebody has paused the group with its
- * drains, and the host has not reported.
+ * Whether a write that takes a holder away lets it yield: it notes a deferral, or somebody has paused the group with
+ * its drains, and the host has not reported.
  */
 export function isYield(before: Stored, after: Stored | undefined, id: string, isAsking: boolean): boolean {
   return notesDeferral(before, after, id) || (isAsking && pauseOf(before)?.drains === true);

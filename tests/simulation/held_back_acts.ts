@@ -1,8 +1,8 @@
 /**
- * What happens while the answer to a call that has taken effect is on its way for seconds: the slot that it shows is freed,
- * or the host whose Node it does not show joins. Faults that are drawn at random hold answers back at times at which
- * nothing changes. They are drawn from random numbers of their own, for seeds that no test and no mutant names, and come
- * after all other incidents of a plan.
+ * What happens while the answer to a call that has taken effect is on its way for seconds: the slot that it shows is
+ * freed, or the host whose Node it does not show joins. Faults that are drawn at random hold answers back at times at
+ * which nothing changes. They are drawn from random numbers of their own, for seeds that no test and no mutant names,
+ * and come after all other incidents of a plan.
  *
  * @module
  */

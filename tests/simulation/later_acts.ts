@@ -48,7 +48,9 @@ const HOST_KINDS: readonly string[] = ["agent started again while it asks", "mac
 
 const ROOM = "Lease of a group at rest deleted";
 
-/** Whether the plan of a seed has more than the first plans had: about two of seven seeds, none of which a test named. */
+/**
+ * Whether the plan of a seed has more than the first plans had: about two of seven seeds, none of which a test named.
+ */
 export function isLater(seed: number): boolean {
   return seed > 100 && [1, 4, 5, 6, 15].includes(seed % 18);
 }
@@ -154,7 +156,9 @@ export const LATER_ACTS: Readonly<Record<string, Fault>> = {
   },
 };
 
-/** Puts right what keeps a fleet from coming to rest, once the faults are over; and makes room for groups from then on. */
+/**
+ * Puts right what keeps a fleet from coming to rest, once the faults are over; and makes room for groups from then on.
+ */
 export function endLater(world: World): void {
   for (const lease of world.api.store.list("leases")) mendRecord(world, groupOf(lease));
   makeRoom(world);

@@ -1,7 +1,7 @@
 /**
- * At rest, the memory of a replica has nothing that belongs to a hold, a client or a request that is over. What goes by a
- * time or a number instead is within its bound. Each replica is looked at as a debugger does, so that the program need not
- * show its fields.
+ * At rest, the memory of a replica has nothing that belongs to a hold, a client or a request that is over. What goes by
+ * a time or a number instead is within its bound. Each replica is looked at as a debugger does, so that the program
+ * need not show its fields.
  *
  * Not looked at: what was read of a Node's images (`node.ts`), the events that were told (`events.ts`) and the warnings
  * (`node_reports.ts`), which go by a number; and what the SQLite store and the status page keep.

@@ -120,6 +120,11 @@ export class Observer {
   /** The machines of the hosts that have crashed and not asked since, by their ids. */
   readonly #crashed = new Map<string, Machine>();
   readonly #grants: Grants = new Grants(this.history);
+  /**
+   * For how many seconds who gave a client its last yes had tried to drain its Node, by its id, where that is too
+   * short.
+   */
+  readonly #triedTooShort = new Map<string, number>();
   /** The Lease of each group. */
   readonly #leases = new Map<string, Stored>();
   /** Since which moment a group's Lease has been ending; absent while it is not. */
@@ -286,6 +291,14 @@ export class Observer {
     return { group, id, machine, yesAt: this.#scheduler.now, slots: this.slots, reports: 0 };
   }
 
+  /**
+   * A process gives a yes. `triedS` is for how many seconds it has tried to drain the Node, where that is too short.
+   */
+  answering(id: string, triedS: number | undefined): void {
+    if (triedS === undefined) this.#triedTooShort.delete(id);
+    else this.#triedTooShort.set(id, triedS);
+  }
+
   /** Takes a yes that has arrived. */
   yes(turn: Turn, asked: Asked): void {
     // A hold whose record an administrator has broken goes on under the slots of now.
@@ -301,11 +314,21 @@ export class Observer {
     const held = this.grantOf(group, id);
     const restoredGrant = this.wasRestored ? this.#grants.firstMomentOf(group, id) : undefined;
     const judge = (waivesPods: boolean) => {
-      return wrongWith(this.history, asked, group, id, moments, { restoredGrant, waivesPods });
+      return wrongWith(this.history, asked, group, id, moments, {
+        restoredGrant,
+        waivesPods,
+        isNoteLost: held?.isNoteLost,
+      });
     };
     const isLate = held !== undefined && respondedAt - held.at >= this.proceedsAfterMs - CLOCK_MS;
     const wrong = judge(isLate);
-    if (isLate && wrong.length < judge(false).length) this.count("yes: past the time-out, with pods left (proceed)");
+    if (isLate && wrong.length < judge(false).length) {
+      this.count("yes: past the time-out, with pods left (proceed)");
+      const triedS = this.#triedTooShort.get(id);
+      if (triedS !== undefined) {
+        wrong.push(`pods are left, and the replica has tried to drain the Node for ${triedS} s only`);
+      }
+    }
     for (const situation of situationsOf(this.history, asked)) this.count(situation);
     const ending = this.#ending.get(group);
     if (ending !== undefined && ending <= heldFrom) {
@@ -477,9 +500,9 @@ export class Observer {
   }
 
   /**
-   * Whether the host's Node has been the same one since before the yes. A release need not wait for one that is gone, nor
-   * where another one that shows the host's machine-id is ready: a host may come back under another name. Nor for a Node
-   * that is neither the noted one nor shows the host's id: where the note was broken by hand, only the id tells.
+   * Whether the host's Node has been the same one since before the yes. A release need not wait for one that is gone,
+   * nor where another one that shows the host's machine-id is ready: a host may come back under another name. Nor for a
+   * Node that is neither the noted one nor shows the host's id: where the note was broken by hand, only the id tells.
    */
   #isNodeSame({ machine, yesAt }: Turn, noted: string | undefined): boolean {
     const { nodes } = this.history;

@@ -13,6 +13,7 @@ import { FAULT_KINDS } from "./faults.ts";
 import { goneNodesOf } from "./gone_nodes.ts";
 import { heldBackIncidentsUntil } from "./held_back_acts.ts";
 import type { Habits } from "./hosts/host.ts";
+import { lateDrainPlanOf } from "./late_drain_acts.ts";
 import { laterPlanOf } from "./later_acts.ts";
 import { POLICY_ACTS } from "./policy_acts.ts";
 import type { Workload } from "./world/controllers.ts";
@@ -118,6 +119,7 @@ export function planOf(seed: number, options: PlanOptions = {}): Plan {
   const { goneAfterMs, longerMs, incidentsUntil } = goneNodesOf(seed, store);
   const cluster = clusterOf(seed, store);
   const later = laterPlanOf(seed, store, groups);
+  const lateDrains = lateDrainPlanOf(seed, store);
   // A sixth of the seeds: those that no test had named when this came.
   const nodesChangeOften = store === "kubernetes" && (options.nodesChangeOften ?? [3, 8].includes(seed % 12));
   const faultsEndMs = Math.ceil(count / groups) * updates * TURN_MS + longerMs;
@@ -129,7 +131,7 @@ export function planOf(seed: number, options: PlanOptions = {}): Plan {
     hosts,
     workloads,
     budgets,
-    flags: { ...flagsOf(random), ...policies.flags, ...later.flags },
+    flags: { ...flagsOf(random), ...policies.flags, ...later.flags, ...lateDrains.flags },
     habits: {
       // A host that asks once more after its yes is judged by one quick proof, which a drain does not hide.
       postponeChance: Math.max(random.chance(0.5) ? 0.3 : 0, nodesChangeOften ? 0.6 : 0),
@@ -156,13 +158,14 @@ export function planOf(seed: number, options: PlanOptions = {}): Plan {
       ...later.incidentsUntil(faultsEndMs),
       ...(nodesChangeOften ? aimedIncidentsUntil(seed, faultsEndMs) : []),
       ...heldBackIncidentsUntil(seed, store, faultsEndMs),
+      ...lateDrains.incidentsUntil(faultsEndMs),
     ],
   };
 }
 
 /** How long a drain of a plan may take, in milliseconds. */
 export function drainTimeoutMs({ flags }: Plan): number {
-  return flags["drain-timeout"] === "2m" ? 120_000 : 900_000;
+  return parseInt(flags["drain-timeout"] ?? "15m") * 60_000;
 }
 
 /** How long a reply of a replica waits for a Node to return, in milliseconds. */

@@ -19,7 +19,9 @@ import type { Timeline } from "./timeline.ts";
 import type { Replica } from "./world/replica.ts";
 import { World } from "./world.ts";
 
-/** The longest times of the parts of a turn, in milliseconds, in their order. `hosts/host.ts` is where they come from. */
+/**
+ * The longest times of the parts of a turn, in milliseconds, in their order. `hosts/host.ts` is where they come from.
+ */
 const PARTS_MS = {
   /** The slot is free, and the next host asks: Zincati polls after 300 to 330 s. */
   poll: 330_000,
@@ -187,9 +189,9 @@ function waitsOf({ process, link }: Replica): Waits {
 }
 
 /**
- * Checks that each replica waits for no more and no less than it did before the first request: the timers and the watches
- * that run for ever. A drain that runs has a watch of its pods, and whatever waits for a time or an answer a timer. What
- * is kept in memory without either does not show here; `memory_test.ts` looks at it.
+ * Checks that each replica waits for no more and no less than it did before the first request: the timers and the
+ * watches that run for ever. A drain that runs has a watch of its pods, and whatever waits for a time or an answer a
+ * timer. What is kept in memory without either does not show here; `memory_test.ts` looks at it.
  */
 async function checkIdle({ replicas, scheduler, observer, timeline }: World, idle: ReadonlyMap<Replica, Waits>) {
   for (const replica of replicas) {

@@ -67,7 +67,9 @@ export function clockOf(ms: number): string {
   return `${part(seconds / 3600)}:${part(seconds / 60 % 60)}:${(seconds % 60).toFixed(3).padStart(6, "0")}`;
 }
 
-/** Tells which texts contain one of some names as a word. Of `namespace/name`, the name is enough: paths write it apart. */
+/**
+ * Tells which texts contain one of some names as a word. Of `namespace/name`, the name is enough: paths write it apart.
+ */
 function matcherOf(names: readonly string[]): (text: string) => boolean {
   const words = names.map((name) => RegExp.escape(name.slice(name.lastIndexOf("/") + 1))).join("|");
   const pattern = new RegExp(`(?<![\\w-])(?:${words})(?![\\w-])`);

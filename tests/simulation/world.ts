@@ -1,6 +1,6 @@
 /**
- * One simulated world: the API server, the network, the machines, the controllers, the hosts and the replicas of a plan,
- * wired together. It makes nothing happen by itself; {@link "./run.ts".runPlan} does.
+ * One simulated world: the API server, the network, the machines, the controllers, the hosts and the replicas of a
+ * plan, wired together. It makes nothing happen by itself; {@link "./run.ts".runPlan} does.
  *
  * @module
  */
@@ -12,6 +12,7 @@ import { clearCordon, freeForgotten, holdersOf } from "./administrator.ts";
 import { Random } from "../../src/simulator/random.ts";
 import type { SimulatedProcess } from "./engine/process.ts";
 import { Scheduler } from "./engine/scheduler.ts";
+import { DrainTries } from "./drain_tries.ts";
 import { EvictionWatch } from "./eviction_watch.ts";
 import { Host, type HostListener } from "./hosts/host.ts";
 import { Observer } from "./observer.ts";
@@ -25,6 +26,7 @@ import { LimitWatch } from "./world/limits.ts";
 import type { Stored } from "./world/objects.ts";
 import type { Link, NetworkListener, ServerState } from "./world/network.ts";
 import { Replica } from "./world/replica.ts";
+import { notedName } from "./yes_check.ts";
 
 /** When every run begins, in milliseconds since the epoch. */
 const START = Date.UTC(2030, 0, 7, 8);
@@ -55,6 +57,7 @@ export class World implements Disposable {
   readonly timeline: Timeline;
   readonly observer: Observer;
   readonly evictions: EvictionWatch;
+  readonly tries: DrainTries;
   readonly api: ApiServer;
   readonly server: ServerState = { isAway: false, failChance: 0, failStatus: 500 };
   readonly controllers: Controllers;
@@ -73,6 +76,8 @@ export class World implements Disposable {
   /** How many groups there may be; undefined where there are never too many. */
   readonly maxGroups: number | undefined;
   readonly #limits: LimitWatch;
+  /** How long a drain may take, in milliseconds. */
+  readonly drainTimeoutMs: number;
   /** How many slots each group has in the end. */
   readonly #slots: number;
 
@@ -102,10 +107,13 @@ export class World implements Disposable {
     const store = { kubernetes: "kubernetes", memory: "memory", sqlite: `sqlite:${this.#folder}/locks.db` }[plan.store];
     observer.mostSlots = () => Math.max(...this.replicas.map((replica) => replica.slots));
     observer.writer = () => this.replicas.find(({ name }) => name === api.caller)?.name;
-    if (plan.flags["drain-on-timeout"] === "proceed") observer.proceedsAfterMs = drainTimeoutMs(plan);
+    this.drainTimeoutMs = drainTimeoutMs(plan);
+    if (plan.flags["drain-on-timeout"] === "proceed") observer.proceedsAfterMs = this.drainTimeoutMs;
+    this.tries = new DrainTries({ scheduler, observer, plan });
     this.evictions = new EvictionWatch({
       scheduler,
       observer,
+      tries: this.tries,
       api,
       plan,
       hostOn: (node) => this.hosts.find(({ machine }) => machine.name === node),
@@ -177,7 +185,10 @@ export class World implements Disposable {
     replica.start(offsetMs);
   };
 
-  /** Calls `spring` once, right after a call of a replica has taken effect: one that changes something, or that is meant. */
+  /**
+   * Calls `spring` once, right after a call of a replica has taken effect: one that changes something, or that is
+   * meant.
+   */
   readonly onCall = (
     replica: Replica,
     skipped: number,
@@ -267,16 +278,23 @@ export class World implements Disposable {
         if (link?.isBehind(plural)) timeline.count(`stale watch of the ${plural} at a request`);
       }
     },
-    answered: (host, { name, link }, endpoint, { status }) => {
+    answered: (host, { name, link, process }, endpoint, { status }) => {
       const { timeline } = this;
       if (status >= 400 && status < 500 && link?.isBehind("leases")) timeline.count("stale watch at a refusal");
       if (status >= 300 || endpoint !== "pre-reboot") return;
       if (link?.isBehind("leases") || link?.isBehind("nodes")) timeline.count("stale watch at a yes");
+      this.observer.answering(
+        host.id,
+        this.tries.tooShort(process, notedName(this.observer.history, host.group, host.id, this.observer.moment)),
+      );
       this.#checkShown(host, name, link);
     },
   };
 
-  /** A watch proves nothing, but what it has shown for a while speaks against a yes: a Node of the host beside the noted one. */
+  /**
+   * A watch proves nothing, but what it has shown for a while speaks against a yes: a Node of the host beside the noted
+   * one.
+   */
   #checkShown({ group, id, machine }: Host, replica: string, link: Link | undefined): void {
     const { observer } = this;
     if (observer.isWithoutNode(group, id)) {
@@ -328,6 +346,7 @@ export class World implements Disposable {
     if (status === 200 && /[?&]continue=/.test(call.path)) timeline.count("list in pages");
     if (process.isDead) timeline.count("call of a killed process arrives");
     if (status >= 400) return;
+    if (status >= 0) this.tries.called(process, call);
     if (call.method === "DELETE" && /\/pods\//.test(path)) timeline.count("pod deleted past its budget");
     for (const trap of this.#traps) {
       if (trap.replica.process !== process || !trap.isMeant(call) || trap.left-- > 0) continue;

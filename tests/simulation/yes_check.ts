@@ -31,8 +31,9 @@ export interface Asked {
 
 /**
  * How long before the answer the record must still show the hold and the Node be cordoned, in milliseconds. The program
- * reads both within its last second; the rest is what a call takes at times. A pause of the process needs no more, since
- * its clock goes on meanwhile and no answer leaves later than it was decided: all of that is one event of its process.
+ * reads both within its last second; the rest is what a call takes at times. A pause of the process needs no more,
+ * since its clock goes on meanwhile and no answer leaves later than it was decided: all of that is one event of its
+ * process.
  */
 export const HOLD_MS = 1_500;
 
@@ -74,15 +75,20 @@ export function wrongWith(
   group: string,
   id: string,
   { from, heldFrom }: ProofMoments,
-  more: Pick<Yes, "restoredGrant" | "waivesPods">,
+  { isNoteLost, ...more }: Pick<Yes, "restoredGrant" | "waivesPods"> & { readonly isNoteLost?: boolean },
 ): string[] {
   const { machineId, respondedMoment: to, respondedAt } = asked;
   const at = respondedAt! + CLOCK_MS;
   const judge = (node: string) => judgeYes(history, { group, id, node, machineId, from, heldFrom, to, at, ...more });
   const wrong = judge(asked.node);
   if (wrong.length === 0) return wrong;
-  // Where the host's Node has lost the id, nobody can tell that it is the host's: then the one that the hold notes counts.
+  // Where the host's Node has lost the id, nobody can tell that it is the host's: then the one that the hold notes
+  // counts.
   const noted = notedName(history, group, id, to);
+  // And where somebody has taken away by hand what the hold noted, nobody can tell that it has a Node at all.
+  if (noted === undefined && isNoteLost && !hadId(history, asked, id, from)) {
+    return wrong.filter((text) => !text.includes(asked.node));
+  }
   return noted === undefined || noted === asked.node || hadId(history, asked, id, from) ? wrong : judge(noted);
 }
 

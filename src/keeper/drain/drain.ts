@@ -14,7 +14,9 @@
  */
 
 import { ageWithin } from "../../lock/hold_ages.ts";
+import { UnavailableError } from "../../lock/errors.ts";
 import type { PodLeft } from "../../lock/node_keeper.ts";
+import { ForbiddenError } from "../../kubernetes/errors.ts";
 import { CallRetry } from "./call_retry.ts";
 import { CordonGuard } from "./cordon_guard.ts";
 import type { DrainContext, DrainOptions, DrainTask } from "./drain_task.ts";
@@ -53,8 +55,9 @@ export type StopReason = "hold_gone" | "closing";
 
 /**
  * How long this process tries to drain a Node before a time-out permits more than a drain does, in milliseconds, where
- * the time-out is not shorter. The hold may be as old as that although nobody has drained the Node: no replica ran, or
- * the host has moved to it.
+ * the time-out is not shorter. It counts from when the drain first sees the pods: without the right to set the cordon,
+ * or with the API server away, nothing is tried. The hold may be as old as that although nobody has drained the Node:
+ * no replica ran, or the host has moved to it.
  */
 const OWN_MS = 300_000;
 
@@ -70,6 +73,8 @@ export class Drain {
   readonly #stop = new AbortController();
   /** When the time-out passes, by the clock's monotonic time. */
   readonly #deadline: number;
+  /** How long this process must have seen the pods before the time-out passes, in milliseconds. */
+  readonly #ownMs: number;
   readonly #retry: CallRetry;
   readonly #guard: CordonGuard;
   #emptying: Emptying | undefined;
@@ -94,9 +99,9 @@ export class Drain {
     // Without the API server's time, only the time counts that this process sees passing.
     const passedMs = ageWithin(now === undefined ? 0 : now - task.owner.since, task.age);
     const { timeoutMs, onTimeout } = this.#options;
-    const began = task.memory.beganAt ??= clock.monotonic();
-    const ownMs = onTimeout === "proceed" || onTimeout === "delete" ? Math.min(timeoutMs, OWN_MS) : 0;
-    this.#deadline = Math.max(clock.monotonic() + timeoutMs - passedMs, began + ownMs);
+    const began = task.memory.beganAt ?? clock.monotonic();
+    this.#ownMs = onTimeout === "proceed" || onTimeout === "delete" ? Math.min(timeoutMs, OWN_MS) : 0;
+    this.#deadline = Math.max(clock.monotonic() + timeoutMs - passedMs, began + this.#ownMs);
     this.#retry = new CallRetry({
       clock,
       deadline: this.#deadline,
@@ -124,7 +129,13 @@ export class Drain {
     try {
       end = await this.#drain();
     } catch (error) {
-      if (!this.#stop.signal.aborted) throw error;
+      if (!this.#stop.signal.aborted) {
+        // While the API server was away, nobody tried: the next drain has time of its own again.
+        if (error instanceof UnavailableError && !(error instanceof ForbiddenError)) {
+          this.task.memory.beganAt = undefined;
+        }
+        throw error;
+      }
     }
     return end ?? await this.#giveUp();
   }
@@ -174,6 +185,7 @@ export class Drain {
       context: this.#context,
       guard: this.#guard,
       deadline: this.#deadline,
+      ownMs: this.#ownMs,
       retry: this.#retry,
       signal: this.#stop.signal,
     });

@@ -45,7 +45,10 @@ export interface Eviction {
 
 /** See the module. */
 export class DrainMemory {
-  /** When its first drain here began, by the clock's monotonic time; undefined where none has. */
+  /**
+   * When a drain here first saw its pods, by the clock's monotonic time; undefined where none has, or where the last
+   * one ended because the API server was away.
+   */
   beganAt: number | undefined;
   /** Whether it was cordoned for the hold. */
   wasCordoned = false;

@@ -42,6 +42,8 @@ export interface EmptyingOptions {
   readonly guard: CordonGuard;
   /** When the time-out passes, by the clock's monotonic time. */
   readonly deadline: number;
+  /** How long this process must have seen the pods before the time-out passes, in milliseconds. */
+  readonly ownMs: number;
   /** Says which failures are final. */
   readonly retry: CallRetry;
   /** Stops it where it is, with the signal's reason. */
@@ -127,7 +129,7 @@ export class Emptying {
   }
 
   async #loop(pods: PodsOnNode): Promise<EmptyingEnd> {
-    const { task, context: { clock, listener }, guard, signal } = this.#with;
+    const { task, context: { clock, listener, holdExists }, guard, retry, signal } = this.#with;
     let isToConfirm = false;
     while (true) {
       signal.throwIfAborted();
@@ -159,6 +161,8 @@ export class Emptying {
           await this.#askTime();
           break;
         case "start_deleting":
+          // A process that was stopped for a while has not heard of the end of the hold.
+          if (!(await retry.persist(() => holdExists(task.owner)))) return { kind: "not_held" };
           this.#startDeleting();
           break;
         case "evict":
@@ -174,8 +178,9 @@ export class Emptying {
   }
 
   #nextStep(pods: PodsOnNode): NextStep {
-    const { options, context: { clock }, guard, deadline } = this.#with;
+    const { task: { memory }, options, context: { clock }, guard, deadline, ownMs } = this.#with;
     const now = clock.monotonic();
+    if (pods.visibility === "synced") memory.beganAt ??= now;
     const isTimeKnown = knownTime(clock) !== undefined;
     if (isTimeKnown) this.#askingSince = undefined;
     return nextStep({
@@ -186,7 +191,7 @@ export class Emptying {
       isTimeWithheld: this.#askingSince !== undefined && now - this.#askingSince >= ASK_MS,
       calling: this.#calling.size,
       now,
-      deadline,
+      deadline: memory.beganAt === undefined ? deadline : Math.max(deadline, memory.beganAt + ownMs),
       deleteBy: this.#deleteBy,
     }, options);
   }

@@ -17,7 +17,9 @@ const view = (resourceVersion: string, change: Partial<NodeView> = {}): NodeView
 
 type Set = Awaited<ReturnType<DrainContext["cordon"]["set"]>>;
 
-/** A guard of the Node n with the UID n1. The test says what the watch shows, what a read finds and what a patch does. */
+/**
+ * A guard of the Node n with the UID n1. The test says what the watch shows, what a read finds and what a patch does.
+ */
 function setUp(start: { seen?: NodeView; read?: NodeView; set?: Set; isSynced?: boolean } = {}) {
   const world = { seen: start.seen, read: start.read, set: start.set ?? "cordoned" as Set, isSynced: true, ...start };
   const clock = new FakeClock();

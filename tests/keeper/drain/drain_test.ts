@@ -868,6 +868,52 @@ for (const onTimeout of ["refuse", "yield", "proceed", "delete"] as const) {
   });
 }
 
+for (const onTimeout of ["proceed", "delete"] as const) {
+  Deno.test(`what a time-out permits (${onTimeout}) needs time of its own from when the drain first sees the pods`, async () => {
+    const cluster = new Cluster(1);
+    cluster.answer = () => Promise.resolve({ kind: "blocked", budget: "web", reason: "its budget" });
+    const { clock, memory } = cluster;
+    const change = { memory, owner: { ...owner, since: clock.now() - 700_000 } };
+    const options = { timeoutMs: 600_000, onTimeout };
+    cluster.cordonFault = denied("patch", "nodes");
+    await rejects(cluster.drain(options, change).end, ForbiddenError);
+    await clock.sleep(400_000);
+    cluster.cordonFault = undefined;
+    const began = clock.passed;
+    await cluster.drain(options, change).end;
+    const ended = cluster.deleted[0] ?? clock.passed;
+    ok(ended >= began + 300_000 && ended <= began + 306_000, `${ended - began}`);
+  });
+
+  Deno.test(`what a time-out permits (${onTimeout}) needs time of its own after the API server was away until then`, async () => {
+    const cluster = new Cluster(1);
+    let isAway = true;
+    cluster.answer = () => {
+      if (isAway) cluster.watcher!.lost(new UnavailableError("away"));
+      return Promise.resolve({ kind: "blocked", budget: "web", reason: "its budget" });
+    };
+    const { clock, memory } = cluster;
+    const change = { memory, owner: { ...owner, since: clock.now() - 700_000 } };
+    const options = { timeoutMs: 600_000, onTimeout };
+    await rejects(cluster.drain(options, change).end, UnavailableError);
+    isAway = false;
+    const began = clock.passed;
+    await cluster.drain(options, change).end;
+    const ended = cluster.deleted[0] ?? clock.passed;
+    ok(ended >= began + 300_000 && ended <= began + 306_000, `${ended - began}`);
+  });
+}
+
+Deno.test("nothing is deleted at a time-out once the hold is over, whatever the process has heard of that", async () => {
+  const cluster = new Cluster(1);
+  cluster.answer = () => {
+    cluster.isHeld = false;
+    return Promise.resolve({ kind: "blocked", budget: "web", reason: "its budget" });
+  };
+  deepEqual(await cluster.drain({ timeoutMs: 60_000, onTimeout: "delete" }).end, { kind: "abandoned" });
+  deepEqual([cluster.deleted, cluster.calls.lifted], [[], 1]);
+});
+
 Deno.test("a hold whose node others uncordon again and again yields once the time-out has passed by the API server's time", async () => {
   for (
     const [timeoutMs, isTimeKnown, expected] of [

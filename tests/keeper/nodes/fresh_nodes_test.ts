@@ -1,6 +1,7 @@
 /**
- * Which Nodes a client has at a moment after its request, and what that costs, whatever the watch has seen. On a cluster
- * in memory; what needs a real API server is in tests/cluster. How requests share a reading is in node_watch_test.ts too.
+ * Which Nodes a client has at a moment after its request, and what that costs, whatever the watch has seen. On a
+ * cluster in memory; what needs a real API server is in tests/cluster. How requests share a reading is in
+ * node_watch_test.ts too.
  *
  * @module
  */

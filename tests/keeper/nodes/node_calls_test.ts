@@ -64,7 +64,9 @@ const patchOf = (annotations?: Record<string, string | null>, unschedulable?: tr
   ...(unschedulable !== undefined && { spec: { unschedulable } }),
 });
 
-/** Each call with its requests (and whether they ask for whole objects), the answers to them, and what becomes of these. */
+/**
+ * Each call with its requests (and whether they ask for whole objects), the answers to them, and what becomes of these.
+ */
 const CALLS: [
   what: string,
   call: (calls: NodeCalls, signal?: AbortSignal) => Promise<unknown>,

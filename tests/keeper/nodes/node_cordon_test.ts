@@ -1,4 +1,6 @@
-/** Cordoning while others change the node, on scripted calls. What needs a real API server is in tests/cluster. @module */
+/**
+ * Cordoning while others change the node, on scripted calls. What needs a real API server is in tests/cluster. @module
+ */
 
 import { deepEqual, equal, notEqual, rejects } from "node:assert/strict";
 import { type CordonOwner, planCordon } from "../../../src/keeper/nodes/cordon.ts";

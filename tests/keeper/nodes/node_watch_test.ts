@@ -1,6 +1,6 @@
 /**
- * The watch of the Nodes, on scripted events. What it knows and tells of each is in node_watch_state_test.ts, and what it
- * reads in fresh_nodes_test.ts. What needs a real API server is in tests/cluster.
+ * The watch of the Nodes, on scripted events. What it knows and tells of each is in node_watch_state_test.ts, and what
+ * it reads in fresh_nodes_test.ts. What needs a real API server is in tests/cluster.
  *
  * @module
  */

@@ -1,4 +1,7 @@
-/** The wait for a host's return, on a clock that proves the waiting. What a real kubelet does is in tests/cluster. @module */
+/**
+ * The wait for a host's return, on a clock that proves the waiting. What a real kubelet does is in tests/cluster.
+ * @module
+ */
 
 import { deepEqual, equal, rejects } from "node:assert/strict";
 import type { NodeCalls } from "../../../src/keeper/nodes/node_calls.ts";

@@ -1,7 +1,7 @@
 /**
- * What the modelled API server and a real one must answer alike to the calls of a drain and to those beside it: evictions
- * and their budgets, VolumeAttachments, kubelets' Leases, Events, and the refusal of a call for which a right is missing.
- * The program reads some of the sentences, so that they are compared too.
+ * What the modelled API server and a real one must answer alike to the calls of a drain and to those beside it:
+ * evictions and their budgets, VolumeAttachments, kubelets' Leases, Events, and the refusal of a call for which a right
+ * is missing. The program reads some of the sentences, so that they are compared too.
  *
  * @module
  */

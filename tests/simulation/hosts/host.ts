@@ -89,7 +89,10 @@ export class Host {
   readonly machine: Machine;
   /** How many updates it has applied. */
   turns = 0;
-  /** When it last asked for the update that it waits for, in milliseconds since the epoch; undefined while it waits for none. */
+  /**
+   * When it last asked for the update that it waits for, in milliseconds since the epoch; undefined while it waits for
+   * none.
+   */
   askingSince: number | undefined;
   /** Until when it does not come up, in milliseconds since the epoch. */
   heldDownUntil = 0;
@@ -192,7 +195,8 @@ export class Host {
    * Its machine goes down without having been allowed to, and boots the system that it ran. Nobody tells the replicas:
    * a request that is under way goes on.
    *
-   * @returns Whether it could: one that reboots, reports or has just crashed, or whose kubelet does not run, is left alone.
+   * @returns Whether it could: one that reboots, reports or has just crashed, or whose kubelet does not run, is left
+   * alone.
    */
   crash(random: Random): boolean {
     const { observer } = this.#options;

@@ -1,7 +1,7 @@
 /**
- * Runs the exploration on each mutant, and says which are found: `deno task mutants [--search FROM-TO] [NAME …]`. Each runs on a
- * copy of the sources in a temporary folder, under its schedules and then {@link MORE_SEEDS}, or with `--search` under the
- * seeds from FROM to TO. A mutant is found only where it breaks the promise that it names.
+ * Runs the exploration on each mutant, and says which are found: `deno task mutants [--search FROM-TO] [NAME …]`. Each
+ * runs on a copy of the sources in a temporary folder, under its schedules and then {@link MORE_SEEDS}, or with
+ * `--search` under the seeds from FROM to TO. A mutant is found only where it breaks the promise that it names.
  *
  * @module
  */
@@ -16,12 +16,12 @@ const ROOT = new URL("../../../", import.meta.url);
 const FILES = ["deno.json", "deno.lock", "tests/simulation", "tests/chaos/nodes", "tests/support"];
 
 /**
- * The seeds for a mutant that its own schedules do not find: each change of the program changes what a seed means. The last
- * ones have aimed acts.
+ * The seeds for a mutant that its own schedules do not find: each change of the program changes what a seed means. The
+ * last ones have aimed acts.
  */
 const MORE_SEEDS: readonly Schedule[] = [
   ...seedsBetween(1, 40),
-  ...[44, 51, 53, 55, 67, 80, 87, 89, 91, 116, 123].map((seed) => ({ seed })),
+  ...[44, 51, 53, 55, 67, 80, 87, 89, 91, 116, 123, 285, 316, 340].map((seed) => ({ seed })),
 ];
 
 /** How long the runs of one mutant may take, in milliseconds. One that makes the program loop would run for ever. */

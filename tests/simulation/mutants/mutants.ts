@@ -1,7 +1,7 @@
 /**
  * Small faults of the program, as data. Each is honest: somebody could write it, and most were in the program once. The
- * exploration must find each under one of its seeds, which `deno task mutants --search 1-100` finds. A mutant that it does not
- * find means that the model or a check is missing.
+ * exploration must find each under one of its seeds, which `deno task mutants --search 1-100` finds. A mutant that it
+ * does not find means that the model or a check is missing.
  *
  * @module
  */
@@ -64,10 +64,7 @@ export interface Mutant extends Edit {
  * - the kubelet's first renewal is enough: `keeper/nodes/node_return_test.ts`;
  * - a silent watch or connection is never given up, though it ends after some minutes anyway:
  *   `kubernetes/watch_test.ts` and `kubernetes/connection_pool_test.ts`;
- * - nobody awaits the end of a drain that fails: `keeper/drain/drain_test.ts`;
- * - past the time-out, proceed says yes to a host that has joined as another Node, whose old pods are mostly gone by then:
- *   `keeper/node_keeper_test.ts`;
- * - a time-out deletes or passes over pods although nobody has drained the Node: `keeper/drain/drain_test.ts`.
+ * - nobody awaits the end of a drain that fails: `keeper/drain/drain_test.ts`.
  */
 export const MUTANTS: readonly Mutant[] = [
   {
@@ -453,6 +450,52 @@ export const MUTANTS: readonly Mutant[] = [
       "using place = (await this.groups()).size >= this.#places.limit ? undefined : await this.#places.reserve(group);",
     expects: "got no turn in time",
     schedules: [{ seed: 54095, incidents: [0] }],
+  },
+  {
+    name: "past the time-out, proceed waives everything",
+    about:
+      "a yes for a host that has joined as another Node, or on a Node that is not cordoned any more, since time is over",
+    file: "src/keeper/node_keeper.ts",
+    find: `isTimedOut = end.kind === "proceed";`,
+    replace: `if (end.kind === "proceed") {
+          const read = await this.#calls.getNode(noted.name);
+          const node = read?.uid === noted.uid ? seenIdentityOf(read) : identityOf(noted);
+          return { kind: "drained", node, host: { kind: "not_drained" } };
+        }`,
+    also: [{
+      file: "src/keeper/node_keeper.ts",
+      find: `import type { NodeView } from "./nodes/node.ts";`,
+      replace: `import { identityOf, type NodeView, seenIdentityOf } from "./nodes/node.ts";`,
+    }],
+    expects: "unproven yes: ",
+    schedules: [{ seed: 178 }, { seed: 237 }, { seed: 250 }],
+  },
+  {
+    name: "a time-out counts from the grant, whoever drained",
+    about: "after an outage, pods are deleted or passed over although this process has not tried to drain the Node",
+    file: "src/keeper/drain/drain.ts",
+    find: `onTimeout === "proceed" || onTimeout === "delete" ? Math.min(timeoutMs, OWN_MS) : 0;`,
+    replace: "0;",
+    expects: "has tried to drain",
+    schedules: [{ seed: 141 }, { seed: 146 }, { seed: 165 }],
+  },
+  {
+    name: "a drain's own time begins before it may set the cordon",
+    about: "pods are passed over milliseconds after their first eviction, since a right was missing for minutes",
+    file: "src/keeper/drain/drain.ts",
+    find: "const began = task.memory.beganAt ?? clock.monotonic();",
+    replace: "const began = task.memory.beganAt ??= clock.monotonic();",
+    expects: "has tried to drain",
+    schedules: [kept(1330)],
+  },
+  {
+    name: "pods are deleted by a hold that nobody has read again",
+    about: "a replica that was paused until after the time-out deletes pods although the hold is over",
+    file: "src/keeper/drain/emptying.ts",
+    find: `if (!(await retry.persist(() => holdExists(task.owner)))) return { kind: "not_held" };`,
+    replace: "",
+    expects: "deletion: ",
+    schedules: [kept(1029)],
   },
 ];
 

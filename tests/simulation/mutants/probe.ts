@@ -1,6 +1,6 @@
 /**
- * Runs schedules one after the other until one breaks the promise that is named, and prints what came of it as JSON. It runs
- * in the copy of the sources that has a mutant, as a process of its own.
+ * Runs schedules one after the other until one breaks the promise that is named, and prints what came of it as JSON. It
+ * runs in the copy of the sources that has a mutant, as a process of its own.
  *
  * @module
  */

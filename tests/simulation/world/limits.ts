@@ -1,6 +1,6 @@
 /**
- * Tells when the calls of replicas reach the limit of those that run at a time. What waits within a replica does not show
- * on its network, so that this watches the program's own limit.
+ * Tells when the calls of replicas reach the limit of those that run at a time. What waits within a replica does not
+ * show on its network, so that this watches the program's own limit.
  *
  * @module
  */

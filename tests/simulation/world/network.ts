@@ -1,6 +1,6 @@
 /**
- * The network between one replica and the modelled API server, in place of Deno's `fetch`: latency, and every fault that
- * a connection can have. What a call does when it arrives is decided by the {@link ApiServer}.
+ * The network between one replica and the modelled API server, in place of Deno's `fetch`: latency, and every fault
+ * that a connection can have. What a call does when it arrives is decided by the {@link ApiServer}.
  *
  * @module
  */
@@ -114,8 +114,8 @@ class OpenWatch {
   }
 
   /**
-   * The name of a Node that it has shown for longer than some milliseconds and that suits; undefined where there is none,
-   * and where something is under way to the replica or was lost, or the watch has just begun.
+   * The name of a Node that it has shown for longer than some milliseconds and that suits; undefined where there is
+   * none, and where something is under way to the replica or was lost, or the watch has just begun.
    */
   nodeShownFor(ms: number, suits: (node: Stored) => boolean): string | undefined {
     const { now } = this.#link.options.scheduler;
@@ -235,8 +235,8 @@ export class Link {
   }
 
   /**
-   * Holds back the answer to the call that arrives now, by some milliseconds. The call has taken effect: so it goes with
-   * a connection that loses packets, or an API server that waits before it answers.
+   * Holds back the answer to the call that arrives now, by some milliseconds. The call has taken effect: so it goes
+   * with a connection that loses packets, or an API server that waits before it answers.
    */
   holdBack(ms: number): void {
     this.#heldBackMs = ms;

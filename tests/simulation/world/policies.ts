@@ -18,7 +18,8 @@ const HEALTH: HealthFacts = { prometheus: NONE, alertmanager: NONE, blockingPods
  *
  * @param slots How many slots each group has now.
  * @param now The time, in milliseconds since the epoch.
- * @param goneAfterMs How long a Node must be gone until its hold is freed, in milliseconds; undefined where it never is.
+ * @param goneAfterMs How long a Node must be gone until its hold is freed, in milliseconds; undefined where it never
+ * is.
  */
 export function policiesOf(slots: () => number, now: () => number, goneAfterMs?: number): GrantPolicy {
   const onNodeGone = goneAfterMs === undefined

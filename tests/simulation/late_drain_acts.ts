@@ -107,7 +107,9 @@ export const LATE_DRAIN_ACTS: Readonly<Record<string, Fault>> = {
           took();
           world.note(host.machine.name, "nobody can drain it from now on");
           const end = outage(world, random);
-          scheduler.after(Math.max(until - scheduler.now, 0), () => {
+          const forMs = Math.max(until - scheduler.now, 0);
+          world.longestStopMs = Math.max(world.longestStopMs, forMs);
+          scheduler.after(forMs, () => {
             if (!world.isHealed) end();
             scheduler.after(random.between(...HELD_BACK_MS), release);
           });

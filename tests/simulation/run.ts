@@ -228,11 +228,15 @@ async function stopAll({ replicas, scheduler, observer }: World): Promise<void> 
  * freed and given at that moment. While groups have another number of slots on each replica, nobody can tell from the
  * replies whether a refusal is right: then the grants alone are checked, against the most slots that any of them noted.
  */
-function checkOperations({ observer, timeline }: World, { incidents, slots }: Plan): void {
+function checkOperations({ observer, timeline, longestStopMs }: World, { incidents, slots }: Plan): void {
   const isFixed = !incidents.some(({ kind }) => kind === "slots changed");
   const operations = isFixed ? observer.operations : observer.operations.map(withoutRefusal);
   const most = isFixed ? slots : Math.max(slots, observer.mostNoted);
-  const result = checkHistory(operations, { slots: most, lateMs: 600_000, refusalWindowMs: 400_000 });
+  const result = checkHistory(operations, {
+    slots: most,
+    lateMs: 600_000 + longestStopMs,
+    refusalWindowMs: 400_000 + longestStopMs,
+  });
   for (const { kind, group, message } of result.violations) {
     observer.violate("history", `${kind} in ${group}: ${message}`, group);
   }

@@ -247,4 +247,20 @@ export const KEPT_SEEDS: readonly KeptSeed[] = [
     incidents: [10, 79, 96],
     about: "a false alarm: a yes for a Node without the host's id, where somebody had removed what the hold noted",
   },
+  {
+    seed: 70361,
+    incidents: [1, 3, 16, 19, 20, 27, 34, 36, 127, 129, 130],
+    about: "pods evicted that were put back after three evictions, since the answer to a fourth had been lost",
+  },
+  {
+    seed: 70593,
+    incidents: [0, 1, 2, 5, 6, 10, 11, 15, 20, 24, 25, 26, 31],
+    about: "a false alarm: a Node that its host left after the faults stayed for ever, and a budget counted its pods",
+  },
+  {
+    seed: 70234,
+    incidents: [9, 35, 160, 171],
+    about:
+      "a false alarm: a refusal by a replica that had been stopped for a quarter of an hour, as it saw the slot before",
+  },
 ];

@@ -37,6 +37,9 @@ const OFTEN = { nodes: 0, changes: 1, withinMs: 3_600_000 };
 /** How much longer than a wait for the watch of the Nodes the next report of a kubelet may take, in milliseconds. */
 const BEAT_MS = 2_500;
 
+/** How often an administrator removes the Nodes that hosts have left, once the faults are over, in milliseconds. */
+const LEFT_MS = 600_000;
+
 /** For how long a watch must have shown a Node at a yes without one that is wrong, in milliseconds. */
 const SHOWN_MS = 1_000;
 
@@ -68,6 +71,11 @@ export class World implements Disposable {
   readonly nodesChangeOften: boolean;
   /** Whether the faults are over. */
   isHealed = false;
+  /**
+   * How long all replicas were stopped at most, in milliseconds. Right after it, they answer by what they saw before, and
+   * do what has waited for them.
+   */
+  longestStopMs = 0;
   /** The folder of the database, where there is one. */
   readonly #folder: string | undefined;
   readonly #traps = new Set<Trap>();
@@ -200,7 +208,7 @@ export class World implements Disposable {
 
   /** Puts right all that faults have broken, so that the fleet can come to rest. */
   heal(): void {
-    const { server, api, replicas, machines, controllers } = this;
+    const { server, api, replicas, machines, controllers, scheduler } = this;
     this.isHealed = true;
     this.#traps.clear();
     server.isAway = false;
@@ -211,11 +219,7 @@ export class World implements Disposable {
     controllers.behindMs = 1_500;
     for (const machine of machines) {
       machine.isSlow = false;
-      // A Node that its host has left is removed in the end.
-      for (const node of api.store.list("nodes")) {
-        const isLeft = machines.every(({ name }) => name !== node.metadata.name);
-        if (isLeft) ifPossible(() => api.store.delete("nodes", node.metadata.name));
-      }
+      this.#removeLeft();
       if (!machine.isDown && !machine.isKubeletUp) machine.startKubelet();
     }
     for (const replica of replicas) {
@@ -251,7 +255,21 @@ export class World implements Disposable {
     for (const machine of machines) {
       if (machine.isKubeletUp && machine.node === undefined) machine.report();
     }
+    const remove = () => {
+      this.#removeLeft();
+      scheduler.after(LEFT_MS, remove);
+    };
+    scheduler.after(LEFT_MS, remove);
     this.timeline.add("world", "the faults are over");
+  }
+
+  /** Removes the Nodes that their hosts have left. The pods on them would count as disrupted for ever. */
+  #removeLeft(): void {
+    const { api, machines } = this;
+    for (const node of api.store.list("nodes")) {
+      const isLeft = machines.every(({ name }) => name !== node.metadata.name);
+      if (isLeft) ifPossible(() => api.store.delete("nodes", node.metadata.name));
+    }
   }
 
   #listener(process: SimulatedProcess): NetworkListener {

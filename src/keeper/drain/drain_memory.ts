@@ -23,10 +23,20 @@ const CLOCK_ERROR_MS = 2_000;
 
 /** The evictions of the pods of one controller, or of those in one namespace that have none. */
 interface Pace {
-  /** How many pods that came late were evicted, as far as it cannot be excluded. */
-  late: number;
+  /** Those of pods that came late, in their order, as far as it cannot be excluded that they were accepted. */
+  readonly late: LateEviction[];
   /** The earliest time of the next one, on the scale that the drains use. */
   notBefore: number;
+}
+
+/** The eviction of a pod that came late. */
+interface LateEviction {
+  /** The pod's UID. */
+  readonly uid: string;
+  /**
+   * The earliest time at which it may have been accepted, in milliseconds since the epoch; undefined where nobody knows.
+   */
+  readonly at: number | undefined;
 }
 
 /** An eviction that was accepted, or of which nobody knows. */
@@ -85,7 +95,7 @@ export class DrainMemory {
 
   /** Whether pods that one thing paces ({@link paceOf}) came late so often that waiting for the next one has no end. */
   isEndless(pace: string): boolean {
-    return (this.#paces.get(pace)?.late ?? 0) >= MAX_EVICTIONS;
+    return (this.#paces.get(pace)?.late.length ?? 0) >= MAX_EVICTIONS;
   }
 
   /**
@@ -97,15 +107,19 @@ export class DrainMemory {
     if (wasSure || (wasSure === false && !isSure)) return;
     this.#counted.set(pod.uid, isSure);
     const key = paceOf(pod);
-    const pace = this.#paces.get(key) ?? { late: 0, notBefore: -Infinity };
+    const pace = this.#paces.get(key) ?? { late: [], notBefore: -Infinity };
     this.#paces.set(key, pace);
-    if (isLate && wasSure === undefined) pace.late++;
-    pace.notBefore = answeredAt + Math.min(PAUSE_MS * 2 ** pace.late, MAX_PAUSE_MS);
+    if (isLate) {
+      // A try that turns out to have had no effect gives way to the one that had, which comes after all others.
+      const tried = pace.late.findIndex(({ uid }) => uid === pod.uid);
+      if (tried >= 0) pace.late.splice(tried, 1);
+      const at = time === undefined ? undefined : time - (answeredAt - beganAt) - CLOCK_ERROR_MS;
+      pace.late.push({ uid: pod.uid, at });
+    }
+    pace.notBefore = answeredAt + Math.min(PAUSE_MS * 2 ** pace.late.length, MAX_PAUSE_MS);
     // A pod without a controller is put back by nobody, so the next one is not like it: it must go too.
     const { controllerUid: controller } = pod;
-    if (controller === undefined || pace.late < MAX_EVICTIONS || time === undefined) return;
-    // A try that turns out to have had no effect gives way to the one that had.
-    if (this.exhausted.has(controller) && wasSure === undefined) return;
-    this.exhausted.set(controller, time - (answeredAt - beganAt) - CLOCK_ERROR_MS);
+    const last = pace.late.slice(MAX_EVICTIONS - 1).find(({ at }) => at !== undefined);
+    if (controller !== undefined && last?.at !== undefined) this.exhausted.set(controller, last.at);
   }
 }

@@ -45,6 +45,23 @@ Deno.test("an eviction that may have taken effect counts once, and gives way to 
   deepEqual([...memory.exhausted], [["c", TIME + 58_000]]);
 });
 
+Deno.test("an eviction that turns out to have had no effect comes after those that had, and only then counts", () => {
+  const evicted = (...evictions: [uid: string, isSure: boolean, time: number][]) => {
+    const memory = new DrainMemory();
+    for (const [uid, isSure, time] of evictions) {
+      memory.evicted(view(uid), { isSure, isLate: true, beganAt: 0, answeredAt: 0, time });
+    }
+    return memory.exhausted.get("c")! + 2_000 - TIME;
+  };
+  // The third was accepted before it: what has been put back since then was put back three times.
+  equal(evicted(["1", true, TIME], ["2", true, TIME], ["3", true, TIME + 7], ["4", false, TIME + 20]), 7);
+  const again: [string, boolean, number] = ["4", true, TIME + 60];
+  equal(evicted(["1", true, TIME], ["2", true, TIME], ["3", true, TIME + 7], ["4", false, TIME + 20], again), 7);
+  // Of these three, only two were accepted before it.
+  equal(evicted(["1", true, TIME], ["4", false, TIME + 5], ["3", true, TIME + 7]), 7);
+  equal(evicted(["1", true, TIME], ["4", false, TIME + 5], ["3", true, TIME + 7], again), 60);
+});
+
 Deno.test("only evictions of pods that came late count, and each further one is paced", () => {
   const memory = new DrainMemory();
   const evict = (uid: string, isLate: boolean) => {

@@ -264,7 +264,10 @@ export class KubernetesNodeKeeper implements NodeKeeper {
       if (isToDrain) {
         const drain = this.#drains.join(owner, noted, hold.rule, hold.age);
         const end = await Promise.race([drain.end, wait]);
-        if (end === undefined) return { kind: "draining", node: noted.name, pods: drain.left };
+        if (end === undefined) {
+          const { left: pods, reason } = drain;
+          return { kind: "draining", node: noted.name, pods, ...(reason !== undefined && { reason }) };
+        }
         if (end.kind !== "emptied" && end.kind !== "proceed") return end;
         // The operator waives the pods that are left, and nothing else of what a yes rests on.
         isTimedOut = end.kind === "proceed";

@@ -61,6 +61,9 @@ export type StopReason = "hold_gone" | "closing";
  */
 const OWN_MS = 300_000;
 
+/** How many VolumeAttachments are named. */
+const MAX_NAMED = 3;
+
 /** Why a drain failed that others disturb. */
 const INSISTED_REASON = "others uncordon the node again and again";
 
@@ -78,6 +81,8 @@ export class Drain {
   readonly #retry: CallRetry;
   readonly #guard: CordonGuard;
   #emptying: Emptying | undefined;
+  /** The VolumeAttachments that it waits for, by name. */
+  #attached: readonly string[] = [];
 
   /** How it ended. Rejects with an UnavailableError where the cluster denies it or is away past the time-out. */
   readonly end: Promise<DrainEnd>;
@@ -117,6 +122,13 @@ export class Drain {
   /** The pods that are left now, and why. */
   get left(): PodLeft[] {
     return this.#emptying?.left ?? [];
+  }
+
+  /** What it waits for besides pods, as a sentence for a person; undefined where nothing. */
+  get reason(): string | undefined {
+    if (this.#attached.length === 0) return undefined;
+    const count = this.#attached.length === 1 ? "1 volume is" : `${this.#attached.length} volumes are`;
+    return `${count} still attached to it (VolumeAttachment ${this.#attached.slice(0, MAX_NAMED).join(", ")})`;
   }
 
   /** Stops it. The end follows soon: "abandoned" with our cordon lifted, or "draining". */
@@ -194,13 +206,17 @@ export class Drain {
 
   async #awaitDetachment(claims: readonly Claim[]): Promise<void> {
     const { pods, clock, listener } = this.#context;
-    const left = await awaitDetachment(this.task.node, claims, {
+    const { node, memory } = this.task;
+    const left = await awaitDetachment(node, claims, {
       calls: pods,
       retry: this.#retry,
       clock,
       waitMs: this.#options.detachMs,
+      givenUp: memory.stillAttached,
+      waiting: (names) => void (this.#attached = names),
       signal: this.#stop.signal,
     });
+    for (const name of left) memory.stillAttached.add(name);
     if (left.length > 0) listener.stillAttached(this.task, left);
   }
 }

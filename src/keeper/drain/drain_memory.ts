@@ -66,6 +66,11 @@ export class DrainMemory {
   cordonedAgain = 0;
   /** Whether a drain found it empty. If there is another drain, what that one saw has changed. */
   wasEmptied = false;
+  /**
+   * The names of the VolumeAttachments that a drain has waited for in vain. The next drain does not wait for them again:
+   * nobody may have waited for the end of this one, so that its host would never get its yes.
+   */
+  readonly stillAttached: Set<string> = new Set();
   /** See {@link "../../lock/yes.ts".NodeEvidence.exhausted}. */
   readonly exhausted: Map<string, number> = new Map();
   /** The UIDs of the pods that the first list showed. */

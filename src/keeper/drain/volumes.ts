@@ -24,12 +24,16 @@ export interface DetachmentOptions {
   readonly clock: Clock;
   /** How long to wait, in milliseconds. */
   readonly waitMs: number;
+  /** The names of VolumeAttachments that an earlier wait has given up. */
+  readonly givenUp: ReadonlySet<string>;
+  /** Is told for which VolumeAttachments it waits, by name, before each look at them. */
+  waiting(names: readonly string[]): void;
   /** Ends the wait, with the signal's reason. */
   readonly signal: AbortSignal;
 }
 
 /**
- * Waits until no volume is attached to a node except those of pods that stay.
+ * Waits until no volume is attached to a node except those of pods that stay, and those that were given up.
  *
  * @param claims The claims of the pods that stay.
  * @returns The names of the VolumeAttachments that are still there when the wait is over; empty where none is.
@@ -40,12 +44,14 @@ export async function awaitDetachment(
   claims: readonly Claim[],
   options: DetachmentOptions,
 ): Promise<string[]> {
-  const { calls, retry, clock, waitMs, signal } = options;
+  const { calls, retry, clock, waitMs, givenUp, signal } = options;
   const deadline = clock.monotonic() + waitMs;
-  const attached = await retry.persist(() => calls.listAttachments(node, signal));
+  const listed = await retry.persist(() => calls.listAttachments(node, signal));
+  const attached = listed.filter(({ name }) => !givenUp.has(name));
   const staying = attached.length === 0 ? new Set<string>() : await volumesOf(claims, options);
   let names = attached.filter(({ volume }) => volume === undefined || !staying.has(volume)).map(({ name }) => name);
   while (names.length > 0 && clock.monotonic() < deadline) {
+    options.waiting(names);
     await clock.sleep(POLL_MS, signal);
     const asked = names;
     names = await retry.persist(async () => {

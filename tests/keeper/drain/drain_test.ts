@@ -713,6 +713,23 @@ Deno.test("unless told otherwise, a drain waits two minutes for volumes, tells w
   deepEqual(detached.stillAttached, []);
 });
 
+Deno.test("volumes that were waited for in vain hold up no further drain of the hold, whoever heard of the end", async () => {
+  const cluster = new Cluster(1);
+  const reasons = new Set<string | undefined>();
+  cluster.attached = (look) => {
+    if (look > 0) reasons.add(first.reason);
+    return true;
+  };
+  const first = cluster.drain();
+  equal(first.reason, undefined);
+  await first.end;
+  deepEqual([...reasons], ["1 volume is still attached to it (VolumeAttachment volume)"]);
+  const passed = cluster.clock.passed;
+  deepEqual(await cluster.drain().end, { kind: "emptied" });
+  ok(cluster.clock.passed - passed < 1_000, `${cluster.clock.passed - passed}`);
+  deepEqual(cluster.stillAttached, [["volume"]]);
+});
+
 Deno.test("a drain that only proves the node empty again does not look at volumes, nor one whose Node is gone", async () => {
   const again = new Cluster(1);
   const gone = new Cluster(0);

@@ -11,10 +11,16 @@ import { FakeClock } from "../../support/fake_clock.ts";
 const claim = (name: string) => ({ namespace: "shop", name });
 
 /** Waits on a clock of the test for a node whose volumes are attached until the times given. */
-function setUp(attachments: (Attachment & { untilMs?: number })[], claims: string[] = []) {
+function setUp(attachments: (Attachment & { untilMs?: number })[], claims: string[] = [], givenUp: string[] = []) {
   const clock = new FakeClock();
   const stop = new AbortController();
-  const state = { failures: [] as unknown[], looks: [] as number[], read: [] as string[], left: undefined as unknown };
+  const state = {
+    failures: [] as unknown[],
+    looks: [] as number[],
+    read: [] as string[],
+    waiting: [] as (readonly string[])[],
+    left: undefined as unknown,
+  };
   const isThere = ({ untilMs = Infinity }: { untilMs?: number }) => clock.passed < untilMs;
   const attempt = <T>(answer: () => T): Promise<T> => {
     const failure = state.failures.shift();
@@ -43,7 +49,8 @@ function setUp(attachments: (Attachment & { untilMs?: number })[], claims: strin
     retrying: () => {},
   });
   const start = async () => {
-    const options = { calls, retry, clock, waitMs: 10_000, signal: stop.signal };
+    const waiting = (names: readonly string[]) => void state.waiting.push(names);
+    const options = { calls, retry, clock, waitMs: 10_000, givenUp: new Set(givenUp), waiting, signal: stop.signal };
     const end = awaitDetachment("n", claims.map(claim), options).then((left) => state.left = left);
     end.catch(() => {});
     await clock.advance(0);
@@ -78,6 +85,17 @@ Deno.test("when the wait is over, the volumes that are still attached are named"
   await clock.advance(2_000);
   deepEqual(state.left, ["b"]);
   equal(clock.sleepers, 0);
+});
+
+Deno.test("volumes that an earlier wait has given up are not waited for again, and the others are named meanwhile", async () => {
+  const given = setUp([{ name: "a" }], ["data"], ["a", "b"]);
+  await given.start();
+  deepEqual([given.state.left, given.state.read, given.state.waiting], [[], [], []]);
+  const { clock, state, start } = setUp([{ name: "a" }, { name: "b", untilMs: 3_000 }, { name: "c" }], [], ["a"]);
+  await start();
+  for (let passed = 0; passed < 10_000; passed += 2_000) await clock.advance(2_000);
+  deepEqual(state.left, ["c"]);
+  deepEqual(state.waiting, [["b", "c"], ["b", "c"], ["c"], ["c"], ["c"]]);
 });
 
 Deno.test("the volumes of pods that stay are not waited for, inline ones and others are", async () => {

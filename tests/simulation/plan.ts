@@ -61,6 +61,8 @@ export interface Plan {
   readonly hasWatchList: boolean;
   /** How many objects a page of a list has at most, whatever the call asks for. */
   readonly pageSize: number;
+  /** Whether some volumes stay attached for good once their pods are gone. */
+  readonly volumesStay: boolean;
   /** When all faults are over, in milliseconds from the start. */
   readonly faultsEndMs: number;
   /** How many calls of a replica may wait for their turn; undefined as the program says. */
@@ -122,6 +124,8 @@ export function planOf(seed: number, options: PlanOptions = {}): Plan {
   const lateDrains = lateDrainPlanOf(seed, store);
   // A sixth of the seeds: those that no test had named when this came.
   const nodesChangeOften = store === "kubernetes" && (options.nodesChangeOften ?? [3, 8].includes(seed % 12));
+  // The same for what came still later.
+  const volumesStay = store === "kubernetes" && seed > 130 && [17, 23, 38].includes(seed % 48);
   const faultsEndMs = Math.ceil(count / groups) * updates * TURN_MS + longerMs;
   return {
     seed,
@@ -131,7 +135,15 @@ export function planOf(seed: number, options: PlanOptions = {}): Plan {
     hosts,
     workloads,
     budgets,
-    flags: { ...flagsOf(random), ...policies.flags, ...later.flags, ...lateDrains.flags },
+    volumesStay,
+    flags: {
+      ...flagsOf(random),
+      ...policies.flags,
+      ...later.flags,
+      ...lateDrains.flags,
+      // A request is over before the wait for the volumes is.
+      ...(volumesStay && { "reply-wait": "30s" }),
+    },
     habits: {
       // A host that asks once more after its yes is judged by one quick proof, which a drain does not hide.
       postponeChance: Math.max(random.chance(0.5) ? 0.3 : 0, nodesChangeOften ? 0.6 : 0),

@@ -136,6 +136,7 @@ export class World implements Disposable {
       random: random.fork(),
       workloads: plan.workloads,
       machines: this.machines,
+      volumesStay: plan.volumesStay,
     });
     this.replicas = Array.from({ length: plan.replicas }, (_, index) =>
       new Replica({

@@ -497,6 +497,15 @@ export const MUTANTS: readonly Mutant[] = [
     expects: "deletion: ",
     schedules: [kept(1029)],
   },
+  {
+    name: "each drain waits for the same volumes again",
+    about: "where replies are due before the wait is over, nobody hears of its end, and a host never gets its yes",
+    file: "src/keeper/drain/drain.ts",
+    find: "for (const name of left) memory.stillAttached.add(name);",
+    replace: "",
+    expects: "still attached to it",
+    schedules: [{ seed: 215 }, { seed: 161 }],
+  },
 ];
 
 /** The schedule that is kept of a seed. */

@@ -36,6 +36,8 @@ export interface ControllersOptions {
   readonly workloads: readonly Workload[];
   /** The machines, whose kubelets are told of pods. */
   readonly machines: readonly Machine[];
+  /** Whether some volumes stay attached for good. */
+  readonly volumesStay: boolean;
 }
 
 const NAMESPACE = "apps";
@@ -73,7 +75,7 @@ export class Controllers {
   }
 
   #podChanged(type: Change["type"], pod: Stored, key: string): void {
-    const { scheduler, random, store, machines, workloads } = this.#options;
+    const { scheduler, random, store, machines, workloads, volumesStay } = this.#options;
     const workload = workloads.find((one) => one.name === pod.metadata.labels?.app);
     const { nodeName } = pod.spec;
     if (type !== "DELETED") {
@@ -92,7 +94,7 @@ export class Controllers {
             })
           ));
       }
-    } else if (workload?.hasVolume && nodeName !== undefined) {
+    } else if (workload?.hasVolume && nodeName !== undefined && !(volumesStay && random.chance(0.3))) {
       const name = `${pod.metadata.name}-${pod.metadata.uid.slice(0, 8)}`;
       scheduler.after(random.between(500, 15_000), () => ifPossible(() => store.delete("volumeattachments", name)));
     }

@@ -9,6 +9,7 @@
 import type { SimulatedProcess } from "./engine/process.ts";
 import type { Scheduler } from "./engine/scheduler.ts";
 import type { DrainTries } from "./drain_tries.ts";
+import type { Grant } from "./grants.ts";
 import type { Observer } from "./observer.ts";
 import { drainTimeoutMs, type Plan } from "./plan.ts";
 import type { ApiCall, ApiServer } from "./world/api.ts";
@@ -138,7 +139,7 @@ export class EvictionWatch {
     if (Math.floor(created.at / 1000) <= Math.floor(hold.at / 1000) + 2) return;
     // A Node that registers again under its name is another one.
     const on = (node && api.store.get("nodes", node)?.metadata.uid) ?? node;
-    this.#countLate(process, call, `${hold.moment} ${on} ${controller}`, pod.metadata.uid, created.at);
+    this.#countLate(process, call, `${hold.moment}/${hold.edits} ${on} ${controller}`, pod.metadata.uid, created.at);
   }
 
   /** A process must count an eviction even where it does not learn what came of it. */
@@ -176,7 +177,7 @@ export class EvictionWatch {
   }
 
   /** The hold that a Node is cordoned for. */
-  #holdOf(name: string | undefined): { moment: number; at: number } | undefined {
+  #holdOf(name: string | undefined): Grant | undefined {
     if (name === undefined) return undefined;
     const { api, observer, plan, hostOn } = this.#options;
     const host = hostOn(name);

@@ -14,6 +14,8 @@ export interface Grant {
   readonly moment: number;
   /** When it was granted, in milliseconds since the epoch. */
   at: number;
+  /** How often somebody has changed its record by hand. It may then count as another hold. */
+  edits: number;
   /**
    * When its record says that it was granted, by the clock of who granted it; undefined where no record ever said so.
    */
@@ -58,7 +60,7 @@ export class Grants {
     // The record may have been broken by hand before the backup. The program then knows the time from elsewhere.
     const last = isRestored ? this.#last.get(key) : undefined;
     const since = sinceOf(lease, id) ?? last?.since;
-    const grant = { moment: revision, at: Math.min(since ?? Infinity, last?.at ?? at), since };
+    const grant = { moment: revision, at: Math.min(since ?? Infinity, last?.at ?? at), edits: 0, since };
     this.#last.set(key, grant);
     this.#grants.set(key, grant);
   }
@@ -67,6 +69,7 @@ export class Grants {
   edited(lease: Stored, group: string, id: string): void {
     const grant = this.of(group, id);
     if (grant === undefined) return;
+    grant.edits++;
     // Where the record of the only holder is gone, the Lease still says when it was acquired.
     const isOnly = leaseFact(lease).holders.length === 1;
     const acquired = isOnly ? timeOf(lease.spec?.acquireTime) : undefined;

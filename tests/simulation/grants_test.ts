@@ -47,7 +47,7 @@ Deno.test("a backup brings back a hold as of the moment at which its record appe
   write(11, 20, {});
   deepEqual(grants.of("g", "a"), undefined);
   write(12, 30, { a: 6 }, true);
-  deepEqual(grants.of("g", "a"), { moment: 12, at: T + 5_000, since: T + 6_000 });
+  deepEqual(grants.of("g", "a"), { moment: 12, at: T + 5_000, edits: 0, since: T + 6_000 });
   equal(grants.firstMomentOf("g", "a"), 10);
   // The record was broken by hand before the backup.
   write(13, 40, { a: undefined }, true);

@@ -263,4 +263,10 @@ export const KEPT_SEEDS: readonly KeptSeed[] = [
     about:
       "a false alarm: a refusal by a replica that had been stopped for a quarter of an hour, as it saw the slot before",
   },
+  {
+    seed: 80439,
+    incidents: [21],
+    about:
+      "a false alarm: evictions that were counted anew, since a broken record had made another hold of the same slot",
+  },
 ];

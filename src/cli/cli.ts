@@ -14,6 +14,7 @@ import { EXIT, type Io, printError, processIo, VERSION } from "./command.ts";
 import { addOperatorCommands } from "./operator_commands.ts";
 import { serve } from "./serve.ts";
 import { simulate } from "./simulate.ts";
+import { doubleDash, doubleDashes } from "./single_dashes.ts";
 
 /** The values of flags, by name. Those of a flag that may be given several times are a list. */
 type Flags = Record<string, string | string[]>;
@@ -63,7 +64,7 @@ export async function run(args: readonly string[], signal: AbortSignal, process:
   // The server runs for months, and would keep the commands' 3 MB for as long.
   if (!startsServer(args)) addOperatorCommands(program, { io, signal, unread, end: (result) => code = result });
   try {
-    await program.parseAsync(args.map(doubleDash), { from: "user" });
+    await program.parseAsync(doubleDashes(program, args), { from: "user" });
   } catch (error) {
     if (!(error instanceof CommanderError)) throw error;
     return error.exitCode === 0 ? EXIT.OK : EXIT.USAGE;
@@ -153,11 +154,6 @@ function refuseTwice(command: Command, flag: string): void {
     if (isGiven) command.error(`--${flag} is given twice`);
     isGiven = true;
   });
-}
-
-/** Go's flag package accepts one dash or two, so this program does too. */
-function doubleDash(arg: string): string {
-  return /^-[a-z][a-z-]+(=|$)/.test(arg) ? `-${arg}` : arg;
 }
 
 /** Turns the parser's camelCase keys back into the names of the flags. */

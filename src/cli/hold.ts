@@ -6,6 +6,7 @@
  */
 
 import { ConfigError } from "../config/config_error.ts";
+import { commandLine } from "../operate/command_line.ts";
 import { replicasWithoutNodes, setNodeHold } from "../operate/node_holds.ts";
 import { whoActs } from "../operate/operator.ts";
 import { openPlace } from "../operate/place.ts";
@@ -37,7 +38,7 @@ export async function hold(flags: HoldFlags, io: Io, signal: AbortSignal): Promi
   switch (outcome.kind) {
     case "changed":
       if (reason === undefined) io.stdout(`${node} may reboot again (it was held back: ${outcome.before}).\n`);
-      else io.stdout(`${node} gets no slot until somebody lifts it.\nNext: fleetlock unhold ${node}\n`);
+      else io.stdout(`${node} gets no slot until somebody lifts it.\nNext: ${commandLine("fleetlock unhold", node)}\n`);
       if (outcome.problem !== undefined) printError(io, `the node is changed, but ${outcome.problem}`);
       break;
     case "unchanged":

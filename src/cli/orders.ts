@@ -7,6 +7,7 @@
 
 import { ConfigError } from "../config/config_error.ts";
 import { nameOf, namesOf } from "../operate/clients.ts";
+import { commandLine } from "../operate/command_line.ts";
 import { whoActs } from "../operate/operator.ts";
 import { nowOf, pauseGroup, resumeGroup, undefer } from "../operate/orders.ts";
 import { openPlace, requireStore } from "../operate/place.ts";
@@ -54,7 +55,7 @@ export async function pause(flags: PauseFlags, io: Io, signal: AbortSignal): Pro
   if (flags.drains) io.stdout("Drains under way yield their slots.\n");
   if (before !== undefined) io.stdout(`The pause before is replaced: ${before.reason ?? "it had no reason"}\n`);
   if (isNew) printError(io, `group "${group}" was not known before: check its name, and resume it if it is wrong`);
-  io.stdout(`Next: fleetlock resume ${group}   # to lift the pause\n`);
+  io.stdout(`Next: ${commandLine("fleetlock resume", group)}   # to lift the pause\n`);
   if (problem !== undefined) printError(io, `the group is paused, but ${problem}`);
   return EXIT.OK;
 }

@@ -5,8 +5,10 @@
  */
 
 import { DEFAULT_SELECTOR } from "../operate/look.ts";
+import { commandLine } from "../operate/command_line.ts";
 import { countOf } from "../operate/check/check.ts";
-import { type Advice, adviceForHolder, describePassedOver } from "../operate/explain.ts";
+import { describePassedOver } from "../operate/explain.ts";
+import { type Advice, adviceForHolder } from "../operate/advice.ts";
 import type { GroupOverview, Overview } from "../operate/overview.ts";
 import { printable, withoutEllipsis } from "../lock/wording.ts";
 import type { HolderAccount } from "../status/account.ts";
@@ -115,12 +117,12 @@ function nextCommand({ groups, isWithoutServer }: Overview): Advice {
     if (stuck !== undefined) return adviceForHolder(name, stuck);
   }
   const paused = groups.find(({ pause }) => pause !== undefined);
-  if (paused !== undefined) return { command: `fleetlock resume ${paused.name}`, why: "to lift the pause" };
+  if (paused !== undefined) return { command: commandLine("fleetlock resume", paused.name), why: "to lift the pause" };
   for (const { name, waiting = [], blocks = [] } of groups) {
     const [first] = waiting;
     if (first !== undefined && blocks.length > 0) {
       return {
-        command: `fleetlock explain ${name} ${first.node ?? withoutEllipsis(first.id)}`,
+        command: commandLine("fleetlock explain", name, first.node ?? withoutEllipsis(first.id)),
         why: "to see why it waits",
       };
     }

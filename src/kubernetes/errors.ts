@@ -88,17 +88,24 @@ export function describePermission(permission: Permission): string {
   return `${permission.verb} ${resource}${scope}`;
 }
 
-/** The resources that the server uses in single namespaces. It uses all others in the whole cluster. */
-const NAMESPACED = new Set(["leases", "events"]);
+/**
+ * The resources that are used in single namespaces. All others are used in the whole cluster. Only an operator's
+ * commands use pods/proxy and services, in the server's namespace.
+ */
+const NAMESPACED = new Set(["leases", "events", "pods/proxy", "services"]);
+
+/** The namespace of the Leases of kubelets, which the server reads as it reads Nodes. */
+const NODE_LEASES = "kube-node-lease";
 
 /**
- * Names the object in which to grant a permission. A refused call about a pod names the pod's namespace, but the server
- * needs the permission in every namespace.
+ * Names the object in which to grant a permission, as the examples do. A refused call about a pod names the pod's
+ * namespace, but the server needs the permission in every namespace.
  *
  * @returns `the ClusterRole`, or for example `the Role of namespace "ops"`.
  */
-export function roleFor({ resource, namespace }: Permission): string {
-  return namespace !== undefined && NAMESPACED.has(resource)
+export function roleFor({ resource, subresource, namespace }: Permission): string {
+  const whole = subresource === undefined ? resource : `${resource}/${subresource}`;
+  return namespace !== undefined && namespace !== NODE_LEASES && NAMESPACED.has(whole)
     ? `the Role of namespace "${namespace}"`
     : "the ClusterRole";
 }

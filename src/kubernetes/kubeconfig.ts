@@ -263,15 +263,21 @@ function authenticationError(user: KubeconfigEntry, plugin: Plugin | undefined, 
       `A certificate or key for ${user.where} cannot be read: ${messageOf(error)}; correct its path in the kubeconfig`,
     );
   }
+  // Where it is missing, an executable of Deno makes a process without streams, at which the library fails.
+  if (Deno.permissions.querySync({ name: "run", command: plugin.command }).state !== "granted") {
+    const flag = `--allow-run=${plugin.command}`;
+    return pluginError(
+      plugin,
+      `failed: Deno was started without the permission to run it (${flag}), which the executable and the image never ` +
+        "have: run fleetlock from source",
+    );
+  }
   // Its message would quote what the command printed, which may be the credentials.
   if (error instanceof SyntaxError) return pluginError(plugin, "did not print JSON: run it by hand to see");
   if (error instanceof TypeError) {
     return pluginError(plugin, "did not print an ExecCredential with a status: run it by hand to see");
   }
-  const why = error instanceof Deno.errors.NotCapable || (error as { code?: string }).code === "EPERM"
-    ? `Deno was started without the permission to run it (--allow-run=${plugin.command})`
-    : oneLine(messageOf(error)) || "it did not say why";
-  return pluginError(plugin, `failed: ${why}`);
+  return pluginError(plugin, `failed: ${oneLine(messageOf(error)) || "it did not say why"}`);
 }
 
 function pluginError({ command, where }: Plugin, what: string): ConfigError {

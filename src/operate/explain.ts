@@ -7,11 +7,13 @@
  */
 
 import { isId128 } from "../lock/identity.ts";
-import { printable, startOfId, withoutEllipsis } from "../lock/wording.ts";
+import { printable, startOfId } from "../lock/wording.ts";
 import { passesOf, SKIP_NAMES, skipNames, unknownSkips } from "../policies/skips.ts";
 import type { HolderAccount, PassedOver, ReasonAccount, RefusedAccount, UnaskedRule } from "../status/account.ts";
+import { type Advice, adviceForHolder } from "./advice.ts";
 import type { ClientFacts } from "./client_facts.ts";
 import { findShown, type FoundShown, type NamedClient } from "./clients.ts";
+import { commandLine, shellWord } from "./command_line.ts";
 import { HOLD_ANNOTATION, SKIP_ANNOTATION } from "./node_holds.ts";
 import type { GroupOverview, Overview } from "./overview.ts";
 
@@ -43,14 +45,6 @@ export interface Explanation {
   readonly unknown: readonly string[];
   /** What is worth knowing and changes nothing, one sentence each. */
   readonly notes: readonly string[];
-}
-
-/** A command to type. */
-export interface Advice {
-  /** The command. */
-  readonly command: string;
-  /** Why, a clause such as "to lift the pause". */
-  readonly why: string;
 }
 
 /** Combines what the servers say of a group with what concerns the client. */
@@ -256,40 +250,6 @@ function nextTime(reasons: readonly ReasonAccount[], found: GroupOverview | unde
   return times.toSorted((one, other) => Date.parse(other) - Date.parse(one))[0];
 }
 
-/** The command for a hold that is stuck. */
-export function adviceForHolder(group: string, holder: HolderAccount): Advice {
-  const name = holder.node ?? withoutEllipsis(holder.id);
-  switch (holder.stage) {
-    case "draining":
-    case "blocked": {
-      const pod = holder.pods?.[0]?.pod;
-      if (pod === undefined) {
-        return { command: `kubectl describe node ${name}`, why: "to see what its drain waits for" };
-      }
-      const [namespace] = pod.split("/");
-      return { command: `kubectl get pods,pdb -n ${namespace}`, why: `to see what keeps ${pod}` };
-    }
-    case "granted-not-rebooting":
-      return {
-        command: `ssh core@${name} journalctl -u zincati -u rpm-ostreed -n 50`,
-        why: "to see why it does not reboot",
-      };
-    case "rebooting":
-      return { command: `kubectl describe node ${name}`, why: "to see whether it comes back; look at its console" };
-    case "back-not-reporting":
-      return { command: `ssh core@${name} systemctl restart zincati`, why: "to let it report that it is back" };
-    case "node-gone":
-      return {
-        command: `fleetlock release ${group} ${name}`,
-        why: holder.release === undefined
-          ? "to free the slot of a node that is gone"
-          : "to free the slot of a node that is gone before the server does",
-      };
-    case "unknown":
-      return { command: `fleetlock release ${group} ${name}`, why: "to free its slot, if its host is not rebooting" };
-  }
-}
-
 function adviceForReasons(
   group: string,
   { client, skips }: ClientFacts,
@@ -300,9 +260,13 @@ function adviceForReasons(
   const kinds = new Set(reasons.map(({ kind }) => kind));
   const name = client.node ?? client.name;
   if (kinds.has("node_ambiguous")) return { command: "kubectl get nodes", why: "to find and delete the stale node" };
-  if (kinds.has("node_on_hold")) return { command: `fleetlock unhold ${name}`, why: "to let the node reboot" };
-  if (kinds.has("paused")) return { command: `fleetlock resume ${group}`, why: "to lift the pause" };
-  if (kinds.has("deferred")) return { command: `fleetlock undefer ${group} ${name}`, why: "to let it come again" };
+  if (kinds.has("node_on_hold")) {
+    return { command: commandLine("fleetlock unhold", name), why: "to let the node reboot" };
+  }
+  if (kinds.has("paused")) return { command: commandLine("fleetlock resume", group), why: "to lift the pause" };
+  if (kinds.has("deferred")) {
+    return { command: commandLine("fleetlock undefer", group, name), why: "to let it come again" };
+  }
   const stuck = found?.holders.find((holder) => holder.isStuck);
   if (kinds.has("lock_held") && stuck !== undefined) return adviceForHolder(group, stuck);
   if (kinds.has("lock_ending")) {
@@ -316,7 +280,7 @@ function adviceForReasons(
   const value = [...skipNames(skips ?? ""), ...rules].join(",");
   const overwrite = skips === undefined ? "" : " --overwrite";
   return {
-    command: `kubectl annotate node ${name}${overwrite} ${SKIP_ANNOTATION}=${value}`,
+    command: `kubectl annotate node ${shellWord(name)}${overwrite} ${SKIP_ANNOTATION}=${shellWord(value)}`,
     why: `to let this node pass the ${rules.length === 1 ? "rule" : "rules"} ${rules.join(" and ")} once`,
   };
 }

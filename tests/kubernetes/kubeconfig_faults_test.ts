@@ -1,6 +1,7 @@
 /** Kubeconfigs that cannot be used: the error explains it in one sentence, and shows no secret. @module */
 
-import { doesNotMatch, match, ok, rejects } from "node:assert/strict";
+import { doesNotMatch, equal, match, ok, rejects } from "node:assert/strict";
+import childProcess from "node:child_process";
 import { ConfigError } from "../../src/config/config_error.ts";
 import { connectKubernetes } from "../../src/kubernetes/client.ts";
 import { kubeconfigAccess } from "../../src/kubernetes/kubeconfig.ts";
@@ -188,6 +189,30 @@ Deno.test({
         match(error.message, /the permission to run it \(--allow-run=sh\)/);
         return true;
       });
+    }),
+});
+
+Deno.test({
+  name: "an exec plugin that an executable may not run is refused with an error that says so",
+  permissions: { read: true, write: true, env: true, sys: true, run: ["no-such-program"] },
+  fn: () =>
+    withFolder(async (folder) => {
+      const path = `${folder}/config`;
+      await Deno.writeTextFile(path, kubeconfig({ exec: { command: "sh", args: [] } }));
+      const { spawn } = childProcess;
+      // What a process is in an executable of Deno that may not run its program: it has no streams.
+      childProcess.spawn = ((command: string) => {
+        equal(command, "sh");
+        return { stdout: null, stderr: null };
+      }) as unknown as typeof spawn;
+      try {
+        await rejects(
+          connectAndClose(path),
+          /the permission to run it \(--allow-run=sh\), .* run fleetlock from source$/,
+        );
+      } finally {
+        childProcess.spawn = spawn;
+      }
     }),
 });
 

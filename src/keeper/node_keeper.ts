@@ -18,6 +18,7 @@ import type {
   LookOutcome,
   NodeIdentity,
   NodeKeeper,
+  PodLeft,
   ReturnOutcome,
 } from "../lock/node_keeper.ts";
 import type { HeldNode } from "../lock/semaphore.ts";
@@ -264,22 +265,19 @@ export class KubernetesNodeKeeper implements NodeKeeper {
       if (isToDrain) {
         const drain = this.#drains.join(owner, noted, hold.rule, hold.age);
         const end = await Promise.race([drain.end, wait]);
-        if (end === undefined) {
-          const { left: pods, reason } = drain;
-          return { kind: "draining", node: noted.name, pods, ...(reason !== undefined && { reason }) };
-        }
+        if (end === undefined) return draining(noted, drain.left, drain.reason);
         if (end.kind !== "emptied" && end.kind !== "proceed") return end;
         // The operator waives the pods that are left, and nothing else of what a yes rests on.
         isTimedOut = end.kind === "proceed";
       }
       const verdict = await this.#prove(hold, noted, isTimedOut, signal);
-      if (verdict === undefined) return { kind: "draining", node: noted.name, pods: [] };
+      if (verdict === undefined) return draining(noted, []);
       const answer = this.#answer(hold, verdict);
       if (answer !== undefined) return answer;
       const { pods, reason } = verdict.kind === "not_empty" ? verdict : { pods: [] };
       if (isToDrain) pace.failed(reason === undefined);
       if (pace.leftMs > 0 && await within(pace.leftMs, wait, this.#clock) !== "late") {
-        return { kind: "draining", node: noted.name, pods, ...(reason !== undefined && { reason }) };
+        return draining(noted, pods, reason);
       }
       isToDrain = true;
     }
@@ -363,4 +361,9 @@ export class KubernetesNodeKeeper implements NodeKeeper {
       await this.#checkHolds(this.#drains.owners()).catch(() => {});
     }
   }
+}
+
+/** The answer while a drain goes on. */
+function draining({ name }: HeldNode, pods: readonly PodLeft[], reason?: string): DrainOutcome {
+  return { kind: "draining", node: name, pods, ...(reason !== undefined && { reason }) };
 }

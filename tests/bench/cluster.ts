@@ -15,7 +15,7 @@ import { PODS_POSSIBLE, startInPod } from "../support/pod.ts";
 import { type Program, startProgram } from "../support/program.ts";
 import { preReboot, steadyState } from "../support/zincati.ts";
 import { benchHostsWithoutNodes } from "./hosts_without_nodes.ts";
-import { type Client, connectAll, fleetLockRequest, load, residentMegabytes } from "./load.ts";
+import { type Client, connectAll, fleetLockRequest, inTurn, load, residentMegabytes } from "./load.ts";
 
 const MANIFESTS = fileURLToPath(new URL("../../examples/k8s", import.meta.url));
 const USER = "system:serviceaccount:default:fleetlock";
@@ -190,10 +190,10 @@ export async function benchCluster(
   heading("On a real API server: lock and unlock, over 16 groups");
   {
     await using server = await cluster.startServer("--drain=false");
-    const bare = await cluster.bareWrites(16, options.seconds);
-    const cycles = await cyclesPerSecond(server, 16);
-    row("bare conditional writes", `${bare.toFixed(0)}/s`);
-    row("cycles of two writes", `${cycles.toFixed(0)}/s`, `${(200 * cycles / bare).toFixed(0)} % of half (aim: 70 %)`);
+    const bareWrites = () => cluster.bareWrites(16, options.seconds);
+    const { first, second, ratio } = await inTurn(3, () => cyclesPerSecond(server, 16), bareWrites);
+    row("bare conditional writes", `${second.toFixed(0)}/s`);
+    row("cycles of two writes", `${first.toFixed(0)}/s`, `${(200 * ratio).toFixed(0)} % of half (aim: 70 %)`);
     await cluster.clear();
   }
 

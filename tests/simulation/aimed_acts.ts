@@ -7,6 +7,7 @@
  */
 
 import { Random } from "../../src/simulator/random.ts";
+import { readRecords } from "../chaos/nodes/history.ts";
 import { cordon, holdersOf, uncordon } from "./administrator.ts";
 import { askingHolders, rename } from "./busy_acts.ts";
 import type { Fault } from "./faults.ts";
@@ -154,9 +155,10 @@ function withAnnotation(object: Stored, name: string, value: string | undefined)
 
 /** The Nodes that a Lease notes as drained, the last one first. */
 function namesOfDrained(body = ""): string[] {
-  const annotation = JSON.parse(body || "{}").metadata?.annotations?.["fleetlock.internal/holders"] ?? "[]";
-  const holders: { node?: unknown; phase?: string }[] = JSON.parse(annotation);
-  return holders.flatMap(({ node, phase }) => phase === "drained" && typeof node === "string" ? [node] : []).reverse();
+  const annotation = JSON.parse(body || "{}").metadata?.annotations?.["fleetlock.internal/holders"] ?? "";
+  return readRecords(annotation).flatMap(({ node, phase }) =>
+    phase === "drained" && typeof node === "string" ? [node] : []
+  ).reverse();
 }
 
 /**

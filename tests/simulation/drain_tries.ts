@@ -12,6 +12,7 @@ import type { Scheduler } from "./engine/scheduler.ts";
 import type { Observer } from "./observer.ts";
 import { drainTimeoutMs, type Plan } from "./plan.ts";
 import type { ApiCall } from "./world/api.ts";
+import { holdsNoting } from "./yes_check.ts";
 
 /** How long a process tries at least, in milliseconds, where the time limit is not shorter. */
 const OWN_MS = 300_000;
@@ -90,11 +91,10 @@ export class DrainTries {
 
   /** What the holds that note a Node say. */
   #holdersOf(node: string): { readonly group: string; readonly id: string; since?: number; uid?: string }[] {
-    const { history, moment } = this.#options.observer;
-    return [...this.#groups].flatMap((group) => {
-      const { holders = [] } = history.leases.at(group, moment) ?? {};
-      return holders.map((id) => ({ group, id, ...recordOf(history, { group, id }, moment) }));
-    }).filter((holder) => holder.node === node);
+    const { observer } = this.#options;
+    return holdsNoting(observer, this.#groups, node).map((hold) => {
+      return { ...hold, ...recordOf(observer.history, hold, observer.moment) };
+    });
   }
 }
 

@@ -14,7 +14,7 @@ import type { Observer } from "./observer.ts";
 import { drainTimeoutMs, type Plan } from "./plan.ts";
 import type { ApiCall, ApiServer } from "./world/api.ts";
 import type { Stored } from "./world/objects.ts";
-import { notedName } from "./yes_check.ts";
+import { holdsNoting, notedName } from "./yes_check.ts";
 
 /**
  * How many pods of one controller that came after the grant a process may evict in one hold until those that come next
@@ -185,11 +185,9 @@ export class EvictionWatch {
     // An administrator may have edited the annotation, and the host may have another Node by now.
     if (held !== undefined) return held;
     // Its host may have another Node by now, and the annotation may be edited: the hold that notes it counts.
-    for (const group of new Set(plan.hosts.map((one) => one.group))) {
-      for (const id of holdersNoting(observer, group, name)) {
-        const grant = observer.grantOf(group, id);
-        if (grant !== undefined) return grant;
-      }
+    for (const { group, id } of holdsNoting(observer, new Set(plan.hosts.map((one) => one.group)), name)) {
+      const grant = observer.grantOf(group, id);
+      if (grant !== undefined) return grant;
     }
     const text = api.store.get("nodes", name)?.metadata.annotations?.["fleetlock.internal/cordoned-for"];
     if (!text) return undefined;
@@ -212,12 +210,6 @@ export class EvictionWatch {
     this.#shown.set(process, shown);
     return shown;
   }
-}
-
-/** The clients whose holds note a Node. */
-function holdersNoting({ history, moment }: Observer, group: string, node: string): string[] {
-  const { holders = [] } = history.leases.at(group, moment) ?? {};
-  return holders.filter((id) => notedName(history, group, id, moment) === node);
 }
 
 /** The pod that a call evicts or deletes, and the UID that it must have; undefined for other calls. */

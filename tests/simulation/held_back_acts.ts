@@ -11,6 +11,7 @@ import { Random } from "../../src/simulator/random.ts";
 import { freeSlots, holdersOf } from "./administrator.ts";
 import { hasFreeSlot, takeNodeOfWaiting } from "./aimed_acts.ts";
 import type { Fault } from "./faults.ts";
+import { recordOf } from "./group_check.ts";
 import type { Host } from "./hosts/host.ts";
 import type { Incident, Plan } from "./plan.ts";
 import type { ApiCall } from "./world/api.ts";
@@ -101,10 +102,10 @@ function askingHolder({ hosts }: World, replica: Replica, { method, path, body =
   const waiting = hosts.filter((host) => host.askingSince !== undefined && host.waitsFor === replica);
   if (waiting.length === 0) return undefined;
   const lease: Stored = JSON.parse(body);
-  const text = lease.metadata.annotations?.["fleetlock.internal/holders"] ?? "[]";
-  const records: { id: string; node?: unknown; phase?: string }[] = JSON.parse(text);
-  const isNear = (id: string) =>
-    records.some((one) => one.id === id && (one.node === undefined || one.phase === "drained"));
+  const isNear = (id: string) => {
+    const record = recordOf(lease, id);
+    return record !== undefined && (record.node === undefined || record.phase === "drained");
+  };
   const ids = holdersOf(lease);
   return waiting.find(({ id }) => ids.includes(id) && isNear(id));
 }

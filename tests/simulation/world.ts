@@ -209,7 +209,7 @@ export class World implements Disposable {
 
   /** Puts right all that faults have broken, so that the fleet can come to rest. */
   heal(): void {
-    const { server, api, replicas, machines, controllers, scheduler } = this;
+    const { server, api, replicas, machines, controllers } = this;
     this.isHealed = true;
     this.#traps.clear();
     server.isAway = false;
@@ -218,9 +218,9 @@ export class World implements Disposable {
     api.expiresNextPage = false;
     for (const budget of api.disruptions.budgets) Object.assign(budget, { isFrozen: false, isVanishing: false });
     controllers.behindMs = 1_500;
+    this.#removeLeft();
     for (const machine of machines) {
       machine.isSlow = false;
-      this.#removeLeft();
       if (!machine.isDown && !machine.isKubeletUp) machine.startKubelet();
     }
     for (const replica of replicas) {
@@ -256,21 +256,17 @@ export class World implements Disposable {
     for (const machine of machines) {
       if (machine.isKubeletUp && machine.node === undefined) machine.report();
     }
-    const remove = () => {
-      this.#removeLeft();
-      scheduler.after(LEFT_MS, remove);
-    };
-    scheduler.after(LEFT_MS, remove);
     this.timeline.add("world", "the faults are over");
   }
 
-  /** Removes the Nodes that their hosts have left. The pods on them would count as disrupted for ever. */
+  /** Removes the Nodes that their hosts have left, now and from time to time: budgets would count their pods for ever. */
   #removeLeft(): void {
-    const { api, machines } = this;
+    const { api, machines, scheduler } = this;
     for (const node of api.store.list("nodes")) {
       const isLeft = machines.every(({ name }) => name !== node.metadata.name);
       if (isLeft) ifPossible(() => api.store.delete("nodes", node.metadata.name));
     }
+    scheduler.after(LEFT_MS, () => this.#removeLeft());
   }
 
   #listener(process: SimulatedProcess): NetworkListener {

@@ -116,6 +116,18 @@ export function notedName(history: History, group: string, id: string, moment: n
   return typeof node === "string" ? node : undefined;
 }
 
+/** The holds of some groups that note a Node now. */
+export function holdsNoting(
+  { history, moment }: { readonly history: History; readonly moment: number },
+  groups: Iterable<string>,
+  node: string,
+): { readonly group: string; readonly id: string }[] {
+  return [...groups].flatMap((group) => {
+    const { holders = [] } = history.leases.at(group, moment) ?? {};
+    return holders.filter((id) => notedName(history, group, id, moment) === node).map((id) => ({ group, id }));
+  });
+}
+
 /** Whether the Node of a host's name had its id all the time from a moment to the answer. */
 function hadId(history: History, { node, machineId, respondedMoment }: Asked, id: string, from: number): boolean {
   return within(history.nodes.versions(node), from, respondedMoment).every(({ fact }) => {

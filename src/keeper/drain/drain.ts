@@ -16,6 +16,7 @@
 import { ageWithin } from "../../lock/hold_ages.ts";
 import { UnavailableError } from "../../lock/errors.ts";
 import type { PodLeft } from "../../lock/node_keeper.ts";
+import { listSome } from "../../lock/wording.ts";
 import { ForbiddenError } from "../../kubernetes/errors.ts";
 import { CallRetry } from "./call_retry.ts";
 import { CordonGuard } from "./cordon_guard.ts";
@@ -60,9 +61,6 @@ export type StopReason = "hold_gone" | "closing";
  * no replica ran, or the host has moved to it.
  */
 const OWN_MS = 300_000;
-
-/** How many VolumeAttachments are named. */
-const MAX_NAMED = 3;
 
 /** Why a drain failed that others disturb. */
 const INSISTED_REASON = "others uncordon the node again and again";
@@ -128,7 +126,7 @@ export class Drain {
   get reason(): string | undefined {
     if (this.#attached.length === 0) return undefined;
     const count = this.#attached.length === 1 ? "1 volume is" : `${this.#attached.length} volumes are`;
-    return `${count} still attached to it (VolumeAttachment ${this.#attached.slice(0, MAX_NAMED).join(", ")})`;
+    return `${count} still attached to it (VolumeAttachment ${listSome(this.#attached)})`;
   }
 
   /** Stops it. The end follows soon: "abandoned" with our cordon lifted, or "draining". */

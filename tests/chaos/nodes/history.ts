@@ -214,7 +214,8 @@ function notedIn(records: string): string[] {
   return readRecords(records).filter((holder) => holder.node).map((holder) => holder.id);
 }
 
-function readRecords(records: string): HolderRecord[] {
+/** Reads the records of a Lease's holders; none where they cannot be read. */
+export function readRecords(records: string): HolderRecord[] {
   try {
     const holders: unknown = JSON.parse(records);
     return Array.isArray(holders) && holders.every((holder) => holder instanceof Object) ? holders : [];

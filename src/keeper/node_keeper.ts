@@ -160,6 +160,12 @@ export class KubernetesNodeKeeper implements NodeKeeper {
     return this.#nodes.isSynced && this.#nodes.peekById(id).length > 0;
   }
 
+  /** See {@link NodeKeeper.searchAhead}. */
+  searchAhead(id: ClientId, askedAt: number): void {
+    // Whoever needs the Nodes is told of a failure.
+    this.#nodes.search(id, askedAt).catch(() => {});
+  }
+
   /** See {@link NodeKeeper.takeSkip}. */
   takeSkip(node: NodeIdentity, skip: string): Promise<boolean> {
     return this.fleet.takeSkip(node, skip);

@@ -30,6 +30,7 @@ import {
   type HeldNode,
   type Holder,
   holderOf,
+  isSameHoldAndNode,
   isSameStage,
   mayGoOn,
   mayHaveHadYes,
@@ -271,7 +272,7 @@ export class Holds {
     const began = this.#options.clock.monotonic();
     return this.#writer.transact<Proven | Refused>(group, this.#writer.arrive(), ({ state, ending }) => {
       const found = holderOf(state, holder.id);
-      if (found?.since !== holder.since || found.node?.uid !== holder.node?.uid) return CONTENDED;
+      if (found === undefined || !isSameHoldAndNode(found, holder)) return CONTENDED;
       return { kind: "answer", needs: "fresh", answer: { kind, holder: found, written: { state, ending, began } } };
     });
   }

@@ -45,6 +45,11 @@ export interface Hold {
   readonly age?: AgeBounds;
   /** How its node is drained. A drain that runs goes by the rule with which it began. */
   readonly rule?: DrainRule;
+  /**
+   * When the request arrived, by the monotonic clock. What a search for the client's Nodes shows that began after that
+   * counts, too ({@link NodeKeeper.searchAhead}). Without it, only what is read after the call does.
+   */
+  readonly askedAt?: number;
 }
 
 /** One Node object. A later Node of the same name is another one. */
@@ -89,8 +94,8 @@ export interface PodLeft {
 /** The state of a drain when its request must be answered. */
 export type DrainOutcome =
   /**
-   * The host is ready to reboot, as `host` shows, whose facts were read after the call. The oldest of them is as of
-   * `readAt`, by the monotonic clock. What changes at any moment, the Node and that there is none, is as of
+   * The host is ready to reboot, as `host` shows, whose facts were read after the call, or after {@link Hold.askedAt}.
+   * The oldest of them is as of `readAt`, by the monotonic clock. What changes at any moment, the Node and that there is none, is as of
    * `confirmedAt`. `node` is the Node as it was read last; undefined if the host has none.
    */
   | {
@@ -167,6 +172,14 @@ export interface NodeKeeper extends AsyncDisposable {
    * show one that has just joined. It makes no calls.
    */
   showsNode(id: ClientId): boolean;
+
+  /**
+   * Begins to search for a client's Nodes where its slot is about to be granted and no Node of it is known, so that its
+   * drain need not wait for the search. Returns at once and does not throw.
+   *
+   * @param askedAt When the request arrived, by the monotonic clock.
+   */
+  searchAhead(id: ClientId, askedAt: number): void;
 
   /**
    * Removes what lets a Node pass rules once, before the grant that rests on it. Of all who try, on any replica, at

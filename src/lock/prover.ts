@@ -8,13 +8,14 @@
  */
 
 import type { Clock } from "./clock.ts";
+import type { GroupView } from "./group_view.ts";
 import type { Ticket } from "./group_writer.ts";
 import type { Proven } from "./hold_outcomes.ts";
 import { type Holds, refuseFull } from "./holds.ts";
 import type { Group } from "./identity.ts";
 import type { DrainOutcome, NodeIdentity, NodeKeeper } from "./node_keeper.ts";
 import { type PreRebootOutcome, type Refused, refused } from "./outcomes.ts";
-import { amend, type DrainPhase, type HeldNode, holderOf, mayHaveHadYes } from "./semaphore.ts";
+import { amend, type DrainPhase, type HeldNode, holderOf, isSameHoldAndNode, mayHaveHadYes } from "./semaphore.ts";
 import type { Yields } from "./yields.ts";
 import { FRESH_MS, type HostEvidence, judgeYes, SECOND_SEARCH_MS } from "./yes.ts";
 
@@ -43,6 +44,8 @@ export interface ProverOptions {
   readonly slotsOf: (group: Group) => number;
   /** Frees the slots of hosts that cannot be drained. */
   readonly yields: Yields;
+  /** What was seen last of the groups. */
+  readonly view: Pick<GroupView, "get">;
 }
 
 /** Everything that a yes rests on, as far as it was seen. */
@@ -74,12 +77,14 @@ export class Prover {
    * Answers a client that holds a slot, as a write of this request has shown.
    *
    * @param arrival The request's ticket.
+   * @param askedAt When the request arrived, by the monotonic clock.
    */
-  async prove(acquired: Proven, group: Group, arrival: Ticket): Promise<PreRebootOutcome> {
+  async prove(acquired: Proven, group: Group, arrival: Ticket, askedAt: number): Promise<PreRebootOutcome> {
     const deadline = this.#options.clock.monotonic() + this.#options.replyWaitMs;
     let hold = acquired;
     for (let tries = 0; tries < MAX_TRIES; tries++) {
-      const evidence = await this.#drain(hold, group, deadline);
+      // What has become too old is collected again.
+      const evidence = await this.#drain(hold, group, deadline, tries === 0 ? askedAt : undefined);
       if (evidence.kind === "refused") return evidence;
       hold = evidence.hold;
       let answer = this.#judge(evidence, group);
@@ -99,8 +104,9 @@ export class Prover {
   }
 
   /**
-   * Reads again what has become old while the rest of the evidence was collected, and judges it anew: meanwhile,
-   * somebody may have freed the slot, another request may have found a node, or the host may have joined as one.
+   * Reads again what has become old while the rest of the evidence was collected, or seems to be no longer so, and
+   * judges it anew: meanwhile, somebody may have freed the slot, another request may have found a node, or the host may
+   * have joined as one.
    */
   async #confirm(evidence: Evidence, group: Group, deadline: number): Promise<PreRebootOutcome | "too_old"> {
     const { clock, keeper } = this.#options;
@@ -112,7 +118,8 @@ export class Prover {
       if (again === undefined) return "too_old";
       last = again;
     }
-    if (clock.monotonic() - last.hold.written.began > SLOW_WRITE_MS) {
+    const isSlow = clock.monotonic() - last.hold.written.began > SLOW_WRITE_MS;
+    if (isSlow || !this.#isShown(last.hold, group)) {
       const hold = await this.#holds.confirm(last.hold, group);
       if (hold.kind === "refused") return hold;
       if (clock.monotonic() - hold.written.began > FRESH_MS) return "too_old";
@@ -122,6 +129,12 @@ export class Prover {
     // What the watch shows proves nothing, but a Node that it shows may have joined after the search.
     if (last.host.kind === "no_node" && keeper?.showsNode(last.hold.holder.id)) return "too_old";
     return this.#judge(last, group);
+  }
+
+  /** Whether what was seen last of the group shows the hold. It may be behind, so it proves nothing. */
+  #isShown({ holder }: Proven, group: Group): boolean {
+    const found = this.#options.view.get(group);
+    return found?.ending === undefined && isSameHoldAndNode(found && holderOf(found.state, holder.id), holder);
   }
 
   /** Whether what came after the reading of a node took so long that the node may have changed, or one have joined. */
@@ -143,7 +156,12 @@ export class Prover {
   }
 
   /** Drains the host, and notes with the hold which node that is and that it is drained. */
-  async #drain(acquired: Proven, group: Group, deadline: number): Promise<Evidence | Refused> {
+  async #drain(
+    acquired: Proven,
+    group: Group,
+    deadline: number,
+    askedAt: number | undefined,
+  ): Promise<Evidence | Refused> {
     const { keeper, clock, stopping, yields } = this.#options;
     let hold: Proven | Refused = acquired;
     if (keeper === undefined) return await this.#withoutDrain(hold, group);
@@ -153,7 +171,7 @@ export class Prover {
       const { node } = hold.holder;
       const called = clock.monotonic();
       const waitMs = Math.max(0, deadline - called);
-      const outcome = await keeper.drain(yields.toDrain(hold.holder, group), waitMs, stopping);
+      const outcome = await keeper.drain({ ...yields.toDrain(hold.holder, group), askedAt }, waitMs, stopping);
       switch (outcome.kind) {
         case "moved":
           if (moves === MAX_MOVES) return refused({ kind: "contended" });
@@ -161,7 +179,7 @@ export class Prover {
           break;
         case "drained":
           if (outcome.host.kind === "no_node") {
-            return await this.#withoutNode(hold, group, outcome.host, timesOf(outcome, called));
+            return { kind: "evidence", hold, host: outcome.host, ...timesOf(outcome, called) };
           }
           return await this.#noteDrained(hold, group, outcome.node ?? node, outcome.host, timesOf(outcome, called));
         case "failed": {
@@ -194,15 +212,6 @@ export class Prover {
     const hold = mayHaveHadYes(acquired.holder) ? acquired : await this.#holds.noteYes(acquired, group);
     if (hold.kind === "refused") return hold;
     return { kind: "evidence", hold, host: { kind: "not_drained" }, ...asOf(this.#options.clock.monotonic()) };
-  }
-
-  /**
-   * The evidence of a host without a node. Looking for one may take long, so a fresh read must show the same hold after
-   * it: somebody may have freed the slot, or another request may have found a node.
-   */
-  async #withoutNode(hold: Proven, group: Group, host: HostEvidence, times: Times): Promise<Evidence | Refused> {
-    const now = await this.#holds.confirm(hold, group);
-    return now.kind === "refused" ? now : { kind: "evidence", hold: now, host, ...times };
   }
 
   /**

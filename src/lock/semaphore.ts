@@ -140,13 +140,17 @@ export function mayHaveHadYes({ node, hadYes, isNodeUnreadable }: Holder): boole
   return node === undefined || node.phase === "drained" || hadYes === true || isNodeUnreadable === true;
 }
 
+/** Whether two records of a client are of the same grant and the same node. */
+export function isSameHoldAndNode(one: Holder | undefined, other: Holder): boolean {
+  return one?.since === other.since && one.node?.uid === other.node?.uid;
+}
+
 /**
  * Whether two records of a client are of the same grant and the same node, with its drain at the same phase, and no
  * pre-reboot request has written in between. Such a request may have ended in a yes.
  */
 export function isSameStage(one: Holder, other: Holder): boolean {
-  return one.since === other.since && one.renewed === other.renewed &&
-    one.node?.uid === other.node?.uid && one.node?.phase === other.node?.phase;
+  return isSameHoldAndNode(one, other) && one.renewed === other.renewed && one.node?.phase === other.node?.phase;
 }
 
 /**

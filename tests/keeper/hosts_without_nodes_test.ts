@@ -36,6 +36,17 @@ Deno.test("a host without a Node costs one list of versions for its lock, and no
   deepEqual(await callsOf(() => keeper.look(ID), "clear"), []);
   deepEqual(await callsOf(() => keeper.drain(hold, 1_000, never), "drained"), ["list nodes"]);
   deepEqual(cluster.pages.map(({ limit }) => limit), ["500"]);
+  // Where the search begins with the write of the grant, the drain of the same request has no call left.
+  const askedAt = clock.monotonic();
+  await clock.pass(1);
+  const ahead = () => Promise.resolve(keeper.searchAhead(ID, askedAt));
+  deepEqual(await callsOf(ahead), ["list nodes"]);
+  await clock.pass(200);
+  const drained = await callsOf(() => keeper.drain({ ...hold, askedAt }, 1_000, never), "drained");
+  deepEqual(drained, []);
+  deepEqual(await callsOf(() => keeper.drain({ ...hold, askedAt: clock.monotonic() }, 1_000, never), "drained"), [
+    "list nodes",
+  ]);
   deepEqual(await callsOf(() => keeper.awaitReturn(hold, 1_000, never), "ready"), []);
   deepEqual(await callsOf(() => keeper.uncordon(hold.group, ID, hold.since)), []);
   // A Node that has joined since then is read, and must be ready.

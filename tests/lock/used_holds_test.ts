@@ -13,18 +13,18 @@ import type { DrainOutcome } from "../../src/lock/node_keeper.ts";
 import { slotsOnly } from "../../src/lock/policy.ts";
 import type { Holder } from "../../src/lock/semaphore.ts";
 import { judgeYes } from "../../src/lock/yes.ts";
-import { HastyClock } from "../support/fake_clock.ts";
+import { FakeClock, HastyClock } from "../support/fake_clock.ts";
 import { drained, NO_NODE, noted, ScriptedKeeper, timedOut, worker } from "../support/scripted_keeper.ts";
 
 const group = parseGroup("default")!;
 const alice = parseClientId("alice")!;
 const bob = parseClientId("bob")!;
 
-function setUp({ isDraining = true } = {}) {
+/** @param clock Must stand still where the service watches: its timers would move a hasty one on. */
+function setUp({ isDraining = true, clock = new HastyClock() }: { isDraining?: boolean; clock?: FakeClock } = {}) {
   const backend = new MemoryBackend();
   const held = (): Holder | undefined => backend.groups.get(group)?.state.holders[0];
   const keeper = new ScriptedKeeper(() => held());
-  const clock = new HastyClock();
   const store = new MemoryLockStore(backend);
   const locks = new LockService(store, { keeper: isDraining ? keeper : undefined, clock, random: () => 0 });
   return { backend, store, keeper, clock, held, locks };
@@ -68,17 +68,102 @@ Deno.test("no evidence is enough for a yes on a hold whose record shows none", (
   }
 });
 
-Deno.test("a host without a node gets no yes on a slot that was freed while its Node was looked for", async () => {
-  const { backend, keeper, held, locks } = setUp();
-  keeper.looks = { kind: "clear" };
-  keeper.drains = async () => {
+/** What shows that a hold has changed while its Node was looked for: the search took long, or the watch tells. */
+const SHOWN: [how: string, ms: number, isWatching: boolean][] = [
+  ["for more than 200 ms", 201, false],
+  ["for a moment, and the watch tells", 0, true],
+];
+
+for (const [how, ms, isWatching] of SHOWN) {
+  const lookingFor = async (change: (backend: MemoryBackend) => Promise<void>, refusal = "contended") => {
+    const { backend, keeper, clock, held, locks } = setUp({ clock: new FakeClock() });
+    keeper.looks = { kind: "clear" };
+    keeper.drains = async () => {
+      await change(backend);
+      await clock.advance(ms);
+      return NO_NODE;
+    };
+    const stop = new AbortController();
+    const watching = isWatching ? locks.watch(stop.signal) : undefined;
+    const answer = await locks.preReboot(alice, group);
+    stop.abort();
+    await watching;
+    equal(answer.kind === "refused" && answer.refusal.kind, refusal);
+    return held();
+  };
+
+  Deno.test(`a host without a node gets no yes on a slot that was freed while its Node was looked for ${how}`, async () => {
     // An administrator frees the slot, and another host takes it.
-    await put(backend, { id: bob, node: noted("drained") });
-    return NO_NODE;
+    const held = await lookingFor((backend) => put(backend, { id: bob, node: noted("drained") }));
+    equal(held?.id, bob);
+    equal(await lookingFor((backend) => put(backend)), undefined, "and is not granted it anew");
+  });
+
+  Deno.test(`nor on a hold for which another request has noted a Node while it was looked for ${how}`, async () => {
+    const held = await lookingFor(async (backend) => {
+      const { since } = backend.groups.get(group)!.state.holders[0]!;
+      await put(backend, { since, node: noted("draining") });
+    });
+    equal(held?.node?.phase, "draining");
+  });
+
+  Deno.test(`nor on a lock whose object somebody has begun to delete while its Node was looked for ${how}`, async () => {
+    const held = await lookingFor((backend) => {
+      const ending = { object: "Lease default/fleetlock-default", finalizers: [] };
+      const found = { ...backend.groups.get(group)!, ending, version: ++backend.version };
+      backend.groups.set(group, found);
+      for (const watcher of backend.watchers) watcher.changed(group, found, found.version);
+      return Promise.resolve();
+    }, "lock_ending");
+    equal(held?.id, alice);
+  });
+}
+
+Deno.test("a host gets no yes on a slot that the watch shows to be another's before its drain is noted", async () => {
+  const { backend, store, keeper, held, locks } = setUp({ clock: new FakeClock() });
+  keeper.looks = { kind: "clear", node: worker };
+  keeper.drains = drained();
+  const stop = new AbortController();
+  const watching = locks.watch(stop.signal);
+  const write = store.write.bind(store);
+  let writes = 0;
+  store.write = async (...args) => {
+    const written = await write(...args);
+    if (++writes === 2) await put(backend, { id: bob, node: noted("drained") });
+    return written;
   };
   const answer = await locks.preReboot(alice, group);
+  stop.abort();
+  await watching;
   equal(answer.kind === "refused" && answer.refusal.kind, "contended");
   equal(held()?.id, bob);
+});
+
+Deno.test("the yes of a host without a node costs one write and no read where its Node was looked for no longer than 200 ms", async () => {
+  for (const [ms, reads] of [[200, 0], [201, 1]] as const) {
+    const { store, keeper, clock, locks } = setUp({ clock: new FakeClock() });
+    keeper.looks = { kind: "clear" };
+    keeper.drains = async () => {
+      await clock.advance(ms);
+      return NO_NODE;
+    };
+    const calls: string[] = [];
+    const [read, write] = [store.read.bind(store), store.write.bind(store)];
+    store.read = (...args) => {
+      calls.push("read");
+      return read(...args);
+    };
+    store.write = (...args) => {
+      calls.push("write");
+      return write(...args);
+    };
+    const stop = new AbortController();
+    const watching = locks.watch(stop.signal);
+    equal((await locks.preReboot(alice, group)).kind, "granted");
+    deepEqual(calls, ["write", ...Array(reads).fill("read")]);
+    stop.abort();
+    await watching;
+  }
 });
 
 Deno.test("a node is read again where the write that notes its drain takes long, and an uncordon in it is no yes", async () => {
@@ -177,18 +262,6 @@ Deno.test("a second reading is as old as it says", async () => {
   beforeWrite(store, 2, () => clock.advance(1_001));
   equal((await locks.preReboot(alice, group)).kind, "granted");
   equal(keeper.drained.length, 3);
-});
-
-Deno.test("a host without a node gets no yes on a slot that was freed while its Node was looked for, and is not granted it anew", async () => {
-  const { backend, keeper, held, locks } = setUp();
-  keeper.looks = { kind: "clear" };
-  keeper.drains = async () => {
-    await put(backend);
-    return NO_NODE;
-  };
-  const answer = await locks.preReboot(alice, group);
-  equal(answer.kind === "refused" && answer.refusal.kind, "contended");
-  equal(held(), undefined);
 });
 
 Deno.test("a hold that has become one too many while it was written gets no yes", async () => {

@@ -59,6 +59,7 @@ export class ScriptedKeeper implements NodeKeeper {
   /** Runs before a skip is removed. */
   beforeSkip: () => Promise<void> = () => Promise.resolve();
   readonly skipsAsked: string[] = [];
+  readonly searched: { id: ClientId; askedAt: number }[] = [];
   readonly drained: Hold[] = [];
   readonly uncordoned: { group: string; id: string; since?: number }[] = [];
   readonly ended: { group: Group; id: ClientId }[] = [];
@@ -76,6 +77,10 @@ export class ScriptedKeeper implements NodeKeeper {
 
   showsNode(id: ClientId): boolean {
     return this.shows(id);
+  }
+
+  searchAhead(id: ClientId, askedAt: number): void {
+    this.searched.push({ id, askedAt });
   }
 
   async takeSkip(node: NodeIdentity, skip: string): Promise<boolean> {

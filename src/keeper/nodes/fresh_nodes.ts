@@ -18,6 +18,7 @@
 
 import type { Clock } from "../../lock/clock.ts";
 import { comparableId } from "../../lock/identity.ts";
+import { FRESH_MS } from "../../lock/yes.ts";
 import { isSameState, type NodeView } from "./node.ts";
 import type { ObjectVersion } from "../../kubernetes/list_pages.ts";
 import type { NodeCalls } from "./node_calls.ts";
@@ -80,12 +81,16 @@ export interface FoundNodes {
   readonly readAt: number;
 }
 
-/** The requests that share a reading which has not begun. */
+/** A reading that requests share. */
 interface Reading {
-  /** The ids that they look for. */
+  /** The ids that they look for. It only grows until the reading begins. */
   readonly wanted: Set<string>;
   /** The Nodes that have one of them. */
   readonly found: Promise<FoundNodes>;
+  /** When it began, by {@link Clock.monotonic}; undefined where it has not. */
+  began?: number;
+  /** Whether it has ended. */
+  isOver?: true;
 }
 
 /** How many readings may run at a time where each is cheap. */
@@ -115,6 +120,8 @@ export class FreshNodes {
   /** The readings that run. Each settles when its reading ends, and never rejects. */
   readonly #running = new Set<Promise<void>>();
   #next: Reading | undefined;
+  /** Those that have begun and may serve a request that arrived before, oldest first. */
+  #begun: Reading[] = [];
   /** When the last changes came, oldest first, by the clock's monotonic time. */
   readonly #changes: number[] = [];
 
@@ -137,26 +144,53 @@ export class FreshNodes {
    * Finds the Nodes with a client's id, or a machine-id, at a moment after the call. A reading that runs already may be
    * of a moment before it, so requests share one only if they came before it began.
    *
+   * @param since When the request arrived, by {@link Clock.monotonic}: what a reading shows that began after that is as
+   * good, while it runs and for a second from its beginning. Without it, only one that begins after the call counts.
    * @throws {UnavailableError} The Nodes could not be read.
    */
-  async byId(id: string): Promise<FoundNodes> {
+  async byId(id: string, since = Infinity): Promise<FoundNodes> {
     const wanted = comparableId(id);
-    const reading = this.#next ??= this.#prepare();
+    const reading = this.#begunSince(since, wanted) ?? (this.#next ??= this.#prepare());
     reading.wanted.add(wanted);
     const { nodes, readAt } = await reading.found;
     return { nodes: nodes.filter(({ ids }) => ids.includes(wanted)), readAt };
   }
 
-  #prepare(): Reading {
-    const wanted = new Set<string>();
-    const found = this.#turn().then(() => {
-      this.#next = undefined;
-      const reading = this.#read(wanted);
-      const ended = reading.then(() => {}, () => {}).then(() => void this.#running.delete(ended));
-      this.#running.add(ended);
-      return reading;
+  /** Finds a reading for an id that began after a moment. */
+  #begunSince(since: number, wanted: string): Reading | undefined {
+    return this.#begun.find((reading) => {
+      return reading.began! > since && reading.wanted.has(wanted) && this.#isFresh(reading);
     });
-    return { wanted, found };
+  }
+
+  #isFresh({ began, isOver }: Reading): boolean {
+    return !isOver || this.#clock.monotonic() - began! <= FRESH_MS;
+  }
+
+  #prepare(): Reading {
+    const reading: Reading = {
+      wanted: new Set(),
+      found: this.#turn().then(() => {
+        this.#next = undefined;
+        return this.#begin(reading);
+      }),
+    };
+    return reading;
+  }
+
+  #begin(reading: Reading): Promise<FoundNodes> {
+    reading.began = this.#clock.monotonic();
+    this.#begun = [...this.#begun.filter((one) => this.#isFresh(one)), reading];
+    const found = this.#read(reading.wanted);
+    const ended = found.then(() => {}, () => {
+      // Who comes later may have more luck.
+      this.#begun = this.#begun.filter((one) => one !== reading);
+    }).then(() => {
+      reading.isOver = true;
+      this.#running.delete(ended);
+    });
+    this.#running.add(ended);
+    return found;
   }
 
   /**

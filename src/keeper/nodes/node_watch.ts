@@ -1,7 +1,6 @@
 /**
  * The Nodes of the cluster, kept up to date by a watch: finds them by a client's id or by name, and waits for their
- * changes. What it has seen may be behind, so it never proves that there is no Node: {@link FreshNodes} does.
- * It changes nothing in the cluster.
+ * changes. It may be behind, so that only {@link FreshNodes} proves that there is no Node. It changes nothing there.
  *
  * @module
  */
@@ -167,23 +166,24 @@ export class NodeWatch {
    * connection may have gone silent before the node joined.
    *
    * @param except The UID of a node that does not count.
+   * @param since See {@link search}.
    * @throws {UnavailableError} The nodes could not be listed.
    */
-  async byId(id: ClientId, except?: string): Promise<FoundNodes> {
+  async byId(id: ClientId, except?: string, since?: number): Promise<FoundNodes> {
     const isOther = ({ uid }: NodeView) => uid !== except;
     await this.started();
     const seen = this.#synced ? this.peekById(id).filter(isOther) : [];
-    const found = seen.length > 0 ? { nodes: seen, readAt: this.#clock.monotonic() } : await this.search(id);
+    const found = seen.length > 0 ? { nodes: seen, readAt: this.#clock.monotonic() } : await this.search(id, since);
     return { ...found, nodes: found.nodes.filter(isOther) };
   }
 
   /**
-   * Finds the nodes with a client's id, or a machine-id, at a moment after the call. See {@link FreshNodes}.
+   * Finds the nodes with a client's id, or a machine-id, as of a moment after `since` ({@link FreshNodes.byId}).
    *
    * @throws {UnavailableError} The nodes could not be listed.
    */
-  search(id: string): Promise<FoundNodes> {
-    return this.#fresh.byId(id);
+  search(id: string, since?: number): Promise<FoundNodes> {
+    return this.#fresh.byId(id, since);
   }
 
   /** {@link search} where it does not matter how old the moment is. */

@@ -56,11 +56,11 @@ export async function findNode(
   hold: Hold,
   { nodes }: Pick<HoldProofOptions, "nodes">,
 ): Promise<HoldVerdict> {
-  const { nodes: found, readAt } = await nodes.byId(hold.id, undefined, hold.askedAt);
+  const { nodes: found, readAt, endedAt } = await nodes.byId(hold.id, undefined, hold.askedAt);
   const choice = chooseNode(found, (node) => nodes.isGhost(node));
   if (choice.kind !== "none") return elsewhere(choice);
   if (hold.isNodeUnreadable) return { kind: "unreadable" };
-  return { kind: "drained", host: { kind: "no_node" }, readAt, confirmedAt: readAt, staying: [] };
+  return { kind: "drained", host: { kind: "no_node" }, readAt, confirmedAt: readAt, endedAt, staying: [] };
 }
 
 /**

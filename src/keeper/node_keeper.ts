@@ -47,6 +47,12 @@ import { DrainReports } from "./reports.ts";
 
 export type { NodeKeeperOptions };
 
+/**
+ * How long a grant waits for the search for the client's Nodes, in milliseconds. Most take less than half of that, apart
+ * from those in a quiet cluster of thousands of Nodes.
+ */
+const AHEAD_MS = 250;
+
 /** See the module. Call {@link run} once. Dispose of it to stop its drains, which any replica can resume. */
 export class KubernetesNodeKeeper implements NodeKeeper {
   readonly #options: NodeKeeperOptions;
@@ -161,9 +167,11 @@ export class KubernetesNodeKeeper implements NodeKeeper {
   }
 
   /** See {@link NodeKeeper.searchAhead}. */
-  searchAhead(id: ClientId, askedAt: number): void {
-    // Whoever needs the Nodes is told of a failure.
-    this.#nodes.search(id, askedAt).catch(() => {});
+  async searchAhead(id: ClientId, askedAt: number): Promise<void> {
+    const search = this.#nodes.search(id, askedAt);
+    // It may fail after the wait. Then the drain fails, too.
+    search.catch(() => {});
+    await within(AHEAD_MS, search, this.#clock);
   }
 
   /** See {@link NodeKeeper.takeSkip}. */

@@ -107,8 +107,8 @@ export class Grants {
     const { taken, ignored, slots } = allowed;
     const { slotsOn, late } = this.#gates(question, allowed, client);
     const { keeper, observer } = this.#options;
-    // The write and the search take about as long.
-    if (node === undefined) keeper?.searchAhead(id, askedAt);
+    // A write that comes after the search is the last thing that the yes needs.
+    if (node === undefined) await keeper?.searchAhead(id, askedAt);
     // The hold that this request took, until it is certain that it was given back.
     let kept: Holder | undefined;
     try {

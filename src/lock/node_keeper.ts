@@ -95,14 +95,16 @@ export interface PodLeft {
 export type DrainOutcome =
   /**
    * The host is ready to reboot, as `host` shows, whose facts were read after the call, or after {@link Hold.askedAt}.
-   * The oldest of them is as of `readAt`, by the monotonic clock. What changes at any moment, the Node and that there is none, is as of
-   * `confirmedAt`. `node` is the Node as it was read last; undefined if the host has none.
+   * The oldest of them is as of `readAt`, by the monotonic clock. What changes at any moment, the Node and that there is
+   * none, is as of `confirmedAt`. That there is none was known at `endedAt`. `node` is the Node as it was read last;
+   * undefined if the host has none.
    */
   | {
     readonly kind: "drained";
     readonly host: HostEvidence;
     readonly readAt?: number;
     readonly confirmedAt?: number;
+    readonly endedAt?: number;
     readonly node?: NodeIdentity;
   }
   /**
@@ -174,12 +176,13 @@ export interface NodeKeeper extends AsyncDisposable {
   showsNode(id: ClientId): boolean;
 
   /**
-   * Begins to search for a client's Nodes where its slot is about to be granted and no Node of it is known, so that its
-   * drain need not wait for the search. Returns at once and does not throw.
+   * Searches for a client's Nodes where its slot is about to be granted and no Node of it is known, so that the grant is
+   * written after the search, and nothing is left to read for its yes. Where the search takes long, it goes on, and the
+   * drain waits for it.
    *
    * @param askedAt When the request arrived, by the monotonic clock.
    */
-  searchAhead(id: ClientId, askedAt: number): void;
+  searchAhead(id: ClientId, askedAt: number): Promise<void>;
 
   /**
    * Removes what lets a Node pass rules once, before the grant that rests on it. Of all who try, on any replica, at

@@ -59,6 +59,9 @@ interface Evidence {
   readonly confirmedAt: number;
 }
 
+/** That a host is ready to reboot. */
+type Drained = Extract<DrainOutcome, { kind: "drained" }>;
+
 /** When the facts of a host were read. */
 type Times = Pick<Evidence, "readAt" | "confirmedAt">;
 
@@ -179,7 +182,7 @@ export class Prover {
           break;
         case "drained":
           if (outcome.host.kind === "no_node") {
-            return { kind: "evidence", hold, host: outcome.host, ...timesOf(outcome, called) };
+            return await this.#withoutNode(hold, group, outcome, timesOf(outcome, called));
           }
           return await this.#noteDrained(hold, group, outcome.node ?? node, outcome.host, timesOf(outcome, called));
         case "failed": {
@@ -212,6 +215,20 @@ export class Prover {
     const hold = mayHaveHadYes(acquired.holder) ? acquired : await this.#holds.noteYes(acquired, group);
     if (hold.kind === "refused") return hold;
     return { kind: "evidence", hold, host: { kind: "not_drained" }, ...asOf(this.#options.clock.monotonic()) };
+  }
+
+  /**
+   * The evidence of a host without a node. While one was looked for, somebody may have freed the slot, or another
+   * request may have found a node. So the hold is read again after it, unless it was written after it.
+   */
+  async #withoutNode(
+    hold: Proven,
+    group: Group,
+    { host, endedAt = Infinity }: Pick<Drained, "host" | "endedAt">,
+    times: Times,
+  ): Promise<Evidence | Refused> {
+    const now = endedAt <= hold.written.began ? hold : await this.#holds.confirm(hold, group);
+    return now.kind === "refused" ? now : { kind: "evidence", hold: now, host, ...times };
   }
 
   /**
@@ -279,7 +296,7 @@ export class Prover {
 }
 
 /** The times of what a drain found, which was called at a moment. */
-function timesOf({ readAt, confirmedAt }: Extract<DrainOutcome, { kind: "drained" }>, called: number): Times {
+function timesOf({ readAt, confirmedAt }: Drained, called: number): Times {
   return { readAt: readAt ?? called, confirmedAt: confirmedAt ?? readAt ?? called };
 }
 

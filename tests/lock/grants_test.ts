@@ -321,7 +321,15 @@ Deno.test("a skip whose slot is given back is told as lost; where the slot stays
   }
 });
 
-Deno.test("a search for a Node begins ahead of a grant only where no Node is known and nothing refuses the grant", async () => {
+Deno.test("a search that fails takes no slot", async () => {
+  const { keeper, locks, holders } = setUp();
+  keeper.looks = { kind: "clear" };
+  keeper.searches = () => Promise.reject(new UnavailableError("no Nodes"));
+  await rejects(locks.preReboot(alice, group), UnavailableError);
+  deepEqual(holders(), []);
+});
+
+Deno.test("a Node is searched for ahead of a grant only where none is known and nothing refuses the grant", async () => {
   const { keeper, policy, locks } = setUp();
   keeper.looks = { kind: "clear" };
   keeper.drains = NO_NODE;

@@ -68,20 +68,25 @@ Deno.test("no evidence is enough for a yes on a hold whose record shows none", (
   }
 });
 
-/** What shows that a hold has changed while its Node was looked for: the search took long, or the watch tells. */
-const SHOWN: [how: string, ms: number, isWatching: boolean][] = [
-  ["for more than 200 ms", 201, false],
-  ["for a moment, and the watch tells", 0, true],
+/**
+ * What shows that the hold of a host without a Node has changed since it was written: the search ended after that, the
+ * write is more than 200 ms old, or the watch tells.
+ */
+const SHOWN: [when: string, ms: number, isWatching: boolean, isSearchedBefore: boolean][] = [
+  ["while its Node is searched for", 0, false, false],
+  ["after the search and the grant, more than 200 ms ago", 201, false, true],
+  ["after the search and the grant, which the watch shows", 0, true, true],
 ];
 
-for (const [how, ms, isWatching] of SHOWN) {
-  const lookingFor = async (change: (backend: MemoryBackend) => Promise<void>, refusal = "contended") => {
+for (const [when, ms, isWatching, isSearchedBefore] of SHOWN) {
+  const ask = async (change: (backend: MemoryBackend) => Promise<void>, refusal = "contended") => {
     const { backend, keeper, clock, held, locks } = setUp({ clock: new FakeClock() });
+    const endedAt = isSearchedBefore ? clock.monotonic() : undefined;
     keeper.looks = { kind: "clear" };
     keeper.drains = async () => {
       await change(backend);
       await clock.advance(ms);
-      return NO_NODE;
+      return { ...NO_NODE, endedAt };
     };
     const stop = new AbortController();
     const watching = isWatching ? locks.watch(stop.signal) : undefined;
@@ -92,23 +97,23 @@ for (const [how, ms, isWatching] of SHOWN) {
     return held();
   };
 
-  Deno.test(`a host without a node gets no yes on a slot that was freed while its Node was looked for ${how}`, async () => {
+  Deno.test(`a host without a node gets no yes on a slot that is freed ${when}`, async () => {
     // An administrator frees the slot, and another host takes it.
-    const held = await lookingFor((backend) => put(backend, { id: bob, node: noted("drained") }));
+    const held = await ask((backend) => put(backend, { id: bob, node: noted("drained") }));
     equal(held?.id, bob);
-    equal(await lookingFor((backend) => put(backend)), undefined, "and is not granted it anew");
+    equal(await ask((backend) => put(backend)), undefined, "and is not granted it anew");
   });
 
-  Deno.test(`nor on a hold for which another request has noted a Node while it was looked for ${how}`, async () => {
-    const held = await lookingFor(async (backend) => {
+  Deno.test(`nor on a hold with which another request notes a Node ${when}`, async () => {
+    const held = await ask(async (backend) => {
       const { since } = backend.groups.get(group)!.state.holders[0]!;
       await put(backend, { since, node: noted("draining") });
     });
     equal(held?.node?.phase, "draining");
   });
 
-  Deno.test(`nor on a lock whose object somebody has begun to delete while its Node was looked for ${how}`, async () => {
-    const held = await lookingFor((backend) => {
+  Deno.test(`nor on a lock whose object somebody begins to delete ${when}`, async () => {
+    const held = await ask((backend) => {
       const ending = { object: "Lease default/fleetlock-default", finalizers: [] };
       const found = { ...backend.groups.get(group)!, ending, version: ++backend.version };
       backend.groups.set(group, found);
@@ -139,14 +144,18 @@ Deno.test("a host gets no yes on a slot that the watch shows to be another's bef
   equal(held()?.id, bob);
 });
 
-Deno.test("the yes of a host without a node costs one write and no read where its Node was looked for no longer than 200 ms", async () => {
-  for (const [ms, reads] of [[200, 0], [201, 1]] as const) {
+/** When the search for the Node ended, in milliseconds from when the grant was written, and how often the hold is read. */
+const SEARCHED: [ms: number | undefined, reads: number][] = [[-1, 0], [0, 0], [1, 1], [undefined, 1]];
+
+for (const [ms, reads] of SEARCHED) {
+  Deno.test(`the hold of a host without a node is read ${reads} times where the search ends ${ms ?? "?"} ms after its write begins`, async () => {
     const { store, keeper, clock, locks } = setUp({ clock: new FakeClock() });
+    let began = NaN;
     keeper.looks = { kind: "clear" };
-    keeper.drains = async () => {
-      await clock.advance(ms);
-      return NO_NODE;
+    keeper.searches = async () => {
+      await clock.advance(10);
     };
+    keeper.drains = () => Promise.resolve({ ...NO_NODE, ...(ms !== undefined && { endedAt: began + ms }) });
     const calls: string[] = [];
     const [read, write] = [store.read.bind(store), store.write.bind(store)];
     store.read = (...args) => {
@@ -155,16 +164,18 @@ Deno.test("the yes of a host without a node costs one write and no read where it
     };
     store.write = (...args) => {
       calls.push("write");
+      began = clock.monotonic();
       return write(...args);
     };
     const stop = new AbortController();
     const watching = locks.watch(stop.signal);
-    equal((await locks.preReboot(alice, group)).kind, "granted");
-    deepEqual(calls, ["write", ...Array(reads).fill("read")]);
+    const answer = await locks.preReboot(alice, group);
     stop.abort();
     await watching;
-  }
-});
+    equal(answer.kind, "granted");
+    deepEqual(calls, ["write", ...Array(reads).fill("read")]);
+  });
+}
 
 Deno.test("a node is read again where the write that notes its drain takes long, and an uncordon in it is no yes", async () => {
   for (const [ms, kind] of [[1_000, "granted"], [1_001, "draining"]] as const) {

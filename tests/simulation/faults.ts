@@ -17,6 +17,7 @@ import { CLUSTER_ACTS } from "./cluster_acts.ts";
 import { BUSY_ACTS } from "./busy_acts.ts";
 import { GONE_NODE_ACTS } from "./gone_nodes.ts";
 import { HELD_BACK_ACTS } from "./held_back_acts.ts";
+import { HOST_WITHOUT_NODE_ACTS } from "./host_without_node_acts.ts";
 import { LATE_DRAIN_ACTS } from "./late_drain_acts.ts";
 import { LATER_ACTS } from "./later_acts.ts";
 import type { LinkState } from "./world/network.ts";
@@ -188,6 +189,7 @@ export const INCIDENTS: Readonly<Record<string, Fault>> = {
   ...LATER_ACTS,
   ...HELD_BACK_ACTS,
   ...LATE_DRAIN_ACTS,
+  ...HOST_WITHOUT_NODE_ACTS,
 };
 
 /** The names of what can happen under every seed of a cluster. */

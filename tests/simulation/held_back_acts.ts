@@ -111,12 +111,12 @@ function askingHolder({ hosts }: World, replica: Replica, { method, path, body =
 }
 
 /** Whether a call lists Nodes. */
-function isSearch({ method, path }: ApiCall): boolean {
+export function isSearch({ method, path }: ApiCall): boolean {
   return method === "GET" && /^\/api\/v1\/nodes\?/.test(path) && !/[?&]watch=/.test(path);
 }
 
 /** Frees the slot of a client, as an administrator does. */
-function free(world: World, group: string, id: string): void {
+export function free(world: World, group: string, id: string): void {
   const lease = world.api.store.get("leases", `ops/fleetlock-${group}`);
   if (lease === undefined || !holdersOf(lease).includes(id)) return;
   freeSlots(world, group, [id], `frees the slot of ${id}`);

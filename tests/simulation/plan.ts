@@ -12,6 +12,7 @@ import { CLUSTER_ACTS } from "./cluster_acts.ts";
 import { FAULT_KINDS } from "./faults.ts";
 import { goneNodesOf } from "./gone_nodes.ts";
 import { heldBackIncidentsUntil } from "./held_back_acts.ts";
+import { hasHostsWithoutNodes, MANY_UPDATES, withoutNodeIncidentsUntil } from "./host_without_node_acts.ts";
 import type { Habits } from "./hosts/host.ts";
 import { lateDrainPlanOf } from "./late_drain_acts.ts";
 import { laterPlanOf } from "./later_acts.ts";
@@ -105,7 +106,8 @@ export function planOf(seed: number, options: PlanOptions = {}): Plan {
   const drawnHosts = 4 + random.below(8);
   const count = options.hosts ?? drawnHosts;
   const groups = 1 + random.below(Math.min(3, Math.ceil(count / 4)));
-  const updates = random.chance(0.3) ? 2 : 1;
+  const drawnUpdates = random.chance(0.3) ? 2 : 1;
+  const updates = hasHostsWithoutNodes(seed, store) ? MANY_UPDATES : drawnUpdates;
   const hosts = Array.from({ length: count }, (_, index): PlannedHost => ({
     name: `n${index + 1}`,
     group: `g${index % groups + 1}`,
@@ -171,6 +173,7 @@ export function planOf(seed: number, options: PlanOptions = {}): Plan {
       ...(nodesChangeOften ? aimedIncidentsUntil(seed, faultsEndMs) : []),
       ...heldBackIncidentsUntil(seed, store, faultsEndMs),
       ...lateDrains.incidentsUntil(faultsEndMs),
+      ...withoutNodeIncidentsUntil(seed, store, faultsEndMs),
     ],
   };
 }

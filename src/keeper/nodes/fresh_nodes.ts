@@ -79,6 +79,8 @@ export interface FoundNodes {
   readonly nodes: NodeView[];
   /** When the reading began that shows them, by {@link Clock.monotonic}: they were so at some moment after it. */
   readonly readAt: number;
+  /** When the reading ended. */
+  readonly endedAt: number;
 }
 
 /** A reading that requests share. */
@@ -152,8 +154,8 @@ export class FreshNodes {
     const wanted = comparableId(id);
     const reading = this.#begunSince(since, wanted) ?? (this.#next ??= this.#prepare());
     reading.wanted.add(wanted);
-    const { nodes, readAt } = await reading.found;
-    return { nodes: nodes.filter(({ ids }) => ids.includes(wanted)), readAt };
+    const found = await reading.found;
+    return { ...found, nodes: found.nodes.filter(({ ids }) => ids.includes(wanted)) };
   }
 
   /** Finds a reading for an id that began after a moment. */
@@ -216,10 +218,11 @@ export class FreshNodes {
     for (const way of ways) {
       const readAt = this.#clock.monotonic();
       const nodes = await way();
-      if (nodes !== undefined) return { nodes, readAt };
+      if (nodes !== undefined) return { nodes, readAt, endedAt: this.#clock.monotonic() };
     }
     const readAt = this.#clock.monotonic();
-    return { nodes: await this.#byListing(isWanted), readAt };
+    const nodes = await this.#byListing(isWanted);
+    return { nodes, readAt, endedAt: this.#clock.monotonic() };
   }
 
   /** @returns Undefined where that is not worth a try, or did not succeed. */

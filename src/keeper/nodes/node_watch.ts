@@ -161,9 +161,8 @@ export class NodeWatch {
   }
 
   /**
-   * Finds the nodes on which a client may run. Where it has seen some, they are candidates, which a read must confirm.
-   * Where it has seen none, see {@link search}: a host without a node gets its yes without a drain, and the watch's
-   * connection may have gone silent before the node joined.
+   * Finds the nodes on which a client may run. Those that it has seen are candidates, which a read must confirm. Where it
+   * has seen none, it searches: such a host gets its yes without a drain, and the watch may have gone silent before.
    *
    * @param except The UID of a node that does not count.
    * @param since See {@link search}.
@@ -173,7 +172,8 @@ export class NodeWatch {
     const isOther = ({ uid }: NodeView) => uid !== except;
     await this.started();
     const seen = this.#synced ? this.peekById(id).filter(isOther) : [];
-    const found = seen.length > 0 ? { nodes: seen, readAt: this.#clock.monotonic() } : await this.search(id, since);
+    const now = this.#clock.monotonic();
+    const found = seen.length > 0 ? { nodes: seen, readAt: now, endedAt: now } : await this.search(id, since);
     return { ...found, nodes: found.nodes.filter(isOther) };
   }
 

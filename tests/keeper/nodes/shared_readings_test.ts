@@ -70,7 +70,7 @@ Deno.test("a request that arrived before a reading began shares it while it runs
   equal(world.lists, 1);
   answer();
   const [one, other] = await world.clock.until(Promise.all([first, second]));
-  deepEqual(one, { nodes: [], readAt: askedAt + 1 });
+  deepEqual(one, { nodes: [], readAt: askedAt + 1, endedAt: world.clock.monotonic() });
   deepEqual(other, one, "it is as old as the reading");
   equal(world.lists, 1);
 });

@@ -102,6 +102,8 @@ export class Host {
   lastReply = "";
   readonly #options: HostOptions;
   #isBusy = true;
+  /** Ends its wait between two requests for a slot; undefined at other times. */
+  #wake: (() => void) | undefined;
   /** Ends what its agent waits for while it asks; undefined at other times. */
   #interrupt: ((interruption: Interruption) => void) | undefined;
   /** What has ended the last wait; undefined where the agent goes on as before. */
@@ -191,6 +193,13 @@ export class Host {
     return true;
   }
 
+  /** Has it ask for a slot at once where it waits to ask again. @returns Whether it does. */
+  askNow(): boolean {
+    const wake = this.#wake;
+    wake?.();
+    return wake !== undefined;
+  }
+
   /**
    * Its machine goes down without having been allowed to, and boots the system that it ran. Nobody tells the replicas:
    * a request that is under way goes on.
@@ -242,10 +251,14 @@ export class Host {
     const { scheduler } = this.#options;
     return new Promise((resolve) => {
       const over = () => {
-        this.#interrupt = undefined;
+        this.#interrupt = this.#wake = undefined;
         resolve();
       };
       const event = scheduler.after(ms, over);
+      this.#wake = () => {
+        scheduler.cancel(event);
+        over();
+      };
       this.#interrupt = (interruption) => {
         scheduler.cancel(event);
         this.#interruption = interruption;

@@ -113,6 +113,11 @@ class OpenWatch {
     return this.#hasMissed || this.#last > this.#link.options.scheduler.now + BEHIND_MS;
   }
 
+  /** Whether it has just begun where an earlier one ended, so that the program may not read it yet: see UNREAD_MS. */
+  get #mayBeUnread(): boolean {
+    return this.#request.first.length === 0 && this.#link.options.scheduler.now - this.#openedAt < UNREAD_MS;
+  }
+
   /**
    * The name of a Node that it has shown for longer than some milliseconds and that suits; undefined where there is
    * none, and where something is under way to the replica or was lost, or the watch has just begun.
@@ -182,7 +187,7 @@ class OpenWatch {
     this.#later(() => {
       this.#hasMissed ||= this.isSilent;
       if (!this.isOpen || this.isSilent) return;
-      this.#link.options.listener.shown(event.object);
+      if (!this.#mayBeUnread) this.#link.options.listener.shown(event.object);
       this.#noteShown(event);
       this.#controller.enqueue(line);
     });

@@ -14,7 +14,7 @@ import type { Observer } from "./observer.ts";
 import { drainTimeoutMs, type Plan } from "./plan.ts";
 import type { ApiCall, ApiServer } from "./world/api.ts";
 import type { Stored } from "./world/objects.ts";
-import { holdsNoting, notedName } from "./yes_check.ts";
+import { EARLY_MS, holdsNoting, notedName } from "./yes_check.ts";
 
 /**
  * How many pods of one controller that came after the grant a process may evict in one hold until those that come next
@@ -121,7 +121,9 @@ export class EvictionWatch {
     observer.note(node ?? "-", `${call.user} ${verb}s ${key}${isAccepted ? "" : " in vain"}`);
     const hold = this.#holdOf(node);
     if (verb === "delete") {
-      const isLate = hold === undefined ? this.#hasJustEnded(node) : scheduler.now - hold.at >= this.#timeoutMs - 2_000;
+      const isLate = hold === undefined
+        ? this.#hasJustEnded(node)
+        : scheduler.now - hold.at >= this.#timeoutMs - EARLY_MS;
       if (plan.flags["drain-on-timeout"] !== "delete" || !isLate) {
         observer.violate("deletion", `${call.user} deletes ${key} of ${node}`, key, node);
       }

@@ -30,6 +30,7 @@ import type { Change } from "./world/store.ts";
 import {
   type Asked,
   CLOCK_MS,
+  EARLY_MS,
   HOLD_MS,
   notedName,
   PROOF_MS,
@@ -320,7 +321,7 @@ export class Observer {
         isNoteLost: held?.isNoteLost,
       });
     };
-    const isLate = held !== undefined && respondedAt - held.at >= this.proceedsAfterMs - CLOCK_MS;
+    const isLate = held !== undefined && respondedAt - held.at >= this.proceedsAfterMs - EARLY_MS;
     const wrong = judge(isLate);
     if (isLate && wrong.length < judge(false).length) {
       this.count("yes: past the time-out, with pods left (proceed)");

@@ -269,4 +269,18 @@ export const KEPT_SEEDS: readonly KeptSeed[] = [
     about:
       "a false alarm: evictions that were counted anew, since a broken record had made another hold of the same slot",
   },
+  {
+    seed: 268,
+    about:
+      "another host's yes beside that of a host without a Node, whose slot was freed right after a write that came before the search",
+  },
+  {
+    seed: 412,
+    about:
+      "a false alarm: a watch that went on had shown an uncordon, but was not read until its versions were compared",
+  },
+  {
+    seed: 30069,
+    about: "a false alarm: a deletion six seconds early, by a replica whose calls took nine seconds",
+  },
 ];

@@ -49,6 +49,12 @@ const WAIT_MS = 15_000;
 /** How far a replica's idea of the API server's time may be ahead, in milliseconds. */
 export const CLOCK_MS = 2_000;
 
+/**
+ * How long before the end of a drain's time a replica may act as after it, in milliseconds. Its idea of the API server's
+ * time may be ahead by the duration of a call, which the fault "its calls arrive late" makes 25 s.
+ */
+export const EARLY_MS = 27_000;
+
 /** Since when what a yes rests on counts. */
 export interface ProofMoments {
   /** The first moment on which it may rest. */

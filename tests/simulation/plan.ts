@@ -143,8 +143,10 @@ export function planOf(seed: number, options: PlanOptions = {}): Plan {
       ...policies.flags,
       ...later.flags,
       ...lateDrains.flags,
-      // A request is over before the wait for the volumes is.
+      // A request is over before the wait for the volumes is. A host that yields before it asks again, and on which a pod
+      // comes back during each such wait, would never get its turn.
       ...(volumesStay && { "reply-wait": "30s" }),
+      ...(volumesStay && policies.flags["drain-on-timeout"] === "yield" && { "drain-timeout": "15m" }),
     },
     habits: {
       // A host that asks once more after its yes is judged by one quick proof, which a drain does not hide.

@@ -283,4 +283,12 @@ export const KEPT_SEEDS: readonly KeptSeed[] = [
     seed: 30069,
     about: "a false alarm: a deletion six seconds early, by a replica whose calls took nine seconds",
   },
+  {
+    seed: 30623,
+    about: "a false alarm: a cordon that a watch had shown right after its beginning did not count",
+  },
+  {
+    seed: 30734,
+    about: "a fault of the program: 500 for a host whose drain was stopped while the call of an eviction was under way",
+  },
 ];

@@ -240,8 +240,10 @@ export class Emptying {
       listener.evicted(task, pod, answer);
     } catch (error) {
       if (signal.aborted || retry.isFinal(error)) this.#fault ??= error;
-      // A call that is given up may take effect, and the memory of the hold outlives this drain.
-      const answer = { kind: "failed", reason: (error as Error).message, isUnsure: signal.aborted } as const;
+      // A drain is stopped with a word, which is no error. Its call may take effect, and the memory of the hold outlives
+      // this drain.
+      const reason = error instanceof Error ? error.message : "its drain was stopped";
+      const answer = { kind: "failed", reason, isUnsure: signal.aborted } as const;
       this.#queue.answered(pod, answer, clock.monotonic());
     }
   }

@@ -1099,6 +1099,20 @@ Deno.test("an eviction that fails frees its place at once", async () => {
   equal((await drain.end).kind, "draining");
 });
 
+Deno.test("a drain that is stopped says so of the pods whose evictions it has broken off", async () => {
+  const cluster = new Cluster(1);
+  const gate = Promise.withResolvers<EvictionAnswer>();
+  cluster.answer = () => gate.promise;
+  const drain = cluster.drain();
+  await until(() => cluster.evicting === 1);
+  drain.stop("closing");
+  // The call rejects with what its signal was aborted with, which is no error.
+  gate.reject("closing");
+  const pods = [{ namespace: "shop", name: "pod-0", reason: "its drain was stopped" }];
+  deepEqual(await drain.end, { kind: "draining", node: "n", pods });
+  deepEqual(drain.left, pods);
+});
+
 Deno.test("a drain that is stopped ends when the evictions under way have ended, not before", async () => {
   const cluster = new Cluster(1);
   const gate = Promise.withResolvers<EvictionAnswer>();

@@ -187,7 +187,9 @@ class OpenWatch {
     this.#later(() => {
       this.#hasMissed ||= this.isSilent;
       if (!this.isOpen || this.isSilent) return;
-      if (!this.#mayBeUnread) this.#link.options.listener.shown(event.object);
+      // A cordon speaks for the program, whether it has read that or not.
+      const { listener } = this.#link.options;
+      if (!this.#mayBeUnread || event.object.spec?.unschedulable === true) listener.shown(event.object);
       this.#noteShown(event);
       this.#controller.enqueue(line);
     });

@@ -1,8 +1,7 @@
 /**
  * Finds out, for one request, whether the host of a hold is ready to reboot: whether the very Node that the hold notes
- * is empty, and whether the client runs on another one by now. All readings begin after the call, except that the search
- * for the Node of a host that has none may be one that began for the same request before. What "empty" means is decided
- * in `lock/yes.ts`, and which Node counts in `nodes/node_choice.ts`.
+ * is empty, and whether the client runs on another one by now. All readings begin after the call. What "empty" means is
+ * decided in `lock/yes.ts`, and which Node counts in `nodes/node_choice.ts`.
  *
  * @module
  */
@@ -56,11 +55,11 @@ export async function findNode(
   hold: Hold,
   { nodes }: Pick<HoldProofOptions, "nodes">,
 ): Promise<HoldVerdict> {
-  const { nodes: found, readAt, endedAt } = await nodes.byId(hold.id, undefined, hold.askedAt);
+  const { nodes: found, readAt } = await nodes.byId(hold.id);
   const choice = chooseNode(found, (node) => nodes.isGhost(node));
   if (choice.kind !== "none") return elsewhere(choice);
   if (hold.isNodeUnreadable) return { kind: "unreadable" };
-  return { kind: "drained", host: { kind: "no_node" }, readAt, confirmedAt: readAt, endedAt, staying: [] };
+  return { kind: "drained", host: { kind: "no_node" }, readAt, confirmedAt: readAt, staying: [] };
 }
 
 /**

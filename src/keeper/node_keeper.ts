@@ -47,12 +47,6 @@ import { DrainReports } from "./reports.ts";
 
 export type { NodeKeeperOptions };
 
-/**
- * How long a grant waits for the search for the client's Nodes, in milliseconds. Most take less than half of that, apart
- * from those in a quiet cluster of thousands of Nodes.
- */
-const AHEAD_MS = 250;
-
 /** See the module. Call {@link run} once. Dispose of it to stop its drains, which any replica can resume. */
 export class KubernetesNodeKeeper implements NodeKeeper {
   readonly #options: NodeKeeperOptions;
@@ -164,14 +158,6 @@ export class KubernetesNodeKeeper implements NodeKeeper {
   /** See {@link NodeKeeper.showsNode}. */
   showsNode(id: ClientId): boolean {
     return this.#nodes.isSynced && this.#nodes.peekById(id).length > 0;
-  }
-
-  /** See {@link NodeKeeper.searchAhead}. */
-  async searchAhead(id: ClientId, askedAt: number): Promise<void> {
-    const search = this.#nodes.search(id, askedAt);
-    // It may fail after the wait. Then the drain fails, too.
-    search.catch(() => {});
-    await within(AHEAD_MS, search, this.#clock);
   }
 
   /** See {@link NodeKeeper.takeSkip}. */

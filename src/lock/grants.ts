@@ -48,8 +48,8 @@ export interface GrantsObserver {
 export interface GrantsOptions {
   /** Says what speaks against a grant. */
   readonly policy: GrantPolicy;
-  /** Removes skips and searches for Nodes; undefined where nodes are not drained. */
-  readonly keeper?: Pick<NodeKeeper, "takeSkip" | "searchAhead">;
+  /** Removes skips; undefined where nodes are not drained. */
+  readonly keeper?: Pick<NodeKeeper, "takeSkip">;
   /** Measures the age of judgements. */
   readonly clock: Pick<Clock, "monotonic">;
   /** Is told what happens. */
@@ -91,13 +91,11 @@ export class Grants {
    *
    * @param question Whom to grant it, and the state in which a slot seemed to be free.
    * @param arrival The request's ticket.
-   * @param askedAt When the request arrived, by the monotonic clock.
    * @param client Whether the client is still there. One that is gone gets no slot.
    */
   async grant(
     question: PolicyQuestion,
     arrival: Ticket,
-    askedAt: number,
     client: Presence,
   ): Promise<Proven | Refused> {
     const { group, id, node } = question;
@@ -106,9 +104,7 @@ export class Grants {
     if (allowed.kind === "refused") return allowed;
     const { taken, ignored, slots } = allowed;
     const { slotsOn, late } = this.#gates(question, allowed, client);
-    const { keeper, observer } = this.#options;
-    // A write that comes after the search is the last thing that the yes needs.
-    if (node === undefined) await keeper?.searchAhead(id, askedAt);
+    const { observer } = this.#options;
     // The hold that this request took, until it is certain that it was given back.
     let kept: Holder | undefined;
     try {

@@ -189,9 +189,8 @@ export class LockService {
   async preReboot(id: ClientId, group: Group, hangUp?: HangUp): Promise<PreRebootOutcome> {
     using _asking = this.#gone.asking(id);
     const arrival = this.#writer.arrive();
-    const askedAt = this.#clock.monotonic();
-    const acquired = await this.#acquire(id, group, arrival, askedAt, hangUp);
-    if (acquired.kind !== "refused") return await this.#prover.prove(acquired, group, arrival, askedAt);
+    const acquired = await this.#acquire(id, group, arrival, hangUp);
+    if (acquired.kind !== "refused") return await this.#prover.prove(acquired, group, arrival);
     const { refusal } = acquired;
     if ("reasons" in refusal) this.#observer.refusedFor?.(refusal.reasons);
     return acquired;
@@ -233,13 +232,7 @@ export class LockService {
    * Takes or renews a slot: renew the hold if there is one, else ask whether a grant is allowed, then grant. What
    * refuses without a call comes first.
    */
-  async #acquire(
-    id: ClientId,
-    group: Group,
-    arrival: Ticket,
-    askedAt: number,
-    hangUp?: HangUp,
-  ): Promise<Proven | Refused> {
+  async #acquire(id: ClientId, group: Group, arrival: Ticket, hangUp?: HangUp): Promise<Proven | Refused> {
     const { groups } = this.#view;
     const gate = (state: GroupState) => refusedFor(this.#policy.peek({ group, id, state, groups }).reasons);
     const free = await this.#holds.renew(id, group, arrival, gate);
@@ -251,7 +244,7 @@ export class LockService {
     if (seen.kind === "refused") return seen;
     const { node } = seen;
     const question = { group, id, state: free.state, groups, ...(node && { node }) };
-    const acquired = await this.#grants.grant(question, arrival, askedAt, client);
+    const acquired = await this.#grants.grant(question, arrival, client);
     if (acquired.kind === "granted" && this.#keeper !== undefined && node === undefined) {
       this.#observer.grantedWithoutNode?.(group, acquired.holder);
     }

@@ -45,11 +45,6 @@ export interface Hold {
   readonly age?: AgeBounds;
   /** How its node is drained. A drain that runs goes by the rule with which it began. */
   readonly rule?: DrainRule;
-  /**
-   * When the request arrived, by the monotonic clock. What a search for the client's Nodes shows that began after that
-   * counts, too ({@link NodeKeeper.searchAhead}). Without it, only what is read after the call does.
-   */
-  readonly askedAt?: number;
 }
 
 /** One Node object. A later Node of the same name is another one. */
@@ -94,17 +89,15 @@ export interface PodLeft {
 /** The state of a drain when its request must be answered. */
 export type DrainOutcome =
   /**
-   * The host is ready to reboot, as `host` shows, whose facts were read after the call, or after {@link Hold.askedAt}.
-   * The oldest of them is as of `readAt`, by the monotonic clock. What changes at any moment, the Node and that there is
-   * none, is as of `confirmedAt`. That there is none was known at `endedAt`. `node` is the Node as it was read last;
-   * undefined if the host has none.
+   * The host is ready to reboot, as `host` shows, whose facts were read after the call. The oldest of them is as of
+   * `readAt`, by the monotonic clock. What changes at any moment, the Node and that there is none, is as of
+   * `confirmedAt`. `node` is the Node as it was read last; undefined if the host has none.
    */
   | {
     readonly kind: "drained";
     readonly host: HostEvidence;
     readonly readAt?: number;
     readonly confirmedAt?: number;
-    readonly endedAt?: number;
     readonly node?: NodeIdentity;
   }
   /**
@@ -174,15 +167,6 @@ export interface NodeKeeper extends AsyncDisposable {
    * show one that has just joined. It makes no calls.
    */
   showsNode(id: ClientId): boolean;
-
-  /**
-   * Searches for a client's Nodes where its slot is about to be granted and no Node of it is known, so that the grant is
-   * written after the search, and nothing is left to read for its yes. Where the search takes long, it goes on, and the
-   * drain waits for it.
-   *
-   * @param askedAt When the request arrived, by the monotonic clock.
-   */
-  searchAhead(id: ClientId, askedAt: number): Promise<void>;
 
   /**
    * Removes what lets a Node pass rules once, before the grant that rests on it. Of all who try, on any replica, at

@@ -59,9 +59,6 @@ interface Evidence {
   readonly confirmedAt: number;
 }
 
-/** That a host is ready to reboot. */
-type Drained = Extract<DrainOutcome, { kind: "drained" }>;
-
 /** When the facts of a host were read. */
 type Times = Pick<Evidence, "readAt" | "confirmedAt">;
 
@@ -80,14 +77,12 @@ export class Prover {
    * Answers a client that holds a slot, as a write of this request has shown.
    *
    * @param arrival The request's ticket.
-   * @param askedAt When the request arrived, by the monotonic clock.
    */
-  async prove(acquired: Proven, group: Group, arrival: Ticket, askedAt: number): Promise<PreRebootOutcome> {
+  async prove(acquired: Proven, group: Group, arrival: Ticket): Promise<PreRebootOutcome> {
     const deadline = this.#options.clock.monotonic() + this.#options.replyWaitMs;
     let hold = acquired;
     for (let tries = 0; tries < MAX_TRIES; tries++) {
-      // What has become too old is collected again.
-      const evidence = await this.#drain(hold, group, deadline, tries === 0 ? askedAt : undefined);
+      const evidence = await this.#drain(hold, group, deadline);
       if (evidence.kind === "refused") return evidence;
       hold = evidence.hold;
       let answer = this.#judge(evidence, group);
@@ -159,12 +154,7 @@ export class Prover {
   }
 
   /** Drains the host, and notes with the hold which node that is and that it is drained. */
-  async #drain(
-    acquired: Proven,
-    group: Group,
-    deadline: number,
-    askedAt: number | undefined,
-  ): Promise<Evidence | Refused> {
+  async #drain(acquired: Proven, group: Group, deadline: number): Promise<Evidence | Refused> {
     const { keeper, clock, stopping, yields } = this.#options;
     let hold: Proven | Refused = acquired;
     if (keeper === undefined) return await this.#withoutDrain(hold, group);
@@ -174,7 +164,7 @@ export class Prover {
       const { node } = hold.holder;
       const called = clock.monotonic();
       const waitMs = Math.max(0, deadline - called);
-      const outcome = await keeper.drain({ ...yields.toDrain(hold.holder, group), askedAt }, waitMs, stopping);
+      const outcome = await keeper.drain(yields.toDrain(hold.holder, group), waitMs, stopping);
       switch (outcome.kind) {
         case "moved":
           if (moves === MAX_MOVES) return refused({ kind: "contended" });
@@ -182,7 +172,7 @@ export class Prover {
           break;
         case "drained":
           if (outcome.host.kind === "no_node") {
-            return await this.#withoutNode(hold, group, outcome, timesOf(outcome, called));
+            return await this.#withoutNode(hold, group, outcome.host, timesOf(outcome, called));
           }
           return await this.#noteDrained(hold, group, outcome.node ?? node, outcome.host, timesOf(outcome, called));
         case "failed": {
@@ -218,16 +208,12 @@ export class Prover {
   }
 
   /**
-   * The evidence of a host without a node. While one was looked for, somebody may have freed the slot, or another
-   * request may have found a node. So the hold is read again after it, unless it was written after it.
+   * The evidence of a host without a node. At one moment, the hold must be there and the host have no node. So the search
+   * begins after the grant was written: a host may join between a search and its grant. And a fresh read must show the
+   * same hold after the search: somebody may have freed the slot, or another request may have found a node.
    */
-  async #withoutNode(
-    hold: Proven,
-    group: Group,
-    { host, endedAt = Infinity }: Pick<Drained, "host" | "endedAt">,
-    times: Times,
-  ): Promise<Evidence | Refused> {
-    const now = endedAt <= hold.written.began ? hold : await this.#holds.confirm(hold, group);
+  async #withoutNode(hold: Proven, group: Group, host: HostEvidence, times: Times): Promise<Evidence | Refused> {
+    const now = await this.#holds.confirm(hold, group);
     return now.kind === "refused" ? now : { kind: "evidence", hold: now, host, ...times };
   }
 
@@ -296,7 +282,7 @@ export class Prover {
 }
 
 /** The times of what a drain found, which was called at a moment. */
-function timesOf({ readAt, confirmedAt }: Drained, called: number): Times {
+function timesOf({ readAt, confirmedAt }: Extract<DrainOutcome, { kind: "drained" }>, called: number): Times {
   return { readAt: readAt ?? called, confirmedAt: confirmedAt ?? readAt ?? called };
 }
 

@@ -15,7 +15,7 @@ import type { PreRebootOutcome } from "../../src/lock/outcomes.ts";
 import type { PolicyAnswer, PolicyQuestion } from "../../src/lock/policy.ts";
 import type { GroupState } from "../../src/lock/semaphore.ts";
 import { HastyClock } from "../support/fake_clock.ts";
-import { drained, NO_NODE, ScriptedKeeper, worker } from "../support/scripted_keeper.ts";
+import { drained, NO_NODE, ScriptedKeeper } from "../support/scripted_keeper.ts";
 import { reason, ScriptedPolicy } from "../support/scripted_policy.ts";
 
 const [group, other] = [parseGroup("default")!, parseGroup("other")!];
@@ -319,31 +319,4 @@ Deno.test("a skip whose slot is given back is told as lost; where the slot stays
     else await rejects(answer, UnavailableError);
     deepEqual([test.keeper.skip, test.told], [undefined, told], release);
   }
-});
-
-Deno.test("a search that fails takes no slot", async () => {
-  const { keeper, locks, holders } = setUp();
-  keeper.looks = { kind: "clear" };
-  keeper.searches = () => Promise.reject(new UnavailableError("no Nodes"));
-  await rejects(locks.preReboot(alice, group), UnavailableError);
-  deepEqual(holders(), []);
-});
-
-Deno.test("a Node is searched for ahead of a grant only where none is known and nothing refuses the grant", async () => {
-  const { keeper, policy, locks } = setUp();
-  keeper.looks = { kind: "clear" };
-  keeper.drains = NO_NODE;
-  policy.judges = () => ({ reasons: [reason("frozen")] });
-  equal(kindOf(await locks.preReboot(alice, group)), "frozen");
-  policy.judges = {};
-  deepEqual(keeper.searched, [], "a rule refuses it");
-  equal(kindOf(await locks.preReboot(alice, group)), "granted");
-  deepEqual(keeper.searched.map(({ id }) => id), [alice]);
-  equal(kindOf(await locks.preReboot(bob, group)), "lock_held");
-  equal(keeper.searched.length, 1, "no slot is free");
-  equal((await locks.steadyState(alice, group)).kind, "released");
-  keeper.looks = { kind: "clear", node: worker };
-  keeper.drains = drained();
-  equal(kindOf(await locks.preReboot(alice, group)), "granted");
-  equal(keeper.searched.length, 1, "its Node is known");
 });

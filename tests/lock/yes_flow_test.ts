@@ -479,39 +479,6 @@ Deno.test("a grant without a Node is told once; one with a Node, a renewal and a
   }
 });
 
-Deno.test("the Node of a host that has none known is searched for before its grant is written, which serves its first drain alone", async () => {
-  const { keeper, store, clock, locks } = setUp();
-  keeper.looks = async () => {
-    await clock.advance(5);
-    return { kind: "clear" };
-  };
-  const askedAt = clock.monotonic();
-  const steps: string[] = [];
-  keeper.searches = async () => {
-    await clock.advance(1);
-    steps.push("searched");
-  };
-  const write = store.write.bind(store);
-  store.write = async (...args) => {
-    steps.push("written");
-    return await write(...args);
-  };
-  keeper.drains = async () => {
-    // The first evidence is too old, and the second one is read again.
-    if (keeper.drained.length === 1) await clock.advance(PROOF_TTL_MS + 1);
-    const confirmedAt = clock.monotonic();
-    if (keeper.drained.length === 2) await clock.advance(1_001);
-    return { ...NO_NODE, confirmedAt };
-  };
-  equal((await locks.preReboot(alice, group)).kind, "granted");
-  deepEqual(keeper.searched, [{ id: alice, askedAt }]);
-  deepEqual(steps.slice(0, 2), ["searched", "written"]);
-  deepEqual(keeper.drained.map((hold) => hold.askedAt), [askedAt, undefined, undefined]);
-  // A hold that is renewed needs none: it is there already.
-  await locks.preReboot(alice, group);
-  equal(keeper.searched.length, 1);
-});
-
 /** Whose answer is long under way, and for how long, in milliseconds. Meanwhile, the slot is freed and given to bob. */
 for (const write of ["the grant without drains", "the grant of a host without a node", "the note of a drained node"]) {
   for (const [ms, answer] of [[200, "granted"], [201, "contended"], [8_000, "contended"]] as const) {

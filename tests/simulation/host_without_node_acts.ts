@@ -1,8 +1,8 @@
 /**
  * What happens within the few milliseconds in which a host without a Node gets its slot: it joins while its grant is
  * written or while a slow search goes on, its slot goes to another host while its Node is searched for, and several such
- * hosts ask at once, of which one has just joined. Its grant comes right after the search for its Node, which hosts
- * share. Faults that are drawn at random hit such a moment in none of hundreds of seeds. They are drawn from random
+ * hosts ask at once, of which one has just joined. A search that began before the grant, or one that nothing follows,
+ * would be no proof. Faults that are drawn at random hit such a moment in none of hundreds of seeds. They are drawn from random
  * numbers of their own, for seeds that no test and no mutant named before, and come after all other incidents of a plan.
  *
  * @module
@@ -40,7 +40,7 @@ export function hasHostsWithoutNodes(seed: number, store: Plan["store"]): boolea
 /** How long the answer to a slow search takes, in milliseconds. */
 const SLOW_MS = [1_500, 9_000] as const;
 
-/** When a host joins that a slow search does not show, in milliseconds: after the grant, which waits for a while. */
+/** When a host joins that a slow search does not show, in milliseconds. */
 const JOINS_MS = [300, 800] as const;
 
 /** The incidents of some seeds until a time, in milliseconds from the start. */
@@ -69,7 +69,7 @@ export const HOST_WITHOUT_NODE_ACTS: Readonly<Record<string, Fault>> = {
       }, (call) => grants(call, host));
     });
   },
-  "host joins after its grant was written, while the answer to the search for it is held back"(world, random, took) {
+  "host joins while the answer to the search that follows its grant is held back"(world, random, took) {
     const heldBackMs = random.between(...SLOW_MS);
     const joinMs = random.between(...JOINS_MS);
     askWithoutNode(world, random, (host, replica) => {
@@ -93,7 +93,6 @@ export const HOST_WITHOUT_NODE_ACTS: Readonly<Record<string, Fault>> = {
         replica.link?.holdBack(heldBackMs);
         scheduler.after(freedMs, () => {
           took();
-          // A grant comes after the search where that is quick, and else after a quarter of a second.
           free(world, host.group, host.id);
           const others = world.hosts.filter(({ group, id }) => group === host.group && id !== host.id);
           for (const other of others) if (other.askNow()) break;

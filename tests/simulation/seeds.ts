@@ -272,7 +272,7 @@ export const KEPT_SEEDS: readonly KeptSeed[] = [
   {
     seed: 268,
     about:
-      "another host's yes beside that of a host without a Node, whose slot was freed right after a write that came before the search",
+      "two hosts with a yes: the slot of one without a Node was freed between its write and the answer to the search, which were begun together",
   },
   {
     seed: 412,
@@ -290,5 +290,10 @@ export const KEPT_SEEDS: readonly KeptSeed[] = [
   {
     seed: 30734,
     about: "a fault of the program: 500 for a host whose drain was stopped while the call of an eviction was under way",
+  },
+  {
+    seed: 31454,
+    about:
+      "a yes without a drain for a host that joined between the search for its Node and its grant, which came after it",
   },
 ];

@@ -59,9 +59,6 @@ export class ScriptedKeeper implements NodeKeeper {
   /** Runs before a skip is removed. */
   beforeSkip: () => Promise<void> = () => Promise.resolve();
   readonly skipsAsked: string[] = [];
-  /** Runs before a search that is ahead of a grant ends. */
-  searches: () => Promise<void> = () => Promise.resolve();
-  readonly searched: { id: ClientId; askedAt: number }[] = [];
   readonly drained: Hold[] = [];
   readonly uncordoned: { group: string; id: string; since?: number }[] = [];
   readonly ended: { group: Group; id: ClientId }[] = [];
@@ -79,11 +76,6 @@ export class ScriptedKeeper implements NodeKeeper {
 
   showsNode(id: ClientId): boolean {
     return this.shows(id);
-  }
-
-  async searchAhead(id: ClientId, askedAt: number): Promise<void> {
-    this.searched.push({ id, askedAt });
-    await this.searches();
   }
 
   async takeSkip(node: NodeIdentity, skip: string): Promise<boolean> {

@@ -18,7 +18,6 @@
 
 import type { Clock } from "../../lock/clock.ts";
 import { comparableId } from "../../lock/identity.ts";
-import { FRESH_MS } from "../../lock/yes.ts";
 import { isSameState, type NodeView } from "./node.ts";
 import type { ObjectVersion } from "../../kubernetes/list_pages.ts";
 import type { NodeCalls } from "./node_calls.ts";
@@ -79,20 +78,14 @@ export interface FoundNodes {
   readonly nodes: NodeView[];
   /** When the reading began that shows them, by {@link Clock.monotonic}: they were so at some moment after it. */
   readonly readAt: number;
-  /** When the reading ended. */
-  readonly endedAt: number;
 }
 
-/** A reading that requests share. */
+/** The requests that share a reading which has not begun. */
 interface Reading {
-  /** The ids that they look for. It only grows until the reading begins. */
+  /** The ids that they look for. */
   readonly wanted: Set<string>;
   /** The Nodes that have one of them. */
   readonly found: Promise<FoundNodes>;
-  /** When it began, by {@link Clock.monotonic}; undefined where it has not. */
-  began?: number;
-  /** Whether it has ended. */
-  isOver?: true;
 }
 
 /** How many readings may run at a time where each is cheap. */
@@ -122,8 +115,6 @@ export class FreshNodes {
   /** The readings that run. Each settles when its reading ends, and never rejects. */
   readonly #running = new Set<Promise<void>>();
   #next: Reading | undefined;
-  /** Those that have begun and may serve a request that arrived before, oldest first. */
-  #begun: Reading[] = [];
   /** When the last changes came, oldest first, by the clock's monotonic time. */
   readonly #changes: number[] = [];
 
@@ -146,53 +137,26 @@ export class FreshNodes {
    * Finds the Nodes with a client's id, or a machine-id, at a moment after the call. A reading that runs already may be
    * of a moment before it, so requests share one only if they came before it began.
    *
-   * @param since When the request arrived, by {@link Clock.monotonic}: what a reading shows that began after that is as
-   * good, while it runs and for a second from its beginning. Without it, only one that begins after the call counts.
    * @throws {UnavailableError} The Nodes could not be read.
    */
-  async byId(id: string, since = Infinity): Promise<FoundNodes> {
+  async byId(id: string): Promise<FoundNodes> {
     const wanted = comparableId(id);
-    const reading = this.#begunSince(since, wanted) ?? (this.#next ??= this.#prepare());
+    const reading = this.#next ??= this.#prepare();
     reading.wanted.add(wanted);
-    const found = await reading.found;
-    return { ...found, nodes: found.nodes.filter(({ ids }) => ids.includes(wanted)) };
-  }
-
-  /** Finds a reading for an id that began after a moment. */
-  #begunSince(since: number, wanted: string): Reading | undefined {
-    return this.#begun.find((reading) => {
-      return reading.began! > since && reading.wanted.has(wanted) && this.#isFresh(reading);
-    });
-  }
-
-  #isFresh({ began, isOver }: Reading): boolean {
-    return !isOver || this.#clock.monotonic() - began! <= FRESH_MS;
+    const { nodes, readAt } = await reading.found;
+    return { nodes: nodes.filter(({ ids }) => ids.includes(wanted)), readAt };
   }
 
   #prepare(): Reading {
-    const reading: Reading = {
-      wanted: new Set(),
-      found: this.#turn().then(() => {
-        this.#next = undefined;
-        return this.#begin(reading);
-      }),
-    };
-    return reading;
-  }
-
-  #begin(reading: Reading): Promise<FoundNodes> {
-    reading.began = this.#clock.monotonic();
-    this.#begun = [...this.#begun.filter((one) => this.#isFresh(one)), reading];
-    const found = this.#read(reading.wanted);
-    const ended = found.then(() => {}, () => {
-      // Who comes later may have more luck.
-      this.#begun = this.#begun.filter((one) => one !== reading);
-    }).then(() => {
-      reading.isOver = true;
-      this.#running.delete(ended);
+    const wanted = new Set<string>();
+    const found = this.#turn().then(() => {
+      this.#next = undefined;
+      const reading = this.#read(wanted);
+      const ended = reading.then(() => {}, () => {}).then(() => void this.#running.delete(ended));
+      this.#running.add(ended);
+      return reading;
     });
-    this.#running.add(ended);
-    return found;
+    return { wanted, found };
   }
 
   /**
@@ -218,11 +182,10 @@ export class FreshNodes {
     for (const way of ways) {
       const readAt = this.#clock.monotonic();
       const nodes = await way();
-      if (nodes !== undefined) return { nodes, readAt, endedAt: this.#clock.monotonic() };
+      if (nodes !== undefined) return { nodes, readAt };
     }
     const readAt = this.#clock.monotonic();
-    const nodes = await this.#byListing(isWanted);
-    return { nodes, readAt, endedAt: this.#clock.monotonic() };
+    return { nodes: await this.#byListing(isWanted), readAt };
   }
 
   /** @returns Undefined where that is not worth a try, or did not succeed. */

@@ -1,6 +1,7 @@
 /**
  * The Nodes of the cluster, kept up to date by a watch: finds them by a client's id or by name, and waits for their
- * changes. It may be behind, so that only {@link FreshNodes} proves that there is no Node. It changes nothing there.
+ * changes. What it has seen may be behind, so it never proves that there is no Node: {@link FreshNodes} does.
+ * It changes nothing in the cluster.
  *
  * @module
  */
@@ -161,29 +162,28 @@ export class NodeWatch {
   }
 
   /**
-   * Finds the nodes on which a client may run. Those that it has seen are candidates, which a read must confirm. Where it
-   * has seen none, it searches: such a host gets its yes without a drain, and the watch may have gone silent before.
+   * Finds the nodes on which a client may run. Where it has seen some, they are candidates, which a read must confirm.
+   * Where it has seen none, see {@link search}: a host without a node gets its yes without a drain, and the watch's
+   * connection may have gone silent before the node joined.
    *
    * @param except The UID of a node that does not count.
-   * @param since See {@link search}.
    * @throws {UnavailableError} The nodes could not be listed.
    */
-  async byId(id: ClientId, except?: string, since?: number): Promise<FoundNodes> {
+  async byId(id: ClientId, except?: string): Promise<FoundNodes> {
     const isOther = ({ uid }: NodeView) => uid !== except;
     await this.started();
     const seen = this.#synced ? this.peekById(id).filter(isOther) : [];
-    const now = this.#clock.monotonic();
-    const found = seen.length > 0 ? { nodes: seen, readAt: now, endedAt: now } : await this.search(id, since);
+    const found = seen.length > 0 ? { nodes: seen, readAt: this.#clock.monotonic() } : await this.search(id);
     return { ...found, nodes: found.nodes.filter(isOther) };
   }
 
   /**
-   * Finds the nodes with a client's id, or a machine-id, as of a moment after `since` ({@link FreshNodes.byId}).
+   * Finds the nodes with a client's id, or a machine-id, at a moment after the call. See {@link FreshNodes}.
    *
    * @throws {UnavailableError} The nodes could not be listed.
    */
-  search(id: string, since?: number): Promise<FoundNodes> {
-    return this.#fresh.byId(id, since);
+  search(id: string): Promise<FoundNodes> {
+    return this.#fresh.byId(id);
   }
 
   /** {@link search} where it does not matter how old the moment is. */

@@ -45,7 +45,6 @@ export interface Mutant extends Edit {
  * - a late release frees the client's next hold, or the cordon is lifted before the release: `lock/drain_flow_test.ts`;
  * - a client that has hung up frees its slot: `lock/presence_test.ts`;
  * - a grant does not look at the group again before its write: `lock/policy_flow_test.ts`;
- * - a search for another host counts, too: `keeper/nodes/shared_readings_test.ts`;
  * - a request that waited drains once more for a hold that has ended: `keeper/being_deleted_test.ts` (400021);
  * - a reading that is older than a second counts, which the search and the write take only under load:
  *   `lock/yes_flow_test.ts`; and the Node is not read again after a slow search: `keeper/hold_proof_test.ts` (10088);
@@ -403,34 +402,15 @@ export const MUTANTS: readonly Mutant[] = [
     name: "a search counts from its end",
     about: "a yes without a drain for a host that joined while the answer to the search was on its way",
     file: "src/keeper/nodes/fresh_nodes.ts",
-    find: "if (nodes !== undefined) return { nodes, readAt, endedAt: this.#clock.monotonic() };",
-    replace:
-      "if (nodes !== undefined) return { nodes, readAt: this.#clock.monotonic(), endedAt: this.#clock.monotonic() };",
+    find: "if (nodes !== undefined) return { nodes, readAt };",
+    replace: "if (nodes !== undefined) return { nodes, readAt: this.#clock.monotonic() };",
     also: [{
       file: "src/lock/prover.ts",
       find: "keeper?.showsNode(last.hold.holder.id)",
       replace: "keeper === undefined",
     }],
     expects: "a yes without a Node, and was shown",
-    schedules: [{ seed: 158 }, { seed: 162 }],
-  },
-  {
-    name: "a search from before the request serves it",
-    about: "a yes without a drain for a host that joined right before it asked once more",
-    file: "src/keeper/nodes/fresh_nodes.ts",
-    find: "reading.began! > since && ",
-    replace: "",
-    expects: "is not cordoned",
-    schedules: [{ seed: 882 }],
-  },
-  {
-    name: "a hold is not read again although the search ended after its write",
-    about: "a yes for a host for which another request has noted a Node while it was searched for",
-    file: "src/lock/prover.ts",
-    find: "const now = endedAt <= hold.written.began ? hold : await",
-    replace: "const now = endedAt < Infinity ? hold : await",
-    expects: "is not cordoned",
-    schedules: [{ seed: 206 }],
+    schedules: [{ seed: 19 }],
   },
   {
     name: "what the watch shows does not count beside a slow search",

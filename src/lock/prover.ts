@@ -13,6 +13,7 @@ import type { Ticket } from "./group_writer.ts";
 import type { Proven } from "./hold_outcomes.ts";
 import { type Holds, refuseFull } from "./holds.ts";
 import type { Group } from "./identity.ts";
+import type { Versioned } from "./lock_store.ts";
 import type { DrainOutcome, NodeIdentity, NodeKeeper } from "./node_keeper.ts";
 import { type PreRebootOutcome, type Refused, refused } from "./outcomes.ts";
 import { amend, type DrainPhase, type HeldNode, holderOf, isSameHoldAndNode, mayHaveHadYes } from "./semaphore.ts";
@@ -29,6 +30,9 @@ const MAX_TRIES = 10;
  * How long ago a write may have begun for a hold to need no other proof, in milliseconds. Most take a tenth of that.
  */
 const SLOW_WRITE_MS = 200;
+
+/** How often the hold is read for one proof, since the watch shows one state of the group after the other. */
+const MAX_READS = 3;
 
 /** What {@link Prover} works with. */
 export interface ProverOptions {
@@ -107,32 +111,40 @@ export class Prover {
    * have joined as one.
    */
   async #confirm(evidence: Evidence, group: Group, deadline: number): Promise<PreRebootOutcome | "too_old"> {
-    const { clock, keeper } = this.#options;
+    const first = await this.#reread(evidence, FRESH_MS, group);
+    if (first !== "too_old") return first;
+    const again = await this.#readAgain(evidence.hold, group, deadline);
+    return again === undefined ? "too_old" : await this.#reread(again, SECOND_SEARCH_MS, group);
+  }
+
+  /**
+   * Reads the hold again where that is due, and judges it with what was read of the host before.
+   *
+   * @param searchMs How old a search may be.
+   */
+  async #reread(evidence: Evidence, searchMs: number, group: Group): Promise<PreRebootOutcome | "too_old"> {
+    const { clock, keeper, view } = this.#options;
     let last = evidence;
-    let searchMs = FRESH_MS;
-    if (this.#isOutdated(last, searchMs)) {
-      const again = await this.#readAgain(last.hold, group, deadline);
-      searchMs = SECOND_SEARCH_MS;
-      if (again === undefined) return "too_old";
-      last = again;
-    }
-    const isSlow = clock.monotonic() - last.hold.written.began > SLOW_WRITE_MS;
-    if (isSlow || !this.#isShown(last.hold, group)) {
+    // At one moment, the hold must be there and the host have no node. So the search follows the grant, since the host
+    // may join between the two, and a read of the hold follows the search.
+    let isDue = last.host.kind === "no_node" || clock.monotonic() - last.hold.written.began > SLOW_WRITE_MS;
+    let disproved: Versioned | undefined;
+    for (let reads = 0; reads < MAX_READS && !this.#isOutdated(last, searchMs); reads++) {
+      // What the watch shows proves nothing, but a read must speak against it.
+      const seen = view.get(group);
+      if (!isDue && (seen === disproved || shows(seen, last.hold))) {
+        // And so it is with a Node that may have joined after the search.
+        const isJoined = last.host.kind === "no_node" && keeper?.showsNode(last.hold.holder.id);
+        return isJoined ? "too_old" : this.#judge(last, group);
+      }
       const hold = await this.#holds.confirm(last.hold, group);
       if (hold.kind === "refused") return hold;
       if (clock.monotonic() - hold.written.began > FRESH_MS) return "too_old";
       last = { ...last, hold };
+      disproved = seen;
+      isDue = false;
     }
-    if (this.#isOutdated(last, searchMs)) return "too_old";
-    // What the watch shows proves nothing, but a Node that it shows may have joined after the search.
-    if (last.host.kind === "no_node" && keeper?.showsNode(last.hold.holder.id)) return "too_old";
-    return this.#judge(last, group);
-  }
-
-  /** Whether what was seen last of the group shows the hold. It may be behind, so it proves nothing. */
-  #isShown({ holder }: Proven, group: Group): boolean {
-    const found = this.#options.view.get(group);
-    return found?.ending === undefined && isSameHoldAndNode(found && holderOf(found.state, holder.id), holder);
+    return "too_old";
   }
 
   /** Whether what came after the reading of a node took so long that the node may have changed, or one have joined. */
@@ -171,9 +183,6 @@ export class Prover {
           hold = await this.#holds.note(hold, group, heldNode(outcome.node, "draining"));
           break;
         case "drained":
-          if (outcome.host.kind === "no_node") {
-            return await this.#withoutNode(hold, group, outcome.host, timesOf(outcome, called));
-          }
           return await this.#noteDrained(hold, group, outcome.node ?? node, outcome.host, timesOf(outcome, called));
         case "failed": {
           const yielded = await yields.afterDrain(hold.holder, group, outcome);
@@ -205,16 +214,6 @@ export class Prover {
     const hold = mayHaveHadYes(acquired.holder) ? acquired : await this.#holds.noteYes(acquired, group);
     if (hold.kind === "refused") return hold;
     return { kind: "evidence", hold, host: { kind: "not_drained" }, ...asOf(this.#options.clock.monotonic()) };
-  }
-
-  /**
-   * The evidence of a host without a node. At one moment, the hold must be there and the host have no node. So the search
-   * begins after the grant was written: a host may join between a search and its grant. And a fresh read must show the
-   * same hold after the search: somebody may have freed the slot, or another request may have found a node.
-   */
-  async #withoutNode(hold: Proven, group: Group, host: HostEvidence, times: Times): Promise<Evidence | Refused> {
-    const now = await this.#holds.confirm(hold, group);
-    return now.kind === "refused" ? now : { kind: "evidence", hold: now, host, ...times };
   }
 
   /**
@@ -279,6 +278,11 @@ export class Prover {
         return yes satisfies never;
     }
   }
+}
+
+/** Whether a state of the group shows a hold as it was proven. */
+function shows(seen: Versioned | undefined, { holder }: Proven): boolean {
+  return seen?.ending === undefined && isSameHoldAndNode(seen && holderOf(seen.state, holder.id), holder);
 }
 
 /** The times of what a drain found, which was called at a moment. */

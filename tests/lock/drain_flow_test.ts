@@ -123,7 +123,7 @@ Deno.test("a hold that ended during the search for its node does not lead to a y
     return NO_NODE;
   };
   const outcome = await locks.preReboot(alice, group);
-  ok(outcome.kind === "refused" && outcome.refusal.kind === "contended");
+  ok(outcome.kind === "refused" && outcome.refusal.kind === "lock_held");
   equal(held()?.id, bob);
 });
 

@@ -296,4 +296,8 @@ export const KEPT_SEEDS: readonly KeptSeed[] = [
     about:
       "a yes without a drain for a host that joined between the search for its Node and its grant, which came after it",
   },
+  {
+    seed: 40252,
+    about: "a false alarm: an uncordon of a Node that only a search had shown, since the watch had gone silent before",
+  },
 ];

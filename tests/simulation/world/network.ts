@@ -199,6 +199,7 @@ class OpenWatch {
     const name = object.metadata?.name;
     if (this.#request.kind.plural !== "nodes" || name === undefined) return;
     if (type === "DELETED") return void this.#shown.delete(name);
+    this.#link.followed.add(object.metadata.uid);
     const known = this.#shown.get(name);
     const isSame = known !== undefined && idsOf(known.object) === idsOf(object);
     this.#shown.set(name, { object, at: isSame ? known.at : this.#link.options.scheduler.now });
@@ -300,6 +301,9 @@ export class Link {
       });
     });
   }
+
+  /** The UIDs of the Nodes that the watch, or the list before it, has shown. */
+  readonly followed = new Set<string>();
 
   /** Whether a watch of the Leases or the Nodes has not shown what has happened. */
   isBehind(plural: string): boolean {
@@ -414,7 +418,13 @@ export class Link {
     // Metadata alone does not show whether a Node is cordoned.
     if (wantsMetadata(call.accept)) return;
     const shown = JSON.parse(answer.body);
-    for (const object of shown.items ?? [shown]) this.options.listener.shown({ kind: "Node", ...object });
+    const isWatching = [...this.watches].some(({ request }) => request.kind.plural === "nodes");
+    for (const object of shown.items ?? [shown]) {
+      // What a search shows of a Node that the watch has never shown reaches no drain: that reads the Node itself.
+      if (!isWatching) this.followed.add(object.metadata.uid);
+      const isKept = shown.items === undefined || this.followed.has(object.metadata.uid);
+      if (isKept || object.spec?.unschedulable) this.options.listener.shown({ kind: "Node", ...object });
+    }
   }
 }
 

@@ -300,4 +300,9 @@ export const KEPT_SEEDS: readonly KeptSeed[] = [
     seed: 40252,
     about: "a false alarm: an uncordon of a Node that only a search had shown, since the watch had gone silent before",
   },
+  {
+    seed: 31271,
+    about:
+      "a false alarm: an uncordon that a watch had shown, which went on but was not read, since the list came late",
+  },
 ];

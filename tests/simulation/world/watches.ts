@@ -22,6 +22,8 @@ export interface WatchRequest {
   readonly from: number;
   /** What it shows at once. */
   readonly first: readonly Stored[];
+  /** Whether it shows all objects first (WatchList). */
+  readonly isList: boolean;
   /** Whether its version is forgotten, so that it ends after a line that says so. */
   readonly isExpired: boolean;
   /** What it shows of a change; undefined for nothing. */
@@ -62,7 +64,9 @@ export function watchRequest(
     return matches(object) ? { type: "ADDED", object: view(object) } : undefined;
   });
   const isExpired = first[0]?.type === "ERROR";
-  return { kind, windowMs, hasBookmarks, from, first, isExpired, shown: isExpired ? () => undefined : shown, bookmark };
+  const isList = parameters.has("sendInitialEvents");
+  const shownOf = isExpired ? () => undefined : shown;
+  return { kind, windowMs, hasBookmarks, from, first, isList, isExpired, shown: shownOf, bookmark };
 }
 
 function firstOf(

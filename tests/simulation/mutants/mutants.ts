@@ -45,6 +45,7 @@ export interface Mutant extends Edit {
  * - a late release frees the client's next hold, or the cordon is lifted before the release: `lock/drain_flow_test.ts`;
  * - a client that has hung up frees its slot: `lock/presence_test.ts`;
  * - a grant does not look at the group again before its write: `lock/policy_flow_test.ts`;
+ * - a hold without a Node is not read again after the search: `lock/used_holds_test.ts` (300558);
  * - a request that waited drains once more for a hold that has ended: `keeper/being_deleted_test.ts` (400021);
  * - a reading that is older than a second counts, which the search and the write take only under load:
  *   `lock/yes_flow_test.ts`; and the Node is not read again after a slow search: `keeper/hold_proof_test.ts` (10088);
